@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+#
+#   make              the library and the example programs
+#   make train        trains the toy language model on the bundled text and shows samples
+#   make test         builds and runs the tests; installs Check first when it is missing
+#   make bench        times a training step, beside PyTorch when it is installed
+#   make help         everything else
+#
+# Variants: make config=debug|release|sanitize|scalar|coverage|fuzz  CC=gcc|clang  openmp=1|0
+
+config ?= release
+openmp ?= 1
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+build ?= build/$(config)-$(notdir $(CC))$(if $(filter 0,$(openmp)),-serial)
+
+warnings := -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes -Wmissing-prototypes \
+            -Wundef $(if $(werror),-Werror)
+# The exponent of fused multiply-add: gcc -std=c99 emits none unless told to.
+arithmetic := -ffp-contract=fast -fno-math-errno -fno-trapping-math
+
+CFLAGS ?= -g
+flags := -std=c99 -pedantic $(warnings) $(arithmetic) -I. $(CFLAGS)
+optimize := -O3
+kernel_optimize := -O3
+ldflags :=
+
+ifeq ($(config),debug)
+optimize := -O0
+kernel_optimize := -O1
+else ifeq ($(config),sanitize)
+optimize := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+kernel_optimize := $(optimize)
+ldflags += -fsanitize=address,undefined
+else ifeq ($(config),coverage)
+optimize := -O0 --coverage
+kernel_optimize := $(optimize)
+ldflags += --coverage
+else ifeq ($(config),fuzz)
+optimize := -O1 -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
+kernel_optimize := $(optimize)
+ldflags += -fsanitize=address,undefined
+else ifneq ($(filter-out release scalar,$(config)),)
+$(error config=$(config) is not one of debug release sanitize scalar coverage fuzz)
+endif
+
+# Without OpenMP the simd pragmas stay: they need no runtime.
+ifeq ($(openmp),1)
+flags += -fopenmp
+ldflags += -fopenmp
+else
+flags += -fopenmp-simd
+endif
+
+# ---- the library ----
+folders := tensor tensor/kernels autograd nn
+library_sources := $(filter-out tensor/kernels/kernels.c,$(wildcard $(folders:%=%/*.c)))
+library_objects := $(library_sources:%.c=$(build)/%.o)
+library := $(build)/libattngrad.a
+
+# kernels.c once per instruction set. config=scalar keeps only the builds that every machine runs.
+isas := baseline reference
+isa_flags_baseline := -DAG_ISA_NAME='"baseline"'
+isa_flags_reference := -DAG_ISA_NAME='"reference"' -DAG_REFERENCE
+ifneq ($(config),scalar)
+ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine)),)
+isas += v3 v4
+isa_flags_v3 := -DAG_ISA_NAME='"x86-64-v3"' -march=x86-64-v3
+isa_flags_v4 := -DAG_ISA_NAME='"x86-64-v4"' -march=x86-64-v4 -mprefer-vector-width=512
+flags += -DAG_HAVE_X86_64_LEVELS
+endif
+endif
+kernel_objects := $(isas:%=$(build)/tensor/kernels/kernels_%.o)
+
+.PHONY: all
+all: $(library) examples
+
+$(library): $(library_objects) $(kernel_objects)
+	$(AR) rcs $@ $^
+
+$(build)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(flags) $(optimize) -MMD -MP -c $< -o $@
+
+$(build)/tensor/kernels/kernels_%.o: tensor/kernels/kernels.c
+	@mkdir -p $(@D)
+	$(CC) $(flags) $(kernel_optimize) $(isa_flags_$*) -DAG_ISA=$* -MMD -MP -c $< -o $@
+
+# ---- example programs: examples/<name>.c, and an archive of what they share ----
+programs := lm head_attention multi_head_attention attention_gradients gradcheck linear_regression
+example_shared := $(filter-out $(programs:%=examples/%.c),$(wildcard examples/*.c))
+example_library := $(build)/examples/libexamples.a
+example_binaries := $(programs:%=$(build)/examples/%)
+
+.PHONY: examples
+examples: $(example_binaries)
+
+$(example_library): $(example_shared:%.c=$(build)/%.o)
+	$(AR) rcs $@ $^
+
+$(example_binaries): $(build)/examples/%: $(build)/examples/%.o $(example_library) $(library)
+	$(CC) $(ldflags) $^ -lm -o $@
+
+# Programs may use POSIX where a person needs it; the library may not.
+$(build)/examples/%.o: flags += -D_POSIX_C_SOURCE=200809L
+
+.PHONY: train
+train: $(build)/examples/lm
+	$(build)/examples/lm train
+
+# ---- tests ----
+test_sources := tests/main.c tests/test.c $(wildcard tests/check_*.c)
+test_objects := $(test_sources:%.c=$(build)/%.o)
+test_program := $(build)/tests/check
+# Check's own macros are older than -pedantic C99 likes.
+test_flags := -Wno-variadic-macros -Wno-double-promotion -Wno-conversion \
+              -DAG_FIXTURES='"tests/fixtures"' $(shell pkg-config --cflags check 2>/dev/null)
+check_libraries = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck -lsubunit -lrt -lpthread)
+
+$(build)/tests/%.o: flags += $(test_flags)
+$(test_objects): | check-installed
+
+.PHONY: check-installed
+check-installed:
+	@CC="$(CC)" sh tests/install_check.sh
+
+$(test_program): $(test_objects) $(library)
+	$(CC) $(ldflags) $^ $(check_libraries) -lm -o $@
+
+.PHONY: test
+test: $(test_program) $(example_binaries)
+	sh tests/check_examples.sh $(build)/examples
+	$(test_program)
+
+.PHONY: check-layers
+check-layers: $(library)
+	sh tests/check_layers.sh $(build)
+
+# ---- benchmarks ----
+bench_names := $(patsubst bench/%.c,%,$(wildcard bench/bench_*.c))
+bench_binaries := $(bench_names:%=$(build)/bench/%)
+
+$(bench_binaries): $(build)/bench/%: $(build)/bench/%.o $(library)
+	$(CC) $(ldflags) $^ $(bench_libraries) -lm -o $@
+
+$(build)/bench/%.o: flags += -D_POSIX_C_SOURCE=200809L
+
+.PHONY: bench
+bench: $(bench_binaries)
+	sh bench/run.sh $(build)/bench
+
+.PHONY: clean
+clean:
+	rm -rf build
+
+.PHONY: help
+help:
+	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
+
+-include $(wildcard $(build)/*/*.d $(build)/*/*/*.d)

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ctx.c - the context: its life, sticky errors, scopes and the module path, the state of the random stream.
+ */
+#include "tensor/ctx_impl.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+static void *malloc_alloc(void *user, size_t size)
+{
+    (void)user;
+    return malloc(size);
+}
+
+static void malloc_free(void *user, void *block, size_t size)
+{
+    (void)user;
+    (void)size;
+    free(block);
+}
+
+static int default_threads(void)
+{
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+
+ag_ctx *ag_ctx_new(ag_ctx_config config)
+{
+    const ag_kernel_table *kernels = ag_kernels_find(config.isa != NULL ? config.isa : getenv("AG_ISA"));
+    if (kernels == NULL)
+        return NULL;
+    ag_allocator allocator = config.allocator;
+    if (allocator.alloc == NULL)
+        allocator = (ag_allocator){ malloc_alloc, malloc_free, NULL };
+    ag_ctx *ctx = allocator.alloc(allocator.user, sizeof *ctx);
+    if (ctx == NULL)
+        return NULL;
+    *ctx = (ag_ctx){
+        .allocator = allocator,
+        .bytes = sizeof *ctx,
+        .peak_bytes = sizeof *ctx,
+        .rng = { .seed = config.seed },
+        .threads = config.threads > 0 ? config.threads : default_threads(),
+        .kernels = kernels,
+        .error_path = "",
+    };
+    ag_scope_begin(ctx, NULL);
+    if (ctx->status != AG_OK) {
+        ag_ctx_free(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+int64_t ag_ctx_free(ag_ctx *ctx)
+{
+    if (ctx == NULL)
+        return 0;
+    if (ctx->recorder != NULL)
+        ctx->recorder->end(ctx->recorder);
+    while (ctx->scopes_lost + ctx->scope_count > 0)
+        ag_scope_end(ctx, NULL);
+    int64_t held = 0;
+    for (; ctx->newest != NULL; held++)
+        ag_tensor_destroy(ctx->newest);
+    ag_free(ctx, ctx->scopes, (size_t)ctx->scope_capacity * sizeof *ctx->scopes);
+    ag_free(ctx, ctx->owned, (size_t)ctx->owned_capacity * sizeof *ctx->owned);
+    ag_memory_free_all(ctx);
+    ag_allocator allocator = ctx->allocator;
+    allocator.free(allocator.user, ctx, sizeof *ctx);
+    return held;
+}
+
+int ag_ctx_threads(const ag_ctx *ctx)
+{
+    return ctx->threads;
+}
+
+const char *ag_ctx_isa(const ag_ctx *ctx)
+{
+    return ctx->kernels->isa;
+}
+
+size_t ag_ctx_bytes(const ag_ctx *ctx)
+{
+    return ctx->bytes;
+}
+
+size_t ag_ctx_peak_bytes(const ag_ctx *ctx)
+{
+    return ctx->peak_bytes;
+}
+
+const ag_real_kernels *ag_kernels(const ag_ctx *ctx, ag_dtype dtype)
+{
+    return dtype == AG_F64 ? &ctx->kernels->f64 : &ctx->kernels->f32;
+}
+
+ag_recorder *ag_recorder_of(const ag_ctx *ctx)
+{
+    return ctx->recorder;
+}
+
+void ag_recorder_set(ag_ctx *ctx, ag_recorder *recorder)
+{
+    ctx->recorder = recorder;
+}
+
+uint64_t ag_serial_next(ag_ctx *ctx)
+{
+    return ++ctx->serial;
+}
+
+/* ---- Errors ---- */
+
+void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *format, ...)
+{
+    if (ctx->status != AG_OK)
+        return NULL;
+    char message[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    ctx->status = status;
+    ctx->error_path = ag_module_path(ctx);
+    snprintf(ctx->error_op, sizeof ctx->error_op, "%s", where);
+    snprintf(ctx->error_message, sizeof ctx->error_message, "%s%s%s: %s", ctx->error_path,
+             *ctx->error_path != '\0' ? ": " : "", where, message);
+    return NULL;
+}
+
+ag_status ag_error(const ag_ctx *ctx)
+{
+    return ctx->status;
+}
+
+const char *ag_error_message(const ag_ctx *ctx)
+{
+    return ctx->error_message;
+}
+
+const char *ag_error_op(const ag_ctx *ctx)
+{
+    return ctx->error_op;
+}
+
+const char *ag_error_path(const ag_ctx *ctx)
+{
+    return ctx->error_path;
+}
+
+void ag_error_clear(ag_ctx *ctx)
+{
+    ctx->status = AG_OK;
+    ctx->error_path = "";
+    ctx->error_op[0] = '\0';
+    ctx->error_message[0] = '\0';
+}
+
+char *ag_text_buffer(ag_ctx *ctx)
+{
+    ctx->next_text = (ctx->next_text + 1) % AG_TEXT_BUFFERS;
+    return ctx->text[ctx->next_text];
+}
+
+/* ---- Scopes ---- */
+
+const char *ag_module_path(const ag_ctx *ctx)
+{
+    return ctx->scope_count == 0 ? "" : ctx->scopes[ctx->scope_count - 1].path;
+}
+
+/* The path of a scope called `name` (NULL: no name) inside the innermost one. */
+static const char *path_inside(ag_ctx *ctx, const char *name)
+{
+    const char *outer = ag_module_path(ctx);
+    if (name == NULL)
+        return outer;
+    if (*outer == '\0')
+        return ag_intern(ctx, name);
+    char path[256];
+    snprintf(path, sizeof path, "%s.%s", outer, name);
+    return ag_intern(ctx, path);
+}
+
+void ag_scope_begin(ag_ctx *ctx, const char *name)
+{
+    ag_scope_begin_at(ctx, ctx->scopes_lost > 0 ? NULL : path_inside(ctx, name));
+}
+
+void ag_scope_begin_at(ag_ctx *ctx, const char *path)
+{
+    if (ctx->scopes_lost > 0 || path == NULL ||
+        !ag_grow(ctx, (void **)&ctx->scopes, &ctx->scope_capacity, ctx->scope_count + 1, sizeof *ctx->scopes)) {
+        ctx->scopes_lost++; /* its tensors go to the scope around it */
+        return;
+    }
+    ctx->scopes[ctx->scope_count++] = (ag_scope){ .first = ctx->owned_count, .path = path };
+}
+
+int64_t ag_scope_depth(const ag_ctx *ctx)
+{
+    return ctx->scope_count + ctx->scopes_lost;
+}
+
+ag_tensor *ag_scope_end(ag_ctx *ctx, ag_tensor *keep)
+{
+    if (ctx->scopes_lost > 0) {
+        ctx->scopes_lost--;
+        return keep;
+    }
+    int64_t first = ctx->scopes[--ctx->scope_count].first, end = ctx->owned_count;
+    ctx->owned_count = first;
+    for (int64_t i = first; i < end; i++) {
+        ag_tensor *t = ctx->owned[i];
+        if (t == keep && ctx->scope_count > 0)
+            ctx->owned[ctx->owned_count++] = t; /* at or before i: the slots behind are not yet read over */
+        else
+            ag_release(t);
+    }
+    return keep;
+}
+
+/* ---- Random stream ---- */
+
+ag_rng ag_rng_get(const ag_ctx *ctx)
+{
+    return ctx->rng;
+}
+
+void ag_rng_set(ag_ctx *ctx, ag_rng rng)
+{
+    ctx->rng = rng;
+}
+
+ag_rng ag_rng_take(ag_ctx *ctx, uint64_t blocks)
+{
+    ag_rng before = ctx->rng;
+    ctx->rng.counter += blocks;
+    return before;
+}

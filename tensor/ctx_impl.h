@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ctx_impl.h - the context's struct, for memory.c, ctx.c, tensor.c and shape.c alone (private header).
+ */
+#ifndef AG_CTX_IMPL_H
+#define AG_CTX_IMPL_H
+
+#include "tensor/tensor_impl.h"
+
+#define AG_TEXT_BUFFERS 8
+#define AG_TEXT_BYTES 160
+#define AG_SIZE_CLASSES 1024
+
+/* A freed block in the cache; the link lies in the block itself. */
+typedef struct ag_free_block {
+    struct ag_free_block *next;
+} ag_free_block;
+
+typedef struct ag_scope {
+    int64_t first;    /* where its tensors begin in ag_ctx.owned */
+    const char *path; /* interned module path */
+} ag_scope;
+
+/* Interned texts: a hash table with linear probing. */
+typedef struct ag_text_table {
+    char **text;
+    size_t capacity, count; /* capacity is a power of two */
+} ag_text_table;
+
+struct ag_ctx {
+    ag_allocator allocator;
+    ag_free_block *cache[AG_SIZE_CLASSES];
+    size_t bytes, peak_bytes;
+    ag_text_table texts;
+
+    ag_scope *scopes;
+    int64_t scope_count, scope_capacity;
+    int64_t scopes_lost; /* begun when there was no memory for them; ended first */
+    ag_tensor **owned;   /* what the scopes own, outermost first */
+    int64_t owned_count, owned_capacity;
+    ag_tensor *newest; /* list of the live tensors */
+
+    ag_rng rng;
+    int threads;
+    const ag_kernel_table *kernels;
+    ag_recorder *recorder;
+    uint64_t serial;
+
+    ag_status status;
+    const char *error_path;
+    char error_op[64];
+    char error_message[640];
+
+    char text[AG_TEXT_BUFFERS][AG_TEXT_BYTES];
+    int next_text;
+};
+
+/* The next of the rotating buffers, AG_TEXT_BYTES long. */
+char *ag_text_buffer(ag_ctx *ctx);
+
+/* Frees a tensor whatever its count: for ag_release at 0, and for ag_ctx_free. */
+void ag_tensor_destroy(ag_tensor *t);
+
+void ag_memory_free_all(ag_ctx *ctx); /* the interned texts, then the cache */
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * json.h - the JSON that file headers need, read and written without an allocation (private header).
+ *
+ * The reader is a pull parser over a buffer: the caller asks for the value that must come next, so that the
+ * caller's own nesting bounds the depth and no file makes it recurse. It is strict: RFC 8259 and nothing more,
+ * valid UTF-8 only, numbers must be whole. Strings are decoded in place, where they never grow.
+ * The first error stays; after it every function returns NULL or false.
+ */
+#ifndef AG_JSON_H
+#define AG_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- Reading ---- */
+
+typedef struct ag_json {
+    char *text;
+    size_t length, at;
+    bool first;        /* no item of the innermost open object or array has been read */
+    const char *error; /* what is wrong at byte `at`; NULL while nothing is */
+} ag_json;
+
+/* `text` need not end in NUL; it is written into. */
+ag_json ag_json_of(char *text, size_t length);
+
+/* An object ('{') or an array ('['), and its items:
+ *
+ *     ag_json_begin(json, '{');
+ *     while (ag_json_next(json, '}'))
+ *         key = ag_json_key(json), then one value
+ *
+ * ag_json_next is false at the closing mark and after an error. */
+bool ag_json_begin(ag_json *json, char open);
+bool ag_json_next(ag_json *json, char close);
+char *ag_json_key(ag_json *json);
+
+/* A string, ended with NUL, valid as long as the text. One that contains U+0000 is an error. */
+char *ag_json_string(ag_json *json);
+
+/* A whole number from 0 to INT64_MAX. */
+bool ag_json_whole(ag_json *json, int64_t *value);
+
+/* Only white space is left. */
+bool ag_json_end(ag_json *json);
+
+/* The bytes of the UTF-8 character at the start of text[length]: 1 to 4, or 0 when it is malformed. */
+int ag_utf8_size(const char *text, size_t length);
+
+/* A text as it may stand in a message: what a terminal would obey or can not show replaced, the long cut. */
+#define AG_SHOWN_BYTES 80
+const char *ag_shown_text(char buffer[AG_SHOWN_BYTES], const char *text);
+
+/* ---- Writing: `length` grows beyond `capacity`, what does not fit is dropped, so that a first pass with
+ * capacity 0 measures. ---- */
+
+typedef struct ag_json_out {
+    char *text;
+    size_t capacity, length;
+} ag_json_out;
+
+void ag_json_put(ag_json_out *out, const char *text);
+void ag_json_put_string(ag_json_out *out, const char *string); /* quoted and escaped; must be valid UTF-8 */
+void ag_json_put_whole(ag_json_out *out, int64_t value);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * kernels.h - the numeric kernels: loops over plain arrays, no tensors, no allocation, no errors.
+ *
+ * kernels.c is compiled once per instruction set (and once as the plain reference); each build exports one
+ * const table, and a context points at one of them. A table has one set of kernels per real type; `void *`
+ * stands for an array of that type. Every array is row-major and dense unless strides (in elements) are
+ * given. `threads` bounds the OpenMP team; results do not depend on it, bit for bit: each output element is
+ * written by one thread, in an order of reduction fixed by the sizes alone.
+ *
+ * An output may be the same array as an input only where said.
+ */
+#ifndef AG_KERNELS_H
+#define AG_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* y[i] = f(x[i]; p). y may be x. Parameters p[0], p[1] by kernel: affine p0 x + p1; pow x^p0;
+ * clamp to [p0, p1]. The others take none (p may be NULL). */
+typedef void ag_unary_kernel(int threads, int64_t n, const double *p, const void *x, void *y);
+
+/* dx[i] = f'(x[i]; p) dy[i], given x and y = f(x) (each kernel reads only what it needs, see autograd's
+ * op descriptors; the other may be NULL). dx may be dy. */
+typedef void ag_unary_vjp_kernel(int threads, int64_t n, const double *p, const void *x, const void *y,
+                                 const void *dy, void *dx);
+
+/* y[i] = f(a[i sa], b[i sb]); strides are usually 0 or 1. y may be a or b where that stride is 1. */
+typedef void ag_binary_kernel(int threads, int64_t n, const void *a, int64_t sa, const void *b, int64_t sb, void *y);
+
+/* da[i] = dy[i] df/da(a[i sa], b[i sb]); for db swap a and b. dy and da are dense. At a tie half each. */
+typedef void ag_binary_vjp_kernel(int threads, int64_t n, const void *a, int64_t sa, const void *b, int64_t sb,
+                                  const void *dy, void *da);
+
+/* y[i] = cond[i sc] != 0 ? a[i sa] : b[i sb]. */
+typedef void ag_where_kernel(int threads, int64_t n, const int32_t *cond, int64_t sc, const void *a, int64_t sa,
+                             const void *b, int64_t sb, void *y);
+
+/* x[A,R,B] -> y[A,B], over the middle. sum of nothing is 0, max of nothing -inf; max passes NaN on. */
+typedef void ag_reduce_kernel(int threads, int64_t A, int64_t R, int64_t B, const void *x, void *y);
+
+/* sum of x[i]^2, in double. */
+typedef double ag_sum_squares_kernel(int threads, int64_t n, const void *x);
+
+/* Rows x[M,N] -> y[M,N] (softmax, log_softmax; y may be x). A row of -inf only gives softmax 0. */
+typedef void ag_rows_kernel(int threads, int64_t M, int64_t N, const void *x, void *y);
+
+/* dx[M,N] from y[M,N] (the forward's output) and dy[M,N]. dx may be dy. */
+typedef void ag_rows_vjp_kernel(int threads, int64_t M, int64_t N, const void *y, const void *dy, void *dx);
+
+/* y[M] = log sum_j exp(x[M,j]); -inf for a row of -inf or of no elements. */
+typedef void ag_logsumexp_kernel(int threads, int64_t M, int64_t N, const void *x, void *y);
+/* dx[M,N] = dy[M] exp(x - y[M]); 0 in a row whose y is -inf. */
+typedef void ag_logsumexp_vjp_kernel(int threads, int64_t M, int64_t N, const void *x, const void *y, const void *dy,
+                                     void *dx);
+
+/* y = (x - mean) rstd w + b per row of x[M,N], rstd = 1/sqrt(var + eps), var the biased variance.
+ * w[N], b[N] may be NULL (1 and 0). Saves mean[M], rstd[M]. */
+typedef void ag_layer_norm_kernel(int threads, int64_t M, int64_t N, double eps, const void *x, const void *w,
+                                  const void *b, void *y, void *mean, void *rstd);
+
+/* dx[M,N], dw[N], db[N] (each may be NULL: not wanted) from dy[M,N]. scratch: layer_norm_vjp_scratch bytes. */
+typedef void ag_layer_norm_vjp_kernel(int threads, int64_t M, int64_t N, const void *x, const void *w,
+                                      const void *mean, const void *rstd, const void *dy, void *dx, void *dw,
+                                      void *db, void *scratch);
+typedef size_t ag_layer_norm_vjp_scratch_kernel(int64_t M, int64_t N);
+
+/* Per row of logits[M,V] with target t: loss[M] = lse - (1-s) logit[t] - s/V sum_v logit[v], lse[M] the row's
+ * log-sum-exp, s the label smoothing. Rows whose target is `ignore` get loss 0. Other targets are in 0..V-1
+ * (the caller has checked). */
+typedef void ag_cross_entropy_kernel(int threads, int64_t M, int64_t V, const void *logits, const int32_t *target,
+                                     int32_t ignore, double smoothing, void *loss, void *lse);
+
+/* dlogits[M,V] = dloss (softmax(logits) - (1-s) onehot - s/V); 0 in ignored rows. dloss is one number. */
+typedef void ag_cross_entropy_vjp_kernel(int threads, int64_t M, int64_t V, const void *logits,
+                                         const int32_t *target, int32_t ignore, double smoothing, const void *lse,
+                                         double dloss, void *dlogits);
+
+/* y[n,C] = table[index[n],C]; indices have been checked. */
+typedef void ag_embedding_kernel(int threads, int64_t n, int64_t C, const int32_t *index, const void *table, void *y);
+/* dtable[index[n],C] += dy[n,C], in the order of n. */
+typedef void ag_embedding_vjp_kernel(int threads, int64_t n, int64_t C, const int32_t *index, const void *dy,
+                                     void *dtable);
+
+/* Which elements a dropout keeps: a pure function of seed, counter and element index (Philox, see
+ * tensor.h), so that backward draws the same again and nothing is stored. */
+typedef struct ag_dropout_stream {
+    double p; /* probability of dropping, 0 <= p < 1; 0: no dropout */
+    uint64_t seed, counter;
+} ag_dropout_stream;
+
+/* y[i] = keep(i) ? x[i] / (1-p) : 0. Its own vjp. y may be x. Uses ceil(n/4) counter blocks. */
+typedef void ag_dropout_kernel(int threads, int64_t n, const ag_dropout_stream *stream, const void *x, void *y);
+
+/* ---- Matrix product ------------------------------------------------------------------------------------
+ * c[i,j] (+)= sum_p a[i,p] b[p,j] (+ bias[j]), a[i,p] at a + i a_row + p a_col, and so on: the four transpose
+ * kinds are strides. `batch` products, their operands batch strides apart (0: shared). c has unit column
+ * stride. k = 0 gives c = bias or 0. */
+typedef struct ag_gemm {
+    int64_t m, n, k;
+    const void *a;
+    int64_t a_row, a_col;
+    const void *b;
+    int64_t b_row, b_col;
+    void *c;
+    int64_t c_row;
+    const void *bias; /* [n], or NULL */
+    bool accumulate;  /* add to c instead of overwriting it */
+    int64_t batch;    /* >= 1 */
+    int64_t a_batch, b_batch, c_batch;
+} ag_gemm;
+
+typedef void ag_gemm_kernel(int threads, const ag_gemm *g, void *scratch);
+typedef size_t ag_gemm_scratch_kernel(int threads, const ag_gemm *g); /* bytes; 64-byte aligned memory wanted */
+
+/* ---- Attention --------------------------------------------------------------------------------------------
+ * Per batch entry and head, with a = scale:
+ *   S = a Q K^T on allowed pairs   P = softmax(S)   O = dropout(P) V   lse = log sum exp of S's rows
+ *   D = rowsum(dO * O)   dV = dropout(P)^T dO   dP = dropout'(dO V^T)   dS = P * (dP - D)
+ *   dQ = a dS K   dK = a dS^T Q
+ * Query i sees keys j with  i + offset - left <= j <= i + offset + right  (left, right < 0: no bound).
+ * Causal: right = 0, left = -1, offset = 0. A row that sees nothing has O = 0, lse = -inf, zero gradients.
+ * Masked keys and values are never read into a result, so NaN there does not leak.
+ * Dropout element index of (batch, head, i, j): ((batch H + head) Tq + i) Tk4 + j, Tk4 = Tk rounded up to a
+ * multiple of four. Strides in elements; the last dim of q, k, v, o and their gradients has unit stride.
+ * (Dao et al., "FlashAttention-2", 2023, section 3.) */
+typedef struct ag_attention {
+    int64_t B, H, Tq, Tk;
+    int64_t D, Dv; /* size of a query and key row; of a value row */
+    double scale;
+    int64_t left, right, offset;
+    ag_dropout_stream dropout;
+    const void *q, *k, *v;
+    void *o;   /* forward: out; vjp: in */
+    void *lse; /* [B,H,Tq] dense; forward: out; vjp: in */
+    int64_t q_batch, q_head, q_time;
+    int64_t k_batch, k_head, k_time;
+    int64_t v_batch, v_head, v_time;
+    int64_t o_batch, o_head, o_time;
+    /* vjp only. `dout` has its own strides; dq, dk, dv (all given) have those of q, k, v below. */
+    const void *dout;
+    int64_t dout_batch, dout_head, dout_time;
+    void *dq, *dk, *dv;
+    int64_t dq_batch, dq_head, dq_time;
+    int64_t dk_batch, dk_head, dk_time;
+    int64_t dv_batch, dv_head, dv_time;
+    /* weights only: [B,H,Tq,Tk] dense, exact zeros where not allowed, without dropout; out */
+    void *weights;
+} ag_attention;
+
+typedef void ag_attention_kernel(int threads, const ag_attention *a, void *scratch);
+typedef size_t ag_attention_scratch_kernel(int threads, const ag_attention *a); /* bytes, O(T) */
+
+/* ---- Optimizers: one pass over a parameter. g is not changed. ---------------------------------------------- */
+
+typedef struct ag_sgd_step_args {
+    double lr, momentum, dampening, weight_decay, grad_scale; /* grad_scale multiplies g first: clipping */
+    bool nesterov, first;                                     /* first: momentum buffer := g */
+} ag_sgd_step_args;
+
+/* buf may be NULL when momentum is 0. torch.optim.SGD's rule. */
+typedef void ag_sgd_kernel(int threads, int64_t n, const ag_sgd_step_args *s, const void *g, void *buf, void *param);
+
+typedef struct ag_adamw_step_args {
+    double lr, beta1, beta2, eps, weight_decay, grad_scale;
+    double correction1, correction2; /* 1 - beta^t */
+} ag_adamw_step_args;
+
+/* torch.optim.AdamW's rule (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019). */
+typedef void ag_adamw_kernel(int threads, int64_t n, const ag_adamw_step_args *s, const void *g, void *m, void *v,
+                             void *param);
+
+/* ---- Tables --------------------------------------------------------------------------------------------------- */
+
+typedef struct ag_real_kernels {
+#define AG_KERNEL(type, name) ag_##type##_kernel *name;
+#include "tensor/kernels/kernels.def"
+#undef AG_KERNEL
+} ag_real_kernels;
+
+typedef struct ag_kernel_table {
+    const char *isa;
+    ag_real_kernels f32, f64;
+} ag_kernel_table;
+
+/* The table for an instruction set by name: "reference", "baseline", "x86-64-v3", "x86-64-v4"; NULL: the best
+ * this machine runs. NULL when there is none of that name, or the machine can not run it. */
+const ag_kernel_table *ag_kernels_find(const char *isa);
+
+#endif

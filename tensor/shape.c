@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * shape.c - arithmetic on shapes and strides: checked sizes, broadcasting, texts, and the loop over several
+ * strided operands at once.
+ *
+ * Broadcasting is NumPy's: shapes are aligned at their last dims, and an extent of 1 (or a dim that is not
+ * there) repeats.
+ */
+#include "tensor/ctx_impl.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* An extent of 0 counts as 1 for the overflow check: strides and the sizes of parts must fit too. */
+int64_t ag_checked_numel(int ndim, const int64_t *shape, size_t size)
+{
+    const uint64_t limit = (uint64_t)(PTRDIFF_MAX < INT64_MAX ? PTRDIFF_MAX : INT64_MAX);
+    uint64_t most = limit / (size > 0 ? size : 1);
+    int64_t product = 1;
+    bool empty = false;
+    for (int d = 0; d < ndim; d++) {
+        if (shape[d] < 0)
+            return -1;
+        if (shape[d] == 0) {
+            empty = true;
+            continue;
+        }
+        most /= (uint64_t)shape[d];
+        if (most == 0)
+            return -1;
+        product *= shape[d];
+    }
+    return empty ? 0 : product;
+}
+
+int ag_checked_dim(ag_ctx *ctx, const char *where, const ag_tensor *t, int dim, int ndim)
+{
+    if (dim >= -ndim && dim < ndim)
+        return dim < 0 ? dim + ndim : dim;
+    ag_fail(ctx, AG_ERR_ARGUMENT, where, "dim %d of %s", dim, ag_shape_text(t));
+    return -1;
+}
+
+int ag_broadcast_shape(ag_ctx *ctx, const char *where, const ag_tensor *a, const ag_tensor *b, int64_t *shape)
+{
+    int ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
+    for (int d = 0; d < ndim; d++) {
+        int da = d - (ndim - a->ndim), db = d - (ndim - b->ndim);
+        int64_t na = da < 0 ? 1 : a->shape[da];
+        int64_t nb = db < 0 ? 1 : b->shape[db];
+        if (na != nb && na != 1 && nb != 1) {
+            ag_fail(ctx, AG_ERR_SHAPE, where, "%s and %s do not broadcast: %" PRId64 " against %" PRId64,
+                    ag_shape_text(a), ag_shape_text(b), na, nb);
+            return -1;
+        }
+        shape[d] = na == 1 ? nb : na;
+    }
+    if (ag_checked_numel(ndim, shape, ag_dtype_size(AG_F64)) < 0) {
+        ag_fail(ctx, AG_ERR_MEMORY, where, "%s and %s broadcast to %s, which is too large", ag_shape_text(a),
+                ag_shape_text(b), ag_dims_text(ctx, ndim, shape));
+        return -1;
+    }
+    return ndim;
+}
+
+bool ag_same_shape(const ag_tensor *a, const ag_tensor *b)
+{
+    if (a->ndim != b->ndim)
+        return false;
+    for (int d = 0; d < a->ndim; d++)
+        if (a->shape[d] != b->shape[d])
+            return false;
+    return true;
+}
+
+/* ---- Texts ---------------------------------------------------------------------------------------- */
+
+const char *ag_shape_text(const ag_tensor *t)
+{
+    return ag_dims_text(t->ctx, t->ndim, t->shape);
+}
+
+/* Any shape a tensor can have fits; a longer list, from a caller's mistake, ends in "...]". */
+const char *ag_dims_text(ag_ctx *ctx, int ndim, const int64_t *dims)
+{
+    enum { LONGEST = 21, CLOSING = 5 }; /* ",-9223372036854775808" and "...]" with its NUL */
+    char *text = ag_text_buffer(ctx);
+    size_t used = 0;
+    text[used++] = '[';
+    for (int d = 0; d < ndim; d++) {
+        if (used + LONGEST + CLOSING > AG_TEXT_BYTES) {
+            memcpy(text + used, "...", 3);
+            used += 3;
+            break;
+        }
+        used += (size_t)snprintf(text + used, LONGEST + 1, "%s%" PRId64, d > 0 ? "," : "", dims[d]);
+    }
+    memcpy(text + used, "]", 2);
+    return text;
+}
+
+/* ---- Looping -------------------------------------------------------------------------------------- */
+
+/* Insertion sort by the first operand that can tell two dims apart. A stride of 0 says nothing about where a
+ * dim lies, so that repeated dims stay where they are among the others. */
+void ag_order_dims(int operands, int ndim, int64_t stride[][AG_MAX_DIMS], int *order)
+{
+    for (int d = 0; d < ndim; d++) {
+        order[d] = d;
+        int at = d;
+        for (int before = d - 1; before >= 0; before--) {
+            int64_t difference = 0;
+            for (int k = 0; k < operands && difference == 0; k++) {
+                int64_t outer = stride[k][order[before]], inner = stride[k][order[at]];
+                if (outer != 0 && inner != 0)
+                    difference = outer - inner;
+            }
+            if (difference > 0)
+                break;
+            if (difference < 0) {
+                int moved = order[at];
+                memmove(order + before + 1, order + before, (size_t)(at - before) * sizeof *order);
+                order[before] = moved;
+                at = before;
+            }
+        }
+    }
+}
+
+/* Whether the dim with these strides can be joined with the dim `inner`, just inside it. */
+static bool joins(const ag_loop *loop, const int64_t stride[], int inner)
+{
+    for (int k = 0; k < loop->operands; k++)
+        if (stride[k] != loop->stride[k][inner] * loop->extent[inner])
+            return false;
+    return true;
+}
+
+/* The stride of operand t along dim d of a loop over ndim dims; 0 where it repeats. */
+static int64_t loop_stride(const ag_tensor *t, int d, int ndim)
+{
+    int own = d - (ndim - t->ndim);
+    return own < 0 || t->shape[own] == 1 ? 0 : t->stride[own];
+}
+
+void ag_loop_init(ag_loop *loop, int operands, const ag_tensor *const *t)
+{
+    *loop = (ag_loop){ .operands = operands, .n = 1, .rows = 1 };
+    int64_t extent[AG_MAX_DIMS], stride[AG_LOOP_MAX][AG_MAX_DIMS];
+    int order[AG_MAX_DIMS], ndim = 0;
+    for (int d = 0; d < t[0]->ndim; d++) {
+        if (t[0]->shape[d] == 0) {
+            loop->n = loop->rows = 0;
+            return;
+        }
+        if (t[0]->shape[d] == 1)
+            continue;
+        extent[ndim] = t[0]->shape[d];
+        for (int k = 0; k < operands; k++)
+            stride[k][ndim] = loop_stride(t[k], d, t[0]->ndim);
+        ndim++;
+    }
+    ag_order_dims(operands, ndim, stride, order);
+
+    /* Built from the innermost dim outwards, then turned around. */
+    int joined = 0;
+    for (int i = ndim - 1; i >= 0; i--) {
+        int64_t s[AG_LOOP_MAX] = { 0 };
+        for (int k = 0; k < operands; k++)
+            s[k] = stride[k][order[i]];
+        if (joined > 0 && joins(loop, s, joined - 1)) {
+            loop->extent[joined - 1] *= extent[order[i]];
+            continue;
+        }
+        loop->extent[joined] = extent[order[i]];
+        for (int k = 0; k < operands; k++)
+            loop->stride[k][joined] = s[k];
+        joined++;
+    }
+    for (int k = 0; k < operands; k++)
+        loop->step[k] = joined > 0 ? loop->stride[k][0] : 1;
+    if (joined == 0)
+        return;
+    loop->n = loop->extent[0];
+    loop->ndim = joined - 1;
+    ag_loop inner_first = *loop;
+    for (int d = 0; d < loop->ndim; d++) {
+        loop->extent[d] = inner_first.extent[loop->ndim - d];
+        loop->rows *= loop->extent[d];
+        for (int k = 0; k < operands; k++)
+            loop->stride[k][d] = inner_first.stride[k][loop->ndim - d];
+    }
+}
+
+void ag_loop_next(ag_loop *loop)
+{
+    loop->row++;
+    for (int d = loop->ndim - 1; d >= 0; d--) {
+        for (int k = 0; k < loop->operands; k++)
+            loop->at[k] += loop->stride[k][d];
+        if (++loop->index[d] < loop->extent[d])
+            return;
+        for (int k = 0; k < loop->operands; k++)
+            loop->at[k] -= loop->stride[k][d] * loop->extent[d];
+        loop->index[d] = 0;
+    }
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tensor_impl.h - the structs behind tensor.h, for the library's own folders (private header).
+ *
+ * Invariants: shape extents >= 0; numel is their product and fits int64_t, as does the byte size size_t;
+ * every element lies inside the storage; an empty tensor still has storage (of zero elements).
+ */
+#ifndef AG_TENSOR_IMPL_H
+#define AG_TENSOR_IMPL_H
+
+#include "tensor/kernels/kernels.h"
+#include "tensor/tensor.h"
+
+/* Counted memory, 64-byte aligned. Every mutation raises `version` and notes who did it. */
+typedef struct ag_storage {
+    ag_ctx *ctx;
+    void *data;
+    size_t bytes;
+    int64_t refs;
+    uint64_t version;
+    const char *changed_by;   /* the op of the last mutation, NULL when there was none */
+    const char *changed_path; /* and its module path */
+} ag_storage;
+
+/* What another folder hangs on a tensor (autograd: gradient, hooks). The tensor frees it when it goes. */
+typedef struct ag_attachment {
+    void (*free)(ag_ctx *ctx, struct ag_attachment *attachment);
+} ag_attachment;
+
+struct ag_tensor {
+    ag_ctx *ctx;
+    ag_storage *storage;
+    int64_t refs;
+    int64_t offset; /* of the first element, in elements */
+    int64_t numel;
+    int64_t shape[AG_MAX_DIMS];
+    int64_t stride[AG_MAX_DIMS];
+    ag_tensor *newer, *older; /* the context's list of live tensors */
+    ag_attachment *attachment;
+    uint64_t tape; /* serial number of the tape that knows this tensor, 0: none */
+    int64_t node;  /* its node there */
+    ag_dtype dtype;
+    int ndim;
+};
+
+/* ---- Memory: from the context's cache, which keeps freed blocks by size class for the next call. -------- */
+
+/* 64-byte aligned, not initialised; NULL with the error recorded when there is none. bytes may be 0. */
+void *ag_alloc(ag_ctx *ctx, size_t bytes);
+void ag_free(ag_ctx *ctx, void *block, size_t bytes); /* the same `bytes`; block may be NULL */
+
+/* Makes an array from ag_alloc (NULL at first) hold at least `wanted` elements, by doubling; false with the error
+ * recorded, and the array as it was, when there is no memory. */
+bool ag_grow(ag_ctx *ctx, void **array, int64_t *capacity, int64_t wanted, size_t element);
+
+/* A copy of the text, one per context and text: equal texts have equal addresses. NULL on error. */
+const char *ag_intern(ag_ctx *ctx, const char *text);
+
+/* ---- Making tensors --------------------------------------------------------------------------------------- */
+
+/* A new view on t's storage, in the innermost scope. The caller vouches for the bounds. */
+ag_tensor *ag_view_new(ag_tensor *t, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset);
+
+/* A new dense tensor with the shape of t whose dims lie in memory in the order of t's strides, so that what is
+ * a view of a contiguous tensor gives a result that can be viewed back. Not initialised. */
+ag_tensor *ag_empty_like(const ag_tensor *t);
+
+/* To be called by whatever writes into a tensor: raises the version, notes op and module path. */
+void ag_storage_changed(ag_tensor *t, const char *op);
+
+/* ---- Shapes --------------------------------------------------------------------------------------------------- */
+
+/* The product of the extents, or -1 when it, or it times `size` bytes, overflows. */
+int64_t ag_checked_numel(int ndim, const int64_t *shape, size_t size);
+
+/* dim counted from the front, or -1 with the error recorded: "<where>: dim 4 of [2,3]". `ndim` may be one more
+ * than the tensor has, for unsqueeze. */
+int ag_checked_dim(ag_ctx *ctx, const char *where, const ag_tensor *t, int dim, int ndim);
+
+/* The broadcast shape of both into shape[]; its number of dims, or -1 with the error recorded. */
+int ag_broadcast_shape(ag_ctx *ctx, const char *where, const ag_tensor *a, const ag_tensor *b, int64_t *shape);
+
+bool ag_same_shape(const ag_tensor *a, const ag_tensor *b);
+
+/* The dims from the outermost in memory to the innermost into order[], judged by the strides of the operands, the
+ * first one first; dims that no strides tell apart (extent 1, repeated) stay in their place. */
+void ag_order_dims(int operands, int ndim, int64_t stride[][AG_MAX_DIMS], int *order);
+
+/* ---- Looping -------------------------------------------------------------------------------------------------- */
+
+/* Up to four operands over one shape, dims of extent 1 dropped and adjacent dims joined where every operand
+ * allows it: what is left is `rows` rows of `n` elements, the operands' strides along a row in step[].
+ *
+ *     ag_loop loop;
+ *     ag_loop_init(&loop, 2, (const ag_tensor *[]){ y, x });      each of y's shape, or expanded to it
+ *     for (; loop.row < loop.rows; ag_loop_next(&loop))
+ *         f(loop.n, base_of_y + loop.at[0], loop.step[0], base_of_x + loop.at[1], loop.step[1]);
+ *
+ * at[] is the element offset of the row's start, relative to each operand's first element. Dims are visited in the
+ * order in which they lie in memory (ag_order_dims), not in row-major order. Operands after the first may also have
+ * a shape that broadcasts to the first one's. A row of one element has step 1. */
+#define AG_LOOP_MAX 4
+typedef struct ag_loop {
+    int operands, ndim; /* ndim: of the outer dims */
+    int64_t n, rows, row;
+    int64_t step[AG_LOOP_MAX], at[AG_LOOP_MAX];
+    int64_t extent[AG_MAX_DIMS], index[AG_MAX_DIMS];
+    int64_t stride[AG_LOOP_MAX][AG_MAX_DIMS];
+} ag_loop;
+void ag_loop_init(ag_loop *loop, int operands, const ag_tensor *const *t);
+void ag_loop_next(ag_loop *loop);
+
+/* ---- Kernels --------------------------------------------------------------------------------------------------- */
+
+/* The context's kernels for AG_F32 or AG_F64. */
+const ag_real_kernels *ag_kernels(const ag_ctx *ctx, ag_dtype dtype);
+
+/* Begins a scope at an absolute module path (interned), as when backward returns to a module's ops. */
+void ag_scope_begin_at(ag_ctx *ctx, const char *path);
+int64_t ag_scope_depth(const ag_ctx *ctx);
+
+/* Advances the random stream by `blocks` counter blocks and returns where it stood. */
+ag_rng ag_rng_take(ag_ctx *ctx, uint64_t blocks);
+
+/* ---- The slot autograd has on a context: the running tape. tensor/ only stores it and ends it. ----------------- */
+
+typedef struct ag_recorder {
+    void (*end)(struct ag_recorder *recorder); /* frees; called when the context goes while it runs */
+} ag_recorder;
+ag_recorder *ag_recorder_of(const ag_ctx *ctx);
+void ag_recorder_set(ag_ctx *ctx, ag_recorder *recorder);
+uint64_t ag_serial_next(ag_ctx *ctx); /* 1, 2, ...: tells one tape from another */
+
+#endif
