@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * autograd.h - the tape, the differentiable ops, gradient checking, looking at the tape.
+ *
+ *     ag_tape *tape = ag_tape_begin(ctx);          nothing is recorded unless a tape runs
+ *     ag_tensor *loss = ...;                       ops on tensors that require a gradient are recorded
+ *     ag_status status = ag_backward(tape, loss);  gradients go to ag_grad of the leaves
+ *     ag_tape_end(tape);
+ *
+ * Ops are eager, borrow their arguments, and give their result to the innermost scope. Both real dtypes work
+ * everywhere; the two are never mixed in one op. An argument NULL gives NULL (see tensor.h on errors). In
+ * formulas gy is the gradient of the result y, gx what the op contributes to the gradient of x. Ops are
+ * differentiable once: second derivatives are out of scope.
+ */
+#ifndef AG_AUTOGRAD_H
+#define AG_AUTOGRAD_H
+
+#include "tensor/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Tape ------------------------------------------------------------------------------------------- */
+
+typedef struct ag_tape ag_tape;
+
+/* Begins a scope that records. One tape runs at a time on a context: a second one is an error (NULL). */
+ag_tape *ag_tape_begin(ag_ctx *ctx);
+
+/* Ends the scope and the tape; their tensors go, gradients of leaves stay. NULL does nothing. */
+void ag_tape_end(AG_TAKES ag_tape *tape);
+
+/* Whether ops are being recorded now (not while backward runs). */
+bool ag_recording(const ag_ctx *ctx);
+
+/* Adds d(loss)/d(leaf) to the gradient of every leaf the loss depends on. `loss` has one element and was
+ * recorded on this tape. Returns the first error of the context: the one check a training step needs. After an
+ * error no gradient has changed. May be called again on the same tape; the gradients then add. */
+ag_status ag_backward(ag_tape *tape, ag_tensor *loss);
+
+/* The same for an output of any shape, given the gradient of something with respect to it (the cotangent). */
+ag_status ag_backward_from(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent);
+
+/* Marks a leaf: gradients accumulate in it. Real dtypes only. Returns t. To be called before the tensor is
+ * used on the tape. */
+ag_tensor *ag_require_grad(ag_tensor *t);
+bool ag_requires_grad(const ag_tensor *t);
+
+/* The accumulated gradient of a leaf, or of a tensor given to ag_retain_grad; NULL while there is none. Has the
+ * tensor's shape and dtype. Borrowed: valid until the next backward, ag_zero_grad or the tensor's end. */
+ag_tensor *ag_grad(const ag_tensor *t);
+void ag_zero_grad(ag_tensor *t); /* forgets the gradient, which counts as zero */
+
+/* Keeps the gradient of a recorded tensor that is not a leaf, for looking. Lives as long as the tensor. */
+ag_status ag_retain_grad(ag_tensor *t);
+
+/* Sees each gradient of t as backward completes it, before it is stored or used further. The hook may return
+ * another tensor of the same shape and dtype to take its place, or NULL to leave it. One hook per tensor;
+ * hook NULL removes it. */
+typedef ag_tensor *ag_hook_fn(void *user, ag_tensor *grad);
+ag_status ag_hook(ag_tensor *t, ag_hook_fn *hook, void *user);
+
+/* Names a tensor in graphs and reports; nn/ names parameters by their path. The text is copied. Returns t. */
+ag_tensor *ag_set_name(ag_tensor *t, const char *name);
+const char *ag_name(const ag_tensor *t); /* NULL: it has none */
+
+/* A view of t that gradients do not pass. */
+ag_tensor *ag_detach(ag_tensor *t);
+
+/* ---- Looking at a tape -------------------------------------------------------------------------------------
+ * Nodes are numbered in the order of recording; leaves are nodes too, op "leaf". */
+
+typedef struct ag_node_view {
+    const char *op;       /* "matmul" */
+    const char *path;     /* module path, "" outside every module */
+    const char *name;     /* of a leaf that has one (a parameter's name in its module), else NULL */
+    int input_count;
+    const int64_t *input; /* node numbers; -1: an input without gradient */
+    ag_dtype dtype;
+    int ndim;
+    const int64_t *shape; /* of the result */
+    double grad_norm;     /* 2-norm of its gradient in the last backward; NaN: none, or not asked for */
+} ag_node_view;
+
+int64_t ag_tape_size(const ag_tape *tape);
+ag_node_view ag_tape_node(const ag_tape *tape, int64_t node); /* node in 0 .. size-1 */
+int64_t ag_node_of(const ag_tape *tape, const ag_tensor *t);  /* -1: not on this tape */
+
+/* From now on backward measures grad_norm of every node, at the cost of a pass over each gradient. */
+void ag_tape_measure_grads(ag_tape *tape);
+
+/* Writes the tape as Graphviz DOT: clusters by module path, node ids n0, n1, ..., op, shape, gradient norm. */
+ag_status ag_tape_dot(const ag_tape *tape, FILE *file);
+
+/* ---- Elementwise ops -----------------------------------------------------------------------------------------
+ * Binary ops broadcast as NumPy does: shapes are aligned at the end, extents of 1 repeat. */
+
+ag_tensor *ag_add(ag_tensor *a, ag_tensor *b);
+ag_tensor *ag_sub(ag_tensor *a, ag_tensor *b);
+ag_tensor *ag_mul(ag_tensor *a, ag_tensor *b);     /* ga = gy b, gb = gy a */
+ag_tensor *ag_div(ag_tensor *a, ag_tensor *b);     /* ga = gy / b, gb = -gy y / b */
+ag_tensor *ag_maximum(ag_tensor *a, ag_tensor *b); /* at a tie half of gy each; NaN passes on */
+ag_tensor *ag_minimum(ag_tensor *a, ag_tensor *b);
+
+ag_tensor *ag_neg(ag_tensor *x);
+ag_tensor *ag_scale(ag_tensor *x, double factor);      /* factor x */
+ag_tensor *ag_add_scalar(ag_tensor *x, double number); /* x + number */
+ag_tensor *ag_exp(ag_tensor *x);
+ag_tensor *ag_log(ag_tensor *x);
+ag_tensor *ag_sqrt(ag_tensor *x);
+ag_tensor *ag_tanh(ag_tensor *x);
+ag_tensor *ag_sigmoid(ag_tensor *x);             /* 1 / (1 + exp(-x)) */
+ag_tensor *ag_relu(ag_tensor *x);                /* max(x, 0); derivative 0 at 0 */
+ag_tensor *ag_gelu(ag_tensor *x);                /* x Phi(x), Phi the normal distribution function (erf form) */
+ag_tensor *ag_gelu_tanh(ag_tensor *x);           /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+ag_tensor *ag_silu(ag_tensor *x);                /* x sigmoid(x) */
+ag_tensor *ag_pow(ag_tensor *x, double p);       /* x^p; gx = gy p x^(p-1) */
+ag_tensor *ag_abs(ag_tensor *x);                 /* derivative 0 at 0 */
+ag_tensor *ag_clamp(ag_tensor *x, double low, double high); /* derivative 1 in [low, high], bounds included */
+
+/* cond != 0 ? a : b, elementwise, the three broadcast together. cond is int32. */
+ag_tensor *ag_where(ag_tensor *cond, ag_tensor *a, ag_tensor *b);
+/* mask != 0 ? value : x. mask is int32 and broadcasts to x's shape. */
+ag_tensor *ag_masked_fill(ag_tensor *x, ag_tensor *mask, double value);
+
+/* Each element is dropped with probability p, the others scaled by 1/(1-p); 0 <= p < 1. Draws from the
+ * context's random stream; backward repeats the same draw. Always drops: the layers decide when. */
+ag_tensor *ag_dropout(ag_tensor *x, double p);
+
+/* ---- Views and joins: shapes as in tensor.h, recorded --------------------------------------------------------- */
+
+ag_tensor *ag_reshape(ag_tensor *x, int ndim, const int64_t *shape);
+ag_tensor *ag_permute(ag_tensor *x, const int *dims);
+ag_tensor *ag_transpose(ag_tensor *x, int dim0, int dim1);
+ag_tensor *ag_slice(ag_tensor *x, int dim, int64_t start, int64_t stop, int64_t step);
+ag_tensor *ag_select(ag_tensor *x, int dim, int64_t index);
+ag_tensor *ag_expand(ag_tensor *x, int ndim, const int64_t *shape);
+ag_tensor *ag_squeeze(ag_tensor *x, int dim);
+ag_tensor *ag_unsqueeze(ag_tensor *x, int dim);
+ag_tensor *ag_contiguous(ag_tensor *x);
+ag_tensor *ag_cast(ag_tensor *x, ag_dtype dtype); /* to int32: towards zero, and gradients do not pass */
+
+/* count >= 1 tensors of one dtype, shapes equal but along dim (concat), equal (stack: new dim `dim`). */
+ag_tensor *ag_concat(ag_tensor *const *x, int count, int dim);
+ag_tensor *ag_stack(ag_tensor *const *x, int count, int dim);
+
+/* Views of `count` equal pieces along dim, whose extent must divide, into piece[count]. On error all NULL. */
+void ag_split(ag_tensor *x, int dim, int count, ag_tensor **piece);
+
+/* ---- Reductions, over the listed dims; count 0: over all ---------------------------------------------------------
+ * keepdim leaves the dims with extent 1. Over no elements: sum 0, mean NaN, max an error. */
+
+#define AG_DIMS(...) (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)), (const int[]){__VA_ARGS__}
+#define AG_ALL_DIMS 0, NULL
+
+ag_tensor *ag_sum(ag_tensor *x, int count, const int *dims, bool keepdim);
+ag_tensor *ag_mean(ag_tensor *x, int count, const int *dims, bool keepdim);
+ag_tensor *ag_max(ag_tensor *x, int count, const int *dims, bool keepdim); /* ties share the gradient equally */
+/* sum (x - mean)^2 / (n - correction), n the number of elements reduced. correction 1: sample variance. */
+ag_tensor *ag_var(ag_tensor *x, int count, const int *dims, double correction, bool keepdim);
+
+/* ---- Products ------------------------------------------------------------------------------------------------------ */
+
+/* [..,M,K] x [..,K,N] -> [..,M,N], leading dims broadcast. A 1-d operand is a vector: [K] x [..,K,N] -> [..,N],
+ * [..,M,K] x [K] -> [..,M], [K] x [K] -> []. ga = gy b^T, gb = a^T gy. */
+ag_tensor *ag_matmul(ag_tensor *a, ag_tensor *b);
+
+/* y = x w^T + bias: x[..,in], w[out,in], bias[out] or NULL -> [..,out]. gx = gy w, gw = gy^T x,
+ * gbias = column sums of gy. */
+ag_tensor *ag_linear(ag_tensor *x, ag_tensor *w, ag_tensor *bias);
+
+/* ---- Softmax, normalisation, losses -------------------------------------------------------------------------------- */
+
+ag_tensor *ag_softmax(ag_tensor *x, int dim);     /* gx = y (gy - sum(gy y)); a slice of -inf only gives 0 */
+ag_tensor *ag_log_softmax(ag_tensor *x, int dim); /* gx = gy - exp(y) sum(gy) */
+ag_tensor *ag_logsumexp(ag_tensor *x, int dim, bool keepdim);
+
+/* Over the last dim N: (x - mean) / sqrt(var + eps) w + b, var biased; w[N], b[N] may be NULL.
+ * (Ba, Kiros, Hinton, "Layer normalization", 2016.) */
+ag_tensor *ag_layer_norm(ag_tensor *x, ag_tensor *w, ag_tensor *b, double eps);
+
+/* Rows of table[V,C] by index (int32, any shape [..]) -> [..,C]. An index outside 0..V-1 is an error that names
+ * position and value. Gradients of equal indices add. */
+ag_tensor *ag_embedding(ag_tensor *table, ag_tensor *index);
+
+typedef enum ag_reduction { AG_MEAN, AG_SUM } ag_reduction;
+typedef struct ag_cross_entropy_config {
+    ag_reduction reduction; /* AG_MEAN: over the targets that are not ignored */
+    double label_smoothing; /* s in [0, 1]: (1-s) of the weight on the target, s/V on every class */
+    bool ignore;            /* whether there is an ignored target value: */
+    int32_t ignore_index;
+} ag_cross_entropy_config;
+
+/* -log softmax(logits)[target], nats. logits[..,V], target[..] int32 -> scalar. When every target is ignored
+ * the loss is 0 with zero gradients. ag_cross_entropy: with the zero config. */
+ag_tensor *ag_cross_entropy(ag_tensor *logits, ag_tensor *target);
+ag_tensor *ag_cross_entropy_with(ag_tensor *logits, ag_tensor *target, ag_cross_entropy_config config);
+
+ag_tensor *ag_mse(ag_tensor *x, ag_tensor *target); /* mean (x - target)^2; equal shapes */
+
+/* ---- Scaled dot-product attention ------------------------------------------------------------------------------
+ * O = softmax(scale Q K^T, where allowed) V per batch entry and head; memory O(T), no T x T matrix is kept. */
+
+/* Who may look at whom. Query i stands at position p = i + offset among the keys, and sees key j when
+ *     (causal: j <= p)  and  (window > 0: p - window < j, and without causal also j < p + window).
+ * A query that sees no key gets output 0 and zero gradients. {0}: everyone sees everyone. */
+typedef struct ag_mask {
+    bool causal;
+    int64_t offset; /* 0: query 0 aligned with key 0; Tk - Tq: last query with last key */
+    int64_t window; /* how many keys back, the own one included; 0: no bound */
+} ag_mask;
+
+bool ag_mask_allowed(ag_mask mask, int64_t query, int64_t key);
+/* One line per query, one character per key: '#' allowed, '.' not. */
+ag_status ag_mask_fprint(FILE *file, ag_mask mask, int64_t queries, int64_t keys);
+
+typedef struct ag_sdpa_config {
+    ag_mask mask;
+    double scale;      /* 0: 1 / sqrt(D) */
+    double dropout;    /* of the weights, as ag_dropout */
+    ag_tensor **lse;   /* not NULL: gets the log-sum-exp of the masked, scaled scores [B,H,Tq], scope-owned */
+} ag_sdpa_config;
+
+/* q[B,H,Tq,D], k[B,H,Tk,D], v[B,H,Tk,Dv] -> [B,H,Tq,Dv]. Formulas in tensor/kernels/kernels.h and docs. */
+ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config config);
+
+/* The weights P[B,H,Tq,Tk] of that attention, from the lse it gave; exact zeros where not allowed, before
+ * dropout. Not recorded: for looking. Only mask and scale of the config are used. */
+ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_config config);
+
+/* ---- Checking gradients -------------------------------------------------------------------------------------------------
+ * Compares the gradients of f with central differences in float64, for a random cotangent. */
+
+/* Builds the output from input[count]; called many times. Any shape of output. */
+typedef ag_tensor *ag_gradcheck_fn(ag_ctx *ctx, ag_tensor *const *input, int count, void *user);
+
+typedef struct ag_gradcheck_config {
+    const char *name;   /* in the report; NULL: the op of the output's node */
+    double step;        /* relative step of the difference; 0: 1e-5 */
+    double rtol, atol;  /* 0: 1e-6 and 1e-9 */
+    int64_t elements;   /* inputs with more elements are checked along random directions; 0: 4096 */
+    int directions;     /* how many; 0: 16 */
+    uint64_t seed;      /* of cotangent and directions */
+    FILE *report;       /* where the report goes; NULL: nowhere */
+} ag_gradcheck_config;
+
+typedef enum ag_verdict {
+    AG_PASS,
+    AG_FAIL,
+    AG_INCONCLUSIVE /* a kink within the step, or a function that does not repeat itself */
+} ag_verdict;
+
+typedef struct ag_gradcheck_result {
+    ag_verdict verdict; /* the worst of the inputs' */
+    int input;          /* where the worst element is: input, flat index, -1: along a random direction */
+    int64_t index;
+    double analytic, numeric;
+    double max_error;   /* worst |analytic - numeric| / max(|analytic|, |numeric|, atol / rtol) */
+    int64_t checked, failed, inconclusive; /* elements and directions */
+} ag_gradcheck_result;
+
+/* Inputs are float64 leaves (ag_require_grad), dense and of separate storage; int32 inputs are passed through.
+ * The result also stands for errors: then verdict is AG_FAIL and the context has the error. The inputs'
+ * values and gradients are restored. */
+ag_gradcheck_result ag_gradcheck(ag_ctx *ctx, ag_gradcheck_fn *f, ag_tensor *const *input, int count, void *user,
+                                 ag_gradcheck_config config);
+
+/* ---- Writing an op --------------------------------------------------------------------------------------------------------
+ * docs/adding-an-op.md shows one whole. The forward function computes y and calls ag_record; the engine calls
+ * vjp with gy and accumulates what it adds. */
+
+typedef struct ag_vjp ag_vjp;
+
+enum { /* what the tape keeps until it ends */
+    AG_KEEP_NONE = 0,
+    AG_KEEP_INPUT = 1, /* AG_KEEP_INPUT << i: input i */
+    AG_KEEP_OUTPUT = 1 << 16
+};
+
+typedef struct ag_op {
+    const char *name;
+    int arity;     /* number of inputs; -1: any */
+    unsigned keep; /* AG_KEEP_... or-ed */
+    void (*vjp)(ag_vjp *v);
+} ag_op;
+
+/* Every op of the library, from ops.def, in its order. */
+extern const ag_op *const ag_ops[];
+extern const int ag_op_count;
+
+/* Records that y = op(input[count]) when a tape runs and an input needs a gradient. Copies attr[attr_size], which
+ * holds the op's parameters. `extra` (may be NULL) is one more tensor to keep. Returns y. */
+ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int count, const void *attr,
+                     size_t attr_size, ag_tensor *extra);
+
+/* What a vjp sees. It may use any op: nothing is recorded while backward runs. */
+struct ag_vjp {
+    ag_ctx *ctx;
+    ag_tensor *gy;        /* gradient of the result, its shape; may be a view with any strides */
+    int input_count;
+    ag_tensor **input;    /* NULL where the op does not keep it */
+    ag_tensor *output;    /* NULL unless kept */
+    ag_tensor *extra;
+    const void *attr;
+    void *engine;
+};
+
+bool ag_vjp_wants(const ag_vjp *v, int input); /* false: the contribution would be thrown away */
+int ag_vjp_ndim(const ag_vjp *v, int input);   /* shape of an input that ag_vjp_wants, kept or not */
+const int64_t *ag_vjp_shape(const ag_vjp *v, int input);
+
+/* Contributes g to the gradient of an input. g has the input's dtype, and its shape or one that the input was
+ * broadcast to: the engine sums the broadcast dims. */
+void ag_vjp_add(ag_vjp *v, int input, ag_tensor *g);
+
+/* For contributions that touch a part: the input's gradient so far (zeros at first), dense, to be added into.
+ * NULL on error. */
+ag_tensor *ag_vjp_accumulator(ag_vjp *v, int input);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

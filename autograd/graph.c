@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * graph.c - looking at a tape: its nodes one by one, and the whole as Graphviz DOT.
+ */
+#include "autograd/tape_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+int64_t ag_tape_size(const ag_tape *tape)
+{
+    return tape == NULL ? 0 : tape->node_count;
+}
+
+int64_t ag_node_of(const ag_tape *tape, const ag_tensor *t)
+{
+    return tape != NULL && t != NULL && t->tape == tape->serial ? t->node : -1;
+}
+
+void ag_tape_measure_grads(ag_tape *tape)
+{
+    if (tape != NULL)
+        tape->measure_grads = true;
+}
+
+ag_node_view ag_tape_node(const ag_tape *tape, int64_t number)
+{
+    const ag_node *node = &tape->nodes[number];
+    return (ag_node_view){
+        .op = node->op->name,
+        .path = node->path,
+        .name = node->watched == NULL ? NULL : ag_name(node->watched),
+        .input_count = node->input_count,
+        .input = node->input_count == 0 ? NULL : &tape->edges[node->first_edge],
+        .dtype = node->dtype,
+        .ndim = node->ndim,
+        .shape = node->shape,
+        .grad_norm = node->grad_norm,
+    };
+}
+
+/* ---- DOT ---- */
+
+/* A node's line, two levels inside the graph. Names are quoted as DOT wants it. */
+static void write_node(FILE *file, ag_ctx *ctx, const ag_node_view *node, int64_t number)
+{
+    bool leaf = strcmp(node->op, "leaf") == 0;
+    fprintf(file, "    n%lld [label=\"%s\\n%s", (long long)number, leaf && node->name != NULL ? node->name : node->op,
+            ag_dims_text(ctx, node->ndim, node->shape));
+    if (!isnan(node->grad_norm))
+        fprintf(file, "\\n|grad| %.3g", node->grad_norm);
+    fprintf(file, "\"%s];\n", leaf ? ", shape=box, style=filled, fillcolor=\"#dde8f4\"" : "");
+}
+
+/* The nodes of one module path, as a cluster named by it. Written when its first node comes, so that the order of
+ * clusters and nodes is that of recording. */
+static void write_cluster(FILE *file, const ag_tape *tape, int64_t first)
+{
+    const char *path = tape->nodes[first].path;
+    bool named = *path != '\0';
+    if (named)
+        fprintf(file, "  subgraph \"cluster_%s\" {\n    label=\"%s\"; color=\"#999999\"; fontcolor=\"#555555\";\n", path, path);
+    for (int64_t i = first; i < tape->node_count; i++) {
+        ag_node_view node = ag_tape_node(tape, i);
+        if (node.path == path) /* interned: equal paths are one address */
+            write_node(file, tape->ctx, &node, i);
+    }
+    if (named)
+        fprintf(file, "  }\n");
+}
+
+static bool path_is_new(const ag_tape *tape, int64_t node)
+{
+    for (int64_t i = 0; i < node; i++)
+        if (tape->nodes[i].path == tape->nodes[node].path)
+            return false;
+    return true;
+}
+
+ag_status ag_tape_dot(const ag_tape *tape, FILE *file)
+{
+    if (tape == NULL || file == NULL)
+        return AG_ERR_ARGUMENT;
+    fprintf(file, "digraph tape {\n  rankdir=TB; node [shape=ellipse, fontsize=10, fontname=\"sans-serif\"];\n");
+    for (int64_t i = 0; i < tape->node_count; i++)
+        if (path_is_new(tape, i))
+            write_cluster(file, tape, i);
+    for (int64_t i = 0; i < tape->node_count; i++) {
+        ag_node_view node = ag_tape_node(tape, i);
+        for (int j = 0; j < node.input_count; j++)
+            if (node.input[j] >= 0)
+                fprintf(file, "  n%lld -> n%lld;\n", (long long)node.input[j], (long long)i);
+    }
+    fprintf(file, "}\n");
+    if (ferror(file)) {
+        ag_fail(tape->ctx, AG_ERR_FILE, "tape_dot", "the graph of %lld nodes could not be written",
+                (long long)tape->node_count);
+        return AG_ERR_FILE;
+    }
+    return AG_OK;
+}

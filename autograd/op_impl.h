@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * op_impl.h - what the files of ops share (private header).
+ */
+#ifndef AG_OP_IMPL_H
+#define AG_OP_IMPL_H
+
+#include "autograd/autograd.h"
+#include "tensor/tensor_impl.h"
+
+#define AG_OP(name) extern const ag_op ag_op_##name;
+#include "autograd/ops.def"
+#undef AG_OP
+
+/* The kernels for x's dtype; NULL when x is NULL, or int32: then with the error of op `where`. */
+const ag_real_kernels *ag_real_kernels_for(const char *where, const ag_tensor *x);
+
+/* Whether a and b are not NULL and of one real dtype; false with the error of op `where`, or silently for NULL. */
+bool ag_same_real(const char *where, const ag_tensor *a, const ag_tensor *b);
+
+/* g summed over the dims that broadcasting added or stretched; g itself when the shapes are equal. NULL, with
+ * the error recorded, when `shape` does not broadcast to g's shape. */
+ag_tensor *ag_sum_to_shape(ag_tensor *g, int ndim, const int64_t *shape);
+
+/* x's shape with the reduced dims (a bit each) kept at extent 1, or dropped; returns the number of dims. */
+int ag_reduced_shape(const ag_tensor *x, unsigned reduced, bool keepdim, int64_t *shape);
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * op_loss.c - embedding, cross_entropy from logits, mse. Indices and targets are checked here, once, so that the
+ * kernels never read out of bounds.
+ */
+#include "autograd/op_impl.h"
+
+/* An int32 tensor whose values lie in 0 .. limit-1 (or equal *ignored), contiguous; NULL with the error recorded. */
+static ag_tensor *checked_index(const char *where, ag_tensor *index, int64_t limit, const int32_t *ignored)
+{
+    ag_ctx *ctx = index->ctx;
+    if (index->dtype != AG_I32)
+        return ag_fail(ctx, AG_ERR_DTYPE, where, "the indices %s are %s, must be int32", ag_shape_text(index),
+                       ag_dtype_name(index->dtype));
+    ag_tensor *dense = ag_tensor_contiguous(index);
+    if (dense == NULL)
+        return NULL;
+    const int32_t *value = ag_data(dense);
+    for (int64_t i = 0; i < dense->numel; i++)
+        if ((value[i] < 0 || value[i] >= limit) && (ignored == NULL || value[i] != *ignored))
+            return ag_fail(ctx, AG_ERR_INDEX, where, "index %ld at position %lld of %s is not in 0..%lld",
+                           (long)value[i], (long long)i, ag_shape_text(index), (long long)limit - 1);
+    return dense;
+}
+
+/* ---- embedding ---- */
+
+static void embedding_vjp(ag_vjp *v)
+{
+    ag_tensor *index = ag_tensor_contiguous(v->input[1]), *gy = ag_tensor_contiguous(v->gy);
+    ag_tensor *gtable = ag_vjp_accumulator(v, 0);
+    if (index == NULL || gy == NULL || gtable == NULL)
+        return;
+    ag_kernels(v->ctx, gy->dtype)->embedding_vjp(ag_ctx_threads(v->ctx), index->numel, gtable->shape[1], ag_data(index),
+                                                 ag_data(gy), ag_data_mut(gtable));
+}
+
+const ag_op ag_op_embedding = { "embedding", 2, AG_KEEP_INPUT << 1, embedding_vjp };
+
+ag_tensor *ag_embedding(ag_tensor *table, ag_tensor *index)
+{
+    const ag_real_kernels *k = ag_real_kernels_for("embedding", table);
+    if (k == NULL || index == NULL)
+        return NULL;
+    ag_ctx *ctx = table->ctx;
+    if (table->ndim != 2)
+        return ag_fail(ctx, AG_ERR_SHAPE, "embedding", "the table is %s, must be [V,C]", ag_shape_text(table));
+    if (index->ndim == AG_MAX_DIMS)
+        return ag_fail(ctx, AG_ERR_SHAPE, "embedding", "the indices %s leave no dim for the rows", ag_shape_text(index));
+    ag_tensor *dense = checked_index("embedding", index, table->shape[0], NULL), *rows = ag_tensor_contiguous(table);
+    int64_t shape[AG_MAX_DIMS];
+    for (int d = 0; d < index->ndim; d++)
+        shape[d] = index->shape[d];
+    shape[index->ndim] = table->shape[1];
+    ag_tensor *y = dense == NULL ? NULL : ag_empty(ctx, table->dtype, index->ndim + 1, shape);
+    if (y == NULL || rows == NULL)
+        return NULL;
+    k->embedding(ag_ctx_threads(ctx), index->numel, table->shape[1], ag_data(dense), ag_data(rows), y->storage->data);
+    return ag_record(&ag_op_embedding, y, (ag_tensor *[]){ table, index }, 2, NULL, 0, NULL);
+}
+
+/* ---- cross_entropy ---- */
+
+typedef struct cross_entropy_attr {
+    double smoothing, scale; /* scale: 1, or 1 / number of targets that count */
+    int32_t ignore;
+} cross_entropy_attr;
+
+static void cross_entropy_vjp(ag_vjp *v)
+{
+    const cross_entropy_attr *attr = v->attr;
+    ag_tensor *logits = ag_tensor_contiguous(v->input[0]), *target = ag_tensor_contiguous(v->input[1]);
+    double gy = 0;
+    if (logits == NULL || target == NULL || ag_item(v->gy, &gy) != AG_OK)
+        return;
+    ag_tensor *glogits = ag_empty(v->ctx, logits->dtype, logits->ndim, logits->shape);
+    if (glogits == NULL)
+        return;
+    ag_kernels(v->ctx, logits->dtype)->cross_entropy_vjp(ag_ctx_threads(v->ctx), target->numel,
+                                                         logits->shape[logits->ndim - 1], ag_data(logits),
+                                                         ag_data(target), attr->ignore, attr->smoothing,
+                                                         ag_data(v->extra), gy * attr->scale, glogits->storage->data);
+    ag_vjp_add(v, 0, glogits);
+}
+
+const ag_op ag_op_cross_entropy = { "cross_entropy", 2, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, cross_entropy_vjp };
+
+/* The shapes fit: logits[..,V], target[..]. */
+static bool check_cross_entropy(const ag_tensor *logits, const ag_tensor *target, const ag_cross_entropy_config *config)
+{
+    bool fits = logits->ndim == target->ndim + 1 && logits->shape[logits->ndim - 1] > 0;
+    for (int d = 0; fits && d < target->ndim; d++)
+        fits = logits->shape[d] == target->shape[d];
+    if (!fits)
+        ag_fail(logits->ctx, AG_ERR_SHAPE, "cross_entropy", "logits are %s, targets %s; must be [..,V] and [..]",
+                ag_shape_text(logits), ag_shape_text(target));
+    else if (!(config->label_smoothing >= 0 && config->label_smoothing <= 1))
+        ag_fail(logits->ctx, AG_ERR_ARGUMENT, "cross_entropy", "label_smoothing is %g, must be in [0, 1]",
+                config->label_smoothing);
+    else
+        return true;
+    return false;
+}
+
+ag_tensor *ag_cross_entropy_with(ag_tensor *logits, ag_tensor *target, ag_cross_entropy_config config)
+{
+    const ag_real_kernels *k = ag_real_kernels_for("cross_entropy", logits);
+    if (k == NULL || target == NULL || !check_cross_entropy(logits, target, &config))
+        return NULL;
+    ag_ctx *ctx = logits->ctx;
+    int64_t M = target->numel, V = logits->shape[logits->ndim - 1];
+    int32_t ignore = config.ignore ? config.ignore_index : INT32_MIN; /* which no valid target is */
+    ag_tensor *index = checked_index("cross_entropy", target, V, config.ignore ? &ignore : NULL);
+    ag_tensor *dense = ag_tensor_contiguous(logits);
+    ag_tensor *row_loss = ag_empty(ctx, logits->dtype, 1, &M), *lse = ag_empty(ctx, logits->dtype, 1, &M);
+    if (index == NULL || dense == NULL || row_loss == NULL || lse == NULL)
+        return NULL;
+    k->cross_entropy(ag_ctx_threads(ctx), M, V, ag_data(dense), ag_data(index), ignore, config.label_smoothing,
+                     row_loss->storage->data, lse->storage->data);
+    const int32_t *value = ag_data(index);
+    double sum = 0, counted = 0;
+    for (int64_t i = 0; i < M; i++) {
+        double loss = 0;
+        ag_get(row_loss, &i, &loss);
+        sum += loss;
+        counted += value[i] != ignore;
+    }
+    double scale = config.reduction == AG_SUM ? 1 : counted > 0 ? 1 / counted : 0;
+    cross_entropy_attr attr = { config.label_smoothing, scale, ignore };
+    ag_tensor *y = ag_full(ctx, logits->dtype, AG_SCALAR, sum * scale);
+    return ag_record(&ag_op_cross_entropy, y, (ag_tensor *[]){ logits, target }, 2, &attr, sizeof attr, lse);
+}
+
+ag_tensor *ag_cross_entropy(ag_tensor *logits, ag_tensor *target)
+{
+    return ag_cross_entropy_with(logits, target, (ag_cross_entropy_config){ .reduction = AG_MEAN });
+}
+
+/* ---- mse ---- */
+
+ag_tensor *ag_mse(ag_tensor *x, ag_tensor *target)
+{
+    if (x == NULL || target == NULL)
+        return NULL;
+    if (!ag_same_shape(x, target))
+        return ag_fail(x->ctx, AG_ERR_SHAPE, "mse", "x is %s, the target %s; they must be equal", ag_shape_text(x),
+                       ag_shape_text(target));
+    return ag_mean(ag_pow(ag_sub(x, target), 2), AG_ALL_DIMS, false);
+}

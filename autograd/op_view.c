@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * op_view.c - the recorded views, contiguous and cast, and the joins. The shapes' rules and errors are those of
+ * tensor/view.c; here each view gets the way back for its gradient.
+ */
+#include "autograd/op_impl.h"
+
+#include <string.h>
+
+/* A copy that is more than a view may return x itself: then there is nothing to record. */
+static ag_tensor *record_view(const ag_op *op, ag_tensor *y, ag_tensor *x, const void *attr, size_t attr_size)
+{
+    return y == x ? y : ag_record(op, y, &x, 1, attr, attr_size, NULL);
+}
+
+/* ---- reshape, squeeze, unsqueeze, expand, contiguous: the engine knows the input's shape ---- */
+
+static void reshape_vjp(ag_vjp *v)
+{
+    ag_vjp_add(v, 0, ag_tensor_reshape(v->gy, ag_vjp_ndim(v, 0), ag_vjp_shape(v, 0)));
+}
+
+const ag_op ag_op_reshape = { "reshape", 1, AG_KEEP_NONE, reshape_vjp };
+
+ag_tensor *ag_reshape(ag_tensor *x, int ndim, const int64_t *shape)
+{
+    return record_view(&ag_op_reshape, ag_tensor_reshape(x, ndim, shape), x, NULL, 0);
+}
+
+ag_tensor *ag_squeeze(ag_tensor *x, int dim)
+{
+    return record_view(&ag_op_reshape, ag_tensor_squeeze(x, dim), x, NULL, 0);
+}
+
+ag_tensor *ag_unsqueeze(ag_tensor *x, int dim)
+{
+    return record_view(&ag_op_reshape, ag_tensor_unsqueeze(x, dim), x, NULL, 0);
+}
+
+static void pass_vjp(ag_vjp *v)
+{
+    ag_vjp_add(v, 0, v->gy); /* of expand: the engine sums what was repeated */
+}
+
+const ag_op ag_op_expand = { "expand", 1, AG_KEEP_NONE, pass_vjp };
+
+ag_tensor *ag_expand(ag_tensor *x, int ndim, const int64_t *shape)
+{
+    return record_view(&ag_op_expand, ag_tensor_expand(x, ndim, shape), x, NULL, 0);
+}
+
+const ag_op ag_op_contiguous = { "contiguous", 1, AG_KEEP_NONE, pass_vjp };
+
+ag_tensor *ag_contiguous(ag_tensor *x)
+{
+    return record_view(&ag_op_contiguous, ag_tensor_contiguous(x), x, NULL, 0);
+}
+
+/* ---- cast ---- */
+
+static void cast_vjp(ag_vjp *v)
+{
+    const ag_dtype *from = v->attr;
+    ag_vjp_add(v, 0, ag_tensor_cast(v->gy, *from));
+}
+
+const ag_op ag_op_cast = { "cast", 1, AG_KEEP_NONE, cast_vjp };
+
+ag_tensor *ag_cast(ag_tensor *x, ag_dtype dtype)
+{
+    ag_tensor *y = ag_tensor_cast(x, dtype);
+    if (y == NULL || dtype == AG_I32)
+        return y;
+    return record_view(&ag_op_cast, y, x, &x->dtype, sizeof x->dtype);
+}
+
+/* ---- permute, transpose ---- */
+
+typedef struct permute_attr {
+    int back[AG_MAX_DIMS]; /* the inverse permutation */
+} permute_attr;
+
+static void permute_vjp(ag_vjp *v)
+{
+    const permute_attr *attr = v->attr;
+    ag_vjp_add(v, 0, ag_tensor_permute(v->gy, attr->back));
+}
+
+const ag_op ag_op_permute = { "permute", 1, AG_KEEP_NONE, permute_vjp };
+
+ag_tensor *ag_permute(ag_tensor *x, const int *dims)
+{
+    ag_tensor *y = ag_tensor_permute(x, dims);
+    if (y == NULL)
+        return NULL;
+    permute_attr attr = { { 0 } };
+    for (int i = 0; i < x->ndim; i++)
+        attr.back[dims[i] < 0 ? dims[i] + x->ndim : dims[i]] = i;
+    return record_view(&ag_op_permute, y, x, &attr, sizeof attr);
+}
+
+ag_tensor *ag_transpose(ag_tensor *x, int dim0, int dim1)
+{
+    ag_tensor *y = ag_tensor_transpose(x, dim0, dim1);
+    if (y == NULL)
+        return NULL;
+    permute_attr attr = { { 0 } };
+    for (int i = 0; i < x->ndim; i++)
+        attr.back[i] = i;
+    int a = dim0 < 0 ? dim0 + x->ndim : dim0, b = dim1 < 0 ? dim1 + x->ndim : dim1;
+    attr.back[a] = b;
+    attr.back[b] = a;
+    return record_view(&ag_op_permute, y, x, &attr, sizeof attr);
+}
+
+/* ---- slice, select, split: the gradient is added into the part it came from ---- */
+
+typedef struct slice_attr {
+    int dim;
+    int64_t start, stop, step;
+} slice_attr;
+
+/* part += g. The part is a view into an accumulator. */
+static void add_into(ag_tensor *part, ag_tensor *g)
+{
+    ag_tensor *sum = part == NULL ? NULL : ag_add(part, g);
+    if (sum != NULL)
+        ag_copy_into(part, sum);
+}
+
+static void slice_vjp(ag_vjp *v)
+{
+    const slice_attr *a = v->attr;
+    add_into(ag_tensor_slice(ag_vjp_accumulator(v, 0), a->dim, a->start, a->stop, a->step), v->gy);
+}
+
+const ag_op ag_op_slice = { "slice", 1, AG_KEEP_NONE, slice_vjp };
+
+ag_tensor *ag_slice(ag_tensor *x, int dim, int64_t start, int64_t stop, int64_t step)
+{
+    slice_attr attr;
+    memset(&attr, 0, sizeof attr);
+    attr.dim = dim;
+    attr.start = start;
+    attr.stop = stop;
+    attr.step = step;
+    return record_view(&ag_op_slice, ag_tensor_slice(x, dim, start, stop, step), x, &attr, sizeof attr);
+}
+
+static void select_vjp(ag_vjp *v)
+{
+    const slice_attr *a = v->attr;
+    add_into(ag_tensor_select(ag_vjp_accumulator(v, 0), a->dim, a->start), v->gy);
+}
+
+const ag_op ag_op_select = { "select", 1, AG_KEEP_NONE, select_vjp };
+
+ag_tensor *ag_select(ag_tensor *x, int dim, int64_t index)
+{
+    slice_attr attr;
+    memset(&attr, 0, sizeof attr);
+    attr.dim = dim;
+    attr.start = index;
+    return record_view(&ag_op_select, ag_tensor_select(x, dim, index), x, &attr, sizeof attr);
+}
+
+void ag_split(ag_tensor *x, int dim, int count, ag_tensor **piece)
+{
+    for (int i = 0; i < count; i++)
+        piece[i] = NULL;
+    int d = x == NULL ? -1 : ag_checked_dim(x->ctx, "split", x, dim, x->ndim);
+    if (d < 0)
+        return;
+    if (count < 1 || x->shape[d] % count != 0) {
+        ag_fail(x->ctx, AG_ERR_SHAPE, "split", "dim %d of %s does not divide into %d equal pieces", dim, ag_shape_text(x),
+                count);
+        return;
+    }
+    int64_t extent = x->shape[d] / count;
+    bool good = true;
+    for (int i = 0; i < count && good; i++) {
+        piece[i] = ag_slice(x, d, i * extent, (i + 1) * extent, 1);
+        good = piece[i] != NULL;
+    }
+    for (int i = 0; i < count && !good; i++)
+        piece[i] = NULL;
+}
+
+/* ---- concat, stack ---- */
+
+/* Where each input begins along dim, for those whose gradient is wanted. */
+typedef struct concat_attr {
+    int dim;
+    int64_t start[]; /* one per input */
+} concat_attr;
+
+static void concat_vjp(ag_vjp *v)
+{
+    const concat_attr *attr = v->attr;
+    for (int i = 0; i < v->input_count; i++) {
+        if (!ag_vjp_wants(v, i))
+            continue;
+        int64_t start = attr->start[i], extent = ag_vjp_shape(v, i)[attr->dim];
+        ag_vjp_add(v, i, ag_tensor_slice(v->gy, attr->dim, start, start + extent, 1));
+    }
+}
+
+const ag_op ag_op_concat = { "concat", -1, AG_KEEP_NONE, concat_vjp };
+
+/* The shape of the result into shape[]; its dim to join along, or -1 with the error recorded. */
+static int concat_shape(ag_tensor *const *x, int count, int dim, int64_t *shape)
+{
+    ag_ctx *ctx = x[0]->ctx;
+    int d = ag_checked_dim(ctx, "concat", x[0], dim, x[0]->ndim);
+    if (d < 0)
+        return -1;
+    memcpy(shape, x[0]->shape, (size_t)x[0]->ndim * sizeof *shape);
+    shape[d] = 0;
+    for (int i = 0; i < count; i++) {
+        bool fits = x[i]->ndim == x[0]->ndim && x[i]->dtype == x[0]->dtype;
+        for (int j = 0; fits && j < x[0]->ndim; j++)
+            fits = j == d || x[i]->shape[j] == x[0]->shape[j];
+        if (!fits) {
+            ag_fail(ctx, AG_ERR_SHAPE, "concat", "tensor %d is %s %s, tensor 0 %s %s; they must agree but for dim %d", i,
+                    ag_dtype_name(x[i]->dtype), ag_shape_text(x[i]), ag_dtype_name(x[0]->dtype), ag_shape_text(x[0]),
+                    dim);
+            return -1;
+        }
+        shape[d] += x[i]->shape[d];
+    }
+    return d;
+}
+
+/* Copies the inputs side by side into y and notes where each begins; false on error. */
+static bool join(ag_tensor *y, ag_tensor *const *x, int count, concat_attr *attr)
+{
+    int64_t start = 0;
+    for (int i = 0; i < count; i++) {
+        attr->start[i] = start;
+        start += x[i]->shape[attr->dim];
+        ag_tensor *part = ag_tensor_slice(y, attr->dim, attr->start[i], start, 1);
+        if (part == NULL || ag_copy_into(part, x[i]) != AG_OK)
+            return false;
+    }
+    return true;
+}
+
+ag_tensor *ag_concat(ag_tensor *const *x, int count, int dim)
+{
+    for (int i = 0; i < count; i++)
+        if (x[i] == NULL)
+            return NULL;
+    if (count < 1)
+        return NULL;
+    ag_ctx *ctx = x[0]->ctx;
+    int64_t shape[AG_MAX_DIMS];
+    int d = concat_shape(x, count, dim, shape);
+    ag_tensor *y = d < 0 ? NULL : ag_empty(ctx, x[0]->dtype, x[0]->ndim, shape);
+    concat_attr *attr = NULL;
+    size_t attr_size = sizeof *attr + (size_t)count * sizeof *attr->start;
+    if (y == NULL || (attr = ag_alloc(ctx, attr_size)) == NULL)
+        return NULL;
+    attr->dim = d;
+    y = join(y, x, count, attr) ? ag_record(&ag_op_concat, y, x, count, attr, attr_size, NULL) : NULL;
+    ag_free(ctx, attr, attr_size);
+    return y;
+}
+
+ag_tensor *ag_stack(ag_tensor *const *x, int count, int dim)
+{
+    if (count < 1 || x[0] == NULL)
+        return NULL;
+    ag_ctx *ctx = x[0]->ctx;
+    size_t bytes = (size_t)count * sizeof *x;
+    ag_tensor **piece = ag_alloc(ctx, bytes);
+    if (piece == NULL)
+        return NULL;
+    for (int i = 0; i < count; i++)
+        piece[i] = ag_unsqueeze(x[i], dim);
+    ag_tensor *y = ag_concat(piece, count, dim);
+    ag_free(ctx, piece, bytes);
+    return y;
+}
