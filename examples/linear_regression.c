@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * linear_regression.c - the smallest complete program: finds y = 2 x1 - 3 x2 + 0.5 again from 100 noisy points.
+ */
+#include "attngrad.h"
+
+#include <string.h>
+
+static int usage(const char *arg)
+{
+    bool help = strcmp(arg, "--help") == 0;
+    fprintf(help ? stdout : stderr, "%s%s%s", help ? "" : "linear_regression: unknown option '", help ? "" : arg,
+            help ? "usage: linear_regression\n\nFits y = 2 x1 - 3 x2 + 0.5 to 100 noisy points by SGD.\n"
+                 : "'; try --help\n");
+    return help ? 0 : 2;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        return usage(argv[1]);
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1 });
+    ag_tensor *x = ag_randn(ctx, AG_F32, AG_SHAPE(100, 2));
+    ag_tensor *noise = ag_scale(ag_randn(ctx, AG_F32, AG_SHAPE(100, 1)), 0.1);
+    ag_tensor *slopes = ag_from_data(ctx, AG_F32, AG_SHAPE(2, 1), (float[]){ 2, -3 });
+    ag_tensor *y = ag_add(ag_add_scalar(ag_matmul(x, slopes), 0.5), noise);
+    ag_linear_layer *model = ag_linear_new(ctx, (ag_linear_config){ .in_features = 2, .out_features = 1 });
+    ag_optimizer *sgd = ag_sgd_new(ag_linear_module(model), (ag_sgd_config){ .lr = 0.1 });
+    for (int step = 0; step < 100; step++) {
+        ag_tape *tape = ag_tape_begin(ctx);
+        ag_backward(tape, ag_mse(ag_linear_forward(model, x), y));
+        ag_optimizer_step(sgd);
+        ag_tape_end(tape);
+        ag_module_zero_grad(ag_linear_module(model));
+    }
+    ag_fprint(stdout, ag_module_find(ag_linear_module(model), "weight"), 0);
+    ag_fprint(stdout, ag_module_find(ag_linear_module(model), "bias"), 0);
+    fputs(ag_error_message(ctx), stderr);
+    bool failed = ag_error(ctx) != AG_OK;
+    ag_optimizer_free(sgd);
+    ag_linear_free(model);
+    return ag_ctx_free(ctx) != 0 || failed;
+}

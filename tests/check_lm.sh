@@ -1,0 +1,93 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# check_lm.sh PROGRAM - what `lm` promises: the same losses for every thread count and from run to run, a resumed run
+# equal to one that never stopped, Ctrl-C that saves, and errors in one line. Run from the project's root.
+set -eu
+
+lm=$1
+[ -x "$lm" ] || { echo "FAIL  lm: there is no program $lm"; exit 1; }
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+failed=0
+
+check() { # name, then a command that must succeed
+    name=$1
+    shift
+    if "$@"; then echo "ok    lm: $name"; else echo "FAIL  lm: $name"; failed=1; fi
+}
+
+train() { # folder, then options
+    out=$1
+    shift
+    "$lm" train --batch 4 --context 32 --layers 2 --emb 32 --report 4 --sample 0 --dropout 0.1 --warmup 4 \
+        --out "$folder/$out" "$@" >"$folder/$out.txt" 2>"$folder/$out.err"
+}
+losses() { cut -d, -f1-5 "$folder/$1/log.csv"; } # without the speed
+same_losses() { [ "$(losses "$1")" = "$(losses "$2")" ]; }
+same_model() { cmp -s "$folder/$1/model.safetensors" "$folder/$2/model.safetensors"; }
+says() { # text: the last run's messages have it
+    grep -qF -- "$1" "$folder/message" || { cat "$folder/message"; return 1; }
+}
+refused() { # status, text, then arguments
+    status=$1 text=$2
+    shift 2
+    got=0
+    "$lm" "$@" >"$folder/message" 2>&1 || got=$?
+    [ "$got" -eq "$status" ] && says "$text"
+}
+
+train one --steps 12 --threads 1
+train two --steps 12 --threads 2
+train again --steps 12 --threads 2
+check "1 and 2 threads write the same losses" same_losses one two
+check "and the same model" same_model one two
+check "two runs write the same losses" same_losses two again
+train other --steps 12 --seed 2
+check "another seed writes other losses" sh -c '! cmp -s "$0/one/log.csv" "$0/other/log.csv"' "$folder"
+check "the log has a line per report" [ "$(wc -l <"$folder/one/log.csv")" -eq 4 ]
+check "the baselines are printed" grep -q 'uniform 4.317  unigram 3.110  bigram 2.447' "$folder/one.err"
+check "a sample is on stdout" grep -q 'sample after step 12' "$folder/one.txt"
+
+for optimizer in adamw sgd; do
+    train "whole-$optimizer" --steps 12 --optimizer $optimizer --schedule constant
+    train "half-$optimizer" --steps 8 --optimizer $optimizer --schedule constant
+    train "half-$optimizer" --steps 12 --optimizer $optimizer --schedule constant \
+        --resume "$folder/half-$optimizer/model.safetensors"
+    check "$optimizer: a resumed run ends with the model of one that never stopped" \
+        same_model "whole-$optimizer" "half-$optimizer"
+done
+
+"$lm" train --batch 4 --context 32 --layers 2 --emb 32 --steps 1000000 --sample 0 --report 5 --out "$folder/stopped" \
+    >/dev/null 2>"$folder/message" &
+process=$!
+while [ ! -s "$folder/stopped/log.csv" ] || [ "$(wc -l <"$folder/stopped/log.csv")" -lt 2 ]; do sleep 0.1; done
+kill -TERM $process
+check "a stopped run ends well" wait $process
+check "and says how to go on" says "--resume $folder/stopped/model.safetensors"
+check "and has saved a model" test -s "$folder/stopped/model.safetensors"
+
+model=$folder/one/model.safetensors
+sample() { "$lm" sample --model "$model" --tokens 60 --prompt 'Mr. ' "$@"; }
+check "the same seed writes the same text" [ "$(sample --seed 5)" = "$(sample --seed 5)" ]
+check "another seed writes another" [ "$(sample --seed 5)" != "$(sample --seed 6)" ]
+check "temperature 0 needs no seed" [ "$(sample --temperature 0 --seed 5)" = "$(sample --temperature 0 --seed 6)" ]
+check "top-k 1 is temperature 0" [ "$(sample --top-k 1)" = "$(sample --temperature 0)" ]
+check "the text begins with the prompt" [ "$(sample | head -c 4)" = "Mr. " ]
+
+check "no command" refused 2 'usage: lm train' 
+check "unknown command" refused 2 "unknown command 'tarin'" tarin
+check "unknown option" refused 2 "unknown option '--stpes'" train --stpes 5
+check "a word that is no number" refused 2 "--steps is 'many'" train --steps many
+check "zero steps" refused 1 '--steps is 0' train --steps 0
+check "no such optimizer" refused 2 "--optimizer is 'adam', must be one of: adamw sgd" train --optimizer adam
+check "no such text" refused 1 'no-such-file.txt' train --data no-such-file.txt --out "$folder/none"
+check "heads that do not divide" refused 1 'emb_size 30 is not divisible by num_heads 4' \
+    train --emb 30 --out "$folder/none"
+printf 'short' >"$folder/short.txt"
+check "a text that is too short" refused 1 'has 5 tokens' train --data "$folder/short.txt" --out "$folder/none"
+printf 'ab\377cd' >"$folder/broken.txt"
+check "a text that is not UTF-8" refused 1 'byte 2 is not UTF-8; use --level byte' train --data "$folder/broken.txt"
+check "no such model" refused 1 'no-such-model' sample --model no-such-model
+check "a prompt of unknown characters" refused 1 "has the character 'é'" sample --model "$model" --prompt 'café'
+exit $failed
