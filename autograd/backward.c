@@ -161,6 +161,13 @@ static void run_vjp(ag_tape *tape, ag_node *node)
 static void call_hook(ag_node *node)
 {
     const ag_grad_state *state = ag_grad_state_of(node->watched);
+    if (!is_private(node->grad)) { /* what the hook writes into it must reach no one else */
+        ag_tensor *own = ag_tensor_clone(node->grad);
+        if (own == NULL)
+            return;
+        ag_release(node->grad);
+        node->grad = ag_retain(own);
+    }
     ag_tensor *g = state->hook(state->hook_user, node->grad);
     if (g == NULL || g == node->grad)
         return;

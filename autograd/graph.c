@@ -41,12 +41,23 @@ ag_node_view ag_tape_node(const ag_tape *tape, int64_t number)
 
 /* ---- DOT ---- */
 
-/* A node's line, two levels inside the graph. Names are quoted as DOT wants it. */
+/* Text inside DOT's quotes. */
+static void write_text(FILE *file, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\')
+            fputc('\\', file);
+        fputc(*text, file);
+    }
+}
+
+/* A node's line, two levels inside the graph. */
 static void write_node(FILE *file, ag_ctx *ctx, const ag_node_view *node, int64_t number)
 {
     bool leaf = strcmp(node->op, "leaf") == 0;
-    fprintf(file, "    n%lld [label=\"%s\\n%s", (long long)number, leaf && node->name != NULL ? node->name : node->op,
-            ag_dims_text(ctx, node->ndim, node->shape));
+    fprintf(file, "    n%lld [label=\"", (long long)number);
+    write_text(file, leaf && node->name != NULL ? node->name : node->op);
+    fprintf(file, "\\n%s", ag_dims_text(ctx, node->ndim, node->shape));
     if (!isnan(node->grad_norm))
         fprintf(file, "\\n|grad| %.3g", node->grad_norm);
     fprintf(file, "\"%s];\n", leaf ? ", shape=box, style=filled, fillcolor=\"#dde8f4\"" : "");
@@ -58,8 +69,13 @@ static void write_cluster(FILE *file, const ag_tape *tape, int64_t first)
 {
     const char *path = tape->nodes[first].path;
     bool named = *path != '\0';
-    if (named)
-        fprintf(file, "  subgraph \"cluster_%s\" {\n    label=\"%s\"; color=\"#999999\"; fontcolor=\"#555555\";\n", path, path);
+    if (named) {
+        fprintf(file, "  subgraph \"cluster_");
+        write_text(file, path);
+        fprintf(file, "\" {\n    label=\"");
+        write_text(file, path);
+        fprintf(file, "\"; color=\"#999999\"; fontcolor=\"#555555\";\n");
+    }
     for (int64_t i = first; i < tape->node_count; i++) {
         ag_node_view node = ag_tape_node(tape, i);
         if (node.path == path) /* interned: equal paths are one address */
