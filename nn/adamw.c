@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * adamw.c - Adam with decoupled weight decay, as torch.optim.AdamW. In a parameter's step t = 1, 2, ...:
+ *
+ *     p -= lr weight_decay p
+ *     m = beta1 m + (1 - beta1) g           v = beta2 v + (1 - beta2) g^2
+ *     p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+ *
+ * (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.)
+ */
+#include "nn/optimizer_impl.h"
+
+#include <math.h>
+
+typedef struct adamw {
+    ag_optimizer optimizer;
+    ag_adamw_config config;
+} adamw;
+
+static void adamw_update(const ag_optimizer *optimizer, const ag_optimizer_slot *slot, const void *grad, void *param)
+{
+    const ag_adamw_config *config = &((const adamw *)optimizer)->config;
+    const ag_tensor *t = slot->param.tensor;
+    ag_adamw_step_args step = {
+        .lr = optimizer->lr,
+        .beta1 = config->beta1,
+        .beta2 = config->beta2,
+        .eps = config->eps,
+        .weight_decay = config->decay_all || t->ndim >= 2 ? config->weight_decay : 0,
+        .grad_scale = 1,
+        .correction1 = 1 - pow(config->beta1, (double)slot->steps),
+        .correction2 = 1 - pow(config->beta2, (double)slot->steps),
+    };
+    ag_kernels(t->ctx, t->dtype)->adamw(ag_ctx_threads(t->ctx), t->numel, &step, grad, ag_data_mut(slot->state[0]),
+                                        ag_data_mut(slot->state[1]), param);
+}
+
+static const ag_optimizer_kind kind = {
+    .name = "adamw", .state_name = { "exp_avg", "exp_avg_sq" }, .update = adamw_update,
+};
+
+ag_optimizer *ag_adamw_new(ag_module *module, ag_adamw_config config)
+{
+    if (module == NULL)
+        return NULL;
+    ag_ctx *ctx = module->ctx;
+    if (!ag_check_lr(ctx, kind.name, config.lr) || !ag_check_probability(ctx, kind.name, "beta1", config.beta1) ||
+        !ag_check_probability(ctx, kind.name, "beta2", config.beta2) ||
+        !ag_check_amount(ctx, kind.name, "eps", config.eps) ||
+        !ag_check_amount(ctx, kind.name, "weight_decay", config.weight_decay))
+        return NULL;
+    if (config.beta1 == 0)
+        config.beta1 = 0.9;
+    if (config.beta2 == 0)
+        config.beta2 = 0.999;
+    if (config.eps == 0)
+        config.eps = 1e-8;
+    adamw *made = ag_optimizer_new(module, &kind, sizeof *made, 2, config.lr);
+    if (made == NULL)
+        return NULL;
+    made->config = config;
+    return &made->optimizer;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * feed_forward.c - the feed-forward layer, down(activation(up(x))). x[..,emb], up[ff,emb], down[emb,ff] -> [..,emb].
+ */
+#include "nn/module_impl.h"
+
+static const char kind[] = "feed_forward";
+
+typedef ag_tensor *activation_fn(ag_tensor *x);
+
+struct ag_feed_forward {
+    ag_module module;
+    ag_linear_layer *up, *down;
+    activation_fn *activation;
+    double dropout;
+};
+
+/* The activation's op; NULL with the error recorded when there is none of that number. */
+static activation_fn *activation_op(ag_ctx *ctx, ag_activation activation)
+{
+    switch (activation) {
+    case AG_GELU: return ag_gelu;
+    case AG_GELU_TANH: return ag_gelu_tanh;
+    case AG_RELU: return ag_relu;
+    case AG_SILU: return ag_silu;
+    }
+    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "there is no activation number %d", (int)activation);
+    return NULL;
+}
+
+ag_feed_forward *ag_feed_forward_new(ag_ctx *ctx, ag_feed_forward_config config)
+{
+    if (ctx == NULL || !ag_check_size(ctx, kind, "emb_size", config.emb_size))
+        return NULL;
+    if (config.ff_size == 0)
+        config.ff_size = 4 * config.emb_size;
+    if (!ag_check_size(ctx, kind, "ff_size", config.ff_size) ||
+        !ag_check_probability(ctx, kind, "dropout", config.dropout) ||
+        !ag_check_amount(ctx, kind, "init_std", config.init_std) ||
+        !ag_check_amount(ctx, kind, "out_init_std", config.out_init_std) ||
+        !ag_check_real(ctx, kind, config.dtype) || activation_op(ctx, config.activation) == NULL)
+        return NULL;
+    ag_feed_forward *layer = ag_module_new(ctx, kind, sizeof *layer);
+    if (layer == NULL)
+        return NULL;
+    layer->activation = activation_op(ctx, config.activation);
+    layer->dropout = config.dropout;
+    ag_linear_config linear = { .in_features = config.emb_size, .out_features = config.ff_size,
+                                .no_bias = config.no_bias, .init_std = config.init_std, .dtype = config.dtype };
+    layer->up = ag_linear_new(ctx, linear);
+    ag_module_add_part(&layer->module, "up", ag_linear_module(layer->up));
+    linear.in_features = config.ff_size;
+    linear.out_features = config.emb_size;
+    if (config.out_init_std > 0)
+        linear.init_std = config.out_init_std;
+    layer->down = ag_linear_new(ctx, linear);
+    ag_module_add_part(&layer->module, "down", ag_linear_module(layer->down));
+    return ag_module_made(&layer->module);
+}
+
+ag_tensor *ag_feed_forward_forward(ag_feed_forward *layer, ag_tensor *x)
+{
+    if (layer == NULL)
+        return NULL;
+    ag_module_begin(&layer->module);
+    ag_tensor *y = ag_linear_forward(layer->down, layer->activation(ag_linear_forward(layer->up, x)));
+    return ag_scope_end(layer->module.ctx, ag_module_dropout(&layer->module, y, layer->dropout));
+}
+
+ag_module *ag_feed_forward_module(ag_feed_forward *layer)
+{
+    return layer == NULL ? NULL : &layer->module;
+}
+
+void ag_feed_forward_free(ag_feed_forward *layer)
+{
+    ag_module_free(ag_feed_forward_module(layer));
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * module.c - what layers have in common: making and freeing them, their parameters by name, the training flag.
+ */
+#include "nn/module_impl.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- Config values ---- */
+
+bool ag_check_size(ag_ctx *ctx, const char *kind, const char *field, int64_t value)
+{
+    if (value >= 1 && value <= INT32_MAX)
+        return true;
+    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "%s is %" PRId64 ", must be in 1 .. %" PRId32, field, value, INT32_MAX);
+    return false;
+}
+
+bool ag_check_probability(ag_ctx *ctx, const char *kind, const char *field, double value)
+{
+    if (value >= 0 && value < 1)
+        return true;
+    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "%s is %g, must be in [0, 1)", field, value);
+    return false;
+}
+
+bool ag_check_amount(ag_ctx *ctx, const char *kind, const char *field, double value)
+{
+    if (value >= 0 && isfinite(value))
+        return true;
+    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "%s is %g, must be finite and not negative", field, value);
+    return false;
+}
+
+bool ag_check_real(ag_ctx *ctx, const char *kind, ag_dtype dtype)
+{
+    if (dtype == AG_F32 || dtype == AG_F64)
+        return true;
+    ag_fail(ctx, AG_ERR_DTYPE, kind, "dtype is %s, must be float32 or float64", ag_dtype_name(dtype));
+    return false;
+}
+
+/* ---- Making and freeing ---- */
+
+void *ag_module_new(ag_ctx *ctx, const char *kind, size_t size)
+{
+    ag_module *module = ag_alloc(ctx, size);
+    if (module == NULL)
+        return NULL;
+    memset(module, 0, size);
+    *module = (ag_module){ .ctx = ctx, .kind = kind, .size = size, .training = true };
+    return module;
+}
+
+/* Makes room for `more` entries at the end of the table. */
+static bool table_grow(ag_module *module, int64_t more)
+{
+    size_t bytes = (size_t)module->param_count * sizeof *module->param;
+    ag_named_tensor *grown = ag_alloc(module->ctx, (size_t)(module->param_count + more) * sizeof *grown);
+    if (grown == NULL)
+        return false;
+    if (bytes > 0)
+        memcpy(grown, module->param, bytes);
+    ag_free(module->ctx, module->param, bytes);
+    module->param = grown;
+    module->param_count += more;
+    for (int64_t i = module->param_count - more; i < module->param_count; i++)
+        module->param[i] = (ag_named_tensor){ NULL, NULL };
+    return true;
+}
+
+/* Fills an entry of the table; the tensor carries the longest name so far, which is the root's in the end. */
+static bool table_set(ag_named_tensor *entry, const char *name, ag_tensor *t)
+{
+    entry->name = ag_intern(t->ctx, name);
+    if (entry->name == NULL || ag_set_name(t, name) == NULL)
+        return false;
+    entry->tensor = ag_retain(t);
+    return true;
+}
+
+static ag_status init_values(ag_tensor *t, ag_init init)
+{
+    switch (init.kind) {
+    case AG_INIT_CONSTANT: return ag_fill(t, init.value);
+    case AG_INIT_UNIFORM: return ag_fill_uniform(t, -init.value, init.value);
+    case AG_INIT_NORMAL: return ag_fill_normal(t, 0, init.value);
+    }
+    return AG_ERR_ARGUMENT;
+}
+
+ag_tensor *ag_module_add_param(ag_module *module, const char *name, ag_dtype dtype, int ndim, const int64_t *shape,
+                               ag_init init)
+{
+    if (module->failed)
+        return NULL;
+    ag_scope_begin(module->ctx, NULL);
+    ag_tensor *t = ag_require_grad(ag_empty(module->ctx, dtype, ndim, shape));
+    bool good = t != NULL && init_values(t, init) == AG_OK && table_grow(module, 1) &&
+                table_set(&module->param[module->param_count - 1], name, t);
+    ag_scope_end(module->ctx, NULL);
+    module->failed = !good;
+    return good ? t : NULL;
+}
+
+void ag_module_add_part(ag_module *module, const char *name, ag_module *part)
+{
+    if (part == NULL) {
+        module->failed = true;
+        return;
+    }
+    part->next = module->parts;
+    module->parts = part;
+    part->name = ag_intern(module->ctx, name);
+    int64_t first = module->param_count;
+    module->failed = module->failed || part->name == NULL || !table_grow(module, part->param_count);
+    for (int64_t i = 0; i < part->param_count && !module->failed; i++) {
+        char path[256];
+        snprintf(path, sizeof path, "%s.%s", name, part->param[i].name);
+        module->failed = !table_set(&module->param[first + i], path, part->param[i].tensor);
+    }
+}
+
+void *ag_module_made(ag_module *module)
+{
+    if (!module->failed)
+        return module;
+    ag_module_free(module);
+    return NULL;
+}
+
+void ag_module_free(ag_module *module)
+{
+    if (module == NULL)
+        return;
+    while (module->parts != NULL) {
+        ag_module *part = module->parts;
+        module->parts = part->next;
+        ag_module_free(part); /* as deep as the model's description nests */
+    }
+    if (module->forget != NULL)
+        module->forget(module);
+    for (int64_t i = 0; i < module->param_count; i++)
+        ag_release(module->param[i].tensor);
+    ag_free(module->ctx, module->param, (size_t)module->param_count * sizeof *module->param);
+    ag_free(module->ctx, module, module->size);
+}
+
+/* ---- Running ---- */
+
+void ag_module_begin(const ag_module *module)
+{
+    ag_scope_begin(module->ctx, module->name);
+}
+
+bool ag_module_drops(const ag_module *module)
+{
+    return module->training && ag_recording(module->ctx);
+}
+
+ag_tensor *ag_module_dropout(const ag_module *module, ag_tensor *x, double p)
+{
+    return p > 0 && ag_module_drops(module) ? ag_dropout(x, p) : x;
+}
+
+void ag_module_set_training(ag_module *module, bool training)
+{
+    if (module == NULL)
+        return;
+    module->training = training;
+    for (ag_module *part = module->parts; part != NULL; part = part->next)
+        ag_module_set_training(part, training);
+}
+
+/* ---- Parameters ---- */
+
+int64_t ag_module_param_count(const ag_module *module)
+{
+    return module == NULL ? 0 : module->param_count;
+}
+
+ag_named_tensor ag_module_param(const ag_module *module, int64_t i)
+{
+    if (i < 0 || i >= ag_module_param_count(module))
+        return (ag_named_tensor){ NULL, NULL };
+    return module->param[i];
+}
+
+ag_tensor *ag_module_find(const ag_module *module, const char *name)
+{
+    for (int64_t i = 0; name != NULL && i < ag_module_param_count(module); i++)
+        if (strcmp(module->param[i].name, name) == 0)
+            return module->param[i].tensor;
+    return NULL;
+}
+
+int64_t ag_module_numel(const ag_module *module)
+{
+    int64_t numel = 0;
+    for (int64_t i = 0; i < ag_module_param_count(module); i++)
+        numel += module->param[i].tensor->numel;
+    return numel;
+}
+
+void ag_module_zero_grad(ag_module *module)
+{
+    for (int64_t i = 0; i < ag_module_param_count(module); i++)
+        ag_zero_grad(module->param[i].tensor);
+}
