@@ -8,6 +8,7 @@
  */
 #include "attngrad.h"
 #include "examples/options.h"
+#include "examples/program.h"
 
 #include <math.h>
 #include <string.h>
@@ -222,9 +223,9 @@ static bool check_structure(pass *p)
     }
     bool causal = zeros == above, sums = worst <= 1e-14;
     printf("WHAT HOLDS FOR EVERY INPUT\n\n");
-    printf("above the diagonal P and dS are exactly 0 in %d of %d places: no gradient reaches the future   %s\n", zeros,
+    printf("above the diagonal P and dS are exactly 0 in %d of %d places: nothing flows from the future   %s\n", zeros,
            above, causal ? "ok" : "FAIL");
-    printf("rows of dS sum to 0: the largest |sum| is %.1e, since softmax ignores what all scores share   %s\n\n", worst,
+    printf("rows of dS sum to 0: the largest |sum| is %.1e; softmax ignores a common shift   %s\n\n", worst,
            sums ? "ok" : "FAIL");
     return causal && sums;
 }
@@ -319,7 +320,8 @@ static bool compare_with_tape(ag_ctx *ctx, ag_head_attention *layer, pass *p)
     for (int i = 0; i < T; i++)
         for (int j = 0; j < T; j++)
             future[i][j] = j > i;
-    ag_tensor *mask = ag_from_data(ctx, AG_I32, AG_SHAPE(T, T), future), *cotangent = matrix(ctx, T, d, p->dO);
+    ag_tensor *mask = ag_from_data(ctx, AG_I32, AG_SHAPE(T, T), future);
+    ag_tensor *cotangent = matrix(ctx, T, d, p->dO);
 
     ag_tape *tape = ag_tape_begin(ctx);
     ag_tensor *output = ag_head_attention_forward(layer, x);
@@ -390,8 +392,8 @@ int main(int argc, char **argv)
     int status = options_read("attention_gradients",
                               "Shows every number of the forward and backward pass of one causal attention head, and\n"
                               "compares the gradients of the tape, of the formulas and of finite differences. Exits\n"
-                              "with 1 when they differ. --mistake makes a slip in the formulas to see which lines fail:\n"
-                              "row-sum forgets D, scale forgets a = 1/sqrt(d), transpose takes dS for dS^T.",
+                              "with 1 when they differ. --mistake makes a slip in the formulas, to see which lines\n"
+                              "fail: row-sum forgets D, scale forgets a = 1/sqrt(d), transpose takes dS for dS^T.",
                               options, 2, argc, argv);
     slip mistake = NO_MISTAKE;
     if (status == OPTIONS_RUN && !parse_mistake(mistake_text, &mistake))
@@ -399,7 +401,7 @@ int main(int argc, char **argv)
     if (status != OPTIONS_RUN)
         return status;
 
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = seed });
+    ag_ctx *ctx = program_begin("attention_gradients", seed);
     ag_head_attention *layer = ag_head_attention_new(
         ctx, (ag_head_attention_config){
                  .emb_size = d, .head_size = d, .max_seq_len = T, .no_bias = true, .init_std = 0.8, .dtype = AG_F64 });
@@ -417,13 +419,7 @@ int main(int argc, char **argv)
     backward(&p, mistake);
     bool pass_all = check_structure(&p);
     pass_all = compare_with_tape(ctx, layer, &p) && pass_all;
-    if (ag_error(ctx) != AG_OK)
-        fprintf(stderr, "attention_gradients: %s\n", ag_error_message(ctx));
     ag_head_attention_free(layer);
-    int64_t held = ag_ctx_free(ctx);
-    if (held != 0)
-        fprintf(stderr, "attention_gradients: %lld tensors were never released\n", (long long)held);
-    pass_all = pass_all && held == 0;
     printf("\n%s\n", pass_all ? "PASS" : "FAIL");
-    return pass_all ? 0 : 1;
+    return program_end("attention_gradients", ctx, pass_all);
 }

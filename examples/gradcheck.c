@@ -8,6 +8,7 @@
  */
 #include "attngrad.h"
 #include "examples/options.h"
+#include "examples/program.h"
 
 #include <errno.h>
 #include <math.h>
@@ -22,23 +23,23 @@ static ag_tensor *right(ag_ctx *ctx, ag_tensor *const *input, int count, void *u
 }
 
 /* y = softmax(x) over the last dim has gx = y (gy - sum(gy y)). Here the sum is forgotten, on purpose. */
-static void forgetful_softmax_vjp(ag_vjp *v)
+static void sumless_softmax_vjp(ag_vjp *v)
 {
     ag_vjp_add(v, 0, ag_mul(v->gy, v->output));
 }
 
-static const ag_op forgetful_softmax_op = { "forgetful_softmax", 1, AG_KEEP_OUTPUT, forgetful_softmax_vjp };
+static const ag_op sumless_softmax_op = { "sumless_softmax", 1, AG_KEEP_OUTPUT, sumless_softmax_vjp };
 
-static ag_tensor *forgetful_softmax(ag_tensor *x)
+static ag_tensor *sumless_softmax(ag_tensor *x)
 {
     ag_tensor *y = ag_softmax(ag_detach(x), -1); /* detached: the gradient is to come from the op's own vjp */
-    return ag_record(&forgetful_softmax_op, y, &x, 1, NULL, 0, NULL);
+    return ag_record(&sumless_softmax_op, y, &x, 1, NULL, 0, NULL);
 }
 
 static ag_tensor *wrong(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
 {
     (void)ctx, (void)count, (void)user;
-    return forgetful_softmax(ag_matmul(input[0], input[1]));
+    return sumless_softmax(ag_matmul(input[0], input[1]));
 }
 
 static ag_tensor *kinked(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
@@ -76,7 +77,7 @@ static bool check_functions(ag_ctx *ctx)
 
 /* ---- The error of a difference against its step ---------------------------------------------------------- */
 
-enum { STEPS = 25, SAMPLES = 64, WIDTH = 73, HEIGHT = 17 };
+enum { STEPS = 25, SAMPLES = 64, WIDTH = 73, HEIGHT = 14 }; /* the plot: 6 columns and 1 row a decade */
 static const double lowest_error = 1e-12, highest_error = 1e1; /* of the plots */
 
 static double step_at(int i)
@@ -161,9 +162,8 @@ static void print_plot(const double error32[STEPS], const double error64[STEPS])
     }
     printf("\nrelative error: o float32, * float64, @ both\n\n");
     for (int row = 0; row < HEIGHT; row++) {
-        double decade = log10(highest_error) - row * log10(highest_error / lowest_error) / (HEIGHT - 1);
-        if (row % 4 == 0)
-            printf("%7.0e |%s\n", pow(10, decade), plot[row]);
+        if (row % 2 == 1)
+            printf("%7.0e |%s\n", highest_error * pow(10, -row), plot[row]);
         else
             printf("%7s |%s\n", "", plot[row]);
     }
@@ -186,7 +186,9 @@ static void svg_curve(FILE *file, const double error[STEPS], const char *colour)
                 top + plot_height * (1 - height_of(error[i])));
     fputs("\"/>\n", file);
     for (int i = 0; i < STEPS; i++)
-        fprintf(file, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"><title>h = %.1e, error %.2e</title></circle>\n",
+        fprintf(file,
+                "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\">"
+                "<title>h = %.1e, error %.2e</title></circle>\n",
                 left + plot_width * i / (STEPS - 1), top + plot_height * (1 - height_of(error[i])), colour, step_at(i),
                 error[i]);
 }
@@ -202,7 +204,8 @@ static void svg_axes(FILE *file)
     for (int e = 0; e >= -12; e -= 2) {
         double x = left + plot_width * -e / 12;
         fprintf(file, "<path d=\"M%.1f %.1fv%.1f\" stroke=\"#e4e4e4\"/>\n", x, top, plot_height);
-        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">1e%d</text>\n", x, top + plot_height + 20, e);
+        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">1e%d</text>\n", x, top + plot_height + 20,
+                e);
     }
 }
 
@@ -223,12 +226,17 @@ static bool save_svg(const char *path, const double error32[STEPS], const double
     svg_curve(file, error64, "#27ad81");
     fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">step h</text>\n", left + plot_width / 2,
             top + plot_height + 44);
-    fprintf(file, "<text x=\"26\" y=\"%.1f\" text-anchor=\"middle\" transform=\"rotate(-90 26 %.1f)\">relative error</text>\n",
+    fprintf(file,
+            "<text x=\"26\" y=\"%.1f\" text-anchor=\"middle\" transform=\"rotate(-90 26 %.1f)\">"
+            "relative error</text>\n",
             top + plot_height / 2, top + plot_height / 2);
-    fprintf(file, "<g transform=\"translate(%.1f %.1f)\">\n<rect width=\"92\" height=\"46\" fill=\"#fff\" stroke=\"#ccc\"/>\n",
+    fprintf(file,
+            "<g transform=\"translate(%.1f %.1f)\">\n"
+            "<rect width=\"92\" height=\"46\" fill=\"#fff\" stroke=\"#ccc\"/>\n",
             left + 16, top + plot_height - 62);
     fputs("<circle cx=\"14\" cy=\"15\" r=\"4\" fill=\"#3b528b\"/><text x=\"26\" y=\"19\">float32</text>\n"
-          "<circle cx=\"14\" cy=\"33\" r=\"4\" fill=\"#27ad81\"/><text x=\"26\" y=\"37\">float64</text>\n</g>\n</svg>\n",
+          "<circle cx=\"14\" cy=\"33\" r=\"4\" fill=\"#27ad81\"/><text x=\"26\" y=\"37\">float64</text>\n"
+          "</g>\n</svg>\n",
           file);
     bool written = !ferror(file);
     return fclose(file) == 0 && written;
@@ -271,13 +279,8 @@ int main(int argc, char **argv)
     if (status != OPTIONS_RUN)
         return status;
 
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = seed });
+    ag_ctx *ctx = program_begin("gradcheck", seed);
     bool good = check_functions(ctx);
     good = show_curve(ctx, path) && good;
-    if (ag_error(ctx) != AG_OK)
-        fprintf(stderr, "gradcheck: %s\n", ag_error_message(ctx));
-    int64_t held = ag_ctx_free(ctx);
-    if (held != 0)
-        fprintf(stderr, "gradcheck: %lld tensors were never released\n", (long long)held);
-    return good && held == 0 ? 0 : 1;
+    return program_end("gradcheck", ctx, good);
 }

@@ -8,12 +8,13 @@
 #include "attngrad.h"
 #include "examples/heatmap.h"
 #include "examples/options.h"
+#include "examples/program.h"
 
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
-enum { WORDS_MAX = 12, WORD_BYTES = 48, EMB = 6, HEAD = 4 };
+enum { WORDS_MAX = 8, WORD_BYTES = 48, EMB = 6, HEAD = 4 };
 
 typedef struct sentence {
     char text[WORDS_MAX][WORD_BYTES];
@@ -140,7 +141,7 @@ int main(int argc, char **argv)
     uint64_t seed = 1;
     const char *path = "head_attention.svg", *text = "the cat sat on the mat";
     const option options[] = {
-        { "--text", OPTION_TEXT, &text, "WORDS", "the sentence, up to 12 words [the cat sat on the mat]" },
+        { "--text", OPTION_TEXT, &text, "WORDS", "the sentence, up to 8 words [the cat sat on the mat]" },
         { "--seed", OPTION_NUMBER, &seed, "N", "seed of embeddings and weights [1]" },
         { "--out", OPTION_TEXT, &path, "PATH", "the heat map as SVG [head_attention.svg]" },
     };
@@ -155,17 +156,12 @@ int main(int argc, char **argv)
     if (status != OPTIONS_RUN)
         return status;
 
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = seed });
+    ag_ctx *ctx = program_begin("head_attention", seed);
     /* Weights twice as large as the default, so that the head has preferences to look at. */
     ag_head_attention *layer = ag_head_attention_new(
         ctx, (ag_head_attention_config){
                  .emb_size = EMB, .head_size = HEAD, .max_seq_len = WORDS_MAX, .init_std = 0.5 });
     bool good = run(ctx, layer, &s, path);
-    if (ag_error(ctx) != AG_OK)
-        fprintf(stderr, "head_attention: %s\n", ag_error_message(ctx));
     ag_head_attention_free(layer);
-    int64_t held = ag_ctx_free(ctx);
-    if (held != 0)
-        fprintf(stderr, "head_attention: %lld tensors were never released\n", (long long)held);
-    return good && held == 0 ? 0 : 1;
+    return program_end("head_attention", ctx, good);
 }

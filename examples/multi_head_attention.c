@@ -9,6 +9,7 @@
 #include "attngrad.h"
 #include "examples/heatmap.h"
 #include "examples/options.h"
+#include "examples/program.h"
 
 #include <errno.h>
 #include <math.h>
@@ -153,9 +154,9 @@ static bool show_reach(ag_ctx *ctx, ag_mha *mha, ag_mask mask)
 
 static void explain(int bright, bool non_causal)
 {
-    printf("Position %d is bright, all else is dark. The last panel is how much brightness each head brings:\n"
-           "head 0 hands it one to the right, head 1 to all who can see it, head 2 keeps it, head 3 spreads\n"
-           "it thin. %s\n\n",
+    printf("Position %d is bright, all else is dark. The last panel is how much brightness each\n"
+           "head (column) brings to each position (row): head 0 hands it one to the right, head 1\n"
+           "to all who can see it, head 2 keeps it, head 3 spreads it thin.\n%s\n\n",
            bright,
            non_causal ? "Without the causal mask it reaches the positions before it too."
                       : "Rows before the bright one hold exact zeros: the causal mask lets nothing back.");
@@ -221,12 +222,7 @@ int main(int argc, char **argv)
     if (status != OPTIONS_RUN)
         return status;
 
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = seed });
+    ag_ctx *ctx = program_begin("multi_head_attention", seed);
     bool good = show_random(ctx, non_causal, path) && show_bright(ctx, (int)bright, non_causal, bright_path);
-    if (ag_error(ctx) != AG_OK)
-        fprintf(stderr, "multi_head_attention: %s\n", ag_error_message(ctx));
-    int64_t held = ag_ctx_free(ctx);
-    if (held != 0)
-        fprintf(stderr, "multi_head_attention: %lld tensors were never released\n", (long long)held);
-    return good && held == 0 ? 0 : 1;
+    return program_end("multi_head_attention", ctx, good);
 }

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * program.c - see program.h.
+ */
+#include "examples/program.h"
+
+#include <stdlib.h>
+
+ag_ctx *program_begin(const char *program, uint64_t seed)
+{
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = seed });
+    if (ctx == NULL) {
+        fprintf(stderr, "%s: no context: out of memory, or AG_ISA names what this machine does not run\n", program);
+        exit(1);
+    }
+    return ctx;
+}
+
+int program_end(const char *program, ag_ctx *ctx, bool good)
+{
+    if (ag_error(ctx) != AG_OK) {
+        fprintf(stderr, "%s: %s\n", program, ag_error_message(ctx));
+        good = false;
+    }
+    int64_t held = ag_ctx_free(ctx);
+    if (held != 0) {
+        fprintf(stderr, "%s: %lld tensors were never released\n", program, (long long)held);
+        good = false;
+    }
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "%s: can not write to stdout\n", program);
+        good = false;
+    }
+    return good ? 0 : 1;
+}
