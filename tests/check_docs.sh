@@ -1,0 +1,121 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# check_docs.sh LIBRARY [FLAGS...] - proves that what the documents show is true; runs in the project's root.
+# check_docs.sh --edits            - builds and tests the library with the edits of docs/adding-an-op.md, in a copy.
+#
+# Every ```c block is a whole program: it is compiled, linked with LIBRARY and FLAGS (such as -fopenmp), and must
+# return 0. An ```output block behind it is what it prints. <!-- from: FILE --> before a block says that FILE holds
+# that text; such a block is a program only if it has a main. The ```diff blocks are one patch, which must apply.
+# Links to files of the project must lead somewhere. Set CC and CFLAGS as for make. Exit status 1 on any fault.
+set -eu
+
+documents=$(ls README.md CONTRIBUTING.md docs/*.md tests/README.md examples/data/README.md 2>/dev/null || true)
+strict='-std=c99 -pedantic -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes
+        -Wmissing-prototypes -Wundef -Werror'
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+failed=0
+
+fault()
+{
+    echo "check_docs.sh: $*" >&2
+    failed=1
+}
+
+# Blocks of a document as <name>.<line>.c, .output and .diff; what <!-- from --> names as .from beside the block's.
+extract()
+{
+    awk -v base="$folder/$(echo "$1" | tr '/' '-')" '
+        /^```/ && inside { close(file); inside = 0; next }
+        inside { print > file; next }
+        /^<!-- from: .* -->$/ { from = $3; next }
+        /^```(c|output|diff)$/ {
+            kind = substr($0, 4)
+            if (kind != "output") at = base "." NR
+            file = at "." kind
+            inside = 1
+            printf "" > file
+            if (from != "") print from > (at ".from")
+            from = ""
+            next
+        }
+        /^```/ { inside = 1; file = "/dev/null"; next }
+        /[^ ]/ { from = "" }' "$1"
+}
+
+# Whether file $2 has the text of $1 in one piece.
+contains()
+{
+    awk 'NR == FNR { part = part $0 "\n"; next }
+         { whole = whole $0 "\n" }
+         END { exit index(whole, part) == 0 }' "$1" "$2"
+}
+
+check_program()
+{
+    name=$(basename "$1" .c)
+    # Unquoted: words.
+    # shellcheck disable=SC2086
+    if ! ${CC:-cc} $strict ${CFLAGS:-} -I. "$1" $link -lm -o "$folder/program"; then
+        fault "$name: does not compile"
+    elif ! "$folder/program" >"$folder/printed"; then
+        fault "$name: the program failed"
+    elif [ -f "${1%.c}.output" ] && ! diff -u "${1%.c}.output" "$folder/printed" >&2; then
+        fault "$name: the program prints something else"
+    else
+        count=$((count + 1))
+    fi
+}
+
+check_from()
+{
+    file=$(cat "$1")
+    block=${1%.from}.c
+    if [ ! -f "$file" ]; then
+        fault "$(basename "$1" .from): there is no $file"
+    elif ! contains "$block" "$file"; then
+        fault "$(basename "$1" .from): $file has another text"
+    fi
+}
+
+check_links()
+{
+    for link in $(grep -o '](\([^)#]*\)' "$1" | sed 's/^](//' | grep -v '^[a-z]*:' || true); do
+        [ -e "$(dirname "$1")/$link" ] || fault "$1: the link to $link leads nowhere"
+    done
+}
+
+for document in $documents; do
+    extract "$document"
+    check_links "$document"
+done
+cat "$folder"/*.diff >"$folder/edits" 2>/dev/null || true
+
+if [ "${1:-}" = --edits ]; then
+    mkdir "$folder/tree"
+    cp -R Makefile attngrad.h tensor autograd nn tests "$folder/tree"
+    cd "$folder/tree"
+    git apply "$folder/edits"
+    make config=scalar build="$folder/build" "$folder/build/tests/check" >/dev/null
+    AG_ISA=reference "$folder/build/tests/check" kernels ops
+    "$folder/build/tests/check" kernels ops
+    exit
+fi
+
+[ $# -gt 0 ] || { echo 'usage: check_docs.sh LIBRARY [FLAGS...] | --edits' >&2; exit 2; }
+link=$*
+count=0
+for from in "$folder"/*.from; do
+    [ ! -f "$from" ] || check_from "$from"
+done
+for program in "$folder"/*.c; do
+    if [ ! -f "${program%.c}.from" ] || grep -q '^int main(' "$program"; then
+        check_program "$program"
+    fi
+done
+if [ -s "$folder/edits" ] && command -v git >/dev/null 2>&1 && ! git apply --check "$folder/edits"; then
+    fault 'the edits of docs/adding-an-op.md do not apply'
+fi
+[ $failed -ne 0 ] || echo "docs: $count programs compile, run and print what the documents say"
+exit $failed

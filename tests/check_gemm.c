@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check_gemm.c - the matrix product of every kernel table and both types, against a plain one in double.
+ *
+ * Operands lie in rows with NaN between them, c in rows with canaries between and around them, and scratch ends
+ * in canaries: what is read or written out of range shows.
+ */
+#include "tests/suites.h"
+
+#include "tensor/kernels/kernels.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GAP = 3, MARGIN = 16, CANARIES = 64, CANARY_BYTE = 0x5a };
+static const double CANARY = 12345.0;
+
+static const char *const isas[] = { "reference", "baseline", "x86-64-v3", "x86-64-v4" };
+enum { TABLES = 2 * (int)(sizeof isas / sizeof *isas) }; /* each in both types */
+
+static const ag_real_kernels *kernels_of(int which)
+{
+    const ag_kernel_table *table = ag_kernels_find(isas[which / 2]);
+    return table == NULL ? NULL : which % 2 ? &table->f64 : &table->f32;
+}
+
+typedef struct gemm_case {
+    int64_t m, n, k;
+    bool a_transposed, b_transposed, bias, accumulate;
+    int64_t batch;
+    bool a_shared, b_shared; /* batch stride 0 */
+} gemm_case;
+
+/* An array in the kernels' type beside the same values in double. */
+typedef struct array {
+    void *real;
+    double *value;
+    int64_t count;
+    size_t size; /* of an element */
+} array;
+
+static void array_set(array *x, int64_t i, double value)
+{
+    if (x->size == sizeof(float)) {
+        ((float *)x->real)[i] = (float)value;
+        x->value[i] = (double)((float *)x->real)[i];
+    } else {
+        ((double *)x->real)[i] = x->value[i] = value;
+    }
+}
+
+static double array_get(const array *x, int64_t i)
+{
+    return x->size == sizeof(float) ? (double)((const float *)x->real)[i] : ((const double *)x->real)[i];
+}
+
+static array array_new(int64_t count, size_t size, double fill)
+{
+    array x = { calloc((size_t)count + 1, size), calloc((size_t)count + 1, sizeof(double)), count, size };
+    ck_assert(x.real != NULL && x.value != NULL);
+    for (int64_t i = 0; i < count; i++)
+        array_set(&x, i, fill);
+    return x;
+}
+
+static void array_free(array *x)
+{
+    free(x->real);
+    free(x->value);
+}
+
+static double next_random(void)
+{
+    static uint32_t state = 1;
+    state = state * 1664525u + 1013904223u;
+    return (double)(state >> 8) / 8388608.0 - 1.0;
+}
+
+/* rows x columns random values, rows columns + GAP apart, NaN in the gaps. */
+static array array_rows(int64_t rows, int64_t columns, size_t size)
+{
+    array x = array_new(rows * (columns + GAP), size, (double)NAN);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            array_set(&x, i * (columns + GAP) + j, next_random());
+    return x;
+}
+
+/* The operands of a case and the kernel's arguments for it. c starts MARGIN elements into its array. */
+typedef struct problem {
+    ag_gemm gemm;
+    array a, b, c, bias;
+} problem;
+
+static problem problem_new(const gemm_case *t, size_t size)
+{
+    const int64_t a_rows = t->a_transposed ? t->k : t->m, a_columns = t->a_transposed ? t->m : t->k;
+    const int64_t b_rows = t->b_transposed ? t->n : t->k, b_columns = t->b_transposed ? t->k : t->n;
+    const int64_t c_row = t->n + GAP;
+    problem p = {
+        .a = array_rows((t->a_shared ? 1 : t->batch) * a_rows, a_columns, size),
+        .b = array_rows((t->b_shared ? 1 : t->batch) * b_rows, b_columns, size),
+        .c = array_new(t->batch * t->m * c_row + 2 * MARGIN, size, CANARY),
+        .bias = array_rows(1, t->n, size),
+    };
+    for (int64_t i = 0; i < t->batch * t->m; i++)
+        for (int64_t j = 0; j < t->n; j++)
+            array_set(&p.c, MARGIN + i * c_row + j, t->accumulate ? next_random() : (double)NAN);
+    p.gemm = (ag_gemm){
+        .m = t->m, .n = t->n, .k = t->k, .batch = t->batch, .accumulate = t->accumulate,
+        .a = p.a.real, .b = p.b.real, .bias = t->bias ? p.bias.real : NULL,
+        .a_row = t->a_transposed ? 1 : a_columns + GAP, .a_col = t->a_transposed ? a_columns + GAP : 1,
+        .b_row = t->b_transposed ? 1 : b_columns + GAP, .b_col = t->b_transposed ? b_columns + GAP : 1,
+        .c_row = c_row,
+        .a_batch = t->a_shared ? 0 : a_rows * (a_columns + GAP),
+        .b_batch = t->b_shared ? 0 : b_rows * (b_columns + GAP),
+        .c_batch = t->m * c_row,
+    };
+    return p;
+}
+
+static void problem_free(problem *p)
+{
+    array_free(&p->a);
+    array_free(&p->b);
+    array_free(&p->c);
+    array_free(&p->bias);
+}
+
+/* Runs the kernel with c at `c` and scratch of just the size it asked for; canaries end the scratch. */
+static void run(const ag_real_kernels *kernels, int threads, const ag_gemm *gemm, void *c)
+{
+    ag_gemm g = *gemm;
+    g.c = c;
+    const size_t bytes = kernels->gemm_scratch(threads, &g);
+    unsigned char *block = malloc(bytes + 64 + CANARIES);
+    ck_assert(block != NULL);
+    unsigned char *scratch = block + (64 - (uintptr_t)block % 64);
+    memset(scratch, 0xff, bytes); /* NaN: what is not packed must not be used */
+    memset(scratch + bytes, CANARY_BYTE, CANARIES);
+    kernels->gemm(threads, &g, scratch);
+    for (int i = 0; i < CANARIES; i++)
+        ck_assert_msg(scratch[bytes + (size_t)i] == CANARY_BYTE, "scratch of %zu bytes overrun, m %lld n %lld k %lld",
+                      bytes, (long long)g.m, (long long)g.n, (long long)g.k);
+    free(block);
+}
+
+/* |c - exact| <= 2 (k + 3) eps (sum |a b| + |bias| + |c0|), element by element, and no canary changed. */
+static void check_result(const problem *p, const array *result, const char *label)
+{
+    const ag_gemm *g = &p->gemm;
+    const double eps = result->size == sizeof(float) ? (double)FLT_EPSILON : DBL_EPSILON;
+    for (int64_t at = 0; at < result->count; at++) {
+        const int64_t row = (at - MARGIN) / g->c_row, j = (at - MARGIN) % g->c_row;
+        if (at < MARGIN || row >= g->batch * g->m || j >= g->n) {
+            ck_assert_msg(array_get(result, at) == CANARY, "%s: wrote outside c at %lld", label, (long long)at);
+            continue;
+        }
+        const double *a = p->a.value + row / g->m * g->a_batch + row % g->m * g->a_row;
+        const double *b = p->b.value + row / g->m * g->b_batch + j * g->b_col;
+        double want = (g->bias ? p->bias.value[j] : 0) + (g->accumulate ? p->c.value[at] : 0);
+        double size = (g->bias ? fabs(p->bias.value[j]) : 0) + (g->accumulate ? fabs(p->c.value[at]) : 0);
+        for (int64_t k = 0; k < g->k; k++) {
+            const double product = a[k * g->a_col] * b[k * g->b_row];
+            want += product;
+            size += fabs(product);
+        }
+        const double got = array_get(result, at);
+        ck_assert_msg(fabs(got - want) <= 2 * ((double)g->k + 3) * eps * size,
+                      "%s: m %lld n %lld k %lld batch %lld: c[%lld,%lld] is %.9g, want %.9g", label, (long long)g->m,
+                      (long long)g->n, (long long)g->k, (long long)g->batch, (long long)row, (long long)j, got, want);
+    }
+}
+
+/* One case with 1, 2 and 3 threads: right, and the same bits. */
+static void check_case(int which, const gemm_case *t)
+{
+    const ag_real_kernels *kernels = kernels_of(which);
+    const size_t size = which % 2 ? sizeof(double) : sizeof(float);
+    problem p = problem_new(t, size);
+    array result = array_new(p.c.count, size, 0);
+    array again = array_new(p.c.count, size, 0);
+    for (int threads = 1; threads <= 3; threads++) {
+        array *to = threads == 1 ? &result : &again;
+        memcpy(to->real, p.c.real, (size_t)p.c.count * size);
+        run(kernels, threads, &p.gemm, (char *)to->real + MARGIN * size);
+        if (threads == 1)
+            check_result(&p, &result, isas[which / 2]);
+        else
+            ck_assert_msg(memcmp(result.real, again.real, (size_t)p.c.count * size) == 0,
+                          "%s: m %lld n %lld k %lld batch %lld: %d threads give other bits than one",
+                          isas[which / 2], (long long)t->m, (long long)t->n, (long long)t->k, (long long)t->batch,
+                          threads);
+    }
+    array_free(&result);
+    array_free(&again);
+    problem_free(&p);
+}
+
+/* Every size against every size, all transposes; the other choices take turns. */
+START_TEST(small_sizes)
+{
+    static const int64_t sizes[] = { 0, 1, 2, 5, 12, 13, 33, 65 };
+    enum { COUNT = sizeof sizes / sizeof *sizes };
+    if (kernels_of(_i) == NULL)
+        return;
+    for (int i = 0, turn = 0; i < COUNT * COUNT * COUNT; i++)
+        for (int kind = 0; kind < 4; kind++, turn++)
+            check_case(_i, &(gemm_case){ .m = sizes[i % COUNT], .n = sizes[i / COUNT % COUNT],
+                                         .k = sizes[i / COUNT / COUNT], .a_transposed = kind % 2,
+                                         .b_transposed = kind / 2, .bias = (turn / 4 + kind) % 2,
+                                         .accumulate = turn / 3 % 2, .batch = 1 + turn % 3,
+                                         .a_shared = turn % 7 == 0, .b_shared = turn % 5 == 0 });
+}
+END_TEST
+
+/* One more than each block, and enough work for several threads. */
+START_TEST(more_than_a_block)
+{
+    static const int64_t sizes[][3] = { { 193, 17, 513 }, { 33, 257, 513 },  { 193, 257, 9 }, { 2, 64, 1200 },
+                                        { 1, 700, 900 },  { 700, 1, 900 },   { 50, 65, 64 },  { 385, 33, 16 },
+                                        { 13, 514, 31 },  { 4, 1030, 1025 } };
+    if (kernels_of(_i) == NULL)
+        return;
+    for (int i = 0; i < (int)(sizeof sizes / sizeof *sizes); i++)
+        for (int kind = 0; kind < 4; kind++)
+            check_case(_i, &(gemm_case){ .m = sizes[i][0], .n = sizes[i][1], .k = sizes[i][2],
+                                         .a_transposed = kind % 2, .b_transposed = kind / 2, .bias = (i + kind) % 2,
+                                         .accumulate = (i + kind) / 2 % 2, .batch = 1 });
+}
+END_TEST
+
+/* Batches, operands shared or not, with and without bias and accumulation. */
+START_TEST(batches)
+{
+    if (kernels_of(_i) == NULL)
+        return;
+    for (int flags = 0; flags < 64; flags++)
+        check_case(_i, &(gemm_case){ .m = 37, .n = 35, .k = 66, .a_transposed = flags & 1,
+                                     .b_transposed = flags & 2, .bias = flags & 4, .accumulate = flags & 8,
+                                     .a_shared = flags & 16, .b_shared = flags & 32, .batch = 2 + flags % 3 });
+}
+END_TEST
+
+/* A batch gives the bits of its products one by one. */
+START_TEST(a_batch_is_its_products)
+{
+    static const int64_t sizes[][3] = { { 1, 40, 70 }, { 70, 1, 40 }, { 26, 50, 600 } };
+    const ag_real_kernels *kernels = kernels_of(_i);
+    const size_t size = _i % 2 ? sizeof(double) : sizeof(float);
+    for (int i = 0; kernels != NULL && i < 12; i++) {
+        const gemm_case t = { .m = sizes[i / 4][0], .n = sizes[i / 4][1], .k = sizes[i / 4][2], .batch = 3,
+                              .a_transposed = i & 1, .b_transposed = true, .b_shared = i & 2 };
+        problem p = problem_new(&t, size);
+        array one = array_new(p.c.count, size, CANARY);
+        memcpy(one.real, p.c.real, (size_t)p.c.count * size);
+        run(kernels, 2, &p.gemm, (char *)p.c.real + MARGIN * size);
+        for (int64_t s = 0; s < t.batch; s++) {
+            ag_gemm g = p.gemm;
+            g.batch = 1;
+            g.a = (const char *)g.a + (size_t)(s * g.a_batch) * size;
+            g.b = (const char *)g.b + (size_t)(s * g.b_batch) * size;
+            run(kernels, 2, &g, (char *)one.real + (size_t)(MARGIN + s * g.c_batch) * size);
+        }
+        ck_assert(memcmp(one.real, p.c.real, (size_t)p.c.count * size) == 0);
+        array_free(&one);
+        problem_free(&p);
+    }
+}
+END_TEST
+
+/* An element has the same bits in a full tile and in an edge: every corner of a product against the whole. */
+START_TEST(a_corner_is_the_same)
+{
+    const ag_real_kernels *kernels = kernels_of(_i);
+    const size_t size = _i % 2 ? sizeof(double) : sizeof(float);
+    if (kernels == NULL)
+        return;
+    const gemm_case t = { .m = 36, .n = 96, .k = 700, .batch = 1, .bias = true, .accumulate = true };
+    problem p = problem_new(&t, size);
+    array corner = array_new(p.c.count, size, 0), whole = array_new(p.c.count, size, 0);
+    memcpy(whole.real, p.c.real, (size_t)p.c.count * size);
+    run(kernels, 1, &p.gemm, (char *)whole.real + MARGIN * size);
+    for (int64_t m = 2; m <= t.m; m += 5)
+        for (int64_t n = 2; n <= t.n; n += 7) {
+            ag_gemm g = p.gemm;
+            g.m = m;
+            g.n = n;
+            memcpy(corner.real, p.c.real, (size_t)p.c.count * size);
+            run(kernels, 1, &g, (char *)corner.real + MARGIN * size);
+            for (int64_t i = 0; i < m; i++)
+                for (int64_t j = 0; j < n; j++) {
+                    const int64_t at = MARGIN + i * g.c_row + j;
+                    ck_assert_msg(array_get(&corner, at) == array_get(&whole, at),
+                                  "c[%lld,%lld] of %lld x %lld differs from the whole product's", (long long)i,
+                                  (long long)j, (long long)m, (long long)n);
+                }
+        }
+    array_free(&corner);
+    array_free(&whole);
+    problem_free(&p);
+}
+END_TEST
+
+/* NaN and infinity spread over their own row and column of c, and no further. */
+START_TEST(not_finite)
+{
+    const ag_real_kernels *kernels = kernels_of(_i);
+    const size_t size = _i % 2 ? sizeof(double) : sizeof(float);
+    if (kernels == NULL)
+        return;
+    problem p = problem_new(&(gemm_case){ .m = 29, .n = 37, .k = 41, .batch = 1, .b_transposed = true }, size);
+    array_set(&p.a, 7 * p.gemm.a_row + 40, (double)NAN);
+    array_set(&p.b, 36 * p.gemm.b_col + 3, (double)INFINITY);
+    run(kernels, 1, &p.gemm, (char *)p.c.real + MARGIN * size);
+    for (int64_t i = 0; i < p.gemm.m; i++)
+        for (int64_t j = 0; j < p.gemm.n; j++) {
+            const double got = array_get(&p.c, MARGIN + i * p.gemm.c_row + j);
+            ck_assert(i == 7 ? isnan(got) : j == 36 ? isinf(got) : isfinite(got));
+        }
+    problem_free(&p);
+}
+END_TEST
+
+Suite *gemm_suite(void)
+{
+    Suite *suite = suite_create("gemm");
+    TCase *tcase = tcase_create("gemm");
+    tcase_set_timeout(tcase, 120);
+    tcase_add_loop_test(tcase, small_sizes, 0, TABLES);
+    tcase_add_loop_test(tcase, more_than_a_block, 0, TABLES);
+    tcase_add_loop_test(tcase, batches, 0, TABLES);
+    tcase_add_loop_test(tcase, a_batch_is_its_products, 0, TABLES);
+    tcase_add_loop_test(tcase, a_corner_is_the_same, 0, TABLES);
+    tcase_add_loop_test(tcase, not_finite, 0, TABLES);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

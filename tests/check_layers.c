@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check_layers.c - embedding, layer norm, dropout, feed-forward and the decoder block.
+ */
+#include "tests/check_nn.h"
+
+#include <string.h>
+
+/* ---- Embedding ---- */
+
+static ag_tensor *run_embedding(void *layer, ag_tensor *x)
+{
+    return ag_embedding_forward(layer, x);
+}
+
+START_TEST(embedding)
+{
+    ag_ctx *ctx = test_begin_serial();
+    ag_embedding_layer *layer = ag_embedding_new(ctx, (ag_embedding_config){ 5, 3, 0, AG_F64 });
+    ag_module *module = ag_embedding_module(layer);
+    test_param_list(module, "weight [5,3]");
+    ag_tensor *w = test_param(module, "weight");
+    const int32_t index[] = { 4, 0, 4, 2 };
+    ag_tensor *tokens = ag_from_data(ctx, AG_I32, AG_SHAPE(2, 2), index), *y = ag_embedding_forward(layer, tokens);
+    ck_assert_str_eq(ag_shape_text(y), "[2,2,3]");
+    for (int i = 0; i < 4; i++)
+        for (int c = 0; c < 3; c++)
+            ck_assert_double_eq(test_at(y, i * 3 + c), test_at(w, index[i] * 3 + c));
+    test_gradcheck(module, run_embedding, layer, tokens);
+
+    ck_assert_ptr_null(ag_embedding_forward(layer, ag_full(ctx, AG_I32, AG_SHAPE(2), 5)));
+    assert_error(ctx, AG_ERR_INDEX, "embedding: index 5 at position 0");
+    ck_assert_ptr_null(ag_embedding_new(ctx, (ag_embedding_config){ .num_embeddings = 0, .emb_size = 3 }));
+    assert_error(ctx, AG_ERR_ARGUMENT, "embedding: num_embeddings is 0");
+    ck_assert_ptr_null(ag_embedding_new(ctx, (ag_embedding_config){ .num_embeddings = 3, .emb_size = 0 }));
+    assert_error(ctx, AG_ERR_ARGUMENT, "embedding: emb_size is 0");
+    ck_assert_ptr_null(ag_embedding_forward(NULL, tokens));
+    ag_embedding_free(NULL);
+    ag_embedding_free(layer);
+    test_end(ctx);
+}
+END_TEST
+
+START_TEST(embedding_first_values)
+{
+    ag_ctx *ctx = test_begin();
+    const double init_std[] = { 0, 0.5 }, want[] = { 1, 0.5 };
+    for (int i = 0; i < 2; i++) {
+        ag_embedding_layer *layer = ag_embedding_new(ctx, (ag_embedding_config){ 100, 100, init_std[i], AG_F32 });
+        ag_tensor *w = test_param(ag_embedding_module(layer), "weight");
+        double sum = 0, squares = 0;
+        for (int64_t k = 0; k < 10000; k++) {
+            sum += test_at(w, k);
+            squares += test_at(w, k) * test_at(w, k);
+        }
+        ck_assert_double_eq_tol(sum / 10000, 0, 4 * want[i] / 100);
+        ck_assert_double_eq_tol(sqrt(squares / 10000), want[i], 0.03 * want[i]);
+        ag_embedding_free(layer);
+    }
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- Layer norm ---- */
+
+static ag_tensor *run_layer_norm(void *layer, ag_tensor *x)
+{
+    return ag_layer_norm_forward(layer, x);
+}
+
+START_TEST(layer_norm)
+{
+    enum { ROWS = 4, N = 5 };
+    ag_ctx *ctx = test_begin_serial();
+    ag_layer_norm_layer *layer = ag_layer_norm_new(ctx, (ag_layer_norm_config){ .size = N, .dtype = AG_F64 });
+    ag_module *module = ag_layer_norm_module(layer);
+    test_param_list(module, "weight [5]|bias [5]");
+    assert_values(test_param(module, "weight"), 0, 1, 1, 1, 1, 1);
+    assert_values(test_param(module, "bias"), 0, 0, 0, 0, 0, 0);
+    test_fill_params(module, 1);
+    ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(2, 2, N)), *y = ag_layer_norm_forward(layer, x);
+    for (int r = 0; r < ROWS; r++) {
+        double mean = 0, var = 0;
+        for (int i = 0; i < N; i++)
+            mean += test_at(x, r * N + i) / N;
+        for (int i = 0; i < N; i++)
+            var += (test_at(x, r * N + i) - mean) * (test_at(x, r * N + i) - mean) / N;
+        for (int i = 0; i < N; i++) {
+            double want = (test_at(x, r * N + i) - mean) / sqrt(var + 1e-5) * test_at(test_param(module, "weight"), i) +
+                          test_at(test_param(module, "bias"), i);
+            ck_assert_double_eq_tol(test_at(y, r * N + i), want, 1e-12);
+        }
+    }
+    test_gradcheck(module, run_layer_norm, layer, x);
+    ag_layer_norm_free(layer);
+
+    layer = ag_layer_norm_new(ctx, (ag_layer_norm_config){ .size = N, .no_bias = true, .eps = 3 });
+    test_param_list(ag_layer_norm_module(layer), "weight [5]");
+    ag_tensor *one_hot = ag_from_data(ctx, AG_F32, AG_SHAPE(N), (const float[]){ 5, 0, 0, 0, 0 });
+    ck_assert_double_eq_tol(test_at(ag_layer_norm_forward(layer, one_hot), 0), 4 / sqrt(4 + 3), 1e-6);
+    ag_layer_norm_free(layer);
+    ck_assert_ptr_null(ag_layer_norm_new(ctx, (ag_layer_norm_config){ .size = 0 }));
+    assert_error(ctx, AG_ERR_ARGUMENT, "layer_norm: size is 0");
+    ck_assert_ptr_null(ag_layer_norm_new(ctx, (ag_layer_norm_config){ .size = 3, .eps = -1 }));
+    assert_error(ctx, AG_ERR_ARGUMENT, "layer_norm: eps is -1");
+    ag_layer_norm_free(NULL);
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- Dropout ---- */
+
+START_TEST(dropout)
+{
+    ag_ctx *ctx = test_begin();
+    ag_dropout_layer *layer = ag_dropout_new(ctx, (ag_dropout_config){ .p = 0.25 });
+    ag_tensor *x = ag_require_grad(ag_full(ctx, AG_F32, AG_SHAPE(10000), 3));
+    ag_rng before = ag_rng_get(ctx);
+    ck_assert_ptr_eq(ag_dropout_forward(layer, x), x); /* nothing records */
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *y = ag_dropout_forward(layer, x);
+    int64_t dropped = 0;
+    for (int64_t i = 0; i < 10000; i++) {
+        ck_assert(test_at(y, i) == 0 || fabs(test_at(y, i) - 4) < 1e-6);
+        dropped += test_at(y, i) == 0;
+    }
+    ck_assert_int_gt(dropped, 2500 - 200); /* over four standard deviations of 43 */
+    ck_assert_int_lt(dropped, 2500 + 200);
+    ck_assert(ag_rng_get(ctx).counter > before.counter);
+    ag_module_set_training(ag_dropout_module(layer), false);
+    ck_assert_ptr_eq(ag_dropout_forward(layer, x), x);
+    ag_module_set_training(ag_dropout_module(layer), true);
+    ck_assert_ptr_ne(ag_dropout_forward(layer, x), x);
+    ag_tape_end(tape);
+    ck_assert_int_eq(ag_module_param_count(ag_dropout_module(layer)), 0);
+    ag_dropout_free(layer);
+
+    const double wrong[] = { 1.5, 1, -0.1, (double)NAN };
+    for (int i = 0; i < 4; i++) {
+        ck_assert_ptr_null(ag_dropout_new(ctx, (ag_dropout_config){ wrong[i] }));
+        assert_error(ctx, AG_ERR_ARGUMENT, i == 0 ? "dropout: p is 1.5, must be in [0, 1)" : "must be in [0, 1)");
+    }
+    ag_dropout_free(NULL);
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- Feed-forward ---- */
+
+static ag_tensor *run_feed_forward(void *layer, ag_tensor *x)
+{
+    return ag_feed_forward_forward(layer, x);
+}
+
+static ag_tensor *linear_of(const ag_module *module, const char *name, ag_tensor *x)
+{
+    char weight[64], bias[64];
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    return ag_linear(x, test_param(module, weight), ag_module_find(module, bias));
+}
+
+START_TEST(feed_forward)
+{
+    ag_ctx *ctx = test_begin_serial();
+    ag_tensor *(*const op[])(ag_tensor *) = { ag_gelu, ag_gelu_tanh, ag_relu, ag_silu };
+    for (int a = 0; a < 4; a++) {
+        ag_feed_forward *layer = ag_feed_forward_new(
+            ctx, (ag_feed_forward_config){ .emb_size = 3, .activation = (ag_activation)a, .dtype = AG_F64 });
+        ag_module *module = ag_feed_forward_module(layer);
+        test_param_list(module, "up.weight [12,3]|up.bias [12]|down.weight [3,12]|down.bias [3]");
+        ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(2, 2, 3));
+        assert_same(ag_feed_forward_forward(layer, x), linear_of(module, "down", op[a](linear_of(module, "up", x))));
+        if (a != AG_RELU) /* its kink is the op's matter */
+            test_gradcheck(module, run_feed_forward, layer, x);
+        ag_feed_forward_free(layer);
+    }
+    ag_feed_forward *layer = ag_feed_forward_new(ctx, (ag_feed_forward_config){
+        .emb_size = 3, .ff_size = 5, .no_bias = true, .init_std = 1, .out_init_std = 1e-3 });
+    test_param_list(ag_feed_forward_module(layer), "up.weight [5,3]|down.weight [3,5]");
+    for (int i = 0; i < 15; i++)
+        ck_assert_double_lt(fabs(test_at(test_param(ag_feed_forward_module(layer), "down.weight"), i)), 0.01);
+    ag_feed_forward_free(layer);
+    test_end(ctx);
+}
+END_TEST
+
+START_TEST(feed_forward_dropout)
+{
+    ag_ctx *ctx = test_begin();
+    ag_feed_forward *layer = ag_feed_forward_new(ctx, (ag_feed_forward_config){ .emb_size = 8, .dropout = 0.5 });
+    ag_tensor *x = ag_randn(ctx, AG_F32, AG_SHAPE(16, 8)), *still = ag_feed_forward_forward(layer, x);
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *y = ag_feed_forward_forward(layer, x);
+    int zeros = 0;
+    for (int i = 0; i < 128; i++) {
+        zeros += test_at(y, i) == 0;
+        ck_assert(test_at(y, i) == 0 || fabs(test_at(y, i) - 2 * test_at(still, i)) < 1e-6);
+    }
+    ck_assert_int_gt(zeros, 30);
+    ck_assert_int_gt(test_nodes_in(tape, "up"), 0);
+    ck_assert_int_gt(test_nodes_in(tape, "down"), 0);
+    ag_module_set_training(ag_feed_forward_module(layer), false);
+    assert_same(ag_feed_forward_forward(layer, x), still);
+    ag_tape_end(tape);
+    ag_feed_forward_free(layer);
+    test_end(ctx);
+}
+END_TEST
+
+START_TEST(feed_forward_errors)
+{
+    ag_ctx *ctx = test_begin();
+    ck_assert_ptr_null(ag_feed_forward_new(ctx, (ag_feed_forward_config){ .emb_size = 0 }));
+    assert_error(ctx, AG_ERR_ARGUMENT, "feed_forward: emb_size is 0");
+    ck_assert_ptr_null(ag_feed_forward_new(ctx, (ag_feed_forward_config){ .emb_size = 1, .ff_size = -1 }));
+    assert_error(ctx, AG_ERR_ARGUMENT, "feed_forward: ff_size is -1");
+    ck_assert_ptr_null(ag_feed_forward_new(ctx, (ag_feed_forward_config){ .emb_size = 1, .dropout = 1 }));
+    assert_error(ctx, AG_ERR_ARGUMENT, "feed_forward: dropout is 1, must be in [0, 1)");
+    ag_feed_forward_config unknown = { .emb_size = 1, .activation = (ag_activation)9 };
+    ck_assert_ptr_null(ag_feed_forward_new(ctx, unknown));
+    assert_error(ctx, AG_ERR_ARGUMENT, "feed_forward: there is no activation number 9");
+    ag_feed_forward *layer = ag_feed_forward_new(ctx, (ag_feed_forward_config){ .emb_size = 3 });
+    ck_assert_ptr_null(ag_feed_forward_forward(layer, ag_zeros(ctx, AG_F32, AG_SHAPE(2, 4))));
+    ck_assert_str_eq(ag_error_path(ctx), "up");
+    assert_error(ctx, AG_ERR_SHAPE, "up: linear: x is [2,4], in_features is 3");
+    ck_assert_ptr_null(ag_feed_forward_forward(NULL, NULL));
+    ag_feed_forward_free(layer);
+    ag_feed_forward_free(NULL);
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- Decoder block ---- */
+
+static ag_tensor *run_block(void *block, ag_tensor *x)
+{
+    return ag_decoder_block_forward(block, x);
+}
+
+static const ag_decoder_block_config block_config = {
+    .emb_size = 6, .num_heads = 2, .head_size = 4, .max_seq_len = 5, .ff_size = 7, .dtype = AG_F64,
+};
+
+static ag_tensor *norm_of(const ag_module *module, const char *weight, const char *bias, ag_tensor *x)
+{
+    return ag_layer_norm(x, test_param(module, weight), test_param(module, bias), 1e-5);
+}
+
+/* The block from ops, heads cut out one by one. */
+static ag_tensor *attention_by_hand(const ag_module *m, ag_tensor *x)
+{
+    ag_tensor *q = linear_of(m, "attn.q", x), *k = linear_of(m, "attn.k", x), *v = linear_of(m, "attn.v", x);
+    ag_tensor *head[2];
+    ag_ctx *ctx = ag_ctx_of(x);
+    int64_t T = ag_dim(x, 1);
+    ag_tensor *later = ag_zeros(ctx, AG_I32, AG_SHAPE(T, T));
+    for (int64_t i = 0; i < T; i++)
+        for (int64_t j = i + 1; j < T; j++)
+            ck_assert_int_eq(ag_set(later, (const int64_t[]){ i, j }, 1), AG_OK);
+    for (int h = 0; h < 2; h++) {
+        ag_tensor *qh = ag_slice(q, 2, 4 * h, 4 * h + 4, 1), *kh = ag_slice(k, 2, 4 * h, 4 * h + 4, 1);
+        ag_tensor *s = ag_scale(ag_matmul(qh, ag_transpose(kh, 1, 2)), 0.5); /* 1 / sqrt(4) */
+        ag_tensor *p = ag_softmax(ag_masked_fill(s, later, -(double)INFINITY), 2);
+        head[h] = ag_matmul(p, ag_slice(v, 2, 4 * h, 4 * h + 4, 1));
+    }
+    return linear_of(m, "attn.proj", ag_concat(head, 2, 2));
+}
+
+static ag_tensor *feed_forward_by_hand(const ag_module *m, ag_tensor *x)
+{
+    return linear_of(m, "ff.down", ag_gelu(linear_of(m, "ff.up", x)));
+}
+
+START_TEST(decoder_block)
+{
+    ag_ctx *ctx = test_begin_serial();
+    for (int post_norm = 0; post_norm < 2; post_norm++) {
+        ag_decoder_block_config config = block_config;
+        config.post_norm = post_norm;
+        ag_decoder_block *block = ag_decoder_block_new(ctx, config);
+        ag_module *m = ag_decoder_block_module(block);
+        test_param_list(m, "norm1.weight [6]|norm1.bias [6]|attn.q.weight [8,6]|attn.q.bias [8]|attn.k.weight [8,6]|"
+                           "attn.k.bias [8]|attn.v.weight [8,6]|attn.v.bias [8]|attn.proj.weight [6,8]|"
+                           "attn.proj.bias [6]|norm2.weight [6]|norm2.bias [6]|ff.up.weight [7,6]|ff.up.bias [7]|"
+                           "ff.down.weight [6,7]|ff.down.bias [6]");
+        test_fill_params(m, 0.7);
+        ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(2, 4, 6)), *want = x;
+        if (post_norm) {
+            want = norm_of(m, "norm1.weight", "norm1.bias", ag_add(want, attention_by_hand(m, want)));
+            want = norm_of(m, "norm2.weight", "norm2.bias", ag_add(want, feed_forward_by_hand(m, want)));
+        } else {
+            want = ag_add(want, attention_by_hand(m, norm_of(m, "norm1.weight", "norm1.bias", want)));
+            want = ag_add(want, feed_forward_by_hand(m, norm_of(m, "norm2.weight", "norm2.bias", want)));
+        }
+        assert_close(ag_decoder_block_forward(block, x), want, 1e-12, 1e-12);
+        test_gradcheck(m, run_block, block, x);
+        ag_decoder_block_free(block);
+    }
+    test_end(ctx);
+}
+END_TEST
+
+/* With dropout the draw must be the same in backward as in forward. */
+START_TEST(decoder_block_dropout)
+{
+    ag_ctx *ctx = test_begin_serial();
+    ag_decoder_block_config config = block_config;
+    config.dropout = 0.4;
+    ag_decoder_block *block = ag_decoder_block_new(ctx, config);
+    ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(2, 4, 6)), *still = ag_decoder_block_forward(block, x);
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *dropped = ag_decoder_block_forward(block, x);
+    bool differs = false;
+    for (int64_t i = 0; i < ag_numel(still); i++)
+        differs = differs || test_at(still, i) != test_at(dropped, i);
+    ck_assert(differs);
+    int64_t dropouts = 0;
+    for (int64_t i = 0; i < ag_tape_size(tape); i++)
+        dropouts += strcmp(ag_tape_node(tape, i).op, "dropout") == 0;
+    ck_assert_int_eq(dropouts, 2); /* attention output, feed-forward output; the weights' is inside sdpa */
+    ag_module_set_training(ag_decoder_block_module(block), false);
+    assert_same(ag_decoder_block_forward(block, x), still);
+    ag_tape_end(tape);
+    ag_module_set_training(ag_decoder_block_module(block), true);
+    test_gradcheck(ag_decoder_block_module(block), run_block, block, x);
+    ag_decoder_block_free(block);
+    test_end(ctx);
+}
+END_TEST
+
+START_TEST(decoder_block_errors)
+{
+    ag_ctx *ctx = test_begin();
+    ag_decoder_block_config config = block_config;
+    config.head_size = 0;
+    config.num_heads = 4;
+    ck_assert_ptr_null(ag_decoder_block_new(ctx, config));
+    assert_error(ctx, AG_ERR_ARGUMENT, "mha: emb_size 6 is not divisible by num_heads 4; give head_size");
+    ag_decoder_block *block = ag_decoder_block_new(ctx, block_config);
+    ck_assert_ptr_null(ag_decoder_block_forward(block, ag_zeros(ctx, AG_F64, AG_SHAPE(1, 6, 6))));
+    assert_error(ctx, AG_ERR_SHAPE, "attn: mha: the sequence has 6 positions, max_seq_len is 5");
+    ck_assert_ptr_nonnull(ag_decoder_block_attn(block));
+    ck_assert_ptr_null(ag_decoder_block_attn(NULL));
+    ck_assert_ptr_null(ag_decoder_block_new(NULL, block_config));
+    ag_decoder_block_free(block);
+    ag_decoder_block_free(NULL);
+    test_end(ctx);
+}
+END_TEST
+
+Suite *layers_suite(void)
+{
+    Suite *suite = suite_create("layers");
+    TCase *tcase = tcase_create("layers");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, embedding);
+    tcase_add_test(tcase, embedding_first_values);
+    tcase_add_test(tcase, layer_norm);
+    tcase_add_test(tcase, dropout);
+    tcase_add_test(tcase, feed_forward);
+    tcase_add_test(tcase, feed_forward_dropout);
+    tcase_add_test(tcase, feed_forward_errors);
+    tcase_add_test(tcase, decoder_block);
+    tcase_add_test(tcase, decoder_block_dropout);
+    tcase_add_test(tcase, decoder_block_errors);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check_nn.c - see check_nn.h.
+ */
+#define _POSIX_C_SOURCE 200809L /* mkstemp */
+
+#include "tests/check_nn.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *test_file(void)
+{
+    static char path[300];
+    const char *folder = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/attngrad-XXXXXX", folder != NULL ? folder : "/tmp");
+    int file = mkstemp(path);
+    ck_assert_msg(file >= 0, "no temporary file %s", path);
+    close(file);
+    return path;
+}
+
+ag_tensor *test_param(const ag_module *module, const char *name)
+{
+    ag_tensor *t = ag_module_find(module, name);
+    ck_assert_msg(t != NULL, "there is no parameter %s", name);
+    return t;
+}
+
+void test_param_list(const ag_module *module, const char *want)
+{
+    char list[4096] = "";
+    int64_t numel = 0;
+    for (int64_t i = 0; i < ag_module_param_count(module); i++) {
+        ag_named_tensor p = ag_module_param(module, i);
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s %s", i == 0 ? "" : "|", p.name, ag_shape_text(p.tensor));
+        numel += ag_numel(p.tensor);
+        ck_assert(ag_requires_grad(p.tensor));
+        ck_assert_ptr_eq(ag_module_find(module, p.name), p.tensor);
+        ck_assert_str_eq(ag_name(p.tensor), p.name);
+    }
+    ck_assert_str_eq(list, want);
+    ck_assert_int_eq(ag_module_numel(module), numel);
+    ck_assert_ptr_null(ag_module_param(module, -1).tensor);
+    ck_assert_ptr_null(ag_module_param(module, ag_module_param_count(module)).tensor);
+    ck_assert_ptr_null(ag_module_find(module, "nothing"));
+}
+
+void test_fill_params(ag_module *module, double std)
+{
+    for (int64_t i = 0; i < ag_module_param_count(module); i++)
+        ck_assert_int_eq(ag_fill_normal(ag_module_param(module, i).tensor, 0.1, std), AG_OK);
+}
+
+ag_ctx *test_begin_serial(void)
+{
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1, .threads = 1 });
+    ck_assert_ptr_nonnull(ctx);
+    return ctx;
+}
+
+typedef struct checked {
+    test_forward *forward;
+    void *layer;
+    ag_tensor *x;
+    ag_rng rng;
+} checked;
+
+static ag_tensor *checked_forward(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
+{
+    (void)input;
+    (void)count;
+    const checked *c = user;
+    ag_rng_set(ctx, c->rng); /* dropout draws the same each time */
+    if (ag_recording(ctx))
+        return c->forward(c->layer, c->x);
+    ag_tape *tape = ag_tape_begin(ctx); /* and only while a tape records */
+    ag_tensor *y = ag_retain(c->forward(c->layer, c->x));
+    ag_tape_end(tape);
+    ag_tensor *result = ag_detach(y);
+    ag_release(y);
+    return result;
+}
+
+void test_gradcheck(ag_module *module, test_forward *forward, void *layer, ag_tensor *x)
+{
+    ag_ctx *ctx = ag_ctx_of(x);
+    ag_tensor *input[128];
+    int count = 0;
+    for (int64_t i = 0; i < ag_module_param_count(module); i++)
+        input[count++] = ag_module_param(module, i).tensor;
+    if (ag_dtype_of(x) == AG_F64)
+        input[count++] = ag_require_grad(x);
+    checked c = { forward, layer, x, ag_rng_get(ctx) };
+    ag_gradcheck_config config = { .name = "layer" };
+    ag_gradcheck_result r = ag_gradcheck(ctx, checked_forward, input, count, &c, config);
+    assert_no_error(ctx);
+    ck_assert_msg(r.verdict == AG_PASS && r.checked > 0,
+                  "verdict %d, input %d (%s) at %lld: analytic %.12g, numeric %.12g",
+                  (int)r.verdict, r.input, r.input >= 0 && r.input < count ? ag_name(input[r.input]) : "?",
+                  (long long)r.index, r.analytic, r.numeric);
+}
+
+void test_copy_params(ag_module *to, const ag_module *from)
+{
+    for (int64_t i = 0; i < ag_module_param_count(from); i++) {
+        ag_tensor *t = ag_module_find(to, ag_module_param(from, i).name);
+        if (t != NULL)
+            ck_assert_int_eq(ag_copy_into(t, ag_module_param(from, i).tensor), AG_OK);
+    }
+}
+
+int64_t test_nodes_in(const ag_tape *tape, const char *path)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < ag_tape_size(tape); i++)
+        count += strcmp(ag_tape_node(tape, i).path, path) == 0;
+    return count;
+}

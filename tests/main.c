@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * main.c - runs the suites: all of them, or those named on the command line.
+ * Check forks for every test, so nothing here may start OpenMP's threads.
+ */
+#include "tests/suites.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    Suite *(*make)(void);
+} suites[] = {
+#define SUITE(name) { #name, name##_suite },
+#include "tests/suites.def"
+#undef SUITE
+};
+enum { SUITE_COUNT = sizeof suites / sizeof *suites };
+
+static int usage(const char *wrong)
+{
+    fprintf(stderr, "there is no suite '%s'; the suites are:", wrong);
+    for (int i = 0; i < SUITE_COUNT; i++)
+        fprintf(stderr, " %s", suites[i].name);
+    fputc('\n', stderr);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    SRunner *runner = srunner_create(NULL);
+    for (int a = 1; a < argc; a++) {
+        int i = 0;
+        while (i < SUITE_COUNT && strcmp(argv[a], suites[i].name) != 0)
+            i++;
+        if (i == SUITE_COUNT)
+            return usage(argv[a]);
+        srunner_add_suite(runner, suites[i].make());
+    }
+    if (argc == 1)
+        for (int i = 0; i < SUITE_COUNT; i++)
+            srunner_add_suite(runner, suites[i].make());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
