@@ -4,7 +4,10 @@
 #   make train        trains the toy language model on the bundled text and shows samples
 #   make test         builds and runs the tests; installs Check first when it is missing
 #   make bench        times a training step, beside PyTorch when it is installed
-#   make help         everything else
+#   make check-layers  no folder uses what stands to its right
+#   make fuzz         feeds the file reader random bytes, with clang's fuzzer
+#   make clean        removes build/
+#   make help         this text
 #
 # Variants: make config=debug|release|sanitize|scalar|coverage|fuzz  CC=gcc|clang  openmp=1|0
 
@@ -17,7 +20,7 @@ build ?= build/$(config)-$(notdir $(CC))$(if $(filter 0,$(openmp)),-serial)
 
 warnings := -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes -Wmissing-prototypes \
             -Wundef $(if $(werror),-Werror)
-# The exponent of fused multiply-add: gcc -std=c99 emits none unless told to.
+# Fused multiply-adds: gcc -std=c99 emits none unless told to.
 arithmetic := -ffp-contract=fast -fno-math-errno -fno-trapping-math
 
 CFLAGS ?= -g
@@ -113,29 +116,43 @@ train: $(build)/examples/lm
 test_sources := tests/main.c tests/test.c $(wildcard tests/check_*.c)
 test_objects := $(test_sources:%.c=$(build)/%.o)
 test_program := $(build)/tests/check
-# Check's own macros are older than -pedantic C99 likes.
-test_flags := -Wno-variadic-macros -Wno-double-promotion -Wno-conversion \
-              -DAG_FIXTURES='"tests/fixtures"' $(shell pkg-config --cflags check 2>/dev/null)
-check_libraries = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck -lsubunit -lrt -lpthread)
+# Check's own macros are older than -pedantic C99 likes. What it takes to use Check is in check_flags.
+check_flags := $(build)/check.flags
+test_flags := -D_POSIX_C_SOURCE=200809L -Wno-variadic-macros -Wno-double-promotion -Wno-conversion \
+              -DAG_FIXTURES='"tests/fixtures"' $$(grep -o -e '-I[^ ]*' $(check_flags))
 
 $(build)/tests/%.o: flags += $(test_flags)
 $(test_objects): | check-installed
 
 .PHONY: check-installed
 check-installed:
-	@CC="$(CC)" sh tests/install_check.sh
+	@mkdir -p $(build)
+	@CC="$(CC)" sh tests/install_check.sh $(check_flags)
 
 $(test_program): $(test_objects) $(library)
-	$(CC) $(ldflags) $^ $(check_libraries) -lm -o $@
+	$(CC) $(ldflags) $^ $$(cat $(check_flags)) -lm -o $@
 
 .PHONY: test
 test: $(test_program) $(example_binaries)
+	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags)
 	sh tests/check_examples.sh $(build)/examples
+	sh tests/check_lm.sh $(build)/examples/lm
 	$(test_program)
 
 .PHONY: check-layers
 check-layers: $(library)
 	sh tests/check_layers.sh $(build)
+
+# Random bytes as safetensors files, for a minute; wants clang.
+fuzzer := build/fuzz-clang/tests/fuzz_safetensors
+.PHONY: fuzz
+fuzz:
+	$(MAKE) config=fuzz CC=clang $(fuzzer)
+	@mkdir -p build/fuzz-corpus
+	$(fuzzer) -max_total_time=60 -max_len=1024 build/fuzz-corpus
+
+$(fuzzer): $(build)/tests/fuzz_safetensors.o $(library)
+	$(CC) $(ldflags) -fsanitize=fuzzer $^ -lm -o $@
 
 # ---- benchmarks ----
 bench_names := $(patsubst bench/%.c,%,$(wildcard bench/bench_*.c))

@@ -29,4 +29,10 @@ static inline void ag_philox(uint64_t seed, uint64_t counter, uint32_t out[4])
     out[3] = c3;
 }
 
+/* The words below this bound are the fraction p of all words: they drop their element (0 <= p < 1). */
+static inline uint32_t ag_dropout_bound(double p)
+{
+    return (uint32_t)(p * 0x1p32);
+}
+
 #endif

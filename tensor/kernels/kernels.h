@@ -83,8 +83,8 @@ typedef void ag_embedding_kernel(int threads, int64_t n, int64_t C, const int32_
 typedef void ag_embedding_vjp_kernel(int threads, int64_t n, int64_t C, const int32_t *index, const void *dy,
                                      void *dtable);
 
-/* Which elements a dropout keeps: a pure function of seed, counter and element index (Philox, see
- * tensor.h), so that backward draws the same again and nothing is stored. */
+/* Which elements a dropout keeps: element i takes word i % 4 of Philox block counter + i / 4 and is dropped where
+ * that is below p 2^32 (philox.h). A pure function, so backward draws the same again and nothing is stored. */
 typedef struct ag_dropout_stream {
     double p; /* probability of dropping, 0 <= p < 1; 0: no dropout */
     uint64_t seed, counter;
