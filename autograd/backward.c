@@ -90,11 +90,7 @@ void ag_vjp_add(ag_vjp *v, int input, ag_tensor *g)
                 ag_dtype_name(g->dtype));
         return;
     }
-    g = ag_sum_to_shape(g, node->ndim, node->shape);
-    if (g == NULL)
-        ag_fail(v->ctx, AG_ERR_SHAPE, op, "backward: the gradient of input %d does not fit its shape %s", input,
-                ag_dims_text(v->ctx, node->ndim, node->shape));
-    add_to_slot(&node->grad, g);
+    add_to_slot(&node->grad, ag_sum_to_shape(op, g, node->ndim, node->shape));
 }
 
 ag_tensor *ag_vjp_accumulator(ag_vjp *v, int input)
@@ -150,7 +146,7 @@ static void run_vjp(ag_tape *tape, ag_node *node)
             .input = input,
             .output = node->output.tensor,
             .extra = node->extra.tensor,
-            .attr = &tape->attrs[node->attr],
+            .attr = tape->attrs == NULL ? NULL : &tape->attrs[node->attr], /* NULL: no node has any */
             .engine = &e,
         };
         node->op->vjp(&v);

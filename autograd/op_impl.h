@@ -19,8 +19,8 @@ const ag_real_kernels *ag_real_kernels_for(const char *where, const ag_tensor *x
 bool ag_same_real(const char *where, const ag_tensor *a, const ag_tensor *b);
 
 /* g summed over the dims that broadcasting added or stretched; g itself when the shapes are equal. NULL, with
- * the error recorded, when `shape` does not broadcast to g's shape. */
-ag_tensor *ag_sum_to_shape(ag_tensor *g, int ndim, const int64_t *shape);
+ * the error of op `where`, when `shape` does not broadcast to g's shape. */
+ag_tensor *ag_sum_to_shape(const char *where, ag_tensor *g, int ndim, const int64_t *shape);
 
 /* x's shape with the reduced dims (a bit each) kept at extent 1, or dropped; returns the number of dims. */
 int ag_reduced_shape(const ag_tensor *x, unsigned reduced, bool keepdim, int64_t *shape);

@@ -166,7 +166,7 @@ static void linear_vjp(ag_vjp *v)
             ag_vjp_add(v, 1, gw);
     }
     if (v->input_count == 3 && ag_vjp_wants(v, 2)) /* gbias = column sums of gy */
-        ag_vjp_add(v, 2, ag_sum_to_shape(gy, 1, &out));
+        ag_vjp_add(v, 2, ag_sum_to_shape("linear", gy, 1, &out));
 }
 
 const ag_op ag_op_linear = { "linear", -1, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, linear_vjp };

@@ -43,21 +43,22 @@ int ag_reduced_shape(const ag_tensor *x, unsigned reduced, bool keepdim, int64_t
     return ndim;
 }
 
-ag_tensor *ag_sum_to_shape(ag_tensor *g, int ndim, const int64_t *shape)
+ag_tensor *ag_sum_to_shape(const char *where, ag_tensor *g, int ndim, const int64_t *shape)
 {
     if (g->ndim == ndim && (ndim == 0 || memcmp(g->shape, shape, (size_t)ndim * sizeof *shape) == 0))
         return g;
     int added = g->ndim - ndim, dims[AG_MAX_DIMS], count = 0;
-    for (int d = 0; d < g->ndim; d++) {
+    bool fits = added >= 0; /* the shape broadcasts to g's */
+    for (int d = 0; d < g->ndim && fits; d++) {
         int64_t extent = d < added ? 1 : shape[d - added];
         if (d < added || (extent == 1 && g->shape[d] != 1))
             dims[count++] = d;
         else if (extent != g->shape[d])
-            added = -1; /* not a broadcast */
+            fits = false;
     }
-    if (added < 0)
-        return ag_fail(g->ctx, AG_ERR_SHAPE, "sum_to_shape", "%s is not a broadcast of %s", ag_shape_text(g),
-                       ag_dims_text(g->ctx, ndim, shape));
+    if (!fits)
+        return ag_fail(g->ctx, AG_ERR_SHAPE, where, "backward: the gradient %s does not fit the input's shape %s",
+                       ag_shape_text(g), ag_dims_text(g->ctx, ndim, shape));
     ag_tensor *sum = count == 0 ? g : ag_sum(g, count, dims, true);
     return sum == NULL ? NULL : ag_tensor_reshape(sum, ndim, shape);
 }

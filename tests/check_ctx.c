@@ -184,6 +184,9 @@ END_TEST
 
 START_TEST(instruction_sets)
 {
+    const char *set = getenv("AG_ISA");
+    char before[64] = "";
+    snprintf(before, sizeof before, "%s", set == NULL ? "" : set);
     unsetenv("AG_ISA");
     static const char *const names[] = { "baseline", "reference", "x86-64-v3", "x86-64-v4" };
     for (int i = 0; i < 4; i++) {
@@ -207,6 +210,10 @@ START_TEST(instruction_sets)
     test_end(told);
     setenv("AG_ISA", "pdp-11", 1);
     ck_assert_ptr_null(ag_ctx_new((ag_ctx_config){ 0 }));
+    if (set == NULL) /* as it was, for the tests after this one when they share the process */
+        unsetenv("AG_ISA");
+    else
+        setenv("AG_ISA", before, 1);
 }
 END_TEST
 

@@ -149,7 +149,8 @@ START_TEST(dot_of_odd_names)
     ag_tape *tape = ag_tape_begin(ctx);
     char text[1000];
     read_dot(tape, text, sizeof text);
-    ck_assert_str_eq(text, "digraph tape {\n  rankdir=TB; node [shape=ellipse, fontsize=10, fontname=\"sans-serif\"];\n}\n");
+    ck_assert_str_eq(text, "digraph tape {\n"
+                           "  rankdir=TB; node [shape=ellipse, fontsize=10, fontname=\"sans-serif\"];\n}\n");
     ag_scope_begin(ctx, "the \"inner\" one");
     ag_exp(a);
     ag_scope_end(ctx, NULL);

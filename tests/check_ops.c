@@ -276,7 +276,8 @@ END_TEST
 
 START_TEST(every_op_has_a_case)
 {
-    static const char *const composed[] = { "masked_fill", "transpose", "squeeze", "unsqueeze", "stack", "split", "mse" };
+    static const char *const composed[] = { "masked_fill", "transpose", "squeeze", "unsqueeze",
+                                            "stack",       "split",     "mse" };
     for (int i = 0; i < ag_op_count + (int)(sizeof composed / sizeof *composed); i++) {
         const char *name = i < ag_op_count ? ag_ops[i]->name : composed[i - ag_op_count];
         bool found = false;
@@ -306,33 +307,35 @@ typedef struct unary_case {
     bool positive; /* defined for x > 0 alone */
 } unary_case;
 
-#define UNARY(name, call, result, positive)                                       \
-    static ag_tensor *op_##name(ag_tensor *x) { return call; }                     \
-    static double formula_##name(double x) { return result; }
-#define UNARY_CASES                                                                                                   \
-    UNARY(neg, ag_neg(x), -x, false)                                                                                  \
-    UNARY(scale, ag_scale(x, -1.7), -1.7 * x, false)                                                                  \
-    UNARY(add_scalar, ag_add_scalar(x, 0.3), x + 0.3, false)                                                          \
-    UNARY(exp, ag_exp(x), exp(x), false)                                                                              \
-    UNARY(log, ag_log(x), log(x), true)                                                                               \
-    UNARY(sqrt, ag_sqrt(x), sqrt(x), true)                                                                            \
-    UNARY(tanh, ag_tanh(x), tanh(x), false)                                                                           \
-    UNARY(sigmoid, ag_sigmoid(x), sigmoid_of(x), false)                                                               \
-    UNARY(relu, ag_relu(x), x > 0 ? x : 0, false)                                                                     \
-    UNARY(gelu, ag_gelu(x), x / 2 * (1 + erf(x * SQRT_HALF)), false)                                                  \
-    UNARY(gelu_tanh, ag_gelu_tanh(x), x / 2 * (1 + tanh(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x))), false)         \
-    UNARY(silu, ag_silu(x), x * sigmoid_of(x), false)                                                                 \
-    UNARY(cube, ag_pow(x, 3), x * x * x, false)                                                                       \
-    UNARY(power, ag_pow(x, 1.7), pow(x, 1.7), true)                                                                   \
-    UNARY(abs, ag_abs(x), fabs(x), false)                                                                             \
-    UNARY(clamp, ag_clamp(x, -0.5, 2), x < -0.5 ? -0.5 : x > 2 ? 2 : x, false)
-UNARY_CASES
+#define UNARY(name, call, formula)                                 \
+    static ag_tensor *op_##name(ag_tensor *x) { return call; }      \
+    static double formula_##name(double x) { return formula; }
+UNARY(neg, ag_neg(x), -x)
+UNARY(scale, ag_scale(x, -1.7), -1.7 * x)
+UNARY(add_scalar, ag_add_scalar(x, 0.3), x + 0.3)
+UNARY(exp, ag_exp(x), exp(x))
+UNARY(log, ag_log(x), log(x))
+UNARY(sqrt, ag_sqrt(x), sqrt(x))
+UNARY(tanh, ag_tanh(x), tanh(x))
+UNARY(sigmoid, ag_sigmoid(x), sigmoid_of(x))
+UNARY(relu, ag_relu(x), x > 0 ? x : 0)
+UNARY(gelu, ag_gelu(x), x / 2 * (1 + erf(x * SQRT_HALF)))
+UNARY(gelu_tanh, ag_gelu_tanh(x), x / 2 * (1 + tanh(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x))))
+UNARY(silu, ag_silu(x), x * sigmoid_of(x))
+UNARY(cube, ag_pow(x, 3), x * x * x)
+UNARY(power, ag_pow(x, 1.7), pow(x, 1.7))
+UNARY(abs, ag_abs(x), fabs(x))
+UNARY(clamp, ag_clamp(x, -0.5, 2), x < -0.5 ? -0.5 : x > 2 ? 2 : x)
 #undef UNARY
+
+#define UNARY(name, positive) { #name, op_##name, formula_##name, positive }
 static const unary_case unaries[] = {
-#define UNARY(name, call, result, positive) { #name, op_##name, formula_##name, positive },
-    UNARY_CASES
-#undef UNARY
+    UNARY(neg, false), UNARY(scale, false), UNARY(add_scalar, false), UNARY(exp, false), UNARY(log, true),
+    UNARY(sqrt, true), UNARY(tanh, false), UNARY(sigmoid, false), UNARY(relu, false), UNARY(gelu, false),
+    UNARY(gelu_tanh, false), UNARY(silu, false), UNARY(cube, false), UNARY(power, true), UNARY(abs, false),
+    UNARY(clamp, false),
 };
+#undef UNARY
 
 START_TEST(unary_values)
 {
@@ -515,8 +518,8 @@ START_TEST(layer_norm_values)
         for (int64_t j = 0; j < 6; j++)
             var += pow(at2(x, i, j) - mean, 2) / 6;
         for (int64_t j = 0; j < 6; j++)
-            ck_assert_double_eq_tol(at2(y, i, j), (at2(x, i, j) - mean) / sqrt(var + 0.01) * test_at(w, j) + test_at(b, j),
-                                    1e-13);
+            ck_assert_double_eq_tol(at2(y, i, j),
+                                    (at2(x, i, j) - mean) / sqrt(var + 0.01) * test_at(w, j) + test_at(b, j), 1e-13);
     }
     /* A constant row gives the bias; a large offset does not drown the noise. */
     assert_values(ag_layer_norm(ag_full(ctx, AG_F32, AG_SHAPE(1, 3), 1e4), NULL, NULL, 1e-5), 0, 0.0, 0.0, 0.0);
@@ -550,7 +553,7 @@ START_TEST(loss_values)
     ck_assert_double_eq_tol(test_item(ag_cross_entropy_with(x, t, config)), smooth / 3, 1e-14);
     config.reduction = AG_SUM;
     ck_assert_double_eq_tol(test_item(ag_cross_entropy_with(x, t, config)), smooth, 1e-13);
-    /* From logits, not from probabilities: -log of what underflows is still finite; an impossible class costs nothing. */
+    /* From logits, not from probabilities: -log of what underflows is finite; an impossible class costs nothing. */
     ag_tensor *far = ag_from_data(ctx, AG_F32, AG_SHAPE(3), (const float[]){ 0, 1000, -INFINITY });
     ag_tensor *zero = ag_zeros(ctx, AG_I32, AG_SCALAR);
     ck_assert_double_eq_tol(test_item(ag_cross_entropy(far, zero)), 1000, 1e-3);
@@ -596,6 +599,22 @@ START_TEST(dropout_values)
 }
 END_TEST
 
+/* Each draw takes its own part of the stream, one block of four numbers after the other. */
+START_TEST(draws_do_not_overlap)
+{
+    ag_ctx *ctx = test_begin();
+    uint64_t start = ag_rng_get(ctx).counter;
+    ag_dropout(ag_zeros(ctx, AG_F32, AG_SHAPE(9)), 0.5);
+    ck_assert_uint_eq(ag_rng_get(ctx).counter, start + 3);
+    ag_tensor *q = ag_zeros(ctx, AG_F32, AG_SHAPE(2, 3, 5, 4)), *k = ag_zeros(ctx, AG_F32, AG_SHAPE(2, 3, 6, 4));
+    ag_sdpa(q, k, k, (ag_sdpa_config){ 0 });
+    ck_assert_uint_eq(ag_rng_get(ctx).counter, start + 3);
+    ag_sdpa(q, k, k, (ag_sdpa_config){ .dropout = 0.5 });
+    ck_assert_uint_eq(ag_rng_get(ctx).counter, start + 3 + 2 * 3 * 5 * 2);
+    test_end(ctx);
+}
+END_TEST
+
 static double at4(const ag_tensor *t, int64_t h, int64_t i, int64_t d)
 {
     return test_at(t, (h * ag_dim(t, 2) + i) * ag_dim(t, 3) + d); /* of batch entry 0 */
@@ -609,7 +628,8 @@ START_TEST(attention_values)
         { .window = 2 }, { .causal = true, .window = 2, .offset = 1 },
     };
     ag_ctx *ctx = test_begin();
-    ag_tensor *q = ag_randn(ctx, AG_F64, AG_SHAPE(1, H, TQ, SIZE)), *k = ag_randn(ctx, AG_F64, AG_SHAPE(1, H, TK, SIZE));
+    ag_tensor *q = ag_randn(ctx, AG_F64, AG_SHAPE(1, H, TQ, SIZE));
+    ag_tensor *k = ag_randn(ctx, AG_F64, AG_SHAPE(1, H, TK, SIZE));
     ag_tensor *v = ag_randn(ctx, AG_F64, AG_SHAPE(1, H, TK, VALUE)), *lse = NULL;
     for (size_t m = 0; m < sizeof masks / sizeof *masks; m++) {
         ag_sdpa_config config = { .mask = masks[m], .lse = &lse };
@@ -659,6 +679,7 @@ Suite *ops_suite(void)
     tcase_add_test(values, loss_values);
     tcase_add_test(values, embedding_values);
     tcase_add_test(values, dropout_values);
+    tcase_add_test(values, draws_do_not_overlap);
     tcase_add_test(values, attention_values);
     suite_add_tcase(suite, values);
     return suite;
