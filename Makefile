@@ -9,7 +9,7 @@
 #   make clean        removes build/
 #   make help         this text
 #
-# Variants: make config=debug|release|sanitize|scalar|coverage|fuzz  CC=gcc|clang  openmp=1|0
+# Variants: make config=debug|release|sanitize|scalar|coverage|fuzz  CC=gcc|clang  openmp=1|0  V=1
 
 config ?= release
 openmp ?= 1
@@ -56,6 +56,10 @@ else
 flags += -fopenmp-simd
 endif
 
+# One short line per file; V=1 shows the commands.
+hide := $(if $(V),,@)
+say := @$(if $(V),:,echo)
+
 # ---- the library ----
 folders := tensor tensor/kernels autograd nn
 library_sources := $(filter-out tensor/kernels/kernels.c,$(wildcard $(folders:%=%/*.c)))
@@ -80,15 +84,18 @@ kernel_objects := $(isas:%=$(build)/tensor/kernels/kernels_%.o)
 all: $(library) examples
 
 $(library): $(library_objects) $(kernel_objects)
-	$(AR) rcs $@ $^
+	$(say) "  AR    $@"
+	$(hide)$(AR) rcs $@ $^
 
 $(build)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(flags) $(optimize) -MMD -MP -c $< -o $@
+	$(say) "  CC    $<"
+	$(hide)$(CC) $(flags) $(optimize) -MMD -MP -c $< -o $@
 
 $(build)/tensor/kernels/kernels_%.o: tensor/kernels/kernels.c
 	@mkdir -p $(@D)
-	$(CC) $(flags) $(kernel_optimize) $(isa_flags_$*) -DAG_ISA=$* -MMD -MP -c $< -o $@
+	$(say) "  CC    $<, for $*"
+	$(hide)$(CC) $(flags) $(kernel_optimize) $(isa_flags_$*) -DAG_ISA=$* -MMD -MP -c $< -o $@
 
 # ---- example programs: examples/<name>.c, and an archive of what they share ----
 programs := lm head_attention multi_head_attention attention_gradients gradcheck linear_regression
@@ -100,10 +107,12 @@ example_binaries := $(programs:%=$(build)/examples/%)
 examples: $(example_binaries)
 
 $(example_library): $(example_shared:%.c=$(build)/%.o)
-	$(AR) rcs $@ $^
+	$(say) "  AR    $@"
+	$(hide)$(AR) rcs $@ $^
 
 $(example_binaries): $(build)/examples/%: $(build)/examples/%.o $(example_library) $(library)
-	$(CC) $(ldflags) $^ -lm -o $@
+	$(say) "  LINK  $@"
+	$(hide)$(CC) $(ldflags) $^ -lm -o $@
 
 # Programs may use POSIX where a person needs it; the library may not.
 $(build)/examples/%.o: flags += -D_POSIX_C_SOURCE=200809L
@@ -130,7 +139,8 @@ check-installed:
 	@CC="$(CC)" sh tests/install_check.sh $(check_flags)
 
 $(test_program): $(test_objects) $(library)
-	$(CC) $(ldflags) $^ $$(cat $(check_flags)) -lm -o $@
+	$(say) "  LINK  $@"
+	$(hide)$(CC) $(ldflags) $^ $$(cat $(check_flags)) -lm -o $@
 
 .PHONY: test
 test: $(test_program) $(example_binaries)
@@ -152,14 +162,16 @@ fuzz:
 	$(fuzzer) -max_total_time=60 -max_len=1024 build/fuzz-corpus
 
 $(fuzzer): $(build)/tests/fuzz_safetensors.o $(library)
-	$(CC) $(ldflags) -fsanitize=fuzzer $^ -lm -o $@
+	$(say) "  LINK  $@"
+	$(hide)$(CC) $(ldflags) -fsanitize=fuzzer $^ -lm -o $@
 
 # ---- benchmarks ----
 bench_names := $(patsubst bench/%.c,%,$(wildcard bench/bench_*.c))
 bench_binaries := $(bench_names:%=$(build)/bench/%)
 
 $(bench_binaries): $(build)/bench/%: $(build)/bench/%.o $(library)
-	$(CC) $(ldflags) $^ $(bench_libraries) -lm -o $@
+	$(say) "  LINK  $@"
+	$(hide)$(CC) $(ldflags) $^ $(bench_libraries) -lm -o $@
 
 $(build)/bench/%.o: flags += -D_POSIX_C_SOURCE=200809L
 

@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-/* ---- Tape ------------------------------------------------------------------------------------------- */
+/* ---- Tape ------------------------------------------------------------------------------------ */
 
 typedef struct ag_tape ag_tape;
 
@@ -68,7 +68,7 @@ const char *ag_name(const ag_tensor *t); /* NULL: it has none */
 /* A view of t that gradients do not pass. */
 ag_tensor *ag_detach(ag_tensor *t);
 
-/* ---- Looking at a tape -------------------------------------------------------------------------------------
+/* ---- Looking at a tape --------------------------------------------------------------------------
  * Nodes are numbered in the order of recording; leaves are nodes too, op "leaf". */
 
 typedef struct ag_node_view {
@@ -93,7 +93,7 @@ void ag_tape_measure_grads(ag_tape *tape);
 /* Writes the tape as Graphviz DOT: clusters by module path, node ids n0, n1, ..., op, shape, gradient norm. */
 ag_status ag_tape_dot(const ag_tape *tape, FILE *file);
 
-/* ---- Elementwise ops -----------------------------------------------------------------------------------------
+/* ---- Elementwise ops ----------------------------------------------------------------------------
  * Binary ops broadcast as NumPy does: shapes are aligned at the end, extents of 1 repeat. */
 
 ag_tensor *ag_add(ag_tensor *a, ag_tensor *b);
@@ -128,7 +128,7 @@ ag_tensor *ag_masked_fill(ag_tensor *x, ag_tensor *mask, double value);
  * context's random stream; backward repeats the same draw. Always drops: the layers decide when. */
 ag_tensor *ag_dropout(ag_tensor *x, double p);
 
-/* ---- Views and joins: shapes as in tensor.h, recorded --------------------------------------------------------- */
+/* ---- Views and joins: shapes as in tensor.h, recorded ---------------------------------------- */
 
 ag_tensor *ag_reshape(ag_tensor *x, int ndim, const int64_t *shape);
 ag_tensor *ag_permute(ag_tensor *x, const int *dims);
@@ -148,7 +148,7 @@ ag_tensor *ag_stack(ag_tensor *const *x, int count, int dim);
 /* Views of `count` equal pieces along dim, whose extent must divide, into piece[count]. On error all NULL. */
 void ag_split(ag_tensor *x, int dim, int count, ag_tensor **piece);
 
-/* ---- Reductions, over the listed dims; count 0: over all ---------------------------------------------------------
+/* ---- Reductions, over the listed dims; count 0: over all ----------------------------------------
  * keepdim leaves the dims with extent 1. Over no elements: sum 0, mean NaN, max an error. */
 
 #define AG_DIMS(...) (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)), (const int[]){__VA_ARGS__}
@@ -160,7 +160,7 @@ ag_tensor *ag_max(ag_tensor *x, int count, const int *dims, bool keepdim); /* ti
 /* sum (x - mean)^2 / (n - correction), n the number of elements reduced. correction 1: sample variance. */
 ag_tensor *ag_var(ag_tensor *x, int count, const int *dims, double correction, bool keepdim);
 
-/* ---- Products ------------------------------------------------------------------------------------------------------ */
+/* ---- Products -------------------------------------------------------------------------------- */
 
 /* [..,M,K] x [..,K,N] -> [..,M,N], leading dims broadcast. A 1-d operand is a vector: [K] x [..,K,N] -> [..,N],
  * [..,M,K] x [K] -> [..,M], [K] x [K] -> []. ga = gy b^T, gb = a^T gy. */
@@ -170,7 +170,7 @@ ag_tensor *ag_matmul(ag_tensor *a, ag_tensor *b);
  * gbias = column sums of gy. */
 ag_tensor *ag_linear(ag_tensor *x, ag_tensor *w, ag_tensor *bias);
 
-/* ---- Softmax, normalisation, losses -------------------------------------------------------------------------------- */
+/* ---- Softmax, normalisation, losses ---------------------------------------------------------- */
 
 ag_tensor *ag_softmax(ag_tensor *x, int dim);     /* gx = y (gy - sum(gy y)); a slice of -inf only gives 0 */
 ag_tensor *ag_log_softmax(ag_tensor *x, int dim); /* gx = gy - exp(y) sum(gy) */
@@ -199,7 +199,7 @@ ag_tensor *ag_cross_entropy_with(ag_tensor *logits, ag_tensor *target, ag_cross_
 
 ag_tensor *ag_mse(ag_tensor *x, ag_tensor *target); /* mean (x - target)^2; equal shapes */
 
-/* ---- Scaled dot-product attention ------------------------------------------------------------------------------
+/* ---- Scaled dot-product attention ---------------------------------------------------------------
  * O = softmax(scale Q K^T, where allowed) V per batch entry and head; memory O(T), no T x T matrix is kept. */
 
 /* Who may look at whom. Query i stands at position p = i + offset among the keys, and sees key j when
@@ -229,7 +229,7 @@ ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config conf
  * dropout. Not recorded: for looking. Only mask and scale of the config are used. */
 ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_config config);
 
-/* ---- Checking gradients -------------------------------------------------------------------------------------------------
+/* ---- Checking gradients -------------------------------------------------------------------------
  * Compares the gradients of f with central differences in float64, for a random cotangent. */
 
 /* Builds the output from input[count]; called many times. Any shape of output. */
@@ -266,7 +266,7 @@ typedef struct ag_gradcheck_result {
 ag_gradcheck_result ag_gradcheck(ag_ctx *ctx, ag_gradcheck_fn *f, ag_tensor *const *input, int count, void *user,
                                  ag_gradcheck_config config);
 
-/* ---- Writing an op --------------------------------------------------------------------------------------------------------
+/* ---- Writing an op ------------------------------------------------------------------------------
  * docs/adding-an-op.md shows one whole. The forward function computes y and calls ag_record; the engine calls
  * vjp with gy and accumulates what it adds. */
 

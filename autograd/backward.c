@@ -86,8 +86,8 @@ void ag_vjp_add(ag_vjp *v, int input, ag_tensor *g)
     ag_node *node = input_node(v, input);
     const char *op = ((const engine *)v->engine)->node->op->name;
     if (g->dtype != node->dtype) {
-        ag_fail(v->ctx, AG_ERR_DTYPE, op, "backward: input %d is %s, its gradient %s", input, ag_dtype_name(node->dtype),
-                ag_dtype_name(g->dtype));
+        ag_fail(v->ctx, AG_ERR_DTYPE, op, "backward: input %d is %s, its gradient %s", input,
+                ag_dtype_name(node->dtype), ag_dtype_name(g->dtype));
         return;
     }
     add_to_slot(&node->grad, ag_sum_to_shape(op, g, node->ndim, node->shape));
@@ -191,7 +191,8 @@ static void visit(ag_tape *tape, ag_node *node)
     }
     if (node->op->vjp != NULL && ag_error(ctx) == AG_OK)
         run_vjp(tape, node);
-    bool stays = node->watched != NULL && (ag_grad_state_of(node->watched)->leaf || ag_grad_state_of(node->watched)->retain);
+    const ag_grad_state *state = node->watched == NULL ? NULL : ag_grad_state_of(node->watched);
+    bool stays = state != NULL && (state->leaf || state->retain);
     if (!stays) {
         ag_release(node->grad);
         node->grad = NULL;

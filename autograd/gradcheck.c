@@ -206,8 +206,8 @@ static void report(const check *k, const ag_gradcheck_result *r)
     FILE *file = k->config.report;
     if (file == NULL)
         return;
-    fprintf(file, "gradcheck %s: %s, %lld checked, %lld failed, %lld inconclusive, worst relative error %.1e\n", k->name,
-            verdict_name(r->verdict), (long long)r->checked, (long long)r->failed, (long long)r->inconclusive,
+    fprintf(file, "gradcheck %s: %s, %lld checked, %lld failed, %lld inconclusive, worst relative error %.1e\n",
+            k->name, verdict_name(r->verdict), (long long)r->checked, (long long)r->failed, (long long)r->inconclusive,
             r->max_error);
     if (ag_error(k->ctx) != AG_OK) {
         fprintf(file, "  error: %s\n", ag_error_message(k->ctx));
@@ -233,25 +233,28 @@ static void report(const check *k, const ag_gradcheck_result *r)
 
 /* ---- The whole check ---- */
 
-/* Inputs that a difference can move one by one. */
+/* Inputs that a difference can move one by one; false with the error recorded. */
 static bool inputs_are_usable(const check *k)
 {
-    for (int i = 0; i < k->count; i++) {
+    const char *where = "gradcheck";
+    for (int i = 0; i < k->count && ag_error(k->ctx) == AG_OK; i++) {
         const ag_tensor *x = k->input[i];
-        if (x == NULL)
-            return ag_fail(k->ctx, AG_ERR_ARGUMENT, "gradcheck", "input %d is NULL", i) != NULL;
+        if (x == NULL) {
+            ag_fail(k->ctx, AG_ERR_ARGUMENT, where, "input %d is NULL", i);
+            break;
+        }
         if (x->dtype == AG_F32)
-            return ag_fail(k->ctx, AG_ERR_DTYPE, "gradcheck", "input %d is float32; differences need float64", i) != NULL;
+            ag_fail(k->ctx, AG_ERR_DTYPE, where, "input %d is float32; differences need float64", i);
         if (x->dtype == AG_F64 && !ag_requires_grad(x))
-            return ag_fail(k->ctx, AG_ERR_ARGUMENT, "gradcheck", "input %d needs no gradient; see ag_require_grad", i) != NULL;
+            ag_fail(k->ctx, AG_ERR_ARGUMENT, where, "input %d needs no gradient; see ag_require_grad", i);
         if (!ag_is_contiguous(x))
-            return ag_fail(k->ctx, AG_ERR_ARGUMENT, "gradcheck", "input %d %s is a strided view; check a contiguous copy",
-                           i, ag_shape_text(x)) != NULL;
+            ag_fail(k->ctx, AG_ERR_ARGUMENT, where, "input %d %s is a strided view; check a contiguous copy", i,
+                    ag_shape_text(x));
         for (int j = 0; j < i; j++)
             if (k->input[j]->storage == x->storage)
-                return ag_fail(k->ctx, AG_ERR_ARGUMENT, "gradcheck", "inputs %d and %d share memory", j, i) != NULL;
+                ag_fail(k->ctx, AG_ERR_ARGUMENT, where, "inputs %d and %d share memory", j, i);
     }
-    return true;
+    return ag_error(k->ctx) == AG_OK;
 }
 
 /* Runs f on a tape and takes its gradients for a random cotangent, leaving those that the inputs had. */

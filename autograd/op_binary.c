@@ -36,7 +36,8 @@ static ag_tensor *apply(const char *where, ag_binary_kernel *kernel, ag_tensor *
     ag_loop loop;
     ag_loop_init(&loop, 3, (const ag_tensor *[]){ y, a, b });
     for (; loop.row < loop.rows; ag_loop_next(&loop))
-        kernel(ag_ctx_threads(ctx), loop.n, at(a, loop.at[1]), loop.step[1], at(b, loop.at[2]), loop.step[2], at(y, loop.at[0]));
+        kernel(ag_ctx_threads(ctx), loop.n, at(a, loop.at[1]), loop.step[1], at(b, loop.at[2]), loop.step[2],
+               at(y, loop.at[0]));
     return y;
 }
 
@@ -186,7 +187,8 @@ ag_tensor *ag_where(ag_tensor *cond, ag_tensor *a, ag_tensor *b)
     if (ndim < 0)
         return NULL;
     ag_tensor *y = ag_empty(ctx, a->dtype, ndim, shape);
-    ag_tensor *c = broadcast(cond, ndim, shape), *from_a = broadcast(a, ndim, shape), *from_b = broadcast(b, ndim, shape);
+    ag_tensor *c = broadcast(cond, ndim, shape);
+    ag_tensor *from_a = broadcast(a, ndim, shape), *from_b = broadcast(b, ndim, shape);
     if (y == NULL || c == NULL || from_a == NULL || from_b == NULL)
         return NULL;
     const ag_real_kernels *k = ag_kernels(ctx, a->dtype);
@@ -218,8 +220,10 @@ static ag_tensor *drop(ag_tensor *x, const ag_dropout_stream *stream)
 {
     ag_tensor *dense = ag_tensor_contiguous(x);
     ag_tensor *y = dense == NULL ? NULL : ag_empty(x->ctx, x->dtype, x->ndim, x->shape);
-    if (y != NULL)
-        ag_kernels(x->ctx, x->dtype)->dropout(ag_ctx_threads(x->ctx), y->numel, stream, ag_data(dense), y->storage->data);
+    if (y == NULL)
+        return NULL;
+    const ag_real_kernels *k = ag_kernels(x->ctx, x->dtype);
+    k->dropout(ag_ctx_threads(x->ctx), y->numel, stream, ag_data(dense), y->storage->data);
     return y;
 }
 

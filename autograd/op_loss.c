@@ -46,7 +46,8 @@ ag_tensor *ag_embedding(ag_tensor *table, ag_tensor *index)
     if (table->ndim != 2)
         return ag_fail(ctx, AG_ERR_SHAPE, "embedding", "the table is %s, must be [V,C]", ag_shape_text(table));
     if (index->ndim == AG_MAX_DIMS)
-        return ag_fail(ctx, AG_ERR_SHAPE, "embedding", "the indices %s leave no dim for the rows", ag_shape_text(index));
+        return ag_fail(ctx, AG_ERR_SHAPE, "embedding", "the indices %s leave no dim for the rows",
+                       ag_shape_text(index));
     ag_tensor *dense = checked_index("embedding", index, table->shape[0], NULL), *rows = ag_tensor_contiguous(table);
     int64_t shape[AG_MAX_DIMS];
     for (int d = 0; d < index->ndim; d++)

@@ -179,7 +179,8 @@ ag_tensor *ag_layer_norm(ag_tensor *x, ag_tensor *w, ag_tensor *b, double eps)
     int64_t M = row_count(x), N = row_size(x);
     ag_tensor *dense = ag_tensor_contiguous(x), *y = ag_empty(x->ctx, x->dtype, x->ndim, x->shape);
     ag_tensor *saved = ag_empty(x->ctx, x->dtype, AG_SHAPE(2, M)); /* mean, rstd */
-    ag_tensor *dense_w = w == NULL ? NULL : ag_tensor_contiguous(w), *dense_b = b == NULL ? NULL : ag_tensor_contiguous(b);
+    ag_tensor *dense_w = w == NULL ? NULL : ag_tensor_contiguous(w);
+    ag_tensor *dense_b = b == NULL ? NULL : ag_tensor_contiguous(b);
     if (dense == NULL || y == NULL || saved == NULL || (w != NULL && dense_w == NULL) || (b != NULL && dense_b == NULL))
         return NULL;
     char *mean = saved->storage->data, *rstd = mean + (size_t)M * ag_dtype_size(x->dtype);

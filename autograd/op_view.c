@@ -172,8 +172,8 @@ void ag_split(ag_tensor *x, int dim, int count, ag_tensor **piece)
     if (d < 0)
         return;
     if (count < 1 || x->shape[d] % count != 0) {
-        ag_fail(x->ctx, AG_ERR_SHAPE, "split", "dim %d of %s does not divide into %d equal pieces", dim, ag_shape_text(x),
-                count);
+        ag_fail(x->ctx, AG_ERR_SHAPE, "split", "dim %d of %s does not divide into %d equal pieces", dim,
+                ag_shape_text(x), count);
         return;
     }
     int64_t extent = x->shape[d] / count;
@@ -221,8 +221,8 @@ static int concat_shape(ag_tensor *const *x, int count, int dim, int64_t *shape)
         for (int j = 0; fits && j < x[0]->ndim; j++)
             fits = j == d || x[i]->shape[j] == x[0]->shape[j];
         if (!fits) {
-            ag_fail(ctx, AG_ERR_SHAPE, "concat", "tensor %d is %s %s, tensor 0 %s %s; they must agree but for dim %d", i,
-                    ag_dtype_name(x[i]->dtype), ag_shape_text(x[i]), ag_dtype_name(x[0]->dtype), ag_shape_text(x[0]),
+            ag_fail(ctx, AG_ERR_SHAPE, "concat", "tensor %d is %s %s, tensor 0 %s %s; they must agree but for dim %d",
+                    i, ag_dtype_name(x[i]->dtype), ag_shape_text(x[i]), ag_dtype_name(x[0]->dtype), ag_shape_text(x[0]),
                     dim);
             return -1;
         }

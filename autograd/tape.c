@@ -137,7 +137,8 @@ static bool reserve(ag_tape *tape, int count, int64_t attr_units)
 {
     return ag_grow(tape->ctx, (void **)&tape->edges, &tape->edge_capacity, tape->edge_count + count,
                    sizeof *tape->edges) &&
-           ag_grow(tape->ctx, (void **)&tape->kept, &tape->kept_capacity, tape->edge_count + count, sizeof *tape->kept) &&
+           ag_grow(tape->ctx, (void **)&tape->kept, &tape->kept_capacity, tape->edge_count + count,
+                   sizeof *tape->kept) &&
            ag_grow(tape->ctx, (void **)&tape->attrs, &tape->attr_capacity, tape->attr_count + attr_units,
                    sizeof *tape->attrs);
 }

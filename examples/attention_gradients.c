@@ -28,7 +28,7 @@ typedef struct pass {
 
 typedef enum slip { NO_MISTAKE, NO_ROW_SUM, NO_SCALE, NO_TRANSPOSE } slip;
 
-/* ---- The forward pass ------------------------------------------------------------------------------------ */
+/* ---- The forward pass ------------------------------------------------------------------------ */
 
 /* y = x W^T */
 static void project(double y[T][d], double x[T][d], double w[d][d])
@@ -79,7 +79,7 @@ static void mix(pass *p)
         }
 }
 
-/* ---- The backward pass ----------------------------------------------------------------------------------- */
+/* ---- The backward pass ----------------------------------------------------------------------- */
 
 /* dV = P^T dO */
 static void backward_values(pass *p)
@@ -142,7 +142,7 @@ static void backward_projection(double dw[d][d], double dx[T][d], double dy[T][d
         }
 }
 
-/* ---- Showing it ------------------------------------------------------------------------------------------ */
+/* ---- Showing it ------------------------------------------------------------------------------ */
 
 static void show(const char *name, const char *formula, const double *value, int rows, int cols)
 {
@@ -230,7 +230,7 @@ static bool check_structure(pass *p)
     return causal && sums;
 }
 
-/* ---- Comparing ------------------------------------------------------------------------------------------- */
+/* ---- Comparing ------------------------------------------------------------------------------- */
 
 typedef struct line {
     const char *name;

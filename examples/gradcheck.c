@@ -14,7 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- Three functions ------------------------------------------------------------------------------------- */
+/* ---- Three functions ------------------------------------------------------------------------- */
 
 static ag_tensor *right(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
 {
@@ -75,7 +75,7 @@ static bool check_functions(ag_ctx *ctx)
            good;
 }
 
-/* ---- The error of a difference against its step ---------------------------------------------------------- */
+/* ---- The error of a difference against its step ---------------------------------------------- */
 
 enum { STEPS = 25, SAMPLES = 64, WIDTH = 73, HEIGHT = 14 }; /* the plot: 6 columns and 1 row a decade */
 static const double lowest_error = 1e-12, highest_error = 1e1; /* of the plots */
@@ -174,7 +174,7 @@ static void print_plot(const double error32[STEPS], const double error64[STEPS])
     printf("%9sstep h\n", "");
 }
 
-/* ---- The same as SVG ------------------------------------------------------------------------------------- */
+/* ---- The same as SVG ------------------------------------------------------------------------- */
 
 static const double left = 84, top = 64, plot_width = 540, plot_height = 338;
 

@@ -11,7 +11,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* ---- Labels ---------------------------------------------------------------------------------------------- */
+/* ---- Labels ---------------------------------------------------------------------------------- */
 
 /* The text after `count` characters; a character is a byte that does not continue a UTF-8 sequence, and its tail. */
 static const char *skip(const char *text, int count)
@@ -57,7 +57,7 @@ static int longest_label(const char *const *labels, int count)
     return longest;
 }
 
-/* ---- Colours --------------------------------------------------------------------------------------------- */
+/* ---- Colours --------------------------------------------------------------------------------- */
 
 typedef struct rgb {
     int r, g, b;
@@ -104,7 +104,7 @@ static bool is_blank(double value)
     return value == 0 || isnan(value);
 }
 
-/* ---- Terminal -------------------------------------------------------------------------------------------- */
+/* ---- Terminal -------------------------------------------------------------------------------- */
 
 typedef enum palette { PLAIN, COLOURS_256, COLOURS_ALL } palette;
 
@@ -344,7 +344,7 @@ bool heatmap_print(FILE *file, const heatmap *map)
     return !ferror(file);
 }
 
-/* ---- SVG ------------------------------------------------------------------------------------------------- */
+/* ---- SVG ------------------------------------------------------------------------------------- */
 
 /* All lengths are pixels. The width of text is estimated: SVG lays it out, in a font not known here. */
 static const double margin = 24, panel_gap = 30, axis_height = 18, bar_width = 16, letter = 7.0;

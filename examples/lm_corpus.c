@@ -14,7 +14,11 @@
 /* How long the character is that begins with this byte; 0: it can not begin one. */
 static int utf8_length(unsigned char lead)
 {
-    return lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+    if (lead < 0x80)
+        return 1;
+    if (lead < 0xc2 || lead >= 0xf5)
+        return 0;
+    return lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
 }
 
 /* The code point at s, of which `left` bytes are there; *length is its size. -1: not UTF-8. */
@@ -136,7 +140,7 @@ int64_t vocab_encode(const vocab *v, const char *text, int32_t *token, int64_t m
 static void put_pending(text_out *out, bool whole)
 {
     if (out->have > 0)
-        fwrite(whole ? (const char *)out->pending : "\xef\xbf\xbd", 1, whole ? (size_t)out->have : 3, out->file);
+        fwrite(whole ? (const char *)out->pending : "\xef\xbf\xbd", 1, whole ? out->have : 3, out->file);
     out->have = 0;
 }
 
@@ -159,8 +163,8 @@ void text_put(text_out *out, const vocab *v, int32_t token)
     }
     int length;
     out->pending[out->have++] = byte;
-    if (out->have == utf8_length(out->pending[0]))
-        put_pending(out, utf8_decode(out->pending, out->have, &length) >= 0);
+    if (out->have == (size_t)utf8_length(out->pending[0]))
+        put_pending(out, utf8_decode(out->pending, (int64_t)out->have, &length) >= 0);
 }
 
 void text_end(text_out *out)

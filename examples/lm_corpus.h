@@ -40,7 +40,7 @@ int64_t vocab_encode(const vocab *v, const char *text, int32_t *token, int64_t m
 typedef struct text_out {
     FILE *file;
     unsigned char pending[4];
-    int have;
+    size_t have; /* bytes of an unfinished character */
 } text_out;
 void text_put(text_out *out, const vocab *v, int32_t token);
 void text_end(text_out *out); /* an unfinished character becomes U+FFFD */

@@ -63,7 +63,8 @@ bool model_from_metadata(lm_model *model, const ag_safetensors *file, const char
     const char *text = ag_safetensors_metadata(file, "lm.vocab");
     if (text == NULL || !metadata_count(file, "lm.context", 1, &c.max_seq_len) ||
         !metadata_count(file, "lm.emb", 1, &c.emb_size) || !metadata_count(file, "lm.heads", 1, &c.num_heads) ||
-        !metadata_count(file, "lm.head_size", 1, &c.head_size) || !metadata_count(file, "lm.layers", 1, &c.num_layers) ||
+        !metadata_count(file, "lm.head_size", 1, &c.head_size) ||
+        !metadata_count(file, "lm.layers", 1, &c.num_layers) ||
         !metadata_count(file, "lm.ff", 1, &c.ff_size) || !metadata_count(file, "lm.untied", 0, &untied) ||
         !metadata_count(file, "lm.bytes", 0, &bytes) || !metadata_number(file, "lm.dropout", &c.dropout) ||
         !vocab_from_text(&model->vocab, text, bytes != 0)) {

@@ -94,10 +94,8 @@ static bool save(run *r)
     bool good = model_metadata_make(&model, &r->model);
     if (good) {
         memcpy(entry + 1, model.entry, sizeof model.entry);
-        good = ag_checkpoint_save(r->model_path, ag_gpt_module(r->model.gpt), r->optimizer, entry, MODEL_METADATA + 1) ==
-               AG_OK;
-        if (!good)
-            library_error(r);
+        good = ag_checkpoint_save(r->model_path, ag_gpt_module(r->model.gpt), r->optimizer, entry,
+                                  MODEL_METADATA + 1) == AG_OK || library_error(r);
     }
     model_metadata_free(&model);
     return good;
@@ -119,7 +117,8 @@ static bool new_model(run *r)
 
 static bool same_vocab(const vocab *a, const vocab *b)
 {
-    return a->bytes == b->bytes && a->size == b->size && memcmp(a->code, b->code, (size_t)a->size * sizeof *a->code) == 0;
+    return a->bytes == b->bytes && a->size == b->size &&
+           memcmp(a->code, b->code, (size_t)a->size * sizeof *a->code) == 0;
 }
 
 /* The checkpoint's model; its weights come later, with the optimizer's state. */
@@ -135,7 +134,8 @@ static bool resumed_model(run *r)
         good = false;
     }
     if (good && !same_vocab(&r->model.vocab, &r->corpus.vocab)) {
-        fprintf(stderr, "lm: %s was trained on another text than %s: their characters differ\n", r->o.resume, r->o.data);
+        fprintf(stderr, "lm: %s was trained on another text than %s: their characters differ\n", r->o.resume,
+                r->o.data);
         good = false;
     }
     ag_safetensors_close(file);
@@ -208,7 +208,8 @@ static bool check_options(const run *r)
         const char *name;
         uint64_t value;
     } positive[] = { { "--steps", o->steps }, { "--batch", o->batch }, { "--context", o->context },
-                     { "--layers", o->layers }, { "--heads", o->heads }, { "--emb", o->emb }, { "--report", o->report } };
+                     { "--layers", o->layers }, { "--heads", o->heads }, { "--emb", o->emb },
+                     { "--report", o->report } };
     for (size_t i = 0; i < sizeof positive / sizeof *positive; i++)
         if (positive[i].value < 1 || positive[i].value > 1000000000) {
             fprintf(stderr, "lm train: %s is %llu, must be 1 to 1000000000\n", positive[i].name,
@@ -248,18 +249,18 @@ static void introduce(const run *r)
 {
     const ag_gpt_config *c = ag_gpt_config_of(r->model.gpt);
     baselines b = corpus_baselines(&r->corpus);
-    fprintf(stderr, "text      %s: %lld %s, %lld to train on, %lld to validate\n", r->o.data, (long long)r->corpus.count,
-            r->o.bytes ? "bytes" : "characters", (long long)r->corpus.train_count,
+    fprintf(stderr, "text      %s: %lld %s, %lld to train on, %lld to validate\n", r->o.data,
+            (long long)r->corpus.count, r->o.bytes ? "bytes" : "characters", (long long)r->corpus.train_count,
             (long long)(r->corpus.count - r->corpus.train_count));
     fprintf(stderr, "vocab     %d\n", (int)r->corpus.vocab.size);
     fprintf(stderr, "model     %lld parameters: %lld layers, %lld heads of %lld, embedding %lld, context %lld\n",
             (long long)ag_module_numel(ag_gpt_module(r->model.gpt)), (long long)c->num_layers, (long long)c->num_heads,
             (long long)c->head_size, (long long)c->emb_size, (long long)c->max_seq_len);
-    fprintf(stderr, "training  %s, %llu steps of %llu x %llu tokens, %d threads, %s kernels\n", r->o.sgd ? "SGD" : "AdamW",
-            (unsigned long long)r->o.steps, (unsigned long long)r->o.batch, (unsigned long long)r->o.context,
+    fprintf(stderr, "training  %s, %llu steps of %llu x %llu tokens, %d threads, %s kernels\n",
+            r->o.sgd ? "SGD" : "AdamW", (unsigned long long)r->o.steps, (unsigned long long)r->o.batch, (unsigned long long)r->o.context,
             ag_ctx_threads(r->model.ctx), ag_ctx_isa(r->model.ctx));
-    fprintf(stderr, "baselines uniform %.3f  unigram %.3f  bigram %.3f nats per %s, on the validation text\n\n", b.uniform,
-            b.unigram, b.bigram, r->o.bytes ? "byte" : "character");
+    fprintf(stderr, "baselines uniform %.3f  unigram %.3f  bigram %.3f nats per %s, on the validation text\n\n",
+            b.uniform, b.unigram, b.bigram, r->o.bytes ? "byte" : "character");
 }
 
 static void report(run *r, double lr)
@@ -353,8 +354,8 @@ static bool finish(run *r)
     show_sample(r, 600);
     fprintf(stderr, "validation loss %.4f nats per %s on the whole validation text, %.1f s\n", validate(r, 0),
             r->o.bytes ? "byte" : "character", now() - r->started);
-    fprintf(stderr, "wrote %s and %s/log.csv; let it write with: lm sample --model %s --prompt \"...\"\n", r->model_path,
-            r->o.out, r->model_path);
+    fprintf(stderr, "wrote %s and %s/log.csv; let it write with: lm sample --model %s --prompt \"...\"\n",
+            r->model_path, r->o.out, r->model_path);
     return true;
 }
 

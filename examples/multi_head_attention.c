@@ -48,7 +48,7 @@ static void head_panels(heatmap_panel panel[HEADS], ag_tensor *weights, const ch
                                     .col_axis = "key: is looked at" };
 }
 
-/* ---- Random weights on a sentence ------------------------------------------------------------------------ */
+/* ---- Random weights on a sentence ------------------------------------------------------------ */
 
 static bool show_random(ag_ctx *ctx, bool non_causal, const char *path)
 {
@@ -70,7 +70,7 @@ static bool show_random(ag_ctx *ctx, bool non_causal, const char *path)
     return good;
 }
 
-/* ---- Weights made by hand -------------------------------------------------------------------------------- */
+/* ---- Weights made by hand -------------------------------------------------------------------- */
 
 static void set(ag_tensor *weight, int head, int row, int channel, double value)
 {

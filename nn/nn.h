@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-/* ---- Modules ---------------------------------------------------------------------------------------- */
+/* ---- Modules --------------------------------------------------------------------------------- */
 
 typedef struct ag_module ag_module;
 
@@ -37,7 +37,7 @@ void ag_module_set_training(ag_module *module, bool training);
 ag_status ag_module_save(const ag_module *module, const char *path);
 ag_status ag_module_load(ag_module *module, const char *path);
 
-/* ---- Linear: y = x W^T + b. x[..,in] -> [..,out] -------------------------------------------------------- */
+/* ---- Linear: y = x W^T + b. x[..,in] -> [..,out] --------------------------------------------- */
 
 typedef struct ag_linear_config {
     int64_t in_features, out_features;
@@ -52,7 +52,7 @@ ag_tensor *ag_linear_forward(ag_linear_layer *layer, ag_tensor *x);
 ag_module *ag_linear_module(ag_linear_layer *layer);
 void ag_linear_free(AG_TAKES ag_linear_layer *layer);
 
-/* ---- Embedding: rows of a table. index[..] int32 -> [..,emb] ----------------------------------------------- */
+/* ---- Embedding: rows of a table. index[..] int32 -> [..,emb] --------------------------------- */
 
 typedef struct ag_embedding_config {
     int64_t num_embeddings, emb_size;
@@ -66,7 +66,7 @@ ag_tensor *ag_embedding_forward(ag_embedding_layer *layer, ag_tensor *index);
 ag_module *ag_embedding_module(ag_embedding_layer *layer);
 void ag_embedding_free(AG_TAKES ag_embedding_layer *layer);
 
-/* ---- Layer norm over the last dim. x[..,size] -> [..,size] ----------------------------------------------------- */
+/* ---- Layer norm over the last dim. x[..,size] -> [..,size] ----------------------------------- */
 
 typedef struct ag_layer_norm_config {
     int64_t size;
@@ -81,7 +81,7 @@ ag_tensor *ag_layer_norm_forward(ag_layer_norm_layer *layer, ag_tensor *x);
 ag_module *ag_layer_norm_module(ag_layer_norm_layer *layer);
 void ag_layer_norm_free(AG_TAKES ag_layer_norm_layer *layer);
 
-/* ---- Dropout ------------------------------------------------------------------------------------------------------ */
+/* ---- Dropout --------------------------------------------------------------------------------- */
 
 typedef struct ag_dropout_config {
     double p; /* 0 <= p < 1 */
@@ -93,7 +93,7 @@ ag_tensor *ag_dropout_forward(ag_dropout_layer *layer, ag_tensor *x);
 ag_module *ag_dropout_module(ag_dropout_layer *layer);
 void ag_dropout_free(AG_TAKES ag_dropout_layer *layer);
 
-/* ---- Feed-forward: down(activation(up(x))). x[..,emb] -> [..,emb] ---------------------------------------------------- */
+/* ---- Feed-forward: down(activation(up(x))). x[..,emb] -> [..,emb] ---------------------------- */
 
 typedef enum ag_activation { AG_GELU, AG_GELU_TANH, AG_RELU, AG_SILU } ag_activation;
 
@@ -113,7 +113,7 @@ ag_tensor *ag_feed_forward_forward(ag_feed_forward *layer, ag_tensor *x);
 ag_module *ag_feed_forward_module(ag_feed_forward *layer);
 void ag_feed_forward_free(AG_TAKES ag_feed_forward *layer);
 
-/* ---- Head attention: one head. x[B,T,emb] -> [B,T,head_size] --------------------------------------------------------------
+/* ---- Head attention: one head. x[B,T,emb] -> [B,T,head_size] ------------------------------------
  * Q, K, V = q(x), k(x), v(x); O = softmax(Q K^T / sqrt(head_size), lower triangle) V.
  * T > max_seq_len is an error that names both. */
 
@@ -135,7 +135,7 @@ ag_tensor *ag_head_attention_weights(ag_head_attention *layer);
 ag_module *ag_head_attention_module(ag_head_attention *layer);
 void ag_head_attention_free(AG_TAKES ag_head_attention *layer);
 
-/* ---- Multi-head attention. x[B,T,emb] -> [B,T,emb] --------------------------------------------------------------------------
+/* ---- Multi-head attention. x[B,T,emb] -> [B,T,emb] ----------------------------------------------
  * q, k, v project to num_heads * head_size, the heads attend in parallel, proj joins them. Head h has rows
  * h*head_size .. (h+1)*head_size - 1 of q, k and v. */
 
@@ -157,7 +157,7 @@ ag_tensor *ag_mha_weights(ag_mha *layer); /* [B,H,T,T], see ag_head_attention_we
 ag_module *ag_mha_module(ag_mha *layer);
 void ag_mha_free(AG_TAKES ag_mha *layer);
 
-/* ---- Decoder block: attention and feed-forward, each with a residual and a norm ----------------------------------------------
+/* ---- Decoder block: attention and feed-forward, each with a residual and a norm -----------------
  * pre-norm (default): x += attn(norm1(x)); x += ff(norm2(x)). post_norm: x = norm1(x + attn(x)); x = norm2(x + ff(x)).
  * (Vaswani et al., "Attention is all you need", 2017; Xiong et al., "On layer normalization in the transformer
  * architecture", 2020.) */
@@ -173,13 +173,14 @@ typedef struct ag_decoder_block_config {
 } ag_decoder_block_config;
 
 typedef struct ag_decoder_block ag_decoder_block;
-AG_OWNED ag_decoder_block *ag_decoder_block_new(ag_ctx *ctx, ag_decoder_block_config config); /* norm1, attn, norm2, ff */
+/* Parts: norm1, attn, norm2, ff. */
+AG_OWNED ag_decoder_block *ag_decoder_block_new(ag_ctx *ctx, ag_decoder_block_config config);
 ag_tensor *ag_decoder_block_forward(ag_decoder_block *block, ag_tensor *x);
 ag_mha *ag_decoder_block_attn(ag_decoder_block *block); /* borrowed; for its weights */
 ag_module *ag_decoder_block_module(ag_decoder_block *block);
 void ag_decoder_block_free(AG_TAKES ag_decoder_block *block);
 
-/* ---- GPT: a causal language model. tokens[B,T] int32 -> logits[B,T,V] ----------------------------------------------------------
+/* ---- GPT: a causal language model. tokens[B,T] int32 -> logits[B,T,V] ---------------------------
  * x = drop(tok(tokens) + pos(0..T-1)); blocks; norm; head. The head is the token table itself unless untied.
  * First values: normal(0, 0.02), proj and down normal(0, 0.02 / sqrt(2 num_layers)), biases 0.
  * (Radford et al., "Language models are unsupervised multitask learners", 2019, section 2.3.) */
@@ -203,7 +204,7 @@ const ag_gpt_config *ag_gpt_config_of(const ag_gpt *gpt); /* with the defaults f
 ag_module *ag_gpt_module(ag_gpt *gpt);
 void ag_gpt_free(AG_TAKES ag_gpt *gpt);
 
-/* ---- Optimizers: torch.optim's semantics ---------------------------------------------------------------------------------------- */
+/* ---- Optimizers: torch.optim's semantics ----------------------------------------------------- */
 
 typedef struct ag_sgd_config {
     double lr; /* > 0 */
@@ -235,7 +236,7 @@ double ag_optimizer_lr(const ag_optimizer *optimizer);
  * before. A norm that is not finite is an error that names the parameter, and nothing is scaled. */
 ag_status ag_clip_grad_norm(ag_module *module, double max_norm, double *norm);
 
-/* ---- Learning-rate schedules: pure functions of the step, counted from 0 ----------------------------------------------------------- */
+/* ---- Learning-rate schedules: pure functions of the step, counted from 0 --------------------- */
 
 typedef enum ag_schedule_kind { AG_LR_CONSTANT, AG_LR_LINEAR, AG_LR_COSINE } ag_schedule_kind;
 
@@ -249,7 +250,7 @@ typedef struct ag_schedule {
 
 double ag_schedule_lr(const ag_schedule *schedule, int64_t step);
 
-/* ---- Checkpoints: one safetensors file with parameters, optimizer state, random state and metadata ----------------------------------- */
+/* ---- Checkpoints: one safetensors file with parameters, optimizer state, random state and metadata ---- */
 
 /* `optimizer` may be NULL. The metadata is the caller's (configuration, step); keys beginning "attngrad." are
  * the library's. */

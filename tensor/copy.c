@@ -168,7 +168,7 @@ ag_tensor *ag_tensor_cast(ag_tensor *t, ag_dtype dtype)
     return t == NULL || t->dtype == dtype ? t : copied(t, dtype);
 }
 
-/* ---- Into a tensor that is there ------------------------------------------------------------------ */
+/* ---- Into a tensor that is there ------------------------------------------------------------- */
 
 /* Whether the span of memory from t's first to its last element meets that of u. */
 static bool may_overlap(const ag_tensor *t, const ag_tensor *u)

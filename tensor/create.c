@@ -30,7 +30,7 @@ size_t ag_dtype_size(ag_dtype dtype)
     return 0;
 }
 
-/* ---- Fields --------------------------------------------------------------------------------------- */
+/* ---- Fields ---------------------------------------------------------------------------------- */
 
 ag_ctx *ag_ctx_of(const ag_tensor *t)
 {
@@ -102,7 +102,7 @@ void *ag_data_mut(ag_tensor *t)
     return address(t, 0);
 }
 
-/* ---- Single elements ------------------------------------------------------------------------------ */
+/* ---- Single elements ------------------------------------------------------------------------- */
 
 static double element(const ag_tensor *t, int64_t offset)
 {
@@ -194,7 +194,7 @@ ag_status ag_set(ag_tensor *t, const int64_t *index, double value)
     return AG_OK;
 }
 
-/* ---- Filling -------------------------------------------------------------------------------------- */
+/* ---- Filling --------------------------------------------------------------------------------- */
 
 static void fill(const ag_tensor *t, double value)
 {
@@ -219,7 +219,7 @@ ag_status ag_fill(ag_tensor *t, double value)
     return AG_OK;
 }
 
-/* ---- Creation ------------------------------------------------------------------------------------- */
+/* ---- Creation -------------------------------------------------------------------------------- */
 
 ag_tensor *ag_zeros(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape)
 {

@@ -47,7 +47,7 @@ static double current(const printer *p)
     return value;
 }
 
-/* ---- One number ----------------------------------------------------------------------------------- */
+/* ---- One number ------------------------------------------------------------------------------ */
 
 static int max_int(int a, int b)
 {
@@ -102,7 +102,7 @@ static const char *special_text(double value)
     return isnan(value) ? "nan" : !isinf(value) ? NULL : value < 0.0 ? "-inf" : "inf";
 }
 
-/* ---- First pass ----------------------------------------------------------------------------------- */
+/* ---- First pass ------------------------------------------------------------------------------ */
 
 static void see_magnitude(printer *p)
 {
@@ -162,7 +162,7 @@ static int width(const printer *p)
     return max_int(finite, p->special);
 }
 
-/* ---- Second pass ---------------------------------------------------------------------------------- */
+/* ---- Second pass ----------------------------------------------------------------------------- */
 
 /* One element, aligned at the point, without the blanks after it; returns how many these are. */
 static int print_element(printer *p)

@@ -38,7 +38,7 @@ static int64_t per_block(ag_dtype dtype)
     return dtype == AG_F32 ? 4 : 2;
 }
 
-/* ---- Uniform -------------------------------------------------------------------------------------- */
+/* ---- Uniform --------------------------------------------------------------------------------- */
 
 /* Rounding can reach `high`, which does not belong to the interval. */
 static float float_below(double value, double high)
@@ -65,7 +65,7 @@ static void uniform_block(ag_dtype dtype, const uint32_t word[4], double low, do
     }
 }
 
-/* ---- Normal --------------------------------------------------------------------------------------- */
+/* ---- Normal ---------------------------------------------------------------------------------- */
 
 /* u in (0, 1], v in [0, 1) -> two independent normal values.
  * (Box and Muller, "A note on the generation of random normal deviates", 1958.) */
@@ -93,7 +93,7 @@ static void normal_block(ag_dtype dtype, const uint32_t word[4], double mean, do
     }
 }
 
-/* ---- Filling -------------------------------------------------------------------------------------- */
+/* ---- Filling --------------------------------------------------------------------------------- */
 
 typedef void block_maker(ag_dtype dtype, const uint32_t word[4], double a, double b, int64_t count, void *out);
 
@@ -169,7 +169,7 @@ ag_status ag_fill_normal(ag_tensor *t, double mean, double std)
     return draw(t, "fill_normal", normal_block, mean, std);
 }
 
-/* ---- Creation ------------------------------------------------------------------------------------- */
+/* ---- Creation -------------------------------------------------------------------------------- */
 
 ag_tensor *ag_rand(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape)
 {

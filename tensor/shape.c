@@ -73,7 +73,7 @@ bool ag_same_shape(const ag_tensor *a, const ag_tensor *b)
     return true;
 }
 
-/* ---- Texts ---------------------------------------------------------------------------------------- */
+/* ---- Texts ----------------------------------------------------------------------------------- */
 
 const char *ag_shape_text(const ag_tensor *t)
 {
@@ -99,7 +99,7 @@ const char *ag_dims_text(ag_ctx *ctx, int ndim, const int64_t *dims)
     return text;
 }
 
-/* ---- Looping -------------------------------------------------------------------------------------- */
+/* ---- Looping --------------------------------------------------------------------------------- */
 
 /* Insertion sort by the first operand that can tell two dims apart. A stride of 0 says nothing about where a
  * dim lies, so that repeated dims stay where they are among the others. */

@@ -46,7 +46,7 @@ typedef enum ag_status {
     AG_ERR_FILE    /* a file that can not be read, written or trusted */
 } ag_status;
 
-/* ---- Context ------------------------------------------------------------------------------------ */
+/* ---- Context --------------------------------------------------------------------------------- */
 
 /* Where memory comes from. `alloc` returns NULL when there is none; `free` gets the size back. */
 typedef struct ag_allocator {
@@ -79,7 +79,7 @@ size_t ag_ctx_peak_bytes(const ag_ctx *ctx);
 /* Gives the cache's unused blocks back to the allocator. */
 void ag_ctx_trim(ag_ctx *ctx);
 
-/* ---- Errors --------------------------------------------------------------------------------------- */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 ag_status ag_error(const ag_ctx *ctx);            /* AG_OK while there is none */
 const char *ag_error_message(const ag_ctx *ctx);  /* "blocks.0.attn: matmul: ..."; "" while there is none */
@@ -100,7 +100,7 @@ const char *ag_dims_text(ag_ctx *ctx, int ndim, const int64_t *dims);
 const char *ag_dtype_name(ag_dtype dtype); /* "float32", "float64", "int32" */
 size_t ag_dtype_size(ag_dtype dtype);      /* in bytes */
 
-/* ---- Scopes and ownership ------------------------------------------------------------------------- */
+/* ---- Scopes and ownership -------------------------------------------------------------------- */
 
 /* Begins a scope. With a name it is a module's: the name joins the module path ("blocks.0" + "attn").
  * `name` must outlive the scope. Always pairs with ag_scope_end, also after errors. */
@@ -117,7 +117,7 @@ const char *ag_module_path(const ag_ctx *ctx);
 AG_OWNED ag_tensor *ag_retain(ag_tensor *t);
 void ag_release(AG_TAKES ag_tensor *t);
 
-/* ---- Creation --------------------------------------------------------------------------------------- */
+/* ---- Creation -------------------------------------------------------------------------------- */
 
 /* A shape as two arguments: ag_zeros(ctx, AG_F32, AG_SHAPE(2, 3)). C only. A scalar's is AG_SCALAR. */
 #define AG_SHAPE(...) \
@@ -140,7 +140,7 @@ ag_tensor *ag_rand(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape);
 ag_tensor *ag_randn(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape);
 ag_tensor *ag_randint(ag_ctx *ctx, int32_t low, int32_t high, int ndim, const int64_t *shape);
 
-/* ---- Looking at a tensor ------------------------------------------------------------------------------ */
+/* ---- Looking at a tensor --------------------------------------------------------------------- */
 
 ag_ctx *ag_ctx_of(const ag_tensor *t);
 ag_dtype ag_dtype_of(const ag_tensor *t);
@@ -182,7 +182,7 @@ ag_tensor *ag_tensor_expand(ag_tensor *t, int ndim, const int64_t *shape); /* ex
 ag_tensor *ag_tensor_squeeze(ag_tensor *t, int dim);   /* drops a dim of extent 1, which it must have */
 ag_tensor *ag_tensor_unsqueeze(ag_tensor *t, int dim); /* adds a dim of extent 1 at `dim` of the result */
 
-/* ---- Copies ---------------------------------------------------------------------------------------------- */
+/* ---- Copies ---------------------------------------------------------------------------------- */
 
 ag_tensor *ag_tensor_contiguous(ag_tensor *t); /* t itself when it is contiguous */
 ag_tensor *ag_tensor_cast(ag_tensor *t, ag_dtype dtype); /* t itself when it has the dtype */
@@ -192,7 +192,7 @@ ag_tensor *ag_tensor_clone(const ag_tensor *t);          /* always new storage, 
 ag_status ag_copy_into(ag_tensor *dst, const ag_tensor *src);
 ag_status ag_fill(ag_tensor *t, double value);
 
-/* ---- Random numbers ------------------------------------------------------------------------------------------
+/* ---- Random numbers -----------------------------------------------------------------------------
  * Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), counter-based: value
  * i of a draw depends on seed, counter and i alone, so it is the same for every thread count. */
 
@@ -208,7 +208,7 @@ double ag_random(ag_ctx *ctx);                             /* one uniform in [0,
 ag_status ag_fill_uniform(ag_tensor *t, double low, double high); /* [low, high) */
 ag_status ag_fill_normal(ag_tensor *t, double mean, double std);
 
-/* ---- safetensors files ------------------------------------------------------------------------------------------ */
+/* ---- safetensors files ----------------------------------------------------------------------- */
 
 typedef struct ag_named_tensor {
     const char *name;

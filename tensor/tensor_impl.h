@@ -43,7 +43,7 @@ struct ag_tensor {
     int ndim;
 };
 
-/* ---- Memory: from the context's cache, which keeps freed blocks by size class for the next call. -------- */
+/* ---- Memory: from the context's cache, which keeps freed blocks by size class for the next call. ---- */
 
 /* 64-byte aligned, not initialised; NULL with the error recorded when there is none. bytes may be 0. */
 void *ag_alloc(ag_ctx *ctx, size_t bytes);
@@ -56,7 +56,7 @@ bool ag_grow(ag_ctx *ctx, void **array, int64_t *capacity, int64_t wanted, size_
 /* A copy of the text, one per context and text: equal texts have equal addresses. NULL on error. */
 const char *ag_intern(ag_ctx *ctx, const char *text);
 
-/* ---- Making tensors --------------------------------------------------------------------------------------- */
+/* ---- Making tensors -------------------------------------------------------------------------- */
 
 /* A new view on t's storage, in the innermost scope. The caller vouches for the bounds. */
 ag_tensor *ag_view_new(ag_tensor *t, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset);
@@ -68,7 +68,7 @@ ag_tensor *ag_empty_like(const ag_tensor *t);
 /* To be called by whatever writes into a tensor: raises the version, notes op and module path. */
 void ag_storage_changed(ag_tensor *t, const char *op);
 
-/* ---- Shapes --------------------------------------------------------------------------------------------------- */
+/* ---- Shapes ---------------------------------------------------------------------------------- */
 
 /* The product of the extents, or -1 when it, or it times `size` bytes, overflows. */
 int64_t ag_checked_numel(int ndim, const int64_t *shape, size_t size);
@@ -86,7 +86,7 @@ bool ag_same_shape(const ag_tensor *a, const ag_tensor *b);
  * first one first; dims that no strides tell apart (extent 1, repeated) stay in their place. */
 void ag_order_dims(int operands, int ndim, int64_t stride[][AG_MAX_DIMS], int *order);
 
-/* ---- Looping -------------------------------------------------------------------------------------------------- */
+/* ---- Looping --------------------------------------------------------------------------------- */
 
 /* Up to four operands over one shape, dims of extent 1 dropped and adjacent dims joined where every operand
  * allows it: what is left is `rows` rows of `n` elements, the operands' strides along a row in step[].
@@ -110,7 +110,7 @@ typedef struct ag_loop {
 void ag_loop_init(ag_loop *loop, int operands, const ag_tensor *const *t);
 void ag_loop_next(ag_loop *loop);
 
-/* ---- Kernels --------------------------------------------------------------------------------------------------- */
+/* ---- Kernels --------------------------------------------------------------------------------- */
 
 /* The context's kernels for AG_F32 or AG_F64. */
 const ag_real_kernels *ag_kernels(const ag_ctx *ctx, ag_dtype dtype);
@@ -122,7 +122,7 @@ int64_t ag_scope_depth(const ag_ctx *ctx);
 /* Advances the random stream by `blocks` counter blocks and returns where it stood. */
 ag_rng ag_rng_take(ag_ctx *ctx, uint64_t blocks);
 
-/* ---- The slot autograd has on a context: the running tape. tensor/ only stores it and ends it. ----------------- */
+/* ---- The slot autograd has on a context: the running tape. tensor/ only stores it and ends it. ---- */
 
 typedef struct ag_recorder {
     void (*end)(struct ag_recorder *recorder); /* frees; called when the context goes while it runs */

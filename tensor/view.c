@@ -42,7 +42,7 @@ static bool dims_fit(ag_ctx *ctx, const char *where, int ndim, const int64_t *sh
     return true;
 }
 
-/* ---- Reshape -------------------------------------------------------------------------------------- */
+/* ---- Reshape --------------------------------------------------------------------------------- */
 
 /* Copies the wanted shape to result[], a -1 replaced by what the other extents leave for it. */
 static bool reshape_shape(const ag_tensor *t, int ndim, const int64_t *shape, int64_t *result)
@@ -138,7 +138,7 @@ ag_tensor *ag_tensor_reshape(ag_tensor *t, int ndim, const int64_t *shape)
     return view(copy, &l, copy->offset);
 }
 
-/* ---- Order of dims -------------------------------------------------------------------------------- */
+/* ---- Order of dims --------------------------------------------------------------------------- */
 
 ag_tensor *ag_tensor_permute(ag_tensor *t, const int *dims)
 {
@@ -177,7 +177,7 @@ ag_tensor *ag_tensor_transpose(ag_tensor *t, int dim0, int dim1)
     return view(t, &l, t->offset);
 }
 
-/* ---- Parts ---------------------------------------------------------------------------------------- */
+/* ---- Parts ----------------------------------------------------------------------------------- */
 
 static int64_t clamped_index(int64_t index, int64_t extent)
 {
@@ -230,7 +230,7 @@ ag_tensor *ag_tensor_select(ag_tensor *t, int dim, int64_t index)
     return view(t, &l, t->offset + skipped);
 }
 
-/* ---- Dims of extent 1 ----------------------------------------------------------------------------- */
+/* ---- Dims of extent 1 ------------------------------------------------------------------------ */
 
 ag_tensor *ag_tensor_expand(ag_tensor *t, int ndim, const int64_t *shape)
 {

@@ -10,7 +10,7 @@
 static const int64_t sizes[] = { 0, 1, 7, 33, 4096, 4097, 65537 };
 enum { SIZES = (int)(sizeof sizes / sizeof *sizes) };
 
-/* ---- Unary ----------------------------------------------------------------------------------------------------- */
+/* ---- Unary ----------------------------------------------------------------------------------- */
 
 static double neg_f(double x, const double *p) { (void)p; return -x; }
 static double affine_f(double x, const double *p) { return p[0] * x + p[1]; }
@@ -179,7 +179,7 @@ START_TEST(unaries_at_special_values)
 }
 END_TEST
 
-/* ---- Binary, where --------------------------------------------------------------------------------------------- */
+/* ---- Binary, where --------------------------------------------------------------------------- */
 
 static double add_f(double a, double b) { return a + b; }
 static double sub_f(double a, double b) { return a - b; }
@@ -283,7 +283,7 @@ START_TEST(where_chooses)
 }
 END_TEST
 
-/* ---- embedding, dropout ---------------------------------------------------------------------------------------- */
+/* ---- embedding, dropout ---------------------------------------------------------------------- */
 
 START_TEST(embedding_gathers_and_scatters)
 {
@@ -353,7 +353,7 @@ START_TEST(dropout_draws_by_element)
 }
 END_TEST
 
-/* ---- Optimizers ------------------------------------------------------------------------------------------------ */
+/* ---- Optimizers ------------------------------------------------------------------------------ */
 
 START_TEST(sgd_steps_as_its_rule_says)
 {

@@ -41,7 +41,7 @@ START_TEST(philox_uses_all_of_seed_and_counter)
 }
 END_TEST
 
-/* ---- Which word makes which value ----------------------------------------------------------------- */
+/* ---- Which word makes which value ------------------------------------------------------------ */
 
 START_TEST(uniform_from_words)
 {
@@ -126,7 +126,7 @@ START_TEST(draws_differ_and_repeat)
 }
 END_TEST
 
-/* ---- Distributions -------------------------------------------------------------------------------- */
+/* ---- Distributions --------------------------------------------------------------------------- */
 
 enum { DRAWS = 200000 };
 
@@ -254,7 +254,7 @@ START_TEST(integers_of_a_wide_range_have_no_bias)
 }
 END_TEST
 
-/* ---- Bounds and errors ---------------------------------------------------------------------------- */
+/* ---- Bounds and errors ----------------------------------------------------------------------- */
 
 START_TEST(intervals_are_half_open)
 {

@@ -135,7 +135,7 @@ START_TEST(texts)
 }
 END_TEST
 
-/* ---- The loop -------------------------------------------------------------------------------------- */
+/* ---- The loop -------------------------------------------------------------------------------- */
 
 /* Adds one to every element of y that the loop meets, and puts there what stands in x. */
 static ag_loop copy_by_loop(ag_tensor *y, const ag_tensor *x, ag_tensor *visits)

@@ -18,7 +18,7 @@ static void assert_shape(const ag_tensor *t, const char *text)
     ck_assert_str_eq(ag_shape_text(t), text);
 }
 
-/* ---- Reshape -------------------------------------------------------------------------------------- */
+/* ---- Reshape --------------------------------------------------------------------------------- */
 
 START_TEST(reshape_of_contiguous)
 {
@@ -129,7 +129,7 @@ START_TEST(reshape_errors)
 }
 END_TEST
 
-/* ---- Order of dims -------------------------------------------------------------------------------- */
+/* ---- Order of dims --------------------------------------------------------------------------- */
 
 START_TEST(permute)
 {
@@ -168,7 +168,7 @@ START_TEST(transpose)
 }
 END_TEST
 
-/* ---- Parts ---------------------------------------------------------------------------------------- */
+/* ---- Parts ----------------------------------------------------------------------------------- */
 
 /* Start, stop and step against a plain loop over Python's rule, for every small combination. */
 START_TEST(slice_of_every_kind)
@@ -238,7 +238,7 @@ START_TEST(select_drops_the_dim)
 }
 END_TEST
 
-/* ---- Dims of extent 1 ----------------------------------------------------------------------------- */
+/* ---- Dims of extent 1 ------------------------------------------------------------------------ */
 
 START_TEST(expand)
 {
@@ -290,7 +290,7 @@ START_TEST(squeeze_and_unsqueeze)
 }
 END_TEST
 
-/* ---- Beyond 2^31 elements ------------------------------------------------------------------------- */
+/* ---- Beyond 2^31 elements -------------------------------------------------------------------- */
 
 START_TEST(views_beyond_32_bits)
 {

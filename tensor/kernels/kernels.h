@@ -93,7 +93,7 @@ typedef struct ag_dropout_stream {
 /* y[i] = keep(i) ? x[i] / (1-p) : 0. Its own vjp. y may be x. Uses ceil(n/4) counter blocks. */
 typedef void ag_dropout_kernel(int threads, int64_t n, const ag_dropout_stream *stream, const void *x, void *y);
 
-/* ---- Matrix product ------------------------------------------------------------------------------------
+/* ---- Matrix product -----------------------------------------------------------------------------
  * c[i,j] (+)= sum_p a[i,p] b[p,j] (+ bias[j]), a[i,p] at a + i a_row + p a_col, and so on: the four transpose
  * kinds are strides. `batch` products, their operands batch strides apart (0: shared). c has unit column
  * stride. k = 0 gives c = bias or 0. */
@@ -114,7 +114,7 @@ typedef struct ag_gemm {
 typedef void ag_gemm_kernel(int threads, const ag_gemm *g, void *scratch);
 typedef size_t ag_gemm_scratch_kernel(int threads, const ag_gemm *g); /* bytes; 64-byte aligned memory wanted */
 
-/* ---- Attention --------------------------------------------------------------------------------------------
+/* ---- Attention ----------------------------------------------------------------------------------
  * Per batch entry and head, with a = scale:
  *   S = a Q K^T on allowed pairs   P = softmax(S)   O = dropout(P) V   lse = log sum exp of S's rows
  *   D = rowsum(dO * O)   dV = dropout(P)^T dO   dP = dropout'(dO V^T)   dS = P * (dP - D)
@@ -152,7 +152,7 @@ typedef struct ag_attention {
 typedef void ag_attention_kernel(int threads, const ag_attention *a, void *scratch);
 typedef size_t ag_attention_scratch_kernel(int threads, const ag_attention *a); /* bytes, O(T) */
 
-/* ---- Optimizers: one pass over a parameter. g is not changed. ---------------------------------------------- */
+/* ---- Optimizers: one pass over a parameter. g is not changed. -------------------------------- */
 
 typedef struct ag_sgd_step_args {
     double lr, momentum, dampening, weight_decay, grad_scale; /* grad_scale multiplies g first: clipping */
@@ -171,7 +171,7 @@ typedef struct ag_adamw_step_args {
 typedef void ag_adamw_kernel(int threads, int64_t n, const ag_adamw_step_args *s, const void *g, void *m, void *v,
                              void *param);
 
-/* ---- Tables --------------------------------------------------------------------------------------------------- */
+/* ---- Tables ---------------------------------------------------------------------------------- */
 
 typedef struct ag_real_kernels {
 #define AG_KERNEL(type, name) ag_##type##_kernel *name;
