@@ -4,7 +4,8 @@
 #   make train        trains the toy language model on the bundled text and shows samples
 #   make test         builds and runs the tests; installs Check first when it is missing
 #   make bench        times a training step, beside PyTorch when it is installed
-#   make check-layers  no folder uses what stands to its right
+#   make bench-gemm   times the matrix product, beside OpenBLAS when it is installed
+#   make check-layers no folder uses what stands to its right
 #   make fuzz         feeds the file reader random bytes, with clang's fuzzer
 #   make clean        removes build/
 #   make help         this text
@@ -175,9 +176,22 @@ $(bench_binaries): $(build)/bench/%: $(build)/bench/%.o $(library)
 
 $(build)/bench/%.o: flags += -D_POSIX_C_SOURCE=200809L
 
+# The matrix product has OpenBLAS beside it where that is installed.
+hash := \#
+has_openblas = $(shell printf '$(hash)include <cblas.h>\nint main(void) { return 0; }\n' | \
+                 $(CC) -x c - -lopenblas -o /dev/null 2>/dev/null && echo yes)
+$(build)/bench/bench_gemm.o: flags += $(if $(has_openblas),-DAG_HAVE_CBLAS)
+$(build)/bench/bench_gemm: bench_libraries = $(if $(has_openblas),-lopenblas)
+
 .PHONY: bench
 bench: $(bench_binaries)
 	sh bench/run.sh $(build)/bench
+
+# OpenBLAS told to use AVX-512 where this machine has it: it does not know every machine.
+.PHONY: bench-gemm
+bench-gemm: $(build)/bench/bench_gemm
+	for threads in 1 2; do OPENBLAS_CORETYPE=$(if $(shell grep -m1 -o avx512f /proc/cpuinfo 2>/dev/null),SKYLAKEX,HASWELL) \
+	    OPENBLAS_NUM_THREADS=$$threads $< f32 $$threads; done
 
 .PHONY: clean
 clean:

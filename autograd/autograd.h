@@ -90,7 +90,7 @@ int64_t ag_node_of(const ag_tape *tape, const ag_tensor *t);  /* -1: not on this
 /* From now on backward measures grad_norm of every node, at the cost of a pass over each gradient. */
 void ag_tape_measure_grads(ag_tape *tape);
 
-/* Writes the tape as Graphviz DOT: clusters by module path, node ids n0, n1, ..., op, shape, gradient norm. */
+/* Writes the tape as Graphviz DOT: nested clusters by module path, node ids n0, n1, ..., op, shape, gradient norm. */
 ag_status ag_tape_dot(const ag_tape *tape, FILE *file);
 
 /* ---- Elementwise ops ----------------------------------------------------------------------------

@@ -51,11 +51,10 @@ static void write_text(FILE *file, const char *text)
     }
 }
 
-/* A node's line, two levels inside the graph. */
-static void write_node(FILE *file, ag_ctx *ctx, const ag_node_view *node, int64_t number)
+static void write_node(FILE *file, ag_ctx *ctx, const ag_node_view *node, int64_t number, int indent)
 {
     bool leaf = strcmp(node->op, "leaf") == 0;
-    fprintf(file, "    n%lld [label=\"", (long long)number);
+    fprintf(file, "%*sn%lld [label=\"", indent, "", (long long)number);
     write_text(file, leaf && node->name != NULL ? node->name : node->op);
     fprintf(file, "\\n%s", ag_dims_text(ctx, node->ndim, node->shape));
     if (!isnan(node->grad_norm))
@@ -63,28 +62,7 @@ static void write_node(FILE *file, ag_ctx *ctx, const ag_node_view *node, int64_
     fprintf(file, "\"%s];\n", leaf ? ", shape=box, style=filled, fillcolor=\"#dde8f4\"" : "");
 }
 
-/* The nodes of one module path, as a cluster named by it. Written when its first node comes, so that the order of
- * clusters and nodes is that of recording. */
-static void write_cluster(FILE *file, const ag_tape *tape, int64_t first)
-{
-    const char *path = tape->nodes[first].path;
-    bool named = *path != '\0';
-    if (named) {
-        fprintf(file, "  subgraph \"cluster_");
-        write_text(file, path);
-        fprintf(file, "\" {\n    label=\"");
-        write_text(file, path);
-        fprintf(file, "\"; color=\"#999999\"; fontcolor=\"#555555\";\n");
-    }
-    for (int64_t i = first; i < tape->node_count; i++) {
-        ag_node_view node = ag_tape_node(tape, i);
-        if (node.path == path) /* interned: equal paths are one address */
-            write_node(file, tape->ctx, &node, i);
-    }
-    if (named)
-        fprintf(file, "  }\n");
-}
-
+/* Paths are interned: equal paths are one address. */
 static bool path_is_new(const ag_tape *tape, int64_t node)
 {
     for (int64_t i = 0; i < node; i++)
@@ -93,14 +71,47 @@ static bool path_is_new(const ag_tape *tape, int64_t node)
     return true;
 }
 
+/* The longest path on the tape that `path` lies inside ("blocks.0" of "blocks.0.attn"); "" when there is none. */
+static const char *path_around(const ag_tape *tape, const char *path)
+{
+    const char *around = "";
+    for (int64_t i = 0; i < tape->node_count; i++) {
+        const char *other = tape->nodes[i].path;
+        size_t length = strlen(other);
+        if (length > strlen(around) && strncmp(other, path, length) == 0 && path[length] == '.')
+            around = other;
+    }
+    return around;
+}
+
+/* The nodes of one module path and the clusters inside it, in the order of recording; as deep as modules nest. */
+static void write_cluster(FILE *file, const ag_tape *tape, const char *path, int indent)
+{
+    const bool named = *path != '\0';
+    if (named) {
+        fprintf(file, "%*ssubgraph \"cluster_", indent, "");
+        write_text(file, path);
+        fprintf(file, "\" {\n%*slabel=\"", indent + 2, "");
+        write_text(file, path);
+        fprintf(file, "\"; color=\"#999999\"; fontcolor=\"#555555\";\n");
+    }
+    for (int64_t i = 0; i < tape->node_count; i++) {
+        ag_node_view node = ag_tape_node(tape, i);
+        if (strcmp(node.path, path) == 0)
+            write_node(file, tape->ctx, &node, i, indent + 2);
+        else if (path_is_new(tape, i) && strcmp(path_around(tape, node.path), path) == 0)
+            write_cluster(file, tape, node.path, indent + 2);
+    }
+    if (named)
+        fprintf(file, "%*s}\n", indent, "");
+}
+
 ag_status ag_tape_dot(const ag_tape *tape, FILE *file)
 {
     if (tape == NULL || file == NULL)
         return AG_ERR_ARGUMENT;
     fprintf(file, "digraph tape {\n  rankdir=TB; node [shape=ellipse, fontsize=10, fontname=\"sans-serif\"];\n");
-    for (int64_t i = 0; i < tape->node_count; i++)
-        if (path_is_new(tape, i))
-            write_cluster(file, tape, i);
+    write_cluster(file, tape, "", 0);
     for (int64_t i = 0; i < tape->node_count; i++) {
         ag_node_view node = ag_tape_node(tape, i);
         for (int j = 0; j < node.input_count; j++)
