@@ -29,6 +29,7 @@ same_model() { cmp -s "$folder/$1/model.safetensors" "$folder/$2/model.safetenso
 says() { # text: the last run's messages have it
     grep -qF -- "$1" "$folder/message" || { cat "$folder/message"; return 1; }
 }
+quiet() { "$@" >"$folder/message" 2>&1; }
 refused() { # status, text, then arguments
     status=$1 text=$2
     shift 2
@@ -74,6 +75,22 @@ check "another seed writes another" [ "$(sample --seed 5)" != "$(sample --seed 6
 check "temperature 0 needs no seed" [ "$(sample --temperature 0 --seed 5)" = "$(sample --temperature 0 --seed 6)" ]
 check "top-k 1 is temperature 0" [ "$(sample --top-k 1)" = "$(sample --temperature 0)" ]
 check "the text begins with the prompt" [ "$(sample | head -c 4)" = "Mr. " ]
+
+printf 'abcdefghijklmnopqrst' >"$folder/twenty.txt" # 18 to train on: one window of 17 and its successor
+check "a text of just one window trains" quiet "$lm" train --data "$folder/twenty.txt" --context 17 --emb 8 \
+    --heads 1 --steps 2 --report 1 --out "$folder/twenty"
+check "one token less is refused" refused 1 'a context of 18 needs 19' train --data "$folder/twenty.txt" --context 18 \
+    --out "$folder/none"
+i=0
+while [ $i -lt 40 ]; do
+    printf 'съешь ещё этих мягких французских булок €𝄞 '
+    i=$((i + 1))
+done >"$folder/bytes.txt"
+"$lm" train --data "$folder/bytes.txt" --level byte --context 16 --emb 16 --heads 2 --layers 1 --steps 30 --report 30 \
+    --out "$folder/bytes" >"$folder/bytes.out" 2>&1
+"$lm" sample --model "$folder/bytes/model.safetensors" --prompt 'съе' --tokens 333 --temperature 2 \
+    >"$folder/bytes.sample"
+check "a byte model writes whole characters only" iconv -f UTF-8 -t UTF-8 -o "$folder/converted" "$folder/bytes.sample"
 
 check "no command" refused 2 'usage: lm train' 
 check "unknown command" refused 2 "unknown command 'tarin'" tarin
