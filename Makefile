@@ -22,10 +22,11 @@ build ?= build/$(config)-$(notdir $(CC))$(if $(filter 0,$(openmp)),-serial)
 warnings := -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes -Wmissing-prototypes \
             -Wundef $(if $(werror),-Werror)
 # Fused multiply-adds: gcc -std=c99 emits none unless told to.
-arithmetic := -ffp-contract=fast -fno-math-errno -fno-trapping-math
+contract := fast
+arithmetic = -ffp-contract=$(contract) -fno-math-errno -fno-trapping-math
 
 CFLAGS ?= -g
-flags := -std=c99 -pedantic $(warnings) $(arithmetic) -I. $(CFLAGS)
+flags = -std=c99 -pedantic $(warnings) $(arithmetic) -I. $(CFLAGS)
 optimize := -O3
 kernel_optimize := -O3
 ldflags :=
@@ -37,6 +38,8 @@ else ifeq ($(config),sanitize)
 optimize := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 kernel_optimize := $(optimize)
 ldflags += -fsanitize=address,undefined
+# The sanitizers' checks part some multiplications from their additions and not others: fuse none.
+contract := off
 else ifeq ($(config),coverage)
 optimize := -O0 --coverage
 kernel_optimize := $(optimize)
