@@ -91,12 +91,12 @@ $(library): $(library_objects) $(kernel_objects)
 	$(say) "  AR    $@"
 	$(hide)$(AR) rcs $@ $^
 
-$(build)/%.o: %.c
+$(build)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(say) "  CC    $<"
 	$(hide)$(CC) $(flags) $(optimize) -MMD -MP -c $< -o $@
 
-$(build)/tensor/kernels/kernels_%.o: tensor/kernels/kernels.c
+$(build)/tensor/kernels/kernels_%.o: tensor/kernels/kernels.c Makefile
 	@mkdir -p $(@D)
 	$(say) "  CC    $<, for $*"
 	$(hide)$(CC) $(flags) $(kernel_optimize) $(isa_flags_$*) -DAG_ISA=$* -MMD -MP -c $< -o $@
