@@ -12,6 +12,8 @@
 #
 # Variants: make config=debug|release|sanitize|scalar|coverage|fuzz  CC=gcc|clang  openmp=1|0  V=1
 
+MAKEFLAGS += --no-builtin-rules
+
 config ?= release
 openmp ?= 1
 ifeq ($(origin CC),default)
@@ -96,7 +98,7 @@ $(build)/%.o: %.c Makefile
 	$(say) "  CC    $<"
 	$(hide)$(CC) $(flags) $(optimize) -MMD -MP -c $< -o $@
 
-$(build)/tensor/kernels/kernels_%.o: tensor/kernels/kernels.c Makefile
+$(kernel_objects): $(build)/tensor/kernels/kernels_%.o: tensor/kernels/kernels.c Makefile
 	@mkdir -p $(@D)
 	$(say) "  CC    $<, for $*"
 	$(hide)$(CC) $(flags) $(kernel_optimize) $(isa_flags_$*) -DAG_ISA=$* -MMD -MP -c $< -o $@
