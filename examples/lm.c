@@ -43,7 +43,7 @@ static int train(int argc, char **argv)
         { "--level", OPTION_TEXT, &level, "L", "tokens: char or byte [char]" },
         { "--out", OPTION_TEXT, &o.out, "DIR", "folder for log.csv and model.safetensors [runs/lm]" },
         { "--resume", OPTION_TEXT, &o.resume, "FILE", "go on from this checkpoint, with its model and optimizer" },
-        { "--steps", OPTION_NUMBER, &o.steps, "N", "training steps [1400]" },
+        { "--steps", OPTION_NUMBER, &o.steps, "N", "training steps [2400]" },
         { "--batch", OPTION_NUMBER, &o.batch, "N", "windows per step [16]" },
         { "--context", OPTION_NUMBER, &o.context, "N", "tokens per window [64]" },
         { "--layers", OPTION_NUMBER, &o.layers, "N", "decoder blocks [4]" },

@@ -46,7 +46,7 @@ static double now(void)
 train_options train_defaults(void)
 {
     return (train_options){
-        .data = "examples/data/pride_and_prejudice.txt", .out = "runs/lm", .steps = 1400, .batch = 16, .context = 64,
+        .data = "examples/data/pride_and_prejudice.txt", .out = "runs/lm", .steps = 2400, .batch = 16, .context = 64,
         .layers = 4, .heads = 4, .emb = 128, .warmup = 100, .report = 100, .sample = 500, .seed = 1,
         .lr = -1, .momentum = 0.9, .weight_decay = -1, .clip = 1, .schedule = AG_LR_COSINE,
     };
