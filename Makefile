@@ -13,7 +13,8 @@
 # Variants: make config=debug|release|sanitize|scalar|coverage|fuzz  CC=gcc|clang  openmp=1|0  V=1
 
 # As many jobs as cores, unless the command line says otherwise.
-MAKEFLAGS += --no-builtin-rules $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 1))
+jobs := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 1))
+MAKEFLAGS += --no-builtin-rules $(jobs)
 
 config ?= release
 openmp ?= 1
