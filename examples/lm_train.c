@@ -216,6 +216,10 @@ static bool check_options(const run *r)
                     (unsigned long long)positive[i].value);
             return false;
         }
+    if (o->threads > 256) {
+        fprintf(stderr, "lm train: --threads is %llu, must be at most 256\n", (unsigned long long)o->threads);
+        return false;
+    }
     return true;
 }
 
