@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * check_parity.c - values and gradients against PyTorch's, from the files that fixtures/make_fixtures.py wrote:
- * every op, the layers, gpt, the losses, the optimizers. Each case runs in float64 and in float32.
+ * every op, the layers, gpt, the losses, the optimizers, training. Each case runs in float64 and in float32.
  *
  * A tensor in a file is named "<case>/<name>": inputs x0, x1, ..., output y, cotangent gy, parameters by their
  * names in nn.h, and the gradients of all of them under "grad/". Every case of a file is run; a case that the
@@ -456,6 +456,47 @@ START_TEST(test_optimizer_cases_complete)
 }
 END_TEST
 
+/* ---- Training: a whole model follows PyTorch for 50 steps ---- */
+
+START_TEST(test_training)
+{
+    bool adamw = _i / 2 == 1;
+    parity p = parity_begin("training", "data", _i % 2), start = p, run = p;
+    start.name = "start";
+    run.name = adamw ? "adamw" : "sgd";
+    ag_gpt *gpt = ag_gpt_new(p.ctx, (ag_gpt_config){ .vocab_size = 13, .max_seq_len = 8, .emb_size = 12,
+                                                     .num_heads = 3, .ff_size = 20, .num_layers = 2,
+                                                     .dtype = p.dtype });
+    ag_module *module = ag_gpt_module(gpt);
+    for (int64_t i = 0; i < ag_module_param_count(module); i++) {
+        ag_named_tensor param = ag_module_param(module, i);
+        ck_assert_int_eq(ag_copy_into(param.tensor, stored(&start, param.name)), AG_OK);
+    }
+    ag_optimizer *optimizer =
+        adamw ? ag_adamw_new(module, (ag_adamw_config){ .lr = 0.01, .weight_decay = 0.1, .decay_all = true })
+              : ag_sgd_new(module, (ag_sgd_config){ .lr = 0.1, .momentum = 0.9 });
+    ag_tensor *tokens = stored(&p, "tokens"), *target = stored(&p, "target"), *losses = stored(&run, "losses");
+    const double tolerance = p.dtype == AG_F64 ? 1e-9 : 1e-4;
+    for (int64_t step = 0; step < ag_numel(losses); step++) {
+        ag_module_zero_grad(module);
+        ag_tape *tape = ag_tape_begin(p.ctx);
+        ag_tensor *logits = ag_gpt_forward(gpt, ag_tensor_clone(ag_tensor_select(tokens, 0, step)));
+        ag_tensor *loss = ag_cross_entropy(logits, ag_tensor_clone(ag_tensor_select(target, 0, step)));
+        double got = test_item(loss), want = test_at(losses, step);
+        ck_assert_msg(fabs(got - want) <= tolerance, "%s %s: loss of step %lld is %.12g, PyTorch has %.12g", run.name,
+                      ag_dtype_name(p.dtype), (long long)step, got, want);
+        ag_backward(tape, loss);
+        ck_assert_int_eq(ag_optimizer_step(optimizer), AG_OK);
+        ag_tape_end(tape);
+    }
+    ck_assert_int_eq(ag_numel(losses), 50);
+    ck_assert(test_at(losses, 49) < 0.3 * test_at(losses, 0)); /* it learns: following a flat line would be easy */
+    ag_optimizer_free(optimizer);
+    ag_gpt_free(gpt);
+    parity_end(&p);
+}
+END_TEST
+
 Suite *parity_suite(void)
 {
     Suite *suite = suite_create("parity");
@@ -473,6 +514,7 @@ Suite *parity_suite(void)
     tcase_add_loop_test(tc, test_gpt, 0, 4);
     tcase_add_loop_test(tc, test_optimizer, 0, 2 * OPTIMIZER_CASES);
     tcase_add_test(tc, test_optimizer_cases_complete);
+    tcase_add_loop_test(tc, test_training, 0, 4);
     suite_add_tcase(suite, tc);
     return suite;
 }
