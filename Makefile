@@ -69,7 +69,7 @@ hide := $(if $(V),,@)
 say := @$(if $(V),:,echo)
 
 # ---- the library ----
-folders := tensor tensor/kernels autograd nn
+folders := tensor tensor/kernels autograd autograd/gradcheck nn
 library_sources := $(filter-out tensor/kernels/kernels.c,$(wildcard $(folders:%=%/*.c)))
 library_objects := $(library_sources:%.c=$(build)/%.o)
 library := $(build)/libattngrad.a
@@ -130,7 +130,7 @@ train: $(build)/examples/lm
 	$(build)/examples/lm train
 
 # ---- tests ----
-test_sources := tests/main.c tests/test.c $(wildcard tests/check_*.c)
+test_sources := tests/main.c tests/test.c $(wildcard tests/random_graph*.c tests/check_*.c)
 test_objects := $(test_sources:%.c=$(build)/%.o)
 test_program := $(build)/tests/check
 # Check's own macros are older than -pedantic C99 likes. What it takes to use Check is in check_flags.

@@ -10,19 +10,26 @@
 #include "autograd/tape_impl.h"
 
 #include <math.h>
-#include <string.h>
 
 /* What ag_vjp.engine points at. */
 typedef struct engine {
     ag_tape *tape;
-    const ag_node *node;
+    int64_t node;
+    ag_tensor **part; /* per input, what ag_vjp_accumulator gave; NULL unless contributions are observed */
+    bool apart;       /* the parts are not the gradients themselves */
 } engine;
 
-static ag_node *input_node(const ag_vjp *v, int input)
+static bool contributions_are_observed(const ag_tape *tape)
 {
-    const engine *e = v->engine;
-    int64_t node = e->tape->edges[e->node->first_edge + input];
-    return node < 0 ? NULL : &e->tape->nodes[node];
+    return tape->observer != NULL && tape->observer->contributed != NULL;
+}
+
+/* The node that an input comes from; NULL: it needs no gradient. */
+static ag_node *input_node(const engine *e, int input)
+{
+    const ag_tape *tape = e->tape;
+    int64_t node = tape->edges[tape->nodes[e->node].first_edge + input];
+    return node < 0 ? NULL : &tape->nodes[node];
 }
 
 /* No one else sees this gradient, and it can be written in order. */
@@ -64,40 +71,62 @@ static void add_to_slot(ag_tensor **slot, ag_tensor *g)
     }
 }
 
+static void show_contribution(const engine *e, int input, ag_tensor *g)
+{
+    ag_tape *tape = e->tape;
+    if (contributions_are_observed(tape) && g != NULL)
+        tape->observer->contributed(tape->observer, tape, e->node, input, g);
+}
+
+/* g, in the shape of the input, goes to the gradient of an input; observers see it first. */
+static void contribute(const engine *e, int input, ag_tensor *g)
+{
+    show_contribution(e, input, g);
+    add_to_slot(&input_node(e, input)->grad, g);
+}
+
 bool ag_vjp_wants(const ag_vjp *v, int input)
 {
-    return input < v->input_count && input_node(v, input) != NULL;
+    return input < v->input_count && input_node(v->engine, input) != NULL;
 }
 
 int ag_vjp_ndim(const ag_vjp *v, int input)
 {
-    return input_node(v, input)->ndim;
+    return input_node(v->engine, input)->ndim;
 }
 
 const int64_t *ag_vjp_shape(const ag_vjp *v, int input)
 {
-    return input_node(v, input)->shape;
+    return input_node(v->engine, input)->shape;
 }
 
 void ag_vjp_add(ag_vjp *v, int input, ag_tensor *g)
 {
     if (g == NULL || !ag_vjp_wants(v, input))
         return;
-    ag_node *node = input_node(v, input);
-    const char *op = ((const engine *)v->engine)->node->op->name;
+    const engine *e = v->engine;
+    const ag_node *node = input_node(e, input);
+    const char *op = e->tape->nodes[e->node].op->name;
     if (g->dtype != node->dtype) {
         ag_fail(v->ctx, AG_ERR_DTYPE, op, "backward: input %d is %s, its gradient %s", input,
                 ag_dtype_name(node->dtype), ag_dtype_name(g->dtype));
         return;
     }
-    add_to_slot(&node->grad, ag_sum_to_shape(op, g, node->ndim, node->shape));
+    contribute(e, input, ag_sum_to_shape(op, g, node->ndim, node->shape));
 }
 
 ag_tensor *ag_vjp_accumulator(ag_vjp *v, int input)
 {
     if (!ag_vjp_wants(v, input))
         return NULL;
-    ag_node *node = input_node(v, input);
+    const engine *e = v->engine;
+    ag_node *node = input_node(e, input);
+    ag_tensor **part = e->part;
+    if (e->apart) {
+        if (part[input] == NULL)
+            part[input] = ag_zeros(v->ctx, node->dtype, node->ndim, node->shape);
+        return part[input];
+    }
     if (node->grad == NULL) {
         node->grad = ag_retain(ag_zeros(v->ctx, node->dtype, node->ndim, node->shape));
     } else if (!is_private(node->grad)) {
@@ -107,6 +136,8 @@ ag_tensor *ag_vjp_accumulator(ag_vjp *v, int input)
         ag_release(node->grad);
         node->grad = own;
     }
+    if (part != NULL)
+        part[input] = node->grad;
     return node->grad;
 }
 
@@ -124,21 +155,25 @@ static bool unchanged(const ag_tape *tape, const ag_node *node, const ag_kept *k
     return false;
 }
 
-static void run_vjp(ag_tape *tape, ag_node *node)
+/* The vjp of a recomputed function appends to the tape: no pointer into the tape's arrays outlives it. */
+static void run_vjp(ag_tape *tape, int64_t number)
 {
     ag_ctx *ctx = tape->ctx;
+    const ag_node *node = &tape->nodes[number];
     bool valid = unchanged(tape, node, &node->output, "result") && unchanged(tape, node, &node->extra, "saved tensor");
-    size_t input_bytes = (size_t)node->input_count * sizeof(ag_tensor *);
-    ag_tensor **input = ag_alloc(ctx, input_bytes);
+    size_t count = (size_t)node->input_count, bytes = 2 * count * sizeof(ag_tensor *);
+    ag_tensor **input = ag_alloc(ctx, bytes);
     if (input == NULL)
         return;
-    for (int i = 0; i < node->input_count; i++) {
-        const ag_kept *kept = &tape->kept[node->first_edge + i];
+    for (size_t i = 0; i < count; i++) {
+        const ag_kept *kept = &tape->kept[node->first_edge + (int64_t)i];
         valid = valid && unchanged(tape, node, kept, "input");
         input[i] = kept->tensor;
+        input[count + i] = NULL;
     }
     if (valid) {
-        engine e = { tape, node };
+        bool observed = contributions_are_observed(tape);
+        engine e = { tape, number, observed ? input + count : NULL, observed && !tape->observer->in_place };
         ag_vjp v = {
             .ctx = ctx,
             .gy = node->grad,
@@ -150,8 +185,42 @@ static void run_vjp(ag_tape *tape, ag_node *node)
             .engine = &e,
         };
         node->op->vjp(&v);
+        for (int i = 0; observed && i < v.input_count; i++)
+            if (e.part[i] != NULL && e.apart)
+                contribute(&e, i, e.part[i]);
+            else if (e.part[i] != NULL)
+                show_contribution(&e, i, input_node(&e, i)->grad);
     }
-    ag_free(ctx, input, input_bytes);
+    ag_free(ctx, input, bytes);
+}
+
+/* Hands over the gradient that lies in a node. */
+static ag_tensor *take_gradient(ag_node *node)
+{
+    ag_tensor *g = node->grad;
+    node->grad = NULL;
+    return g;
+}
+
+bool ag_node_vjp(ag_tape *tape, int64_t number, ag_tensor *gy, ag_tensor **contribution)
+{
+    ag_ctx *ctx = tape->ctx;
+    ag_scope_begin_at(ctx, tape->nodes[number].path);
+    tape->paused = true;
+    tape->nodes[number].grad = gy;
+    run_vjp(tape, number);
+    take_gradient(&tape->nodes[number]);
+    tape->paused = false;
+    ag_scope_end(ctx, NULL);
+    const int64_t *from = &tape->edges[tape->nodes[number].first_edge];
+    for (int i = 0; i < tape->nodes[number].input_count; i++) {
+        contribution[i] = from[i] < 0 ? NULL : take_gradient(&tape->nodes[from[i]]);
+        if (ag_error(ctx) != AG_OK) {
+            ag_release(contribution[i]);
+            contribution[i] = NULL;
+        }
+    }
+    return ag_error(ctx) == AG_OK;
 }
 
 static void call_hook(ag_node *node)
@@ -177,10 +246,20 @@ static void call_hook(ag_node *node)
     node->grad = g;
 }
 
+/* Whether a node's gradient is wanted at the end of the walk. */
+static bool gradient_stays(const ag_tape *tape, const ag_node *node)
+{
+    if (tape->choosing)
+        return node->chosen;
+    const ag_grad_state *state = node->watched == NULL ? NULL : ag_grad_state_of(node->watched);
+    return state != NULL && (state->leaf || state->retain);
+}
+
 /* The node's gradient is complete: let the hook see it, and pass it on to the inputs. */
-static void visit(ag_tape *tape, ag_node *node)
+static void visit(ag_tape *tape, int64_t number)
 {
     ag_ctx *ctx = tape->ctx;
+    ag_node *node = &tape->nodes[number];
     ag_scope_begin_at(ctx, node->path);
     if (node->watched != NULL && ag_grad_state_of(node->watched)->hook != NULL)
         call_hook(node);
@@ -189,11 +268,13 @@ static void visit(ag_tape *tape, ag_node *node)
         if (g != NULL)
             node->grad_norm = sqrt(ag_kernels(ctx, g->dtype)->sum_squares(ag_ctx_threads(ctx), g->numel, ag_data(g)));
     }
+    ag_observer *o = tape->observer;
+    if (o != NULL && o->arrived != NULL && ag_error(ctx) == AG_OK)
+        o->arrived(o, tape, number, node->grad);
     if (node->op->vjp != NULL && ag_error(ctx) == AG_OK)
-        run_vjp(tape, node);
-    const ag_grad_state *state = node->watched == NULL ? NULL : ag_grad_state_of(node->watched);
-    bool stays = state != NULL && (state->leaf || state->retain);
-    if (!stays) {
+        run_vjp(tape, number);
+    node = &tape->nodes[number];
+    if (!gradient_stays(tape, node)) {
         ag_release(node->grad);
         node->grad = NULL;
     }
@@ -201,6 +282,32 @@ static void visit(ag_tape *tape, ag_node *node)
 }
 
 /* ---- The walk ---- */
+
+void ag_walk(ag_tape *tape, int64_t last, int64_t first, ag_tensor *gy)
+{
+    tape->nodes[last].grad = ag_retain(gy);
+    for (int64_t i = last; i >= first && ag_error(tape->ctx) == AG_OK; i--)
+        if (tape->nodes[i].grad != NULL)
+            visit(tape, i);
+}
+
+/* Leaves in the nodes the gradients that stay, each complete. */
+static void walk(ag_tape *tape, const ag_tensor *output, ag_tensor *cotangent)
+{
+    for (int64_t i = 0; i < tape->node_count; i++)
+        tape->nodes[i].grad_norm = (double)NAN;
+    tape->paused = true;
+    ag_walk(tape, output->node, 0, cotangent);
+    tape->paused = false;
+}
+
+static void drop_gradients(ag_tape *tape, int64_t last)
+{
+    for (int64_t i = 0; i <= last; i++) {
+        ag_release(tape->nodes[i].grad);
+        tape->nodes[i].grad = NULL;
+    }
+}
 
 /* Turns each gradient that stays into the tensor's new gradient: the old one plus it, owned by no one else. */
 static void prepare_results(ag_tape *tape, int64_t last)
@@ -228,88 +335,154 @@ static void prepare_results(ag_tape *tape, int64_t last)
 /* Hands the prepared gradients to their tensors, or throws all away after an error. */
 static void finish(ag_tape *tape, int64_t last)
 {
-    bool good = ag_error(tape->ctx) == AG_OK;
-    for (int64_t i = 0; i <= last; i++) {
+    for (int64_t i = 0; i <= last && ag_error(tape->ctx) == AG_OK; i++) {
         ag_node *node = &tape->nodes[i];
-        if (node->grad != NULL && good) {
-            ag_grad_state *state = ag_grad_state_of(node->watched);
-            ag_release(state->grad);
-            state->grad = node->grad;
-        } else {
-            ag_release(node->grad);
-        }
+        if (node->grad == NULL)
+            continue;
+        ag_grad_state *state = ag_grad_state_of(node->watched);
+        ag_release(state->grad);
+        state->grad = node->grad;
         node->grad = NULL;
     }
+    drop_gradients(tape, last);
 }
 
-static ag_status walk(ag_tape *tape, ag_tensor *output, ag_tensor *cotangent)
-{
-    int64_t last = output->node;
-    for (int64_t i = 0; i < tape->node_count; i++)
-        tape->nodes[i].grad_norm = (double)NAN;
-    tape->paused = true;
-    tape->nodes[last].grad = ag_retain(cotangent);
-    for (int64_t i = last; i >= 0 && ag_error(tape->ctx) == AG_OK; i--)
-        if (tape->nodes[i].grad != NULL)
-            visit(tape, &tape->nodes[i]);
-    prepare_results(tape, last);
-    finish(tape, last);
-    tape->paused = false;
-    return ag_error(tape->ctx);
-}
+/* ---- Calls ---- */
 
 /* The context's error, or a new one when the call makes no sense; AG_OK: backward can run. */
-static ag_status check_call(const ag_tape *tape, const ag_tensor *output)
+static ag_status check_call(const ag_tape *tape, const ag_tensor *output, const char *where)
 {
     ag_ctx *ctx = tape != NULL ? tape->ctx : output != NULL ? output->ctx : NULL;
     if (ctx == NULL)
         return AG_ERR_ARGUMENT;
     if (tape == NULL)
-        ag_fail(ctx, AG_ERR_STATE, "backward", "there is no tape; call ag_tape_begin before the forward pass");
+        ag_fail(ctx, AG_ERR_STATE, where, "there is no tape; call ag_tape_begin before the forward pass");
     else if (output == NULL)
-        ag_fail(ctx, AG_ERR_ARGUMENT, "backward", "the loss is NULL");
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "the loss is NULL");
     else if (tape->paused)
-        ag_fail(ctx, AG_ERR_STATE, "backward", "called from inside backward; there are no second derivatives");
-    else if (output->tape != tape->serial)
-        ag_fail(ctx, AG_ERR_STATE, "backward",
+        ag_fail(ctx, AG_ERR_STATE, where, "called from inside backward; there are no second derivatives");
+    else if (tape->segment != NULL)
+        ag_fail(ctx, AG_ERR_STATE, where, "called from inside a recomputed function");
+    else if (!ag_tape_knows(tape, output))
+        ag_fail(ctx, AG_ERR_STATE, where,
                 "the tape does not know %s: it was made before the tape began, or needs no gradient",
                 ag_shape_text(output));
     return ag_error(ctx);
 }
 
+/* What the walk begins with, in memory of its own: hooks and accumulation must not reach the caller's. NULL, with the
+ * error of `where`, when the cotangent does not fit the output. */
+static ag_tensor *own_cotangent(const ag_tensor *output, const ag_tensor *cotangent, const char *where)
+{
+    if (cotangent->dtype == output->dtype && ag_same_shape(cotangent, output))
+        return ag_tensor_clone(cotangent);
+    return ag_fail(output->ctx, AG_ERR_SHAPE, where, "the cotangent is %s %s, the output %s %s",
+                   ag_dtype_name(cotangent->dtype), ag_shape_text(cotangent), ag_dtype_name(output->dtype),
+                   ag_shape_text(output));
+}
+
+/* The cotangent of an output of one element. */
+static ag_tensor *one(const ag_tensor *output, const char *where, const char *instead)
+{
+    if (output->numel == 1)
+        return ag_full(output->ctx, output->dtype, output->ndim, output->shape, 1.0);
+    return ag_fail(output->ctx, AG_ERR_SHAPE, where, "the loss is %s; it must have one element, or %s",
+                   ag_shape_text(output), instead);
+}
+
+/* Walks, and adds the gradients to those that the tensors have. */
+static void accumulate_gradients(ag_tape *tape, const ag_tensor *output, ag_tensor *cotangent)
+{
+    if (cotangent == NULL)
+        return;
+    walk(tape, output, cotangent);
+    prepare_results(tape, output->node);
+    finish(tape, output->node);
+}
+
 ag_status ag_backward_from(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent)
 {
-    ag_status status = check_call(tape, output);
+    static const char where[] = "backward";
+    ag_status status = check_call(tape, output, where);
     if (status != AG_OK)
         return status;
     ag_ctx *ctx = tape->ctx;
-    if (cotangent == NULL || cotangent->dtype != output->dtype || !ag_same_shape(cotangent, output)) {
-        ag_fail(ctx, AG_ERR_SHAPE, "backward", "the cotangent is %s %s, the output %s %s",
-                cotangent == NULL ? "NULL" : ag_dtype_name(cotangent->dtype),
-                cotangent == NULL ? "" : ag_shape_text(cotangent), ag_dtype_name(output->dtype), ag_shape_text(output));
-        return ag_error(ctx);
-    }
     ag_scope_begin(ctx, NULL);
-    ag_tensor *own = ag_tensor_clone(cotangent); /* hooks and accumulation must not reach the caller's */
-    status = own == NULL ? ag_error(ctx) : walk(tape, output, own);
+    if (cotangent == NULL)
+        ag_fail(ctx, AG_ERR_SHAPE, where, "the cotangent is NULL, the output %s", ag_shape_text(output));
+    else
+        accumulate_gradients(tape, output, own_cotangent(output, cotangent, where));
     ag_scope_end(ctx, NULL);
-    return status;
+    return ag_error(ctx);
 }
 
 ag_status ag_backward(ag_tape *tape, ag_tensor *loss)
 {
-    ag_status status = check_call(tape, loss);
+    static const char where[] = "backward";
+    ag_status status = check_call(tape, loss, where);
     if (status != AG_OK)
         return status;
-    ag_ctx *ctx = tape->ctx;
-    if (loss->numel != 1) {
-        ag_fail(ctx, AG_ERR_SHAPE, "backward", "the loss is %s; it must have one element, or use ag_backward_from",
-                ag_shape_text(loss));
-        return ag_error(ctx);
+    ag_scope_begin(tape->ctx, NULL);
+    accumulate_gradients(tape, loss, one(loss, where, "use ag_backward_from"));
+    ag_scope_end(tape->ctx, NULL);
+    return ag_error(tape->ctx);
+}
+
+/* ---- Gradients of chosen tensors ---- */
+
+/* Marks, or unmarks, the nodes of wrt; a leaf that the tape has not used has none. */
+static void choose(ag_tape *tape, ag_tensor *const *wrt, int count, bool chosen)
+{
+    for (int i = 0; i < count; i++)
+        if (ag_tape_knows(tape, wrt[i]))
+            tape->nodes[wrt[i]->node].chosen = chosen;
+    tape->choosing = chosen;
+}
+
+static bool check_wrt(const ag_tape *tape, ag_tensor *const *wrt, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (wrt[i] == NULL)
+            ag_fail(tape->ctx, AG_ERR_ARGUMENT, "gradient", "wrt %d is NULL", i);
+        else if (!ag_tape_knows(tape, wrt[i]) && !ag_requires_grad(wrt[i]))
+            ag_fail(tape->ctx, AG_ERR_STATE, "gradient", "wrt %d %s is neither a leaf nor recorded on the tape", i,
+                    ag_shape_text(wrt[i]));
     }
+    return ag_error(tape->ctx) == AG_OK;
+}
+
+/* The gradient that the walk left in a node, as a tensor of the innermost scope whose memory is nobody else's. */
+static ag_tensor *take(const ag_tape *tape, const ag_tensor *t)
+{
+    ag_tensor *g = ag_tape_knows(tape, t) ? tape->nodes[t->node].grad : NULL;
+    if (g == NULL || !is_private(g))
+        return g == NULL ? NULL : ag_tensor_clone(g);
+    return ag_view_new(g, g->ndim, g->shape, g->stride, g->offset); /* a tensor named twice is copied then */
+}
+
+ag_status ag_gradient(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent, ag_tensor *const *wrt, int count,
+                      ag_tensor **grad)
+{
+    static const char where[] = "gradient";
+    for (int i = 0; i < count; i++)
+        grad[i] = NULL;
+    ag_status status = check_call(tape, output, where);
+    if (status != AG_OK || !check_wrt(tape, wrt, count))
+        return status != AG_OK ? status : ag_error(tape->ctx);
+    ag_ctx *ctx = tape->ctx;
     ag_scope_begin(ctx, NULL);
-    ag_tensor *one = ag_full(ctx, loss->dtype, loss->ndim, loss->shape, 1.0);
-    status = one == NULL ? ag_error(ctx) : walk(tape, loss, one);
+    ag_tensor *own = cotangent != NULL ? own_cotangent(output, cotangent, where)
+                                       : one(output, where, "be given a cotangent");
+    if (own != NULL) {
+        choose(tape, wrt, count, true);
+        walk(tape, output, own);
+        choose(tape, wrt, count, false);
+    }
     ag_scope_end(ctx, NULL);
-    return status;
+    for (int i = 0; i < count && ag_error(ctx) == AG_OK; i++)
+        grad[i] = take(tape, wrt[i]);
+    drop_gradients(tape, output->node);
+    for (int i = 0; i < count && ag_error(ctx) != AG_OK; i++)
+        grad[i] = NULL;
+    return ag_error(ctx);
 }

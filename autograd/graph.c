@@ -14,7 +14,7 @@ int64_t ag_tape_size(const ag_tape *tape)
 
 int64_t ag_node_of(const ag_tape *tape, const ag_tensor *t)
 {
-    return tape != NULL && t != NULL && t->tape == tape->serial ? t->node : -1;
+    return tape != NULL && ag_tape_knows(tape, t) ? t->node : -1;
 }
 
 void ag_tape_measure_grads(ag_tape *tape)

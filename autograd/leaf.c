@@ -36,8 +36,8 @@ ag_tensor *ag_require_grad(ag_tensor *t)
     if (t->dtype == AG_I32)
         return ag_fail(t->ctx, AG_ERR_DTYPE, "require_grad", "%s is int32; gradients are of float32 and float64",
                        ag_shape_text(t));
-    const ag_tape *tape = (const ag_tape *)ag_recorder_of(t->ctx);
-    if (tape != NULL && t->tape == tape->serial && tape->nodes[t->node].op != &ag_op_leaf)
+    const ag_tape *tape = ag_running_tape(t->ctx);
+    if (tape != NULL && ag_tape_knows(tape, t) && tape->nodes[t->node].op != &ag_op_leaf)
         return ag_fail(t->ctx, AG_ERR_STATE, "require_grad", "%s is the result of '%s', not a leaf; see ag_retain_grad",
                        ag_shape_text(t), tape->nodes[t->node].op->name);
     ag_grad_state *state = grad_state_make(t);
@@ -70,8 +70,8 @@ ag_tensor *ag_set_name(ag_tensor *t, const char *name)
     ag_grad_state *state = t == NULL ? NULL : grad_state_make(t);
     if (state == NULL)
         return NULL;
-    state->name = ag_intern(t->ctx, name);
-    return state->name == NULL ? NULL : t;
+    state->name = name == NULL ? NULL : ag_intern(t->ctx, name);
+    return name == NULL || state->name != NULL ? t : NULL;
 }
 
 const char *ag_name(const ag_tensor *t)
@@ -82,8 +82,8 @@ const char *ag_name(const ag_tensor *t)
 /* The node of a tensor that backward shall watch; a leaf not yet used has none and needs none. */
 static ag_grad_state *watch(ag_tensor *t, const char *where)
 {
-    ag_tape *tape = (ag_tape *)ag_recorder_of(t->ctx);
-    bool recorded = tape != NULL && t->tape == tape->serial;
+    ag_tape *tape = ag_running_tape(t->ctx);
+    bool recorded = tape != NULL && ag_tape_knows(tape, t);
     if (!recorded && !ag_requires_grad(t))
         return ag_fail(t->ctx, AG_ERR_STATE, where, "%s is neither recorded on the running tape nor a leaf",
                        ag_shape_text(t));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * tape.c - recording: the tape's life, and ag_record. Backward is in backward.c.
+ * tape.c - recording: the tape's life, ag_record, and segments that go again. Backward is in backward.c.
  */
 #include "autograd/tape_impl.h"
 
@@ -9,22 +9,29 @@
 
 const ag_op ag_op_leaf = { .name = "leaf" };
 
-static ag_tape *running_tape(const ag_ctx *ctx)
+ag_tape *ag_running_tape(const ag_ctx *ctx)
 {
     return (ag_tape *)ag_recorder_of(ctx);
+}
+
+/* Releases what a node holds, but for its inputs. */
+static void node_clear(ag_node *node)
+{
+    ag_release(node->watched);
+    ag_release(node->grad);
+    ag_release(node->output.tensor);
+    ag_release(node->extra.tensor);
 }
 
 static void tape_free(ag_tape *tape)
 {
     ag_ctx *ctx = tape->ctx;
+    if (tape->observer != NULL && tape->observer->end != NULL)
+        tape->observer->end(tape->observer);
     for (int64_t i = 0; i < tape->edge_count; i++)
         ag_release(tape->kept[i].tensor);
-    for (int64_t i = 0; i < tape->node_count; i++) {
-        ag_release(tape->nodes[i].watched);
-        ag_release(tape->nodes[i].grad);
-        ag_release(tape->nodes[i].output.tensor);
-        ag_release(tape->nodes[i].extra.tensor);
-    }
+    for (int64_t i = 0; i < tape->node_count; i++)
+        node_clear(&tape->nodes[i]);
     ag_free(ctx, tape->nodes, (size_t)tape->node_capacity * sizeof *tape->nodes);
     ag_free(ctx, tape->edges, (size_t)tape->edge_capacity * sizeof *tape->edges);
     ag_free(ctx, tape->attrs, (size_t)tape->attr_capacity * sizeof *tape->attrs);
@@ -42,10 +49,11 @@ ag_tape *ag_tape_begin(ag_ctx *ctx)
 {
     if (ctx == NULL)
         return NULL;
-    if (running_tape(ctx) != NULL)
+    ag_tape *tape = ag_running_tape(ctx);
+    if (tape != NULL)
         return ag_fail(ctx, AG_ERR_STATE, "tape_begin", "a tape of %lld nodes is running; end it first",
-                       (long long)running_tape(ctx)->node_count);
-    ag_tape *tape = ag_alloc(ctx, sizeof *tape);
+                       (long long)tape->node_count);
+    tape = ag_alloc(ctx, sizeof *tape);
     if (tape == NULL)
         return NULL;
     *tape = (ag_tape){
@@ -64,6 +72,11 @@ void ag_tape_end(ag_tape *tape)
     if (tape == NULL)
         return;
     ag_ctx *ctx = tape->ctx;
+    if (tape->paused || tape->segment != NULL) {
+        ag_fail(ctx, AG_ERR_STATE, "tape_end", "called from inside %s",
+                tape->segment != NULL ? "a recomputed function" : "backward");
+        return;
+    }
     int64_t depth = tape->depth;
     tape_free(tape);
     while (ag_scope_depth(ctx) > depth)
@@ -72,8 +85,25 @@ void ag_tape_end(ag_tape *tape)
 
 bool ag_recording(const ag_ctx *ctx)
 {
-    const ag_tape *tape = running_tape(ctx);
+    const ag_tape *tape = ag_running_tape(ctx);
     return tape != NULL && !tape->paused;
+}
+
+/* ---- Which tensors are on the tape ---- */
+
+static uint64_t serial_now(const ag_tape *tape)
+{
+    return tape->segment != NULL ? tape->segment->serial : tape->serial;
+}
+
+bool ag_tape_knows(const ag_tape *tape, const ag_tensor *t)
+{
+    if (t == NULL || t->tape < tape->serial)
+        return false;
+    const ag_segment *s = tape->segment;
+    while (s != NULL && s->serial != t->tape)
+        s = s->around;
+    return s != NULL || t->tape == tape->serial;
 }
 
 /* ---- Recording ---- */
@@ -104,7 +134,7 @@ static int64_t node_new(ag_tape *tape, const ag_op *op, ag_tensor *y)
         .grad_norm = (double)NAN,
     };
     memcpy(node->shape, y->shape, (size_t)y->ndim * sizeof *y->shape);
-    y->tape = tape->serial;
+    y->tape = serial_now(tape);
     y->node = tape->node_count;
     return tape->node_count++;
 }
@@ -113,7 +143,7 @@ static int64_t node_new(ag_tape *tape, const ag_op *op, ag_tensor *y)
 static bool node_of_input(ag_tape *tape, ag_tensor *x, int64_t *node)
 {
     *node = -1;
-    if (x != NULL && x->tape == tape->serial) {
+    if (ag_tape_knows(tape, x)) {
         *node = x->node;
     } else if (ag_requires_grad(x)) {
         *node = node_new(tape, &ag_op_leaf, x);
@@ -127,9 +157,34 @@ static bool node_of_input(ag_tape *tape, ag_tensor *x, int64_t *node)
 static bool wants_recording(const ag_tape *tape, ag_tensor *const *input, int count)
 {
     for (int i = 0; i < count; i++)
-        if (input[i] != NULL && (input[i]->tape == tape->serial || ag_requires_grad(input[i])))
+        if (ag_tape_knows(tape, input[i]) || ag_requires_grad(input[i]))
             return true;
     return false;
+}
+
+/* Refuses inputs recorded in a segment that is no more. Serial numbers rise, and one tape runs at a time. */
+static bool none_is_gone(const ag_tape *tape, const ag_op *op, ag_tensor *const *input, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (input[i] != NULL && input[i]->tape > tape->serial && !ag_tape_knows(tape, input[i]) &&
+            !ag_requires_grad(input[i])) {
+            ag_fail(tape->ctx, AG_ERR_STATE, op->name,
+                    "input %d %s was made inside a recomputed function, which must return what is used outside; or "
+                    "detach it", i, ag_shape_text(input[i]));
+            return false;
+        }
+    return true;
+}
+
+/* Whether a node keeps input i, which comes from node `from`. */
+static bool keeps_input(const ag_tape *tape, const ag_op *op, int i, int64_t from)
+{
+    const ag_segment *s = tape->segment;
+    if (op == &ag_op_recompute)
+        return true;
+    if (s != NULL && s->keeps_outer && from >= 0 && (from < s->first_node || tape->nodes[from].op == &ag_op_leaf))
+        return true;
+    return i < AG_KEEP_MAX && (op->keep & ((unsigned)AG_KEEP_INPUT << i)) != 0;
 }
 
 /* Makes room for a node's edges and attributes, so that nothing can fail once its node stands. */
@@ -148,7 +203,9 @@ ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int
 {
     if (y == NULL || !ag_recording(y->ctx))
         return y;
-    ag_tape *tape = running_tape(y->ctx);
+    ag_tape *tape = ag_running_tape(y->ctx);
+    if (!none_is_gone(tape, op, input, count))
+        return NULL;
     if (!wants_recording(tape, input, count))
         return y;
     int64_t attr_units = (int64_t)((attr_size + sizeof *tape->attrs - 1) / sizeof *tape->attrs);
@@ -164,12 +221,42 @@ ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int
     node->input_count = count;
     node->output = keep((op->keep & AG_KEEP_OUTPUT) != 0 ? y : NULL);
     node->extra = keep(extra);
-    for (int i = 0; i < count; i++)
-        tape->kept[tape->edge_count + i] =
-            keep(i < AG_KEEP_MAX && (op->keep & ((unsigned)AG_KEEP_INPUT << i)) != 0 ? input[i] : NULL);
+    for (int i = 0; i < count; i++) {
+        int64_t edge = tape->edge_count + i;
+        tape->kept[edge] = keep(keeps_input(tape, op, i, tape->edges[edge]) ? input[i] : NULL);
+    }
     if (attr_size > 0)
         memcpy(&tape->attrs[tape->attr_count], attr, attr_size);
     tape->edge_count += count;
     tape->attr_count += attr_units;
-    return y;
+    ag_observer *o = tape->observer;
+    return o == NULL || o->recorded == NULL ? y : o->recorded(o, tape, number, y, input);
+}
+
+/* ---- Segments ---- */
+
+void ag_segment_begin(ag_tape *tape, ag_segment *segment, bool keeps_outer)
+{
+    *segment = (ag_segment){
+        .around = tape->segment,
+        .serial = ag_serial_next(tape->ctx),
+        .first_node = tape->node_count,
+        .first_edge = tape->edge_count,
+        .first_attr = tape->attr_count,
+        .keeps_outer = keeps_outer,
+    };
+    tape->segment = segment;
+}
+
+void ag_segment_end(ag_tape *tape)
+{
+    const ag_segment *segment = tape->segment;
+    tape->segment = segment->around;
+    for (int64_t i = segment->first_edge; i < tape->edge_count; i++)
+        ag_release(tape->kept[i].tensor);
+    for (int64_t i = segment->first_node; i < tape->node_count; i++)
+        node_clear(&tape->nodes[i]);
+    tape->node_count = segment->first_node;
+    tape->edge_count = segment->first_edge;
+    tape->attr_count = segment->first_attr;
 }

@@ -1,286 +1,564 @@
 /* SPDX-License-Identifier: MIT
  *
- * gradcheck.c - what ag_gradcheck says of a right function, a wrong one and a kink; and why it counts in float64.
+ * gradcheck.c - runs the gradient checker over layers and ops by name, in float64: a report of each, a table of all.
  *
- * The wrong function is an op of this program's own: softmax whose backward forgets the sum over the row. The second
- * half draws the error of a central difference against its step: too large a step misses the curvature (h^2), too
- * small a one measures rounding (eps / h).
+ * Each case is checked twice where that is possible: by central differences, and by the complex step of a formula that
+ * shares no code with the library (gradcheck_complex.c). --plant shows how a fault is explained, --curve why float64.
  */
-#include "attngrad.h"
+#include "examples/gradcheck_cases.h"
+#include "examples/gradcheck_curve.h"
+#include "examples/gradcheck_plant.h"
 #include "examples/options.h"
 #include "examples/program.h"
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
-/* ---- Three functions ------------------------------------------------------------------------- */
+static const char program[] = "gradcheck";
 
-static ag_tensor *right(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
+#define SMOOTH_BOUND 1e-8 /* of the worst relative error by differences, where the function is smooth */
+
+typedef struct settings {
+    option_words names;
+    bool list, all, json, curve;
+    const char *plant, *html, *colour, *out;
+    uint64_t seed;
+} settings;
+
+/* ---- Names ----------------------------------------------------------------------------------- */
+
+static int least(int a, int b)
 {
-    (void)ctx, (void)count, (void)user;
-    return ag_softmax(ag_matmul(input[0], input[1]), 1);
+    return a < b ? a : b;
 }
 
-/* y = softmax(x) over the last dim has gx = y (gy - sum(gy y)). Here the sum is forgotten, on purpose. */
-static void sumless_softmax_vjp(ag_vjp *v)
+/* How many letters must be put in, taken out or changed (Levenshtein). */
+static int distance(const char *a, const char *b)
 {
-    ag_vjp_add(v, 0, ag_mul(v->gy, v->output));
-}
-
-static const ag_op sumless_softmax_op = { "sumless_softmax", 1, AG_KEEP_OUTPUT, sumless_softmax_vjp };
-
-static ag_tensor *sumless_softmax(ag_tensor *x)
-{
-    ag_tensor *y = ag_softmax(ag_detach(x), -1); /* detached: the gradient is to come from the op's own vjp */
-    return ag_record(&sumless_softmax_op, y, &x, 1, NULL, 0, NULL);
-}
-
-static ag_tensor *wrong(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
-{
-    (void)ctx, (void)count, (void)user;
-    return sumless_softmax(ag_matmul(input[0], input[1]));
-}
-
-static ag_tensor *kinked(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
-{
-    (void)ctx, (void)count, (void)user;
-    return ag_relu(input[0]);
-}
-
-static const char *verdict_name(ag_verdict verdict)
-{
-    return verdict == AG_PASS ? "PASS" : verdict == AG_FAIL ? "FAIL" : "INCONCLUSIVE";
-}
-
-static bool check(ag_ctx *ctx, const char *title, ag_gradcheck_fn *f, ag_tensor *const *input, int count,
-                  ag_verdict expected)
-{
-    printf("%s\n\n", title);
-    ag_gradcheck_result result = ag_gradcheck(ctx, f, input, count, NULL, (ag_gradcheck_config){ .report = stdout });
-    printf("\nverdict: %s\n\n\n", verdict_name(result.verdict));
-    return result.verdict == expected && ag_error(ctx) == AG_OK;
-}
-
-static bool check_functions(ag_ctx *ctx)
-{
-    ag_tensor *x[] = { ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3, 4))),
-                       ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(4, 3))) };
-    ag_tensor *at_zero = ag_require_grad(ag_from_data(ctx, AG_F64, AG_SHAPE(4), (double[]){ -1, 0, 0.5, 2 }));
-    bool good = check(ctx, "1. A right one: softmax(x w)", right, x, 2, AG_PASS);
-    good = check(ctx, "2. A wrong one: the same, but its backward forgets the sum: gx = y gy", wrong, x, 2, AG_FAIL) &&
-           good;
-    return check(ctx, "3. A kink: relu(x) with one x at 0, where there is no derivative to compare with", kinked,
-                 &at_zero, 1, AG_INCONCLUSIVE) &&
-           good;
-}
-
-/* ---- The error of a difference against its step ---------------------------------------------- */
-
-enum { STEPS = 25, SAMPLES = 64, WIDTH = 73, HEIGHT = 14 }; /* the plot: 6 columns and 1 row a decade */
-static const double lowest_error = 1e-12, highest_error = 1e1; /* of the plots */
-
-static double step_at(int i)
-{
-    return pow(10, -0.5 * i); /* 1 down to 1e-12 */
-}
-
-/* f(x) = x tanh(x) + exp(-x^2 / 2): smooth, with all derivatives there. */
-static ag_tensor *curve(ag_tensor *x)
-{
-    return ag_add(ag_mul(x, ag_tanh(x)), ag_exp(ag_scale(ag_mul(x, x), -0.5)));
-}
-
-/* The relative error (2-norms over all samples) of (f(x + h) - f(x - h)) / 2h, computed in x's dtype. */
-static double error_at(ag_tensor *x, const double *gradient, double step)
-{
-    ag_ctx *ctx = ag_ctx_of(x);
-    ag_scope_begin(ctx, NULL);
-    ag_tensor *rise = ag_sub(curve(ag_add_scalar(x, step)), curve(ag_add_scalar(x, -step)));
-    ag_tensor *slope = ag_cast(ag_scale(rise, 1 / (2 * step)), AG_F64);
-    const double *value = ag_data(slope);
-    double wrong_part = 0, whole = 0;
-    for (int i = 0; value != NULL && i < SAMPLES; i++) {
-        wrong_part += (value[i] - gradient[i]) * (value[i] - gradient[i]);
-        whole += gradient[i] * gradient[i];
+    enum { LONGEST = 40 };
+    int row[LONGEST + 1], m = (int)strlen(a), n = (int)strlen(b);
+    if (m > LONGEST || n > LONGEST)
+        return LONGEST;
+    for (int j = 0; j <= n; j++)
+        row[j] = j;
+    for (int i = 1; i <= m; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= n; j++) {
+            int changed = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            row[j] = least(changed, 1 + least(row[j], row[j - 1]));
+        }
     }
-    ag_scope_end(ctx, NULL);
-    return sqrt(wrong_part / whole);
+    return row[n];
 }
 
-static bool measure(ag_ctx *ctx, double error32[STEPS], double error64[STEPS])
+static void unknown_name(const char *name)
 {
-    ag_tensor *x32 = ag_randn(ctx, AG_F32, AG_SHAPE(SAMPLES));
-    ag_tensor *x64 = ag_require_grad(ag_tensor_clone(ag_cast(x32, AG_F64)));
-    ag_tape *tape = ag_tape_begin(ctx);
-    ag_backward(tape, ag_sum(curve(x64), AG_ALL_DIMS, false));
-    ag_tape_end(tape);
-    const double *gradient = ag_data(ag_grad(x64));
-    for (int i = 0; gradient != NULL && i < STEPS; i++) {
-        error32[i] = error_at(x32, gradient, step_at(i));
-        error64[i] = error_at(x64, gradient, step_at(i));
+    const char *nearest = subjects[0].name;
+    for (int i = 1; i < subject_count; i++)
+        if (distance(name, subjects[i].name) < distance(name, nearest))
+            nearest = subjects[i].name;
+    fprintf(stderr, "%s: no layer or op '%s'; did you mean %s? --list shows all\n", program, name, nearest);
+}
+
+static const fault *find_fault(const char *kind)
+{
+    const char *nearest = faults[0].kind;
+    for (int i = 0; i < fault_count; i++) {
+        if (strcmp(faults[i].kind, kind) == 0)
+            return &faults[i];
+        if (distance(kind, faults[i].kind) < distance(kind, nearest))
+            nearest = faults[i].kind;
     }
-    return ag_error(ctx) == AG_OK;
+    fprintf(stderr, "%s: no fault '%s'; did you mean %s? --plant alone shows all\n", program, kind, nearest);
+    return NULL;
 }
 
-static int best(const double error[STEPS])
+/* "mha": every case of it; "mha/causal": that one. */
+static bool name_means(const char *name, const check_case *c)
 {
-    int at = 0;
-    for (int i = 1; i < STEPS; i++)
-        at = error[i] < error[at] ? i : at;
-    return at;
-}
-
-/* Where an error stands on the logarithmic axis of both plots: 0 at the bottom, 1 at the top. */
-static double height_of(double error)
-{
-    double h = log10(error / lowest_error) / log10(highest_error / lowest_error);
-    return h > 0 ? (h < 1 ? h : 1) : 0; /* also an error of 0, whose logarithm is not finite */
-}
-
-static void print_table(const double error32[STEPS], const double error64[STEPS])
-{
-    printf("    step    float32    float64\n");
-    for (int i = 0; i < STEPS; i++)
-        printf("%8.0e %10.1e %10.1e%s%s\n", step_at(i), error32[i], error64[i],
-               i == best(error32) ? "   <- best of float32" : "", i == best(error64) ? "   <- best of float64" : "");
-}
-
-static void print_plot(const double error32[STEPS], const double error64[STEPS])
-{
-    char plot[HEIGHT][WIDTH + 1];
-    for (int row = 0; row < HEIGHT; row++) {
-        memset(plot[row], ' ', WIDTH);
-        plot[row][WIDTH] = '\0';
-    }
-    for (int i = 0; i < STEPS; i++) {
-        int col = i * (WIDTH - 1) / (STEPS - 1);
-        int row32 = (int)lround((1 - height_of(error32[i])) * (HEIGHT - 1));
-        int row64 = (int)lround((1 - height_of(error64[i])) * (HEIGHT - 1));
-        plot[row32][col] = 'o';
-        plot[row64][col] = row32 == row64 ? '@' : '*';
-    }
-    printf("\nrelative error: o float32, * float64, @ both\n\n");
-    for (int row = 0; row < HEIGHT; row++) {
-        if (row % 2 == 1)
-            printf("%7.0e |%s\n", highest_error * pow(10, -row), plot[row]);
-        else
-            printf("%7s |%s\n", "", plot[row]);
-    }
-    printf("%7s +", "");
-    for (int col = 0; col < WIDTH; col++)
-        putchar(col % 12 == 0 ? '+' : '-');
-    printf("\n%9s%-12s%-12s%-12s%-12s%-12s%-9s%s\n", "", "1", "1e-2", "1e-4", "1e-6", "1e-8", "1e-10", "1e-12");
-    printf("%9sstep h\n", "");
-}
-
-/* ---- The same as SVG ------------------------------------------------------------------------- */
-
-static const double left = 84, top = 64, plot_width = 540, plot_height = 338;
-
-static void svg_curve(FILE *file, const double error[STEPS], const char *colour)
-{
-    fprintf(file, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"2\" points=\"", colour);
-    for (int i = 0; i < STEPS; i++)
-        fprintf(file, "%.1f,%.1f ", left + plot_width * i / (STEPS - 1),
-                top + plot_height * (1 - height_of(error[i])));
-    fputs("\"/>\n", file);
-    for (int i = 0; i < STEPS; i++)
-        fprintf(file,
-                "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\">"
-                "<title>h = %.1e, error %.2e</title></circle>\n",
-                left + plot_width * i / (STEPS - 1), top + plot_height * (1 - height_of(error[i])), colour, step_at(i),
-                error[i]);
-}
-
-static void svg_axes(FILE *file)
-{
-    for (int e = -12; e <= 1; e++) {
-        double y = top + plot_height * (1 - height_of(pow(10, e)));
-        fprintf(file, "<path d=\"M%.1f %.1fh%.1f\" stroke=\"#e4e4e4\"/>\n", left, y, plot_width);
-        if (e % 2 == 0)
-            fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">1e%d</text>\n", left - 8, y + 4, e);
-    }
-    for (int e = 0; e >= -12; e -= 2) {
-        double x = left + plot_width * -e / 12;
-        fprintf(file, "<path d=\"M%.1f %.1fv%.1f\" stroke=\"#e4e4e4\"/>\n", x, top, plot_height);
-        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">1e%d</text>\n", x, top + plot_height + 20,
-                e);
-    }
-}
-
-static bool save_svg(const char *path, const double error32[STEPS], const double error64[STEPS])
-{
-    FILE *file = fopen(path, "w");
-    if (file == NULL)
+    size_t length = strlen(c->subject);
+    if (strncmp(name, c->subject, length) != 0)
         return false;
-    fputs("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"660\" height=\"470\" viewBox=\"0 0 660 470\">\n"
-          "<title>Error of a central difference against its step</title>\n"
-          "<style>text { font: 12px Helvetica, Arial, sans-serif; fill: #222 }</style>\n"
-          "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
-          "<text x=\"24\" y=\"34\" style=\"font-size:17px;font-weight:bold\">"
-          "Error of a central difference against its step</text>\n",
-          file);
-    svg_axes(file);
-    svg_curve(file, error32, "#3b528b");
-    svg_curve(file, error64, "#27ad81");
-    fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">step h</text>\n", left + plot_width / 2,
-            top + plot_height + 44);
-    fprintf(file,
-            "<text x=\"26\" y=\"%.1f\" text-anchor=\"middle\" transform=\"rotate(-90 26 %.1f)\">"
-            "relative error</text>\n",
-            top + plot_height / 2, top + plot_height / 2);
-    fprintf(file,
-            "<g transform=\"translate(%.1f %.1f)\">\n"
-            "<rect width=\"92\" height=\"46\" fill=\"#fff\" stroke=\"#ccc\"/>\n",
-            left + 16, top + plot_height - 62);
-    fputs("<circle cx=\"14\" cy=\"15\" r=\"4\" fill=\"#3b528b\"/><text x=\"26\" y=\"19\">float32</text>\n"
-          "<circle cx=\"14\" cy=\"33\" r=\"4\" fill=\"#27ad81\"/><text x=\"26\" y=\"37\">float64</text>\n"
-          "</g>\n</svg>\n",
-          file);
-    bool written = !ferror(file);
-    return fclose(file) == 0 && written;
+    return name[length] == '\0' || (name[length] == '/' && strcmp(name + length + 1, c->name) == 0);
 }
 
-static bool show_curve(ag_ctx *ctx, const char *path)
+static bool is_chosen(const settings *s, const check_case *c)
 {
-    double error32[STEPS] = { 0 }, error64[STEPS] = { 0 };
-    printf("4. Why float64: the error of (f(x+h) - f(x-h)) / 2h for f(x) = x tanh(x) + exp(-x^2/2)\n\n");
-    if (!measure(ctx, error32, error64))
-        return false;
-    print_table(error32, error64);
-    print_plot(error32, error64);
-    printf("\nFrom the left the error falls with h^2, until rounding, which grows with 1/h, takes over.\n"
-           "float32 at its best (h = %.0e) still errs by %.0e: a slip smaller than that passes unseen.\n"
-           "float64 at its best (h = %.0e) errs by %.0e, so ag_gradcheck computes in float64.\n",
-           step_at(best(error32)), error32[best(error32)], step_at(best(error64)), error64[best(error64)]);
-    if (path != NULL && !save_svg(path, error32, error64)) {
-        fprintf(stderr, "gradcheck: can not write %s: %s\n", path, strerror(errno));
+    for (int i = 0; i < s->names.count; i++)
+        if (name_means(s->names.word[i], c))
+            return true;
+    return s->all;
+}
+
+/* The first case that a name means; NULL: there is none. */
+static const check_case *first_case(const char *name)
+{
+    for (int i = 0; i < case_count; i++)
+        if (name_means(name, &cases[i]))
+            return &cases[i];
+    return NULL;
+}
+
+static bool names_are_known(const settings *s)
+{
+    for (int i = 0; i < s->names.count; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s", s->names.word[i]);
+        char *slash = strchr(name, '/');
+        if (slash != NULL)
+            *slash = '\0';
+        if (first_case(name) == NULL) {
+            unknown_name(name);
+            return false;
+        }
+        if (first_case(s->names.word[i]) != NULL)
+            continue;
+        fprintf(stderr, "%s: %s has no case '%s'; it has", program, name, slash + 1);
+        for (int j = 0; j < case_count; j++)
+            if (name_means(name, &cases[j]))
+                fprintf(stderr, " %s", cases[j].name);
+        fprintf(stderr, "\n");
         return false;
     }
-    if (path != NULL)
-        printf("The same as a picture: %s\n", path);
     return true;
+}
+
+/* Every op of the library has a case that records it. */
+static bool cases_are_complete(ag_ctx *ctx)
+{
+    for (int i = 0; i < ag_op_count; i++) {
+        bool found = false;
+        for (int j = 0; j < case_count && !found; j++)
+            found = cases[j].layer == NULL && strcmp(cases[j].subject, ag_ops[i]->name) == 0 &&
+                    case_records(ctx, &cases[j]);
+        if (!found) {
+            fprintf(stderr, "%s: the op %s has no case that records it in examples/gradcheck_ops.def\n", program,
+                    ag_ops[i]->name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void print_group(const char *title, bool layers)
+{
+    printf("%s\n", title);
+    for (int i = 0; i < subject_count; i++)
+        if (subjects[i].layer == layers)
+            printf("  %-15s %s\n", subjects[i].name, subjects[i].about);
+}
+
+static bool print_list(ag_ctx *ctx)
+{
+    print_group("layers", true);
+    print_group("ops", false);
+    return cases_are_complete(ctx);
+}
+
+static void print_names(const char *title, bool layers)
+{
+    int column = printf("%s", title);
+    for (int i = 0; i < subject_count; i++) {
+        if (subjects[i].layer != layers)
+            continue;
+        if (column + 1 + (int)strlen(subjects[i].name) > 79)
+            column = printf("\n%*s", (int)strlen(title), "") - 1;
+        column += printf(" %s", subjects[i].name);
+    }
+    printf("\n");
+}
+
+static void print_hint(void)
+{
+    printf("Compares the gradients of layers and ops with numeric derivatives, in float64.\n\n");
+    print_names("layers:", true);
+    print_names("ops:   ", false);
+    printf("\ntry  %s mha softmax         a report of each\n"
+           "     %s --all               a table of all\n"
+           "     %s --plant sign mha    a fault, found and explained\n"
+           "     %s --list, %s --help\n",
+           program, program, program, program, program);
+}
+
+static void print_faults(void)
+{
+    for (int i = 0; i < fault_count; i++)
+        printf("  %-10s %-43s %s\n", faults[i].kind, faults[i].about, ag_cause_name(faults[i].cause));
+    printf("\ntry  %s --plant row-sum mha\n", program);
+}
+
+/* ---- Checking -------------------------------------------------------------------------------- */
+
+static bool use_colour(const settings *s)
+{
+    if (strcmp(s->colour, "auto") == 0)
+        return isatty(STDOUT_FILENO) == 1 && getenv("NO_COLOR") == NULL;
+    return strcmp(s->colour, "always") == 0;
+}
+
+static void print_painted(const settings *s, bool good, const char *text)
+{
+    if (use_colour(s))
+        printf("\033[%dm%s\033[0m", good ? 32 : 31, text);
+    else
+        printf("%s", text);
+}
+
+/* One case by one oracle, with its report: of the complex step a line, unless it does not pass. */
+static ag_gradcheck_result check(ag_ctx *ctx, const settings *s, const check_case *c, oracle by,
+                                 ag_gradcheck_config config)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s/%s%s", c->subject, c->name, by == BY_COMPLEX_STEP ? " by the complex step" : "");
+    config.name = name;
+    config.colour = use_colour(s);
+    FILE *report = config.report;
+    if (by == BY_COMPLEX_STEP)
+        config.report = NULL;
+    ag_gradcheck_result r = case_check(ctx, s->seed, c, by, NULL, config);
+    if (by == BY_COMPLEX_STEP && report != NULL && r.verdict == AG_PASS) {
+        printf("  by the complex step: worst relative error %.1e\n", r.max_error);
+    } else if (by == BY_COMPLEX_STEP && report != NULL && ag_error(ctx) == AG_OK) {
+        config.report = report;
+        r = case_check(ctx, s->seed, c, by, NULL, config);
+    }
+    if (report != NULL && r.verdict != AG_PASS)
+        printf("\n");
+    return r;
+}
+
+/* What was found of a subject, over its cases. */
+typedef struct finding {
+    int64_t cases, derivatives;
+    double differences, complex_step; /* worst relative errors; complex_step NaN: none */
+    ag_verdict verdict;
+    const check_case *worst; /* the first that did not pass */
+} finding;
+
+static void take(finding *f, const check_case *c, oracle by, const ag_gradcheck_result *r)
+{
+    if (by == BY_DIFFERENCES) {
+        f->cases++;
+        f->derivatives += r->checked;
+        f->differences = fmax(f->differences, r->max_error);
+    } else {
+        f->complex_step = fmax(f->complex_step, r->max_error); /* of a NaN and a number: the number */
+    }
+    if (r->verdict != AG_PASS && f->worst == NULL)
+        f->worst = c;
+    if (f->verdict == AG_PASS || r->verdict == AG_FAIL)
+        f->verdict = r->verdict;
+}
+
+static bool is_too_rough(const subject *s, const finding *f)
+{
+    return s->rough == NULL && !(f->differences < SMOOTH_BOUND);
+}
+
+/* The progress of what takes long and does not show itself: a line on the terminal, written over. */
+static void show_progress(const char *name, int done)
+{
+    static struct timespec begin;
+    struct timespec now;
+    if (isatty(STDERR_FILENO) != 1 || isatty(STDOUT_FILENO) == 1 || clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+        return;
+    if (begin.tv_sec == 0)
+        begin = now;
+    if (now.tv_sec - begin.tv_sec >= 2)
+        fprintf(stderr, "\r%d of %d: %-20s%s", done, subject_count, name, done == subject_count ? "\r\033[K" : "");
+}
+
+/* Checks the chosen cases of a subject, and writes what the config wants. `written` counts reports and objects. */
+static finding check_subject(ag_ctx *ctx, const settings *s, const subject *which, ag_gradcheck_config config,
+                             int *written)
+{
+    finding f = { .complex_step = (double)NAN };
+    for (int i = 0; i < case_count && ag_error(ctx) == AG_OK; i++) {
+        const check_case *c = &cases[i];
+        if (!case_is_of(c, which) || !is_chosen(s, c))
+            continue;
+        if ((*written)++ > 0 && config.json != NULL)
+            printf(",\n");
+        ag_gradcheck_result r = check(ctx, s, c, BY_DIFFERENCES, config);
+        take(&f, c, BY_DIFFERENCES, &r);
+        config.html = NULL; /* the page shows one case */
+        if (c->z == NULL || r.verdict != AG_PASS)
+            continue;
+        if ((*written)++ > 0 && config.json != NULL)
+            printf(",\n");
+        r = check(ctx, s, c, BY_COMPLEX_STEP, config);
+        take(&f, c, BY_COMPLEX_STEP, &r);
+    }
+    return f;
+}
+
+static void print_error(int width, double error)
+{
+    if (isnan(error) || error == 0)
+        printf(" %*s", width, error == 0 ? "0" : "-");
+    else
+        printf(" %*.1e", width, error);
+}
+
+/* A line of the table; whether all is well. */
+static bool print_finding(const settings *s, const subject *which, const finding *f)
+{
+    bool rough = is_too_rough(which, f);
+    printf("  %-15s %5lld %11lld  ", which->name, (long long)f->cases, (long long)f->derivatives);
+    print_error(11, f->differences);
+    print_error(12, f->complex_step);
+    printf("   ");
+    print_painted(s, f->verdict == AG_PASS && !rough, ag_verdict_name(f->verdict));
+    if (f->verdict == AG_PASS && rough)
+        printf(", over %.0e", SMOOTH_BOUND);
+    else if (f->verdict == AG_PASS && which->rough != NULL)
+        printf(", %s", which->rough);
+    printf("\n");
+    fflush(stdout);
+    return f->verdict == AG_PASS && !rough;
+}
+
+typedef struct totals {
+    int subjects, bad;
+    int64_t cases, derivatives;
+    double differences, complex_step;                /* worst of the smooth ones, */
+    const subject *by_differences, *by_complex_step; /* and whose they are */
+    const check_case *worst;                         /* the first that did not pass */
+} totals;
+
+static void add_finding(totals *t, const subject *which, const finding *f, bool good)
+{
+    t->subjects++;
+    t->bad += !good;
+    t->cases += f->cases;
+    t->derivatives += f->derivatives;
+    if (t->worst == NULL)
+        t->worst = f->worst;
+    if (which->rough != NULL)
+        return;
+    if (t->by_differences == NULL || f->differences > t->differences) {
+        t->differences = f->differences;
+        t->by_differences = which;
+    }
+    if (!isnan(f->complex_step) && (t->by_complex_step == NULL || f->complex_step > t->complex_step)) {
+        t->complex_step = f->complex_step;
+        t->by_complex_step = which;
+    }
+}
+
+static void print_totals(const totals *t)
+{
+    if (t->by_differences != NULL && t->by_complex_step != NULL)
+        printf("\nworst of the smooth ones: by differences %.1e (%s), to be below %.0e;\n"
+               "by the complex step %.1e (%s)\n",
+               t->differences, t->by_differences->name, SMOOTH_BOUND, t->complex_step, t->by_complex_step->name);
+    if (t->worst != NULL)
+        printf("to see what is wrong: %s %s/%s\n", program, t->worst->subject, t->worst->name);
+    if (t->bad == 0)
+        printf("%d layers and ops, %lld cases, %lld derivatives: all pass\n", t->subjects, (long long)t->cases,
+               (long long)t->derivatives);
+    else
+        printf("%d layers and ops, %lld cases, %lld derivatives: %d do not pass\n", t->subjects, (long long)t->cases,
+               (long long)t->derivatives, t->bad);
+}
+
+static bool check_all(ag_ctx *ctx, const settings *s)
+{
+    totals t = { 0 };
+    if (!cases_are_complete(ctx))
+        return false;
+    printf("%-17s %5s %11s   %11s %12s\n", "", "cases", "derivatives", "differences", "complex step");
+    for (int i = 0; i < subject_count && ag_error(ctx) == AG_OK; i++) {
+        if (i == 0 || subjects[i].layer != subjects[i - 1].layer)
+            printf("%s\n", subjects[i].layer ? "layers" : "ops");
+        show_progress(subjects[i].name, i);
+        finding f = check_subject(ctx, s, &subjects[i], (ag_gradcheck_config){ 0 }, &(int){ 0 });
+        add_finding(&t, &subjects[i], &f, print_finding(s, &subjects[i], &f));
+    }
+    show_progress("", subject_count);
+    print_totals(&t);
+    return t.bad == 0;
+}
+
+/* Reports or JSON objects of the chosen cases, and an HTML page of the first. */
+static bool check_chosen(ag_ctx *ctx, const settings *s, FILE *html)
+{
+    int written = 0;
+    bool good = true;
+    ag_gradcheck_config config = { .html = html };
+    if (s->json)
+        config.json = stdout;
+    else
+        config.report = stdout;
+    if (s->json)
+        printf("[\n");
+    for (int i = 0; i < subject_count && ag_error(ctx) == AG_OK; i++) {
+        show_progress(subjects[i].name, i);
+        int before = written;
+        finding f = check_subject(ctx, s, &subjects[i], config, &written);
+        if (written > before)
+            config.html = NULL;
+        good = good && f.verdict == AG_PASS;
+        if (f.verdict == AG_PASS && written > before && is_too_rough(&subjects[i], &f)) {
+            fprintf(stderr, "%s: %s is smooth, but its worst relative error is %.1e, not below %.0e\n", program,
+                    subjects[i].name, f.differences, SMOOTH_BOUND);
+            good = false;
+        }
+    }
+    show_progress("", subject_count);
+    if (s->json)
+        printf("]\n");
+    return good;
+}
+
+/* ---- Planting -------------------------------------------------------------------------------- */
+
+static bool plant(ag_ctx *ctx, const settings *s, const fault *planted, FILE *html)
+{
+    const check_case *c = NULL;
+    const char *place = NULL;
+    for (int i = 0; i < case_count && place == NULL; i++)
+        if (name_means(s->names.word[0], &cases[i])) {
+            c = &cases[i];
+            place = case_place(ctx, c, planted);
+        }
+    if (place == NULL) {
+        fprintf(stderr, "%s: %s has no tensor of the shape that '%s' wants; try mha\n", program, s->names.word[0],
+                planted->kind);
+        return false;
+    }
+    char name[96];
+    snprintf(name, sizeof name, "%s/%s", c->subject, c->name);
+    ag_gradcheck_config config = { .name = name, .html = html, .colour = use_colour(s) };
+    if (s->json) {
+        config.json = stdout;
+        printf("[\n");
+    } else {
+        config.report = stdout;
+        printf("planted: %s %s of %s;\nits backward %s\n\n", planted->op, place, name, planted->about);
+    }
+    ag_gradcheck_result r = case_check(ctx, s->seed, c, BY_DIFFERENCES, planted, config);
+    bool found = r.verdict == AG_FAIL && ag_error(ctx) == AG_OK && strstr(r.explanation, planted->op) != NULL &&
+                 r.worst.cause == planted->cause;
+    if (s->json) {
+        printf("]\n");
+        return found;
+    }
+    printf("\n");
+    print_painted(s, found, found ? "found" : "NOT FOUND");
+    if (r.verdict == AG_PASS)
+        printf(": here the gradient is the same with the fault; try mha\n");
+    else
+        printf(": %s%s, %s\n", found ? "" : "wanted was ", planted->op, ag_cause_name(planted->cause));
+    return found;
+}
+
+/* ---- The program ----------------------------------------------------------------------------- */
+
+static int wrong(const char *message)
+{
+    fprintf(stderr, "%s: %s\n", program, message);
+    return OPTIONS_WRONG;
+}
+
+/* OPTIONS_RUN when the options go together. */
+static int settings_check(const settings *s)
+{
+    if (strcmp(s->colour, "auto") != 0 && strcmp(s->colour, "always") != 0 && strcmp(s->colour, "never") != 0)
+        return wrong("--color is auto, always or never");
+    if (s->list + s->all + s->curve + (s->plant != NULL) > 1)
+        return wrong("choose one of --list, --all, --curve and --plant");
+    if (s->names.count > 0 && (s->all || s->list || s->curve))
+        return wrong("--all, --list and --curve take no names");
+    if (s->out != NULL && !s->curve)
+        return wrong("--out is for --curve; a page of gradients is --html");
+    if (s->html != NULL && s->names.count != 1)
+        return wrong("--html shows one layer or op: give its name");
+    if (s->plant != NULL && s->plant[0] != '\0' && s->names.count != 1)
+        return wrong("--plant KIND wants the name of one layer or op, such as mha");
+    if (s->json && !s->all && s->names.count == 0)
+        return wrong("--json wants --all or names");
+    return names_are_known(s) ? OPTIONS_RUN : OPTIONS_WRONG;
+}
+
+/* With the page open, if one is wanted. */
+static bool run_checks(ag_ctx *ctx, const settings *s, const fault *planted)
+{
+    FILE *html = s->html == NULL ? NULL : fopen(s->html, "w");
+    if (s->html != NULL && html == NULL) {
+        fprintf(stderr, "%s: can not write %s: %s\n", program, s->html, strerror(errno));
+        return false;
+    }
+    bool good = planted != NULL    ? plant(ctx, s, planted, html)
+                : s->all && !s->json ? check_all(ctx, s)
+                                     : check_chosen(ctx, s, html);
+    if (html == NULL)
+        return good;
+    bool written = !ferror(html);
+    if (fclose(html) != 0 || !written) {
+        fprintf(stderr, "%s: can not write %s: %s\n", program, s->html, strerror(errno));
+        return false;
+    }
+    if (!s->json)
+        printf("\nthe page: %s\n", s->html);
+    return good;
+}
+
+static int run(const settings *s)
+{
+    if (s->plant != NULL && s->plant[0] == '\0') {
+        print_faults();
+        return 0;
+    }
+    const fault *planted = s->plant == NULL ? NULL : find_fault(s->plant);
+    if (s->plant != NULL && planted == NULL)
+        return OPTIONS_WRONG;
+
+    /* More threads only cost where tensors are this small. */
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = s->seed, .threads = 1 });
+    if (ctx == NULL) {
+        fprintf(stderr, "%s: no context: out of memory, or AG_ISA names what this machine does not run\n", program);
+        return 1;
+    }
+    bool good = true;
+    if (s->curve)
+        good = curve_show(ctx, s->out);
+    else if (s->list)
+        good = print_list(ctx);
+    else if (s->all || s->names.count > 0)
+        good = run_checks(ctx, s, planted);
+    else
+        print_hint();
+    return program_end(program, ctx, good);
 }
 
 int main(int argc, char **argv)
 {
-    uint64_t seed = 1;
-    const char *path = NULL;
+    settings s = { .colour = "auto", .seed = 1 };
     const option options[] = {
-        { "--seed", OPTION_NUMBER, &seed, "N", "seed of the inputs [1]" },
-        { "--out", OPTION_TEXT, &path, "PATH", "the error against the step as SVG [none]" },
+        { "[NAME...]", OPTION_WORDS, &s.names, NULL, "layers and ops, or cases of them: mha, add/broadcast" },
+        { "--list", OPTION_FLAG, &s.list, NULL, "the layers and ops" },
+        { "--all", OPTION_FLAG, &s.all, NULL, "all of them, as a table" },
+        { "--plant", OPTION_TEXT, &s.plant, "[KIND]", "a fault before NAME; without KIND: the faults" },
+        { "--json", OPTION_FLAG, &s.json, NULL, "the reports as one JSON array" },
+        { "--html", OPTION_TEXT, &s.html, "FILE", "a page with the gradients of NAME (its first case)" },
+        { "--color", OPTION_TEXT, &s.colour, "WHEN", "auto, always or never [auto]" },
+        { "--seed", OPTION_NUMBER, &s.seed, "N", "of inputs, weights and cotangents [1]" },
+        { "--curve", OPTION_FLAG, &s.curve, NULL, "the error of a difference against its step" },
+        { "--out", OPTION_TEXT, &s.out, "FILE", "with --curve: also as SVG [none]" },
     };
-    int status = options_read("gradcheck",
-                              "Checks the gradient of a right function, of a wrong one and at a kink, and shows what\n"
-                              "the report says; then the error of a difference against its step. Exits with 1 when a\n"
-                              "verdict is not the one expected.",
-                              options, 2, argc, argv);
-    if (status != OPTIONS_RUN)
-        return status;
-
-    ag_ctx *ctx = program_begin("gradcheck", seed);
-    bool good = check_functions(ctx);
-    good = show_curve(ctx, path) && good;
-    return program_end("gradcheck", ctx, good);
+    int status = options_read(program,
+                              "Compares the gradients of layers and ops with numeric derivatives, in float64,\n"
+                              "and says what is wrong with a wrong one. Exits with 1 unless all is well; with\n"
+                              "--plant, unless the fault was found.",
+                              options, sizeof options / sizeof *options, argc, argv);
+    if (status == OPTIONS_RUN)
+        status = settings_check(&s);
+    return status != OPTIONS_RUN ? status : run(&s);
 }

@@ -61,6 +61,8 @@ static int train(int argc, char **argv)
         { "--sample", OPTION_NUMBER, &o.sample, "N", "steps between samples, 0: only at the end [500]" },
         { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores; results are the same [0]" },
         { "--seed", OPTION_NUMBER, &o.seed, "N", "of first weights and batches [1]" },
+        { "--recompute", OPTION_FLAG, &o.recompute, NULL, "compute activations again in backward: less memory" },
+        { "--anomalies", OPTION_FLAG, &o.anomalies, NULL, "stop at the first NaN or infinity, saying whence" },
     };
     int status = options_read("lm train", about_train, options, sizeof options / sizeof *options, argc, argv);
     if (status != OPTIONS_RUN)
@@ -129,11 +131,9 @@ static int sample(int argc, char **argv)
     if (status != OPTIONS_RUN)
         return status;
     how.top_k = (int64_t)top_k;
-    lm_model model = { .ctx = ag_ctx_new((ag_ctx_config){ .threads = (int)threads }) };
-    if (model.ctx == NULL) {
-        fprintf(stderr, "lm: no context: out of memory, or AG_ISA names an instruction set that is not to be had\n");
+    lm_model model = { .ctx = model_context("lm sample", threads, seed) };
+    if (model.ctx == NULL)
         return EXIT_FAILURE;
-    }
     status = write_sample(&model, path, prompt, tokens, seed, &how);
     ag_gpt_free(model.gpt);
     ag_ctx_free(model.ctx);

@@ -8,6 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+ag_ctx *model_context(const char *program, uint64_t threads, uint64_t seed)
+{
+    if (threads > AG_MAX_THREADS) {
+        fprintf(stderr, "%s: --threads is %llu, must be at most %d\n", program, (unsigned long long)threads,
+                AG_MAX_THREADS);
+        return NULL;
+    }
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = seed, .threads = (int)threads });
+    if (ctx == NULL)
+        fprintf(stderr, "lm: no context: out of memory, or AG_ISA names an instruction set that is not to be had\n");
+    return ctx;
+}
+
 /* ---- Metadata ---- */
 
 bool model_metadata_make(model_metadata *m, const lm_model *model)
@@ -73,6 +86,7 @@ bool model_from_metadata(lm_model *model, const ag_safetensors *file, const char
     }
     c.vocab_size = model->vocab.size;
     c.untied_head = untied != 0;
+    c.recompute = model->recompute;
     model->gpt = ag_gpt_new(model->ctx, c);
     if (model->gpt == NULL)
         fprintf(stderr, "lm: %s: %s\n", path, ag_error_message(model->ctx));

@@ -11,12 +11,16 @@ typedef struct lm_model {
     ag_ctx *ctx;
     ag_gpt *gpt;
     vocab vocab;
+    bool recompute; /* as in ag_gpt_config; not in the checkpoint */
 } lm_model;
 
 typedef struct sampling {
     double temperature; /* 0: always the likeliest token */
     int64_t top_k;      /* only among the k likeliest; 0: all */
 } sampling;
+
+/* A new context. On failure prints one line and returns NULL. */
+ag_ctx *model_context(const char *program, uint64_t threads, uint64_t seed);
 
 /* The model's configuration and vocabulary as metadata of a checkpoint: 10 entries, whose texts are freed together
  * by model_metadata_free. False when out of memory. */

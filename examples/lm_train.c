@@ -111,6 +111,7 @@ static bool new_model(run *r)
         .num_heads = (int64_t)r->o.heads,
         .num_layers = (int64_t)r->o.layers,
         .dropout = r->o.dropout,
+        .recompute = r->o.recompute,
     });
     return r->model.gpt != NULL || library_error(r);
 }
@@ -216,10 +217,6 @@ static bool check_options(const run *r)
                     (unsigned long long)positive[i].value);
             return false;
         }
-    if (o->threads > 256) {
-        fprintf(stderr, "lm train: --threads is %llu, must be at most 256\n", (unsigned long long)o->threads);
-        return false;
-    }
     return true;
 }
 
@@ -238,11 +235,10 @@ static bool set_up(run *r)
 {
     if (!check_options(r))
         return false;
-    r->model.ctx = ag_ctx_new((ag_ctx_config){ .seed = r->o.seed, .threads = (int)r->o.threads });
-    if (r->model.ctx == NULL) {
-        fprintf(stderr, "lm: no context: out of memory, or AG_ISA names an instruction set that is not to be had\n");
+    r->model.recompute = r->o.recompute;
+    r->model.ctx = model_context("lm train", r->o.threads, r->o.seed);
+    if (r->model.ctx == NULL)
         return false;
-    }
     return corpus_read(&r->corpus, r->o.data, r->o.bytes) && (r->o.resume == NULL ? new_model(r) : resumed_model(r)) &&
            check_corpus(r) && set_up_optimizer(r) && open_log(r);
 }
@@ -310,6 +306,8 @@ static bool train_step(run *r, double lr)
     const int64_t T = (int64_t)r->o.context;
     double loss_value = 0;
     ag_tape *tape = ag_tape_begin(ctx);
+    if (r->o.anomalies)
+        ag_tape_detect_anomalies(tape);
     ag_tensor *window = corpus_batch(ctx, &r->corpus, (int64_t)r->o.batch, T);
     ag_tensor *logits = ag_gpt_forward(r->model.gpt, ag_slice(window, 1, 0, T, 1));
     ag_tensor *loss = ag_cross_entropy(logits, ag_slice(window, 1, 1, T + 1, 1));

@@ -9,7 +9,7 @@
 
 typedef struct train_options {
     const char *data, *out, *resume; /* resume NULL: start anew */
-    bool bytes, sgd;
+    bool bytes, sgd, recompute, anomalies;
     uint64_t steps, batch, context, layers, heads, emb;
     uint64_t warmup, report, sample, threads, seed;
     double dropout, lr, momentum, weight_decay, clip; /* lr, weight_decay < 0: the optimizer's default */

@@ -12,7 +12,11 @@
 
 static void print_help(const char *program, const char *about, const option *options, int count)
 {
-    printf("usage: %s [options]\n\n%s\n\noptions:\n", program, about);
+    printf("usage: %s [options]", program);
+    for (int i = 0; i < count; i++)
+        if (options[i].kind == OPTION_WORDS)
+            printf(" %s", options[i].name);
+    printf("\n\n%s\n\noptions:\n", about);
     for (int i = 0; i < count; i++) {
         char left[64];
         snprintf(left, sizeof left, "%s %s", options[i].name, options[i].value != NULL ? options[i].value : "");
@@ -25,6 +29,8 @@ static void print_help(const char *program, const char *about, const option *opt
 static const option *find(const option *options, int count, const char *arg, const char **value)
 {
     for (int i = 0; i < count; i++) {
+        if (options[i].kind == OPTION_WORDS && arg[0] != '-')
+            return &options[i];
         size_t length = strlen(options[i].name);
         if (strncmp(arg, options[i].name, length) != 0 || (arg[length] != '\0' && arg[length] != '='))
             continue;
@@ -65,6 +71,12 @@ int options_read(const char *program, const char *about, const option *options, 
                     argv[i]);
             return OPTIONS_WRONG;
         }
+        if (found->kind == OPTION_WORDS) {
+            option_words *words = found->target;
+            words->word = argv + 1;
+            words->word[words->count++] = argv[i]; /* a place that is read already */
+            continue;
+        }
         if (found->kind == OPTION_FLAG && value == NULL) {
             *(bool *)found->target = true;
             continue;
@@ -72,6 +84,11 @@ int options_read(const char *program, const char *about, const option *options, 
         if (found->kind == OPTION_FLAG) {
             fprintf(stderr, "%s: %s takes no value, it was given '%s'\n", program, found->name, value);
             return OPTIONS_WRONG;
+        }
+        bool optional = found->value[0] == '[';
+        if (optional && value == NULL && (i + 1 == argc || argv[i + 1][0] == '-')) {
+            *(const char **)found->target = "";
+            continue;
         }
         if (value == NULL && i + 1 < argc)
             value = argv[++i];

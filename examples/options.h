@@ -2,7 +2,8 @@
  *
  * options.h - the command line of the small example programs: a table of options, --help made from it.
  *
- * `--name value` and `--name=value` are both read. A wrong line is answered in one line on stderr.
+ * `--name value` and `--name=value` are both read; other arguments are words, for programs that take them. A wrong line
+ * is answered in one line on stderr.
  */
 #ifndef EXAMPLES_OPTIONS_H
 #define EXAMPLES_OPTIONS_H
@@ -16,14 +17,20 @@ typedef enum option_kind {
     OPTION_FLAG,  /* bool *, set to true; takes no value */
     OPTION_TEXT,  /* const char **, points into argv */
     OPTION_NUMBER, /* uint64_t *, decimal */
-    OPTION_REAL    /* double *, finite and not negative */
+    OPTION_REAL,   /* double *, finite and not negative */
+    OPTION_WORDS   /* option_words *, the arguments that are no option; named as usage shows them: "[NAME...]" */
 } option_kind;
+
+typedef struct option_words {
+    char **word; /* argv, whose order changes */
+    int count;
+} option_words;
 
 typedef struct option {
     const char *name;  /* "--seed" */
     option_kind kind;
     void *target;
-    const char *value; /* what --help calls the value: "N"; NULL for a flag */
+    const char *value; /* what --help calls the value: "N"; "[N]": may be left out, then it is ""; NULL for a flag */
     const char *help;  /* one line; its default in brackets at the end */
 } option;
 

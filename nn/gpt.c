@@ -108,6 +108,12 @@ static bool check_tokens(const ag_gpt *gpt, const ag_tensor *tokens)
     return false;
 }
 
+static ag_tensor *run_block(ag_ctx *ctx, ag_tensor *const *x, int count, void *block)
+{
+    (void)ctx, (void)count;
+    return ag_decoder_block_forward(block, x[0]);
+}
+
 ag_tensor *ag_gpt_forward(ag_gpt *gpt, ag_tensor *tokens)
 {
     if (gpt == NULL || !check_tokens(gpt, tokens))
@@ -117,7 +123,8 @@ ag_tensor *ag_gpt_forward(ag_gpt *gpt, ag_tensor *tokens)
     ag_tensor *x = ag_add(ag_embedding_forward(gpt->tok, tokens), positions);
     x = ag_module_dropout(&gpt->module, x, gpt->config.dropout);
     for (int64_t i = 0; i < gpt->config.num_layers; i++)
-        x = ag_decoder_block_forward(gpt->block[i], x);
+        x = gpt->config.recompute ? ag_recompute(gpt->module.ctx, run_block, &x, 1, gpt->block[i])
+                                  : ag_decoder_block_forward(gpt->block[i], x);
     x = ag_layer_norm_forward(gpt->norm, x);
     ag_tensor *logits = gpt->head != NULL ? ag_linear_forward(gpt->head, x) : ag_linear(x, gpt->tok->weight, NULL);
     return ag_scope_end(gpt->module.ctx, logits);

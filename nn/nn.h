@@ -29,8 +29,19 @@ ag_tensor *ag_module_find(const ag_module *module, const char *name);     /* NUL
 int64_t ag_module_numel(const ag_module *module);                         /* elements of all parameters */
 void ag_module_zero_grad(ag_module *module);
 
+/* How many parameters have no gradient, and the first `capacity` of them into unused[]: after a backward pass, those
+ * that the loss does not depend on. */
+int64_t ag_unused_parameters(const ag_module *module, ag_named_tensor *unused, int64_t capacity);
+
 /* Dropout works while a tape records and the module trains (as it does at first), and never otherwise. */
 void ag_module_set_training(ag_module *module, bool training);
+
+/* Checks the gradients of f's outputs with respect to input[count] and all parameters of the module, which must be
+ * float64: ag_gradcheck with the parameters behind the inputs, in the module's order. f gets input[..]; it runs the
+ * module, which has the parameters. config.inputs wants room for inputs and parameters; config.name NULL: the kind of
+ * layer. A wrong parameter is named by its path ("attn.q.weight"). */
+ag_gradcheck_result ag_module_gradcheck(ag_module *module, ag_gradcheck_fn *f, ag_tensor *const *input, int count,
+                                        void *user, ag_gradcheck_config config);
 
 /* A state dict as a safetensors file. Load wants exactly the module's names, shapes and dtype; on any error
  * every parameter keeps its value. */
@@ -193,6 +204,7 @@ typedef struct ag_gpt_config {
     double dropout;
     double norm_eps; /* 0: 1e-5 */
     bool no_bias, post_norm, untied_head;
+    bool recompute; /* each block's activations are computed again in backward (ag_recompute): less memory, same bits */
     ag_dtype dtype;
 } ag_gpt_config;
 

@@ -25,13 +25,14 @@ static void malloc_free(void *user, void *block, size_t size)
     free(block);
 }
 
-static int default_threads(void)
+/* What was asked for, 0: what there is; no more than a machine bears. */
+static int thread_count(int wanted)
 {
 #ifdef _OPENMP
-    return omp_get_max_threads();
-#else
-    return 1;
+    if (wanted <= 0)
+        wanted = omp_get_max_threads();
 #endif
+    return wanted < 1 ? 1 : wanted > AG_MAX_THREADS ? AG_MAX_THREADS : wanted;
 }
 
 ag_ctx *ag_ctx_new(ag_ctx_config config)
@@ -50,7 +51,7 @@ ag_ctx *ag_ctx_new(ag_ctx_config config)
         .bytes = sizeof *ctx,
         .peak_bytes = sizeof *ctx,
         .rng = { .seed = config.seed },
-        .threads = config.threads > 0 ? config.threads : default_threads(),
+        .threads = thread_count(config.threads),
         .kernels = kernels,
         .error_path = "",
     };
@@ -62,14 +63,33 @@ ag_ctx *ag_ctx_new(ag_ctx_config config)
     return ctx;
 }
 
+/* Ends the innermost scope, be it the context's own. */
+static ag_tensor *scope_pop(ag_ctx *ctx, ag_tensor *keep)
+{
+    if (ctx->scopes_lost > 0) {
+        ctx->scopes_lost--;
+        return keep;
+    }
+    int64_t first = ctx->scopes[--ctx->scope_count].first, end = ctx->owned_count;
+    ctx->owned_count = first;
+    for (int64_t i = first; i < end; i++) {
+        ag_tensor *t = ctx->owned[i];
+        if (t == keep && ctx->scope_count > 0)
+            ctx->owned[ctx->owned_count++] = t; /* at or before i: the slots behind are not yet read over */
+        else
+            ag_release(t);
+    }
+    return keep;
+}
+
 int64_t ag_ctx_free(ag_ctx *ctx)
 {
     if (ctx == NULL)
         return 0;
     if (ctx->recorder != NULL)
         ctx->recorder->end(ctx->recorder);
-    while (ctx->scopes_lost + ctx->scope_count > 0)
-        ag_scope_end(ctx, NULL);
+    while (ag_scope_depth(ctx) > 0)
+        scope_pop(ctx, NULL);
     int64_t held = 0;
     for (; ctx->newest != NULL; held++)
         ag_tensor_destroy(ctx->newest);
@@ -216,19 +236,9 @@ int64_t ag_scope_depth(const ag_ctx *ctx)
 
 ag_tensor *ag_scope_end(ag_ctx *ctx, ag_tensor *keep)
 {
-    if (ctx->scopes_lost > 0) {
-        ctx->scopes_lost--;
-        return keep;
-    }
-    int64_t first = ctx->scopes[--ctx->scope_count].first, end = ctx->owned_count;
-    ctx->owned_count = first;
-    for (int64_t i = first; i < end; i++) {
-        ag_tensor *t = ctx->owned[i];
-        if (t == keep && ctx->scope_count > 0)
-            ctx->owned[ctx->owned_count++] = t; /* at or before i: the slots behind are not yet read over */
-        else
-            ag_release(t);
-    }
+    if (ag_scope_depth(ctx) > 1) /* the outermost scope is the context itself */
+        return scope_pop(ctx, keep);
+    ag_fail(ctx, AG_ERR_STATE, "scope_end", "there is no scope to end; each needs its ag_scope_begin");
     return keep;
 }
 

@@ -55,9 +55,11 @@ typedef struct ag_allocator {
     void *user;
 } ag_allocator;
 
+enum { AG_MAX_THREADS = 256 }; /* of a context; far more than that stop a machine */
+
 typedef struct ag_ctx_config {
     uint64_t seed;          /* of the random stream */
-    int threads;            /* 0: what OpenMP offers; results are the same for every count */
+    int threads;            /* 0: what OpenMP offers; at most AG_MAX_THREADS; results are the same for every count */
     const char *isa;        /* "baseline", "x86-64-v3", "x86-64-v4"; NULL: $AG_ISA, else the best */
     ag_allocator allocator; /* {0}: malloc and free */
 } ag_ctx_config;
@@ -107,7 +109,7 @@ size_t ag_dtype_size(ag_dtype dtype);      /* in bytes */
 void ag_scope_begin(ag_ctx *ctx, const char *name);
 
 /* Ends the innermost scope and releases what it owns, but lifts `keep` (may be NULL) into the scope
- * around it. Returns `keep`. */
+ * around it. Returns `keep`. An error when no scope was begun. */
 ag_tensor *ag_scope_end(ag_ctx *ctx, ag_tensor *keep);
 
 /* The module path of the innermost scope; "" outside every module. Valid as long as the context. */

@@ -165,6 +165,23 @@ START_TEST(module_paths)
 }
 END_TEST
 
+START_TEST(one_end_too_many)
+{
+    ag_ctx *ctx = test_begin();
+    ag_tensor *t = ag_zeros(ctx, AG_F32, AG_SHAPE(3));
+    ag_scope_begin(ctx, NULL);
+    ck_assert_ptr_eq(ag_scope_end(ctx, t), t);
+    assert_no_error(ctx);
+    ck_assert_ptr_eq(ag_scope_end(ctx, t), t);
+    assert_error(ctx, AG_ERR_STATE, "scope_end: there is no scope to end");
+    assert_values(t, 0, 0.0, 0.0, 0.0); /* the context still owns it */
+    ag_scope_begin(ctx, "again");
+    ck_assert_str_eq(ag_module_path(ctx), "again");
+    ag_scope_end(ctx, NULL);
+    test_end(ctx);
+}
+END_TEST
+
 START_TEST(scopes_by_the_thousand)
 {
     ag_ctx *ctx = test_begin();
@@ -221,6 +238,9 @@ START_TEST(thread_counts)
 {
     ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .threads = 3 });
     ck_assert_int_eq(ag_ctx_threads(ctx), 3);
+    test_end(ctx);
+    ctx = ag_ctx_new((ag_ctx_config){ .threads = 20000 });
+    ck_assert_int_eq(ag_ctx_threads(ctx), AG_MAX_THREADS);
     test_end(ctx);
     ctx = test_begin();
     ck_assert_int_ge(ag_ctx_threads(ctx), 1);
@@ -296,6 +316,7 @@ Suite *ctx_suite(void)
     tcase_add_test(scopes, retained_tensors_outlive_scopes);
     tcase_add_test(scopes, what_is_still_held_is_counted);
     tcase_add_test(scopes, module_paths);
+    tcase_add_test(scopes, one_end_too_many);
     tcase_add_test(scopes, scopes_by_the_thousand);
     suite_add_tcase(suite, scopes);
     TCase *machine = tcase_create("machine");

@@ -140,14 +140,137 @@ run 2 multi_head_attention --bright 6
 has err 'positions are 0 to 5'
 run 2 multi_head_attention --non-causal=yes
 
-run 0 gradcheck --out u.svg
+# Wide enough for a terminal of 80 columns.
+narrow() {
+    checks=$((checks + 1))
+    awk 'length > 80 { print FILENAME ": " $0; wide = 1 } END { exit wide }' "$1" >&2 || fail "$command: wider than 80"
+}
+
+# One JSON value: strings and numbers are made V, then arrays and objects of them, until one V is left.
+json() {
+    checks=$((checks + 1))
+    awk '
+        { text = text $0 }
+        END {
+            gsub(/"([^"\\]|\\.)*"/, "S", text)
+            gsub(/-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][-+]?[0-9]+)?|true|false|null/, "V", text)
+            gsub(/[ \t]/, "", text)
+            while (gsub(/\[([SV](,[SV])*)?\]|[{](S:[SV](,S:[SV])*)?[}]/, "V", text)) {}
+            exit text != "V"
+        }' "$1" || fail "$command: $1 is not JSON"
+}
+
+run 0 gradcheck
+has out '^layers: linear embedding .* mha$'
+has out '^try  gradcheck mha softmax '
+narrow out
+run 0 gradcheck --list
+has out '^layers$'
+has out '^  mha  *multi-head attention'
+has out '^ops$'
+has out '^  sdpa  *softmax(q k^T'
+narrow out
+sed -n 's/^  \([a-z_]*\) .*/\1/p' out >names
+subjects=$(grep -c . names)
+
+run 0 gradcheck softmax mha/causal
+count out 3 '^gradcheck [a-z/]*: PASS, [0-9]* derivatives, worst relative error [0-9.e-]*$'
+count out 3 '^  by the complex step: worst relative error [0-9.e-]*$'
+narrow out
+run 0 gradcheck --all
+while read -r name; do
+    has out "^  $name  *[0-9]* .* PASS"
+done <names
+lacks out FAIL
+lacks out INCONCLUSIVE
+lacks out 'over 1e-08'
+count out 1 '^  relu .*  -  *PASS, has kinks$'
+count out 1 "^$subjects layers and ops, [0-9]* cases, [0-9]* derivatives: all pass\$"
+narrow out
+run 0 gradcheck --all --json --seed 3
+json out
+while read -r name; do
+    has out "^{\"name\":\"$name/[a-z_]*\",\"verdict\":\"PASS\""
+done <names
+has out '^{"name":"gpt/tied by the complex step","verdict":"PASS"'
+run 0 gradcheck --html page.html mha
+has out '^the page: page.html$'
+has page.html '^<!DOCTYPE html>'
+has page.html '^</html>$'
+has page.html 'mha/causal'
+
+# planted KIND OP WORDS: the fault is found, in that op and by that cause.
+planted_kinds=0
+planted() {
+    run 0 gradcheck --plant "$1" mha
+    has out "^planted: $2 before input 0 of mha/causal;\$"
+    has out '^gradcheck mha/causal: FAIL'
+    has out "$2'* (node [0-9]*)"
+    has out "^found: $2, $3\$"
+    lacks out "$(printf '\033')"
+    narrow out
+    planted_kinds=$((planted_kinds + 1))
+}
+planted sign planted_sign 'sign flipped'
+planted factor planted_factor 'constant factor'
+has out '0\.4082'
+planted twice planted_twice 'constant factor'
+has out '= 2 times'
+planted transpose planted_transpose transposed
+planted permute planted_permute 'dims permuted'
+planted row-sum planted_softmax 'row sum missing'
+planted mean planted_layer_norm 'mean term missing'
+planted variance planted_layer_norm 'variance term missing'
+planted reduce planted_reduce 'broadcast not reduced'
+planted ones planted_ones 'upstream ignored'
+planted accumulate planted_accumulate 'not accumulated'
+planted zero planted_zero zero
+planted part-zero planted_part_zero zero
+planted mask planted_mask 'mask leak'
+planted batch planted_batch 'batch mixed'
+planted strides planted_strides 'stride ignored'
+planted tail planted_tail 'tail wrong'
+planted swap planted_swap 'swapped inputs'
+run 0 gradcheck --plant
+count out $planted_kinds '^  [a-z-]*  *[a-z]'
+narrow out
+run 0 gradcheck --plant sign gpt
+has out '^planted: planted_sign behind the result of gpt/tied;$'
+has out '^found: planted_sign, sign flipped$'
+run 0 gradcheck --plant sign mha --color always
+has out "$(printf '\033')"
+run 0 gradcheck --plant mask mha --html planted.html
+has planted.html 'mask leak'
+run 0 gradcheck --plant sign mha --json
+json out
+count out 1 '^\[$'
+has out '"verdict":"FAIL"'
+run 1 gradcheck --plant transpose sum
+has out '^NOT FOUND: here the gradient is the same with the fault'
+run 1 gradcheck --plant permute exp
+has err "^gradcheck: exp has no tensor of the shape that 'permute' wants; try mha\$"
+
+run 2 gradcheck sofmax
+has err "^gradcheck: no layer or op 'sofmax'; did you mean softmax? --list shows all\$"
+run 2 gradcheck mha/casual
+has err "^gradcheck: mha has no case 'casual'; it has causal non_causal dropout\$"
+run 2 gradcheck --plant sing mha
+has err "^gradcheck: no fault 'sing'; did you mean sign? --plant alone shows all\$"
+run 2 gradcheck --plant sign
+run 2 gradcheck --all mha
+run 2 gradcheck --json
+run 2 gradcheck --color blue mha
+run 1 gradcheck --html no/such/page.html mha
+has err '^gradcheck: can not write no/such/page.html: '
+if [ -w /dev/full ]; then
+    run 1 gradcheck --html /dev/full mha
+    has err '^gradcheck: can not write /dev/full: '
+fi
+run 0 gradcheck --curve --out u.svg
 svg u.svg
-count out 1 '^gradcheck softmax: PASS'
-count out 1 '^gradcheck sumless_softmax: FAIL'
-has out 'analytic .*numeric'
-count out 1 '^verdict: INCONCLUSIVE$'
 count out 1 '<- best of float32'
 count out 1 '<- best of float64'
+narrow out
 
 if [ $failed -ne 0 ]; then
     echo "check_examples: $failed of $checks checks failed" >&2

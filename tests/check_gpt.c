@@ -162,6 +162,38 @@ START_TEST(every_parameter_learns)
 }
 END_TEST
 
+/* A block that the loss does not depend on; the tied table is listed once. */
+START_TEST(unused_parameters)
+{
+    ag_ctx *ctx = test_begin();
+    ag_gpt *gpt = ag_gpt_new(ctx, tiny);
+    ag_module *module = ag_gpt_module(gpt), *block = ag_decoder_block_module(ag_gpt_block(gpt, 1));
+    ag_tensor *tokens = tokens_of(ctx, 2, 4, 7);
+    int64_t count = ag_module_param_count(module);
+    ag_named_tensor unused[64];
+    ck_assert_int_eq(ag_unused_parameters(module, unused, 64), count);
+    for (int64_t i = 0; i < count; i++)
+        ck_assert_str_eq(unused[i].name, ag_module_param(module, i).name);
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *x = ag_embedding(test_param(module, "tok.weight"), tokens);
+    ag_tensor *y = ag_decoder_block_forward(ag_gpt_block(gpt, 0), x);
+    ck_assert_int_eq(ag_backward(tape, ag_sum(y, AG_ALL_DIMS, false)), AG_OK);
+    unused[3].name = "untouched";
+    ck_assert_int_eq(ag_unused_parameters(module, unused, 3), 1 + 16 + 2); /* pos, blocks.1, norm */
+    ck_assert_str_eq(unused[0].name, "pos.weight");
+    ck_assert_ptr_eq(unused[0].tensor, test_param(module, "pos.weight"));
+    ck_assert_str_eq(unused[1].name, "blocks.1.norm1.weight");
+    ck_assert_str_eq(unused[3].name, "untouched");
+    ck_assert_int_eq(ag_unused_parameters(block, NULL, 0), 16);
+    ck_assert_int_eq(ag_backward(tape, loss_of(gpt, tokens)), AG_OK);
+    ck_assert_int_eq(ag_unused_parameters(module, NULL, 0), 0); /* a gradient of zeros is one: positions 4 and up */
+    ck_assert_int_eq(ag_unused_parameters(NULL, NULL, 0), 0);
+    ag_tape_end(tape);
+    ag_gpt_free(gpt);
+    test_end(ctx);
+}
+END_TEST
+
 START_TEST(no_future)
 {
     enum { T = 40, V = 11 };
@@ -264,6 +296,7 @@ Suite *gpt_suite(void)
     tcase_add_test(tcase, values);
     tcase_add_test(tcase, gradients);
     tcase_add_test(tcase, every_parameter_learns);
+    tcase_add_test(tcase, unused_parameters);
     tcase_add_test(tcase, no_future);
     tcase_add_test(tcase, lengths_and_errors);
     tcase_add_test(tcase, dropout_is_for_training);

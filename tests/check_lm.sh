@@ -46,6 +46,9 @@ check "and the same model" same_model one two
 check "two runs write the same losses" same_losses two again
 train other --steps 12 --seed 2
 check "another seed writes other losses" sh -c '! cmp -s "$0/one/log.csv" "$0/other/log.csv"' "$folder"
+train lean --steps 12 --recompute --anomalies
+check "recomputation writes the same losses" same_losses one lean
+check "and the same model" same_model one lean
 check "the log has a line per report" [ "$(wc -l <"$folder/one/log.csv")" -eq 4 ]
 check "the baselines are printed" grep -q 'uniform 4.317  unigram 3.110  bigram 2.447' "$folder/one.err"
 check "a sample is on stdout" grep -q 'sample after step 12' "$folder/one.txt"
@@ -79,6 +82,15 @@ check "the text begins with the prompt" [ "$(sample | head -c 4)" = "Mr. " ]
 printf 'abcdefghijklmnopqrst' >"$folder/twenty.txt" # 18 to train on: one window of 17 and its successor
 check "a text of just one window trains" quiet "$lm" train --data "$folder/twenty.txt" --context 17 --emb 8 \
     --heads 1 --steps 2 --report 1 --out "$folder/twenty"
+check "and has a validation loss, of a window cut short" grep -q '^2,[0-9.]*,[0-9.]*,' "$folder/twenty/log.csv"
+"$lm" train --data "$folder/twenty.txt" --context 16 --emb 16 --heads 1 --layers 1 --steps 100 --batch 4 --lr 0.01 \
+    --warmup 5 --report 100 --sample 0 --out "$folder/two" >/dev/null 2>&1 # it has two windows, and knows them then
+next_letter() # prompt
+{
+    "$lm" sample --model "$folder/two/model.safetensors" --temperature 0 --tokens 1 --prompt "$1" | tail -c 2
+}
+check "the last window is trained on" [ "$(next_letter bcdefghijklmnopq)" = r ]
+check "the validation text is not" [ "$(next_letter cdefghijklmnopqr)" != s ]
 check "one token less is refused" refused 1 'a context of 18 needs 19' train --data "$folder/twenty.txt" --context 18 \
     --out "$folder/none"
 i=0
@@ -91,12 +103,18 @@ done >"$folder/bytes.txt"
 "$lm" sample --model "$folder/bytes/model.safetensors" --prompt 'съе' --tokens 333 --temperature 2 \
     >"$folder/bytes.sample"
 check "a byte model writes whole characters only" iconv -f UTF-8 -t UTF-8 -o "$folder/converted" "$folder/bytes.sample"
+check "also such of two bytes" sh -c 'tail -c +7 "$0" | LC_ALL=C grep -q "$(printf "\320")"' "$folder/bytes.sample"
 
 check "no command" refused 2 'usage: lm train' 
 check "unknown command" refused 2 "unknown command 'tarin'" tarin
 check "unknown option" refused 2 "unknown option '--stpes'" train --stpes 5
 check "a word that is no number" refused 2 "--steps is 'many'" train --steps many
 check "zero steps" refused 1 '--steps is 0' train --steps 0
+check "more threads than a machine bears" refused 1 'lm train: --threads is 257, must be at most 256' \
+    train --threads 257 --out "$folder/none"
+check "and to sample with" refused 1 'lm sample: --threads is 257, must be at most 256' sample --threads 257
+check "a step so long that nothing is finite" refused 1 'not finite' train --batch 4 --context 32 --layers 2 --emb 32 \
+    --steps 50 --optimizer sgd --lr 1e30 --clip 0 --warmup 0 --anomalies --out "$folder/none"
 check "no such optimizer" refused 2 "--optimizer is 'adam', must be one of: adamw sgd" train --optimizer adam
 check "no such text" refused 1 'no-such-file.txt' train --data no-such-file.txt --out "$folder/none"
 check "heads that do not divide" refused 1 'emb_size 30 is not divisible by num_heads 4' \

@@ -1,22 +1,29 @@
 /* SPDX-License-Identifier: MIT
  *
- * check_print.c - the printer against what NumPy 2 prints with precision=4, and the last line, which is our own.
+ * check_print.c - the printer against what NumPy 2 prints with precision=4, and the last line, which is our own;
+ * and printed masks.
  */
 #include "tests/test.h"
 
 #include <string.h>
 
-/* What ag_fprint writes, until the next call. */
-static const char *printed(const ag_tensor *t, int precision)
+/* What was written to a temporary file, until the next call. */
+static const char *text_of(FILE *file)
 {
     static char text[20000];
-    FILE *file = tmpfile();
-    ck_assert_ptr_nonnull(file);
-    ck_assert_int_eq(ag_fprint(file, t, precision), AG_OK);
     rewind(file);
     text[fread(text, 1, sizeof text - 1, file)] = '\0';
     fclose(file);
     return text;
+}
+
+/* What ag_fprint writes. */
+static const char *printed(const ag_tensor *t, int precision)
+{
+    FILE *file = tmpfile();
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(ag_fprint(file, t, precision), AG_OK);
+    return text_of(file);
 }
 
 #define assert_printed(t, want) ck_assert_str_eq(printed(t, 0), want)
@@ -169,6 +176,25 @@ START_TEST(prints_after_an_error)
 }
 END_TEST
 
+START_TEST(masks)
+{
+    const struct {
+        ag_mask mask;
+        const char *want;
+    } cases[] = {
+        { { .causal = true }, "#...\n##..\n###.\n" },
+        { { .causal = true, .offset = 1, .window = 2 }, "##..\n.##.\n..##\n" },
+        { { .window = 2 }, "##..\n###.\n.###\n" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        FILE *file = tmpfile();
+        ck_assert_ptr_nonnull(file);
+        ck_assert_int_eq(ag_mask_fprint(file, cases[i].mask, 3, 4), AG_OK);
+        ck_assert_str_eq(text_of(file), cases[i].want);
+    }
+}
+END_TEST
+
 Suite *print_suite(void)
 {
     Suite *suite = suite_create("print");
@@ -183,6 +209,7 @@ Suite *print_suite(void)
     tcase_add_test(tests, large_ones_are_elided);
     tcase_add_test(tests, long_rows_are_wrapped);
     tcase_add_test(tests, prints_after_an_error);
+    tcase_add_test(tests, masks);
     suite_add_tcase(suite, tests);
     return suite;
 }

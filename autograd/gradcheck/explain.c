@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * explain.c - finds what a wrong gradient is. Each hypothesis says what the whole analytic gradient would be if it
+ * held, from the right gradient, the values and the outputs; the first that fits is reported. A hypothesis has far
+ * fewer free numbers than the gradient has elements, mostly none, so that a fit is not an accident.
+ *
+ * In comments n is the right (numeric) gradient, c the check's cotangent, n(c') the right gradient for another one.
+ */
+#include "autograd/gradcheck/explain_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { DIRECTIONS = 8, FEW = 8 };
+
+/* ---- Whether a guess fits ---- */
+
+double ag_largest(const double *x, int64_t n)
+{
+    double m = 0;
+    for (int64_t i = 0; i < n; i++)
+        m = fabs(x[i]) > m ? fabs(x[i]) : m;
+    return m;
+}
+
+/* Whether analytic is the guess, but for the elements whose right value could not be decided: those may be off. */
+bool ag_fits(const ag_evidence *e)
+{
+    int64_t undecided = e->whole ? e->input->found.inconclusive : 0, off = 0, explained = 0;
+    for (int64_t i = 0; i < e->n; i++)
+        if (!(fabs(e->analytic[i] - e->guess[i]) <= e->tolerance)) {
+            if (++off > undecided && !isnan(e->guess[i]))
+                return false;
+        } else {
+            explained += fabs(e->analytic[i] - e->right[i]) > e->tolerance;
+        }
+    return explained > 0 && 2 * off < e->n;
+}
+
+/* Whether the derivative along one random direction is the same. It is tried first where the Jacobian is not known:
+ * it costs as much as one element of the gradient. */
+static bool agrees_along_a_direction(ag_evidence *e)
+{
+    ag_direction d = { .input = e->number, .index = -1, .first = 0, .end = e->n, .seed = e->check->config.seed };
+    double analytic = 0;
+    for (int64_t i = 0; i < e->n; i++)
+        analytic += e->analytic[i] * ag_direction_at(&d, i);
+    ag_derivative right = ag_check_derivative(e->check, &d, e->cotangent);
+    return fabs(analytic - right.value) <= (double)e->n * e->tolerance + right.uncertainty;
+}
+
+/* Whether analytic is n(e->cotangent). */
+bool ag_fits_cotangent(ag_evidence *e)
+{
+    const ag_check *k = e->check;
+    bool cheap = k->jacobian != NULL && k->jacobian[e->number] != NULL;
+    return e->whole && (cheap || agrees_along_a_direction(e)) &&
+           ag_check_gradient(e->check, e->number, e->cotangent, e->guess) && ag_fits(e);
+}
+
+/* "on all 12 elements" */
+static void say_extent(ag_evidence *e)
+{
+    if (e->whole && e->n == 1)
+        ag_say(e, "on its only element");
+    else if (e->whole)
+        ag_say(e, "on all %lld elements", (long long)e->n);
+    else
+        ag_say(e, "along %lld random directions", (long long)e->n);
+}
+
+/* ---- A number times the right gradient ---- */
+
+static bool is_zero(ag_evidence *e)
+{
+    if (e->analytic_max > 1e-10 * e->right_max)
+        return false;
+    ag_because(e, AG_CAUSE_ZERO, "The analytic gradient is 0 ");
+    say_extent(e);
+    ag_say(e, ", the right one goes up to %.6g: %s.", e->right_max,
+           e->input->reached ? "backward gave this input zeros" : "backward gave this input no gradient at all");
+    return true;
+}
+
+static bool is_sign_flipped(ag_evidence *e)
+{
+    for (int64_t i = 0; i < e->n; i++)
+        e->guess[i] = -e->right[i];
+    if (!ag_fits(e))
+        return false;
+    ag_because(e, AG_CAUSE_SIGN, "The sign is flipped: analytic = -1 times the right gradient, ");
+    say_extent(e);
+    ag_say(e, ". Usually a minus lost, or a difference taken the other way round.");
+    return true;
+}
+
+/* The s that brings s n closest to analytic. Where n is 0 it does not matter what analytic is. */
+static double factor_of(const ag_evidence *e)
+{
+    double product = 0, square = 0;
+    for (int64_t i = 0; i < e->n; i++)
+        if (!isnan(e->right[i])) {
+            product += e->analytic[i] * e->right[i];
+            square += e->right[i] * e->right[i];
+        }
+    return square > 0 ? product / square : 0;
+}
+
+/* analytic = s n. One number is free, so at least two elements must speak, or s be a number that means something. */
+static bool is_scaled(ag_evidence *e)
+{
+    double factor = factor_of(e);
+    int64_t speaking = 0;
+    for (int64_t i = 0; i < e->n; i++) {
+        e->guess[i] = factor * e->right[i];
+        speaking += fabs(e->right[i]) > 1e-3 * e->right_max;
+    }
+    if (!ag_fits(e) || fabs(factor + 1) * e->right_max <= e->tolerance) /* -1 is a sign */
+        return false;
+    ag_because(e, AG_CAUSE_FACTOR, "Off by a constant factor: analytic = %.8g times the right gradient, ", factor);
+    e->found.factor = factor;
+    say_extent(e);
+    ag_say(e, ".");
+    return ag_say_factor(e, factor) || speaking > 1;
+}
+
+/* ---- The upstream gradient ---- */
+
+void ag_set_cotangent(ag_evidence *e)
+{
+    memcpy(e->cotangent, e->check->cotangent, (size_t)e->check->output_numel * sizeof *e->cotangent);
+}
+
+/* backward gives the same for 2 c. */
+static bool is_upstream_unseen(ag_evidence *e)
+{
+    for (int64_t i = 0; i < e->check->output_numel; i++)
+        e->cotangent[i] = 2 * e->check->cotangent[i];
+    if (!e->check->backward(e->check, e->cotangent, e->grad))
+        return false;
+    const double *twice = e->grad[e->number];
+    for (int64_t i = 0; i < e->input->numel; i++)
+        if (!(fabs(twice[i] - e->input->analytic[i]) <= 1e-9 * e->analytic_max))
+            return false;
+    return true;
+}
+
+/* c replaced in each output by its mean there, or by its sum. */
+static void level_cotangent(ag_evidence *e, bool mean)
+{
+    ag_set_cotangent(e);
+    for (int o = 0; o < e->check->output_count; o++) {
+        const ag_check_output *y = &e->check->output[o];
+        double sum = 0;
+        for (int64_t i = 0; i < y->numel; i++)
+            sum += e->cotangent[y->first + i];
+        for (int64_t i = 0; i < y->numel; i++)
+            e->cotangent[y->first + i] = mean ? sum / (double)y->numel : sum;
+    }
+}
+
+/* c with one output's part replaced by a number. */
+void ag_set_cotangent_of(ag_evidence *e, int output, double value)
+{
+    ag_set_cotangent(e);
+    const ag_check_output *y = &e->check->output[output];
+    for (int64_t i = 0; i < y->numel; i++)
+        e->cotangent[y->first + i] = value;
+}
+
+static bool is_upstream_ignored(ag_evidence *e)
+{
+    const char *usual = "Usually a factor gy lost in the backward";
+    if (is_upstream_unseen(e)) {
+        ag_because(e, AG_CAUSE_UPSTREAM_IGNORED,
+                   "The upstream gradient is ignored: analytic stays the same when it is doubled");
+        for (int64_t i = 0; i < e->check->output_numel; i++)
+            e->cotangent[i] = 1;
+        ag_say(e, "%s. %s.", ag_fits_cotangent(e) ? ", and is the right gradient of the outputs' sum" : "", usual);
+        return true;
+    }
+    for (int mean = 0; mean < 2; mean++) {
+        level_cotangent(e, mean == 1);
+        if (ag_fits_cotangent(e))
+            return ag_because(e, AG_CAUSE_UPSTREAM_IGNORED, "Of the upstream gradient only the %s enters: analytic "
+                              "is the right gradient for one that is its %s everywhere. Usually gy summed before it "
+                              "was multiplied.", mean == 1 ? "mean" : "sum", mean == 1 ? "mean" : "sum");
+    }
+    for (int o = 0; o < e->check->output_count && e->check->output_count > 1; o++) {
+        ag_set_cotangent_of(e, o, 1);
+        if (ag_fits_cotangent(e))
+            return ag_because(e, AG_CAUSE_UPSTREAM_IGNORED, "The upstream gradient of output %d is ignored: "
+                              "analytic is right if that is all ones. %s.", o, usual);
+    }
+    return false;
+}
+
+/* ---- Wrong in a part, right elsewhere ---- */
+
+/* The widest vector whose loop would end where the wrong tail begins and leave less than one vector, or 0. */
+static int vector_width(const ag_place *place)
+{
+    for (int width = 16; width >= 4; width /= 2)
+        if (place->tail > 0 && place->tail % width == 0 && place->tail_extent - place->tail < width)
+            return width;
+    return 0;
+}
+
+static void say_vectors(ag_evidence *e, const ag_place *place)
+{
+    int width = vector_width(place);
+    if (width > 0)
+        ag_say(e, " %lld is a multiple of %d: usually a loop over vectors without its remainder.",
+               (long long)place->tail, width);
+}
+
+static bool is_zero_in_part(ag_evidence *e)
+{
+    for (int64_t i = 0; i < e->n; i++)
+        if (ag_evidence_mark(e, i) == AG_MARK_WRONG && !(fabs(e->analytic[i]) <= 1e-10 * e->right_max))
+            return false;
+    ag_place place = ag_evidence_place(e);
+    if (place.right == 0 || place.wrong == 0)
+        return false;
+    ag_because(e, AG_CAUSE_ZERO, "Zero where it should not be: analytic is 0 on %s; elsewhere it is right.",
+               place.text);
+    say_vectors(e, &place);
+    return true;
+}
+
+/* Not 0 where n is 0, and s n elsewhere; s is mostly 1, but what drops elements may also scale the others. */
+static bool is_leak(ag_evidence *e)
+{
+    double zero = 1e-10 * e->right_max, factor = factor_of(e);
+    int64_t leaks = 0, others = 0;
+    for (int64_t i = 0; i < e->n; i++)
+        if (fabs(e->right[i]) <= zero)
+            leaks += fabs(e->analytic[i]) > e->tolerance;
+        else if (!(fabs(e->analytic[i] - factor * e->right[i]) <= e->tolerance))
+            return false;
+        else
+            others += fabs(e->right[i]) > 1e-3 * e->right_max;
+    bool right = fabs(factor - 1) * e->right_max <= e->tolerance;
+    if (leaks == 0 || others < (right ? 1 : 3))
+        return false;
+    ag_because(e, AG_CAUSE_MASK_LEAK, "Not zero where the outputs do not depend on the input: analytic is not 0 on ");
+    if (right)
+        ag_say(e, "%s; elsewhere it is right.", ag_evidence_place(e).text);
+    else if (fabs(factor) * e->right_max <= e->tolerance)
+        ag_say(e, "%lld of %lld elements, and is 0 elsewhere: the wrong way round.", (long long)leaks, (long long)e->n);
+    else
+        ag_say(e, "%lld of %lld elements, and elsewhere %.6g times the right gradient.", (long long)leaks,
+               (long long)e->n, factor);
+    ag_say(e, " Usually a mask lost in the backward.");
+    return true;
+}
+
+static bool is_tail(ag_evidence *e)
+{
+    ag_place place = ag_evidence_place(e);
+    if (place.tail == 0 || place.right < place.wrong || (place.wrong == 1 && vector_width(&place) == 0))
+        return false;
+    ag_because(e, AG_CAUSE_TAIL, "Wrong at the end: analytic is wrong on %s, and right before.", place.text);
+    say_vectors(e, &place);
+    return true;
+}
+
+/* ---- None fits ---- */
+
+/* Of the wrong elements, the range of analytic / right where right is not 0. */
+static void say_ratios(ag_evidence *e)
+{
+    double low = (double)INFINITY, high = -(double)INFINITY;
+    for (int64_t i = 0; i < e->n; i++)
+        if (ag_evidence_mark(e, i) == AG_MARK_WRONG && fabs(e->right[i]) > 1e-9 * e->right_max) {
+            double ratio = e->analytic[i] / e->right[i];
+            low = ratio < low ? ratio : low;
+            high = ratio > high ? ratio : high;
+        }
+    if (low > high)
+        return;
+    if (high - low <= 1e-5 * fabs(high))
+        ag_say(e, " There analytic is %.6g times the right gradient.", high);
+    else
+        ag_say(e, " There analytic / right goes from %.4g to %.4g.", low, high);
+}
+
+static void explain_not_finite(ag_evidence *e)
+{
+    int64_t count = 0, first = -1;
+    for (int64_t i = e->n - 1; i >= 0; i--)
+        if (!isfinite(e->analytic[i])) {
+            count++;
+            first = i;
+        }
+    ag_because(e, AG_CAUSE_UNKNOWN, "Not finite: analytic is nan or infinite on %lld of %lld elements, the first is "
+               "%g at %s, where the right gradient is %.6g.", (long long)count, (long long)e->n, e->analytic[first],
+               ag_evidence_index(e, first), e->right[first]);
+}
+
+static void explain_nothing(ag_evidence *e)
+{
+    if (!e->whole) {
+        ag_because(e, AG_CAUSE_UNKNOWN, "The input is too large, %lld elements, to compare its gradient as a whole; "
+                   "along %lld random directions analytic is no constant times the right gradient.",
+                   (long long)e->input->numel, (long long)e->n);
+        return;
+    }
+    ag_place place = ag_evidence_place(e);
+    if (e->right_max <= 1e-9 * e->analytic_max) {
+        ag_because(e, AG_CAUSE_UNKNOWN, "The right gradient is 0, the outputs do not depend on the input; analytic "
+                   "is not 0 on %s, up to %.6g.", place.text, e->analytic_max);
+        return;
+    }
+    ag_because(e, AG_CAUSE_UNKNOWN, "None of the usual faults fits the gradient as a whole. Wrong: %s.", place.text);
+    say_ratios(e);
+}
+
+/* ---- All hypotheses, the more specific and the simpler first ---- */
+
+static const struct hypothesis {
+    bool (*test)(ag_evidence *e);
+    bool whole; /* directions are not enough */
+} hypotheses[] = {
+    { is_zero, false },
+    { is_upstream_ignored, false },
+    { is_sign_flipped, false },
+    { is_scaled, false },
+    { ag_is_swapped, true },
+    { is_zero_in_part, true },
+    { is_leak, true },
+    { ag_is_permuted, true },
+    { ag_is_part_of_sum, true },
+    { ag_is_moment_missing, true }, /* before the next: without weights layer norm's result is its own xhat */
+    { ag_is_row_sum_missing, true },
+    { ag_is_row_product_missing, true },
+    { ag_is_batch_mixed, true },
+    { ag_is_operand_misread, true },
+    { is_tail, true },
+};
+
+/* Few elements may fit more than one: the first cause is reported, and the next one named. */
+static void explain(ag_evidence *e)
+{
+    ag_explanation first = { .cause = AG_CAUSE_UNKNOWN };
+    for (size_t i = 0; i < sizeof hypotheses / sizeof *hypotheses; i++) {
+        if ((hypotheses[i].whole && !e->whole) || !hypotheses[i].test(e))
+            continue;
+        if (first.cause == AG_CAUSE_UNKNOWN) {
+            first = e->found;
+            if (e->n > FEW)
+                break;
+        } else if (e->found.cause != first.cause) {
+            ag_cause also = e->found.cause;
+            e->found = first;
+            ag_say(e, " On so few elements '%s' would fit as well.", ag_cause_name(also));
+            return;
+        }
+    }
+    e->found = first;
+    if (first.cause == AG_CAUSE_UNKNOWN)
+        explain_nothing(e);
+}
+
+/* ---- The evidence ---- */
+
+static int64_t count_doubles(const ag_evidence *e)
+{
+    int64_t count = 2 * e->n + e->check->output_numel;
+    for (int i = 0; i < e->check->input_count; i++)
+        count += e->check->input[i].checked ? e->check->input[i].numel : 0;
+    return count + (e->whole ? 0 : 2 * e->n);
+}
+
+static bool acquire(ag_evidence *e)
+{
+    const ag_check *k = e->check;
+    e->memory_size = (size_t)count_doubles(e) * sizeof *e->memory;
+    e->memory = ag_alloc(k->ctx, e->memory_size);
+    e->grad = ag_alloc(k->ctx, (size_t)k->input_count * sizeof *e->grad);
+    if (e->memory == NULL || e->grad == NULL)
+        return false;
+    e->guess = e->memory;
+    e->basis = e->guess + e->n;
+    e->cotangent = e->basis + e->n;
+    double *next = e->cotangent + k->output_numel;
+    for (int i = 0; i < k->input_count; i++) {
+        e->grad[i] = k->input[i].checked ? next : NULL;
+        next += k->input[i].checked ? k->input[i].numel : 0;
+    }
+    e->analytic = e->input->analytic;
+    e->right = e->input->numeric;
+    if (!e->whole) {
+        e->analytic = next;
+        e->right = next + e->n;
+    }
+    return true;
+}
+
+static void release(ag_evidence *e)
+{
+    ag_free(e->check->ctx, e->memory, e->memory_size);
+    ag_free(e->check->ctx, e->grad, (size_t)e->check->input_count * sizeof *e->grad);
+}
+
+/* The derivatives along random directions in the place of the gradients. */
+static void look_along_directions(ag_evidence *e, double *analytic, double *right)
+{
+    for (int64_t k = 0; k < e->n; k++) {
+        ag_direction d = { .input = e->number, .index = -1, .first = 0, .end = e->input->numel,
+                           .seed = e->check->config.seed + (uint64_t)k };
+        analytic[k] = 0;
+        for (int64_t i = 0; i < e->input->numel; i++)
+            analytic[k] += e->input->analytic[i] * ag_direction_at(&d, i);
+        ag_derivative derivative = ag_check_derivative(e->check, &d, e->check->cotangent);
+        right[k] = derivative.trouble == AG_CAUSE_NONE ? derivative.value : (double)NAN;
+    }
+}
+
+/* The magnitudes, and how close a guess must come: as close as a right gradient must, and far closer than n does. */
+static void measure(ag_evidence *e)
+{
+    double error = 0;
+    for (int64_t i = 0; i < e->n; i++)
+        error = fmax(error, fabs(e->analytic[i] - e->right[i]));
+    e->analytic_max = ag_largest(e->analytic, e->n);
+    e->right_max = ag_largest(e->right, e->n);
+    const ag_gradcheck_config *config = &e->check->config;
+    e->tolerance = fmin(config->atol + config->rtol * fmax(e->analytic_max, e->right_max), 1e-2 * error);
+    if (e->n == 1) /* a single number fits by accident more easily */
+        e->tolerance *= 1e-2;
+}
+
+static bool is_finite(const ag_evidence *e)
+{
+    for (int64_t i = 0; i < e->n; i++)
+        if (!isfinite(e->analytic[i]))
+            return false;
+    return true;
+}
+
+static bool is_right(const ag_evidence *e)
+{
+    for (int64_t i = 0; i < e->n; i++)
+        if (!isnan(e->right[i]) && !ag_check_is_close(e->check, e->analytic[i], e->right[i]))
+            return false;
+    return true;
+}
+
+ag_explanation ag_check_explain(ag_check *check, int input)
+{
+    static const int64_t directions = DIRECTIONS;
+    const ag_check_input *in = &check->input[input];
+    bool whole = in->numeric != NULL;
+    ag_evidence e = { .check = check, .input = in, .number = input, .whole = whole, .n = whole ? in->numel : DIRECTIONS,
+                      .ndim = whole ? in->x.ndim : 1, .shape = whole ? in->x.shape : &directions };
+    if (acquire(&e)) {
+        if (!whole)
+            look_along_directions(&e, e.memory + (e.analytic - e.memory), e.memory + (e.right - e.memory));
+        measure(&e);
+        if (!is_finite(&e))
+            explain_not_finite(&e);
+        else if (is_right(&e))
+            ag_because(&e, AG_CAUSE_UNKNOWN, "The gradient is right for the cotangent of this check, and wrong for "
+                       "single elements of the outputs.");
+        else
+            explain(&e);
+    }
+    release(&e);
+    if (ag_error(check->ctx) != AG_OK)
+        return ag_explanation_of(AG_CAUSE_ERROR, "%s", ag_error_message(check->ctx));
+    return e.found;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * explain_impl.h - what explain.c, explain_order.c, explain_rows.c and explain_words.c share (private header).
+ */
+#ifndef AG_EXPLAIN_IMPL_H
+#define AG_EXPLAIN_IMPL_H
+
+#include "autograd/gradcheck/gradcheck_impl.h"
+
+/* What speaks about one wrong gradient, and room for the hypotheses. For an input too large to differentiate as a
+ * whole, analytic and right are the derivatives along some random directions, of shape [n]. */
+typedef struct ag_evidence {
+    ag_check *check;
+    const ag_check_input *input;
+    int number; /* of the input */
+    bool whole; /* false: directions */
+    int ndim;
+    const int64_t *shape;
+    int64_t n;
+    const double *analytic, *right; /* [n]; right may be nan where it could not be had */
+    double analytic_max, right_max; /* of the magnitudes */
+    double tolerance;               /* how far analytic may be from a guess that fits */
+    double *guess, *basis;          /* [n] */
+    double *cotangent;              /* [output_numel] */
+    double **grad;                  /* per input, for check->backward */
+    double *memory;                 /* all these arrays */
+    size_t memory_size;
+    ag_explanation found;
+} ag_evidence;
+
+/* ---- explain.c: whether a guess fits ---- */
+
+double ag_largest(const double *x, int64_t n); /* of the magnitudes */
+/* Whether analytic is e->guess; or the right gradient for e->cotangent. */
+bool ag_fits(const ag_evidence *e);
+bool ag_fits_cotangent(ag_evidence *e);
+/* e->cotangent = the check's; or that with one output's part replaced by a number. */
+void ag_set_cotangent(ag_evidence *e);
+void ag_set_cotangent_of(ag_evidence *e, int output, double value);
+
+/* ---- explain_rows.c ---- */
+
+/* The rows of a gradient along a dim: n / extent of them, `step` apart from element to element. */
+typedef struct ag_rows {
+    int64_t count, extent, step;
+} ag_rows;
+ag_rows ag_rows_along(const ag_evidence *e, int dim);
+int64_t ag_row_start(const ag_rows *r, int64_t row);
+
+/* Hypotheses. Each is true, with its cause and words in e->found, when it fits. */
+bool ag_is_row_sum_missing(ag_evidence *e);
+bool ag_is_moment_missing(ag_evidence *e);
+bool ag_is_row_product_missing(ag_evidence *e);
+
+/* ---- explain_order.c: hypotheses ---- */
+
+bool ag_is_permuted(ag_evidence *e);
+bool ag_is_part_of_sum(ag_evidence *e);
+bool ag_is_swapped(ag_evidence *e);
+bool ag_is_batch_mixed(ag_evidence *e);
+bool ag_is_operand_misread(ag_evidence *e);
+
+/* ---- explain_words.c ---- */
+
+/* What an element of the gradient says: nothing, where analytic and right are both 0. */
+typedef enum ag_mark { AG_MARK_NOTHING, AG_MARK_RIGHT, AG_MARK_WRONG } ag_mark;
+ag_mark ag_evidence_mark(const ag_evidence *e, int64_t i);
+
+/* Where the wrong elements lie. */
+typedef struct ag_place {
+    int64_t wrong, right; /* how many */
+    int64_t tail;         /* right before this index of tail_dim and wrong from there on; 0: not so */
+    int64_t tail_extent;  /* of that dim */
+    char text[120];       /* "3 of 12 elements, those at index 2 of dim 0" */
+} ag_place;
+ag_place ag_evidence_place(const ag_evidence *e);
+
+/* An element's index: "[1,2]". */
+const char *ag_evidence_index(const ag_evidence *e, int64_t i);
+
+/* Sets the cause, with its first words; and more words. ag_because returns true. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+bool ag_because(ag_evidence *e, ag_cause cause, const char *format, ...);
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+void ag_say(ag_evidence *e, const char *format, ...);
+
+/* Says what a factor usually means, when it is one of the known ones, 2, N, sqrt(d) and so on; else false. */
+bool ag_say_factor(ag_evidence *e, double factor);
+
+/* The dims of y that the input is repeated along when it is broadcast to y's shape, as bits; 0: it is not. */
+unsigned ag_broadcast_dims(const ag_array *x, const ag_array *y);
+
+#endif

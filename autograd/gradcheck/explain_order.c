@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * explain_order.c - wrong gradients whose numbers are right ones: in another order, from another place, or a part of
+ * the sum that the right gradient is.
+ */
+#include "autograd/gradcheck/explain_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MAX_PERMUTED = 6 };
+
+/* "input 1 (name)" */
+static void say_input(ag_evidence *e, int input)
+{
+    const char *name = e->check->input[input].x.name;
+    ag_say(e, "input %d%s%.40s%s", input, name == NULL ? "" : " (", name == NULL ? "" : name, name == NULL ? "" : ")");
+}
+
+/* ---- Other orders of the elements ---- */
+
+/* The next order of the dims, lexicographically; false after the last. */
+static bool next_order(int ndim, int *order)
+{
+    int i = ndim - 2, j = ndim - 1;
+    while (i >= 0 && order[i] > order[i + 1])
+        i--;
+    if (i < 0)
+        return false;
+    while (order[j] < order[i])
+        j--;
+    int kept = order[i];
+    order[i] = order[j];
+    order[j] = kept;
+    for (int a = i + 1, b = ndim - 1; a < b; a++, b--) {
+        kept = order[a];
+        order[a] = order[b];
+        order[b] = kept;
+    }
+    return true;
+}
+
+static void first_order(int ndim, int *order)
+{
+    for (int d = 0; d < ndim; d++)
+        order[d] = d;
+}
+
+/* out = x[shape] with its dims permuted, dim i being dim order[i] of x; or back, from that to x. Both dense. */
+static void permute(int ndim, const int64_t *shape, const int *order, bool back, const double *x, double *out)
+{
+    int64_t stride[AG_MAX_DIMS], index[AG_MAX_DIMS] = { 0 }, n = 1, at = 0;
+    for (int d = ndim - 1; d >= 0; d--) {
+        stride[d] = n;
+        n *= shape[d];
+    }
+    for (int64_t k = 0; k < n; k++) {
+        out[back ? at : k] = x[back ? k : at];
+        for (int d = ndim - 1; d >= 0; d--) {
+            at += stride[order[d]];
+            if (++index[d] < shape[order[d]])
+                break;
+            at -= stride[order[d]] * shape[order[d]];
+            index[d] = 0;
+        }
+    }
+}
+
+static bool keeps_shape(const ag_evidence *e, const int *order)
+{
+    for (int d = 0; d < e->ndim; d++)
+        if (e->shape[order[d]] != e->shape[d])
+            return false;
+    return true;
+}
+
+/* analytic, as it lies in memory, is n with its dims in that order. Back: n, as it lies in memory, is analytic so. */
+static bool fits_order(ag_evidence *e, const int *order, bool back)
+{
+    permute(e->ndim, e->shape, order, back, e->right, e->guess);
+    return ag_fits(e);
+}
+
+/* "[2,0,1]"; back: of the opposite order. */
+static const char *order_text(const ag_evidence *e, int ndim, const int *order, bool back)
+{
+    int64_t dims[AG_MAX_DIMS];
+    for (int d = 0; d < ndim; d++)
+        dims[back ? order[d] : d] = back ? d : order[d];
+    return ag_dims_text(e->check->ctx, ndim, dims);
+}
+
+bool ag_is_permuted(ag_evidence *e)
+{
+    int order[AG_MAX_DIMS];
+    if (e->ndim < 2 || e->ndim > MAX_PERMUTED)
+        return false;
+    first_order(e->ndim, order);
+    order[e->ndim - 2] = e->ndim - 1;
+    order[e->ndim - 1] = e->ndim - 2;
+    if (fits_order(e, order, false) || fits_order(e, order, true))
+        return ag_because(e, AG_CAUSE_TRANSPOSED, "Transposed: analytic is the right gradient with its last two "
+                          "dims swapped%s. Usually a transpose lost, or a product's operands exchanged.",
+                          keeps_shape(e, order) ? "" : ", in memory");
+    for (int back = 0; back < 2; back++) {
+        first_order(e->ndim, order);
+        while (next_order(e->ndim, order))
+            if (fits_order(e, order, back == 1))
+                return ag_because(e, AG_CAUSE_PERMUTED, "Dims permuted: analytic is the right gradient with its "
+                                  "dims in the order %s%s. Usually a permute not undone in the backward, or undone "
+                                  "by itself.", order_text(e, e->ndim, order, back == 1),
+                                  keeps_shape(e, order) ? "" : ", in memory");
+    }
+    return false;
+}
+
+/* ---- Another operand, or the upstream gradient, in another order ---- */
+
+/* Swaps the last two dims of square matrices where they lie. */
+static void transpose_squares(const ag_array *x)
+{
+    const int64_t size = x->shape[x->ndim - 1], square = size * size;
+    int64_t n = 1;
+    for (int d = 0; d < x->ndim; d++)
+        n *= x->shape[d];
+    for (double *matrix = x->value; matrix < x->value + n; matrix += square)
+        for (int64_t row = 0; row < size; row++)
+            for (int64_t column = 0; column < row; column++) {
+                double kept = matrix[row * size + column];
+                matrix[row * size + column] = matrix[column * size + row];
+                matrix[column * size + row] = kept;
+            }
+}
+
+/* analytic is n where another input is transposed: w in the place of w^T. The Jacobian is of the point itself, so this
+ * takes differences. */
+static bool is_operand_transposed(ag_evidence *e)
+{
+    ag_check *k = e->check;
+    double **jacobian = k->jacobian;
+    for (int i = 0; i < k->input_count; i++) {
+        const ag_check_input *other = &k->input[i];
+        const ag_array *x = &other->x;
+        if (i == e->number || !other->checked || other->numel == 0 || x->ndim < 2 ||
+            x->shape[x->ndim - 1] != x->shape[x->ndim - 2])
+            continue;
+        ag_set_cotangent(e);
+        transpose_squares(x);
+        k->jacobian = NULL;
+        bool fit = k->evaluate(k, k->y) && ag_fits_cotangent(e);
+        k->jacobian = jacobian;
+        transpose_squares(x);
+        if (!k->evaluate(k, k->y))
+            return false;
+        if (fit) {
+            ag_because(e, AG_CAUSE_TRANSPOSED,
+                       "An operand is transposed: analytic is the right gradient where the last two dims of ");
+            say_input(e, i);
+            ag_say(e, " are swapped. Usually a transpose lost in the backward.");
+            return true;
+        }
+    }
+    return false;
+}
+
+/* analytic = n(c read in another order of its dims). */
+static bool is_stride_ignored(ag_evidence *e)
+{
+    const ag_check *k = e->check;
+    for (int o = 0; o < k->output_count; o++) {
+        const ag_check_output *y = &k->output[o];
+        int order[AG_MAX_DIMS];
+        first_order(y->y.ndim, order);
+        ag_set_cotangent(e);
+        while (y->y.ndim < 5 && next_order(y->y.ndim, order))
+            for (int back = 0; back < 2; back++) {
+                permute(y->y.ndim, y->y.shape, order, back == 1, k->cotangent + y->first, e->cotangent + y->first);
+                if (ag_fits_cotangent(e))
+                    return ag_because(e, AG_CAUSE_STRIDE_IGNORED, "The upstream gradient is read in the wrong "
+                                      "order: analytic is the right gradient for one with its dims in the order %s, "
+                                      "in memory. Usually strides ignored, or the wrong dim summed.",
+                                      order_text(e, y->y.ndim, order, back == 1));
+            }
+    }
+    return false;
+}
+
+bool ag_is_operand_misread(ag_evidence *e)
+{
+    return is_stride_ignored(e) || is_operand_transposed(e);
+}
+
+/* ---- A part of a sum ---- */
+
+/* c kept in one output where all the dims (bits) have their first index, or their last; 0 in the rest of it. */
+static void keep_slice(ag_evidence *e, const ag_check_output *y, unsigned dims, bool last)
+{
+    ag_set_cotangent(e);
+    for (int64_t i = 0; i < y->numel; i++) {
+        int64_t rest = i;
+        for (int d = y->y.ndim - 1; d >= 0; d--) {
+            int64_t index = rest % y->y.shape[d];
+            rest /= y->y.shape[d];
+            if ((dims & 1u << d) != 0 && index != (last ? y->y.shape[d] - 1 : 0))
+                e->cotangent[y->first + i] = 0;
+        }
+    }
+}
+
+/* Whether analytic has only one slice's part of what output o gives; if so says it. */
+static bool is_one_slice(ag_evidence *e, int o, unsigned dims, bool broadcast)
+{
+    for (int last = 0; last < 2; last++) {
+        keep_slice(e, &e->check->output[o], dims, last == 1);
+        if (!ag_fits_cotangent(e))
+            continue;
+        int dim = 0;
+        while ((dims >> dim & 1u) == 0)
+            dim++;
+        const char *which = last == 1 ? "last" : "first";
+        if (!broadcast)
+            return ag_because(e, AG_CAUSE_NOT_ACCUMULATED, "Not accumulated: analytic has only what the %s of %lld "
+                              "entries of dim %d of output %d contributes; the right gradient is the sum over all. "
+                              "Usually = where += is meant.", which, (long long)e->check->output[o].y.shape[dim], dim,
+                              o);
+        return ag_because(e, AG_CAUSE_NOT_REDUCED, "Not reduced: the input is broadcast to output %d, and analytic "
+                          "has only the part of the %s entry of %s %d; the right gradient is the sum over it.", o,
+                          which, dims >> dim == 1u ? "dim" : "its dims, from dim", dim);
+    }
+    return false;
+}
+
+static bool is_slice_of_sum(ag_evidence *e)
+{
+    for (int o = 0; o < e->check->output_count; o++) {
+        const ag_array *y = &e->check->output[o].y;
+        unsigned repeated = ag_broadcast_dims(&e->input->x, y);
+        for (int d = 0; d < y->ndim; d++)
+            if (y->shape[d] > 1 && is_one_slice(e, o, 1u << d, (repeated >> d & 1u) != 0))
+                return true;
+        if (repeated != 0 && is_one_slice(e, o, repeated, true))
+            return true;
+    }
+    return false;
+}
+
+static bool is_output_lost(ag_evidence *e)
+{
+    for (int o = 0; o < e->check->output_count && e->check->output_count > 1; o++) {
+        ag_set_cotangent_of(e, o, 0);
+        if (ag_fits_cotangent(e))
+            return ag_because(e, AG_CAUSE_NOT_ACCUMULATED, "Not accumulated: analytic lacks what output %d "
+                              "contributes, and is right for the others; the right gradient is the sum over all "
+                              "outputs.", o);
+    }
+    return false;
+}
+
+/* Every element has what one element of the outputs contributes, the first or the last that depends on it. */
+static bool is_one_use(ag_evidence *e)
+{
+    const ag_check *k = e->check;
+    if (k->jacobian == NULL || k->jacobian[e->number] == NULL)
+        return false;
+    for (int last = 0; last < 2; last++) {
+        for (int64_t i = 0; i < e->n; i++) {
+            const double *row = k->jacobian[e->number] + i * k->output_numel;
+            double smallest = 1e-9 * ag_largest(row, k->output_numel);
+            e->guess[i] = 0;
+            for (int64_t j = 0; j < k->output_numel && (last == 1 || e->guess[i] == 0); j++)
+                if (fabs(row[j]) > smallest)
+                    e->guess[i] = row[j] * k->cotangent[j];
+        }
+        if (ag_fits(e))
+            return ag_because(e, AG_CAUSE_NOT_ACCUMULATED, "Not accumulated: each element of analytic has only what "
+                              "the %s output element that uses it contributes; the right gradient is the sum over "
+                              "all. Usually = where += is meant.", last == 1 ? "last" : "first");
+    }
+    return false;
+}
+
+bool ag_is_part_of_sum(ag_evidence *e)
+{
+    return is_slice_of_sum(e) || is_output_lost(e) || is_one_use(e);
+}
+
+/* ---- Gradients of something else ---- */
+
+/* The right gradient of another input; NULL: not known, and too dear. */
+static const double *right_of(ag_evidence *e, int input)
+{
+    const ag_check_input *other = &e->check->input[input];
+    if (other->numeric != NULL || !other->checked || other->numel != e->n)
+        return other->numeric;
+    return ag_check_gradient(e->check, input, e->check->cotangent, e->grad[input]) ? e->grad[input] : NULL;
+}
+
+/* Of another input's right gradient the block with the shape of this one at its beginning, into guess. False: it has
+ * none. */
+static bool guess_block(ag_evidence *e, const ag_check_input *other, const double *right)
+{
+    if (right == NULL || other->x.ndim != e->ndim)
+        return false;
+    for (int d = 0; d < e->ndim; d++)
+        if (other->x.shape[d] < e->shape[d])
+            return false;
+    for (int64_t i = 0; i < e->n; i++) {
+        int64_t at = 0, rest = i, step = 1;
+        for (int d = e->ndim - 1; d >= 0; d--) {
+            at += rest % e->shape[d] * step;
+            rest /= e->shape[d];
+            step *= other->x.shape[d];
+        }
+        e->guess[i] = right[at];
+    }
+    return true;
+}
+
+bool ag_is_swapped(ag_evidence *e)
+{
+    for (int i = 0; i < e->check->input_count; i++) {
+        const ag_check_input *other = &e->check->input[i];
+        if (i == e->number || !guess_block(e, other, right_of(e, i)) || !ag_fits(e))
+            continue;
+        ag_because(e, AG_CAUSE_SWAPPED, "Swapped: analytic is the %sright gradient of ",
+                   other->numel == e->n ? "" : "first part of the ");
+        say_input(e, i);
+        ag_say(e, ". Usually gradients written to each other's place.");
+        return true;
+    }
+    return false;
+}
+
+/* Whether analytic at index a of the rows' dim is n at index b. */
+static bool is_entry(const ag_evidence *e, const ag_rows *r, int64_t a, int64_t b)
+{
+    for (int64_t row = 0; row < r->count; row++) {
+        int64_t start = ag_row_start(r, row);
+        if (!(fabs(e->analytic[start + a * r->step] - e->right[start + b * r->step]) <= e->tolerance))
+            return false;
+    }
+    return true;
+}
+
+static int64_t entry_of(const ag_evidence *e, const ag_rows *r, int64_t a)
+{
+    if (is_entry(e, r, a, a))
+        return a;
+    for (int64_t b = 0; b < r->extent; b++)
+        if (is_entry(e, r, a, b))
+            return b;
+    return -1;
+}
+
+/* How the entries lie, from[index] being where an entry is from: rotated, reversed, all from one place, some exchanged,
+ * or in no pattern. */
+typedef struct mixing {
+    bool rotated, reversed, one, exchanged;
+    int64_t moved, first; /* how many are not at their place, and the first of them */
+} mixing;
+
+static mixing mixing_of(const double *from, int64_t extent)
+{
+    mixing m = { true, true, true, true, 0, -1 };
+    for (int64_t a = 0; a < extent; a++) {
+        int64_t b = (int64_t)from[a], shift = (int64_t)from[0];
+        m.rotated &= b == (a + shift) % extent;
+        m.reversed &= b == extent - 1 - a;
+        m.one &= b == shift;
+        m.exchanged &= (int64_t)from[b] == a;
+        if (b != a) {
+            m.first = m.moved == 0 ? a : m.first;
+            m.moved++;
+        }
+    }
+    return m;
+}
+
+/* Each entry of a dim is the right one of some entry, not always its own. */
+static bool has_entries_mixed(ag_evidence *e, int dim)
+{
+    ag_rows r = ag_rows_along(e, dim);
+    double *from = e->basis;
+    for (int64_t a = 0; a < r.extent; a++) {
+        int64_t b = entry_of(e, &r, a);
+        if (b < 0)
+            return false;
+        from[a] = (double)b;
+    }
+    mixing m = mixing_of(from, r.extent);
+    bool pattern = m.rotated || m.reversed || m.one || m.exchanged;
+    if (r.count == 1 && !pattern) /* single elements may be equal by accident */
+        return false;
+    long long first = (long long)m.first, source = (long long)from[m.first];
+    ag_because(e, AG_CAUSE_BATCH_MIXED, "The entries of dim %d are mixed: ", dim);
+    if (m.one)
+        ag_say(e, "each has the right gradient of entry %lld.", source);
+    else if (m.rotated)
+        ag_say(e, "entry i has the right gradient of entry i + %lld, modulo %lld.", (long long)from[0],
+               (long long)r.extent);
+    else if (m.reversed)
+        ag_say(e, "they are in reversed order.");
+    else if (m.exchanged && m.moved == 2)
+        ag_say(e, "entries %lld and %lld are exchanged.", first, source);
+    else
+        ag_say(e, "%lld of %lld have another's right gradient, entry %lld that of entry %lld.", (long long)m.moved,
+               (long long)r.extent, first, source);
+    ag_say(e, " Usually an index or offset of that dim wrong in the backward.");
+    return true;
+}
+
+/* Each entry of a dim is the sum of the right ones over it, or their mean. */
+static bool has_entries_summed(ag_evidence *e, int dim)
+{
+    ag_rows r = ag_rows_along(e, dim);
+    for (int mean = 0; mean < 2; mean++) {
+        for (int64_t row = 0; row < r.count; row++) {
+            int64_t first = ag_row_start(&r, row), end = first + r.extent * r.step;
+            double sum = 0;
+            for (int64_t i = first; i < end; i += r.step)
+                sum += e->right[i];
+            for (int64_t i = first; i < end; i += r.step)
+                e->guess[i] = mean == 1 ? sum / (double)r.extent : sum;
+        }
+        if (ag_fits(e))
+            return ag_because(e, AG_CAUSE_BATCH_MIXED, "The entries of dim %d are mixed: each has the %s of the "
+                              "right gradients of all %lld. Usually a dim summed that should not be.", dim,
+                              mean == 1 ? "mean" : "sum", (long long)r.extent);
+    }
+    return false;
+}
+
+bool ag_is_batch_mixed(ag_evidence *e)
+{
+    for (int dim = 0; dim < e->ndim; dim++)
+        if (e->shape[dim] > 1 && (has_entries_mixed(e, dim) || has_entries_summed(e, dim)))
+            return true;
+    return false;
+}

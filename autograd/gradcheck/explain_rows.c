@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * explain_rows.c - terms that all elements of a row share, which backward lost: the row sum of softmax, the mean and
+ * the variance of a normalisation. Then analytic - n lies, in each row, along something known.
+ */
+#include "autograd/gradcheck/explain_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- Rows ---- */
+
+ag_rows ag_rows_along(const ag_evidence *e, int dim)
+{
+    ag_rows r = { e->n / e->shape[dim], e->shape[dim], 1 };
+    for (int d = dim + 1; d < e->ndim; d++)
+        r.step *= e->shape[d];
+    return r;
+}
+
+int64_t ag_row_start(const ag_rows *r, int64_t row)
+{
+    return row / r->step * r->step * r->extent + row % r->step;
+}
+
+static double row_product(const ag_rows *r, int64_t row, const double *a, const double *b)
+{
+    double sum = 0;
+    int64_t at = ag_row_start(r, row);
+    for (int64_t i = 0; i < r->extent; i++, at += r->step)
+        sum += a[at] * b[at];
+    return sum;
+}
+
+/* guess row += factor * basis row */
+static void row_add(ag_evidence *e, const ag_rows *r, int64_t row, double factor)
+{
+    int64_t at = ag_row_start(r, row);
+    for (int64_t i = 0; i < r->extent; i++, at += r->step)
+        e->guess[at] += factor * e->basis[at];
+}
+
+static void guess_right(ag_evidence *e)
+{
+    memcpy(e->guess, e->right, (size_t)e->n * sizeof *e->guess);
+}
+
+/* guess += what of (analytic - guess) lies along the basis, one free number per row. */
+static void guess_along_basis(ag_evidence *e, const ag_rows *r)
+{
+    for (int64_t row = 0; row < r->count; row++) {
+        double square = row_product(r, row, e->basis, e->basis);
+        double along = row_product(r, row, e->analytic, e->basis) - row_product(r, row, e->guess, e->basis);
+        if (square > 0)
+            row_add(e, r, row, along / square);
+    }
+}
+
+/* Whether in each row the sum of n * basis is 0 next to that of its magnitudes, which is not 0 everywhere. */
+static bool cancels(const ag_evidence *e, const ag_rows *r, double tolerance)
+{
+    double all = 0, smallest = 1e-8 * e->right_max * ag_largest(e->basis, e->n);
+    for (int64_t row = 0; row < r->count; row++) {
+        double sum = 0, magnitude = 0;
+        int64_t at = ag_row_start(r, row);
+        for (int64_t i = 0; i < r->extent; i++, at += r->step) {
+            sum += e->right[at] * e->basis[at];
+            magnitude += fabs(e->right[at] * e->basis[at]);
+        }
+        if (fabs(sum) > tolerance * magnitude + smallest)
+            return false;
+        all += magnitude;
+    }
+    return all > 0;
+}
+
+/* The basis: 1, or x, less its mean in each row when centered. */
+static void basis_ones(ag_evidence *e)
+{
+    for (int64_t i = 0; i < e->n; i++)
+        e->basis[i] = 1;
+}
+
+static void basis_input(ag_evidence *e, const ag_rows *r, bool centered)
+{
+    memcpy(e->basis, e->input->x.value, (size_t)e->n * sizeof *e->basis);
+    for (int64_t row = 0; row < r->count && centered; row++) {
+        int64_t first = ag_row_start(r, row), end = first + r->extent * r->step;
+        double sum = 0;
+        for (int64_t i = first; i < end; i += r->step)
+            sum += e->basis[i];
+        for (int64_t i = first; i < end; i += r->step)
+            e->basis[i] -= sum / (double)r->extent;
+    }
+}
+
+/* ---- Softmax: n = y (c - sum(c y)); log_softmax: n = c - exp(y) sum(c) ---- */
+
+/* The output of the input's shape, from number o on; -1: none. */
+static int output_like_input(const ag_evidence *e, int o)
+{
+    for (; o < e->check->output_count; o++) {
+        const ag_array *y = &e->check->output[o].y;
+        if (y->ndim == e->ndim && memcmp(y->shape, e->shape, (size_t)e->ndim * sizeof *y->shape) == 0)
+            return o;
+    }
+    return -1;
+}
+
+typedef enum softmax_of { Y, EXP_Y, EXP_X } softmax_of;
+
+/* The basis: y, exp(y), or exp(x) divided by its sum over the elements that take part. False: its rows do not sum
+ * to 1 (or to 0), so it is no softmax. */
+static bool basis_softmax(ag_evidence *e, const ag_rows *r, softmax_of what, const double *y)
+{
+    for (int64_t row = 0; row < r->count; row++) {
+        int64_t first = ag_row_start(r, row), end = first + r->extent * r->step;
+        double most = -(double)INFINITY, sum = 0;
+        for (int64_t i = first; i < end; i += r->step)
+            most = e->input->x.value[i] > most ? e->input->x.value[i] : most;
+        for (int64_t i = first; i < end; i += r->step) {
+            bool apart = what == EXP_X && e->analytic[i] == 0 && e->right[i] == 0;
+            e->basis[i] = what == Y ? y[i] : what == EXP_Y ? exp(y[i]) : apart ? 0 : exp(e->input->x.value[i] - most);
+            sum += e->basis[i];
+        }
+        if (what != EXP_X && !(fabs(sum - 1) <= 1e-6) && sum != 0)
+            return false;
+        for (int64_t i = first; i < end && sum > 0; i += r->step)
+            e->basis[i] /= sum;
+    }
+    return true;
+}
+
+/* analytic = n + k basis, where k is given by s = sum(c y) or sum(c) of the row. */
+static bool is_row_sum_known(ag_evidence *e, const ag_rows *r, int dim, softmax_of what, const ag_check_output *y)
+{
+    static const char *const words[3] = { "is missing", "has the wrong sign", "is taken over all rows, not over each" };
+    const double *c = e->check->cotangent + y->first;
+    double all = 0;
+    for (int64_t i = 0; i < e->n; i++)
+        all += what == Y ? c[i] * e->basis[i] : c[i];
+    for (int kind = 0; kind < 3; kind++) {
+        guess_right(e);
+        for (int64_t row = 0; row < r->count; row++) {
+            double s = 0;
+            int64_t at = ag_row_start(r, row);
+            for (int64_t i = 0; i < r->extent; i++, at += r->step)
+                s += what == Y ? c[at] * e->basis[at] : c[at];
+            row_add(e, r, row, kind == 0 ? s : kind == 1 ? 2 * s : s - all);
+        }
+        if (ag_fits(e))
+            return ag_because(e, AG_CAUSE_ROW_SUM_MISSING, "The row-sum term %s: the gradient is %s along dim %d.",
+                              words[kind], what == Y ? "y (gy - sum(gy y))" : "gy - exp(y) sum(gy)", dim);
+    }
+    return false;
+}
+
+/* analytic = n + y times any number per row. */
+static bool is_row_sum_free(ag_evidence *e, const ag_rows *r, int dim, softmax_of what)
+{
+    static const char *const name[] = { "y", "exp(y)", "softmax(x)" };
+    guess_right(e);
+    guess_along_basis(e, r);
+    if (r->extent < 3 || !ag_fits(e))
+        return false;
+    basis_ones(e);
+    return cancels(e, r, 1e-5) &&
+           ag_because(e, AG_CAUSE_ROW_SUM_MISSING, "The row-sum term is missing or wrong: analytic differs from the "
+                      "right gradient by a multiple of %s in each row along dim %d, as softmax's does without "
+                      "sum(gy y) in y (gy - sum(gy y)).", name[what], dim);
+}
+
+bool ag_is_row_sum_missing(ag_evidence *e)
+{
+    for (int dim = e->ndim - 1; dim >= 0; dim--) {
+        if (e->shape[dim] < 2)
+            continue;
+        ag_rows r = ag_rows_along(e, dim);
+        for (int o = output_like_input(e, 0); o >= 0; o = output_like_input(e, o + 1)) {
+            const ag_check_output *y = &e->check->output[o];
+            for (int what = Y; what <= EXP_Y; what++)
+                if (basis_softmax(e, &r, (softmax_of)what, e->check->y + y->first) &&
+                    (is_row_sum_known(e, &r, dim, (softmax_of)what, y) ||
+                     is_row_sum_free(e, &r, dim, (softmax_of)what)))
+                    return true;
+        }
+        if (basis_softmax(e, &r, EXP_X, NULL) && is_row_sum_free(e, &r, dim, EXP_X))
+            return true;
+    }
+    return false;
+}
+
+/* c less its part along y in each row of each output's last dim. */
+static void make_orthogonal_to_outputs(ag_evidence *e)
+{
+    ag_set_cotangent(e);
+    for (int o = 0; o < e->check->output_count; o++) {
+        const ag_check_output *out = &e->check->output[o];
+        int64_t n = out->y.ndim == 0 ? 1 : out->y.shape[out->y.ndim - 1];
+        for (int64_t first = out->first; first < out->first + out->numel; first += n) {
+            const double *y = e->check->y + first;
+            double *c = e->cotangent + first, along = 0, square = 0;
+            for (int64_t i = 0; i < n; i++) {
+                along += c[i] * y[i];
+                square += y[i] * y[i];
+            }
+            for (int64_t i = 0; i < n && square > 0; i++)
+                c[i] -= along / square * y[i];
+        }
+    }
+}
+
+/* Backward is right for a cotangent with sum(c y) = 0 in each row, and so wrong through that sum alone. This finds the
+ * term wherever softmax hides inside the function: in attention, dS = P (dP - sum(dO O)). Where the Jacobian is not
+ * known it would cost too much. */
+bool ag_is_row_product_missing(ag_evidence *e)
+{
+    ag_check *k = e->check;
+    if (k->jacobian == NULL || k->jacobian[e->number] == NULL)
+        return false;
+    make_orthogonal_to_outputs(e);
+    if (!ag_check_gradient(k, e->number, e->cotangent, e->guess) || !k->backward(k, e->cotangent, e->grad) ||
+        ag_largest(e->guess, e->n) < 1e-3 * e->right_max)
+        return false;
+    for (int64_t i = 0; i < e->n; i++)
+        if (!(fabs(e->grad[e->number][i] - e->guess[i]) <= e->tolerance))
+            return false;
+    return ag_because(e, AG_CAUSE_ROW_SUM_MISSING, "The row-sum term is missing or wrong: analytic is right for "
+                      "upstream gradients with sum(gy y) = 0 in each row of y, and only for them. As in attention, "
+                      "dS = P (dP - sum(dO O)), without the sum.");
+}
+
+/* ---- Normalisation: with h = (x - mean(x)) / std, n = (g - mean(g) - h mean(g h)) / std. Such a gradient sums to 0
+ * over a row, since a shift of the row changes nothing, and to 0 with h as weights, since a scale does not. ---- */
+
+static const char normalised[] = "(g - mean(g) - xhat mean(g xhat)) / std";
+
+/* analytic - n lies along 1, or x - mean(x), or both. */
+static bool is_norm_term_missing(ag_evidence *e, const ag_rows *r, int dim)
+{
+    const char *differs = "is missing or wrong: analytic differs from the right gradient by";
+    basis_ones(e);
+    if (!cancels(e, r, 1e-5))
+        return false;
+    guess_right(e);
+    guess_along_basis(e, r);
+    if (ag_fits(e))
+        return ag_because(e, AG_CAUSE_MEAN_MISSING,
+                          "The mean term %s a constant in each row along dim %d. It is mean(g) in %s.", differs, dim,
+                          normalised);
+    basis_input(e, r, true);
+    if (!cancels(e, r, 1e-2))
+        return false;
+    guess_along_basis(e, r);
+    bool both = ag_fits(e);
+    guess_right(e);
+    guess_along_basis(e, r);
+    if (ag_fits(e))
+        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term %s a multiple of x - mean(x) in each row "
+                          "along dim %d. It is xhat mean(g xhat) in %s.", differs, dim, normalised);
+    return both && ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The mean and the variance term are both missing or "
+                              "wrong: along dim %d, mean(g) and xhat mean(g xhat) in %s.", dim, normalised);
+}
+
+/* RMS norm has no mean: analytic - n lies along x, and only a scale of the row changes nothing. */
+static bool is_square_term_missing(ag_evidence *e, const ag_rows *r, int dim)
+{
+    basis_input(e, r, false);
+    if (!cancels(e, r, 1e-2))
+        return false;
+    guess_right(e);
+    guess_along_basis(e, r);
+    return ag_fits(e) && ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The term of the mean square, as in RMS norm, is "
+                                    "missing or wrong: analytic differs from the right gradient by a multiple of x "
+                                    "in each row along dim %d.", dim);
+}
+
+bool ag_is_moment_missing(ag_evidence *e)
+{
+    for (int dim = e->ndim - 1; dim >= 0; dim--) {
+        if (e->shape[dim] < 4)
+            continue;
+        ag_rows r = ag_rows_along(e, dim);
+        if (is_norm_term_missing(e, &r, dim) || is_square_term_missing(e, &r, dim))
+            return true;
+    }
+    return false;
+}

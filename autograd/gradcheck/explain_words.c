@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * explain_words.c - the explanation of a wrong gradient in words: the names of the causes, where the wrong elements
+ * lie, what a constant factor usually means.
+ */
+#include "autograd/gradcheck/explain_impl.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *ag_cause_name(ag_cause cause)
+{
+    static const char *const name[AG_CAUSES] = {
+        [AG_CAUSE_NONE] = "none",
+        [AG_CAUSE_KINK] = "kink",
+        [AG_CAUSE_NOT_REPEATABLE] = "not repeatable",
+        [AG_CAUSE_NON_FINITE] = "not finite",
+        [AG_CAUSE_STEP_EXHAUSTED] = "step exhausted",
+        [AG_CAUSE_ORACLES_DISAGREE] = "oracles disagree",
+        [AG_CAUSE_NOTHING_CHECKED] = "nothing checked",
+        [AG_CAUSE_UNKNOWN] = "unknown",
+        [AG_CAUSE_ERROR] = "error",
+        [AG_CAUSE_SIGN] = "sign flipped",
+        [AG_CAUSE_FACTOR] = "constant factor",
+        [AG_CAUSE_TRANSPOSED] = "transposed",
+        [AG_CAUSE_PERMUTED] = "dims permuted",
+        [AG_CAUSE_ROW_SUM_MISSING] = "row sum missing",
+        [AG_CAUSE_MEAN_MISSING] = "mean term missing",
+        [AG_CAUSE_VARIANCE_MISSING] = "variance term missing",
+        [AG_CAUSE_NOT_REDUCED] = "broadcast not reduced",
+        [AG_CAUSE_UPSTREAM_IGNORED] = "upstream ignored",
+        [AG_CAUSE_NOT_ACCUMULATED] = "not accumulated",
+        [AG_CAUSE_ZERO] = "zero",
+        [AG_CAUSE_MASK_LEAK] = "mask leak",
+        [AG_CAUSE_BATCH_MIXED] = "batch mixed",
+        [AG_CAUSE_STRIDE_IGNORED] = "stride ignored",
+        [AG_CAUSE_TAIL] = "tail wrong",
+        [AG_CAUSE_SWAPPED] = "swapped inputs",
+    };
+    return (int)cause >= 0 && cause < AG_CAUSES ? name[cause] : "unknown";
+}
+
+/* ---- Sentences ---- */
+
+static void append(ag_explanation *found, const char *format, va_list values)
+{
+    size_t used = strlen(found->text);
+    vsnprintf(found->text + used, sizeof found->text - used, format, values);
+}
+
+bool ag_because(ag_evidence *e, ag_cause cause, const char *format, ...)
+{
+    e->found = (ag_explanation){ .cause = cause, .factor = 1 };
+    va_list values;
+    va_start(values, format);
+    append(&e->found, format, values);
+    va_end(values);
+    return true;
+}
+
+void ag_say(ag_evidence *e, const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    append(&e->found, format, values);
+    va_end(values);
+}
+
+ag_explanation ag_explanation_of(ag_cause cause, const char *format, ...)
+{
+    ag_explanation made = { .cause = cause, .factor = 1 };
+    va_list values;
+    va_start(values, format);
+    append(&made, format, values);
+    va_end(values);
+    return made;
+}
+
+/* ---- Where the wrong elements lie ---- */
+
+ag_mark ag_evidence_mark(const ag_evidence *e, int64_t i)
+{
+    double a = e->analytic[i], r = e->right[i];
+    if (isnan(r) || (fabs(a) <= e->tolerance && fabs(r) <= e->tolerance))
+        return AG_MARK_NOTHING;
+    return fabs(a - r) <= e->tolerance ? AG_MARK_RIGHT : AG_MARK_WRONG;
+}
+
+const char *ag_evidence_index(const ag_evidence *e, int64_t i)
+{
+    int64_t index[AG_MAX_DIMS];
+    for (int d = e->ndim - 1; d >= 0; d--) {
+        index[d] = i % e->shape[d];
+        i /= e->shape[d];
+    }
+    return ag_dims_text(e->check->ctx, e->ndim, index);
+}
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+static void place_text(ag_place *p, const char *format, ...)
+{
+    size_t used = strlen(p->text);
+    va_list values;
+    va_start(values, format);
+    vsnprintf(p->text + used, sizeof p->text - used, format, values);
+    va_end(values);
+}
+
+/* The indices of a dim that are wholly wrong (but for elements that say nothing), where none is so in part. */
+typedef struct parting {
+    int64_t first, last, count; /* of the wrong ones */
+    int64_t last_right;
+    bool run; /* no right one between the first and the last */
+} parting;
+
+static bool parts(const ag_evidence *e, int dim, parting *p)
+{
+    int64_t inner = 1, extent = e->shape[dim];
+    for (int d = dim + 1; d < e->ndim; d++)
+        inner *= e->shape[d];
+    *p = (parting){ .first = -1, .last_right = -1, .run = true };
+    for (int64_t k = 0; k < extent; k++) {
+        bool wrong = false, right = false;
+        for (int64_t block = k * inner; block < e->n; block += extent * inner)
+            for (int64_t i = block; i < block + inner; i++) {
+                wrong |= ag_evidence_mark(e, i) == AG_MARK_WRONG;
+                right |= ag_evidence_mark(e, i) == AG_MARK_RIGHT;
+            }
+        if (wrong && right)
+            return false;
+        if (right)
+            p->last_right = k;
+        if (wrong) {
+            p->run &= p->count == 0 || p->last_right < p->first;
+            p->first = p->count == 0 ? k : p->first;
+            p->last = k;
+            p->count++;
+        }
+    }
+    return p->count > 0 && p->last_right >= 0;
+}
+
+/* The wrong elements are those with some indices of one dim. */
+static bool place_in_dim(const ag_evidence *e, ag_place *p, int dim)
+{
+    parting part;
+    if (!parts(e, dim, &part) || (e->ndim == 1 && !part.run))
+        return false;
+    if (part.count == 1)
+        place_text(p, ", those at index %lld of dim %d", (long long)part.first, dim);
+    else if (part.run)
+        place_text(p, ", those at indices %lld to %lld of dim %d", (long long)part.first, (long long)part.last, dim);
+    else
+        place_text(p, ", those at %lld of the %lld indices of dim %d, the first is %lld", (long long)part.count,
+                   (long long)e->shape[dim], dim, (long long)part.first);
+    if (part.first > part.last_right) {
+        p->tail = part.first;
+        p->tail_extent = e->shape[dim];
+    }
+    return true;
+}
+
+/* The wrong elements are those above, below, on or off the diagonal of the last two dims. */
+static bool place_by_diagonal(const ag_evidence *e, ag_place *p)
+{
+    static const char *const side_name[4] = { "above", "below", "on", "off" };
+    if (e->ndim < 2)
+        return false;
+    int64_t columns = e->shape[e->ndim - 1], rows = e->shape[e->ndim - 2];
+    bool holds[4] = { true, true, true, true };
+    for (int64_t i = 0; i < e->n; i++) {
+        ag_mark mark = ag_evidence_mark(e, i);
+        int64_t row = i / columns % rows, column = i % columns;
+        const bool there[4] = { column > row, column < row, column == row, column != row };
+        for (int side = 0; side < 4; side++)
+            holds[side] &= mark == AG_MARK_NOTHING || there[side] == (mark == AG_MARK_WRONG);
+    }
+    for (int side = 0; side < 4; side++)
+        if (holds[side]) {
+            place_text(p, ", those %s the diagonal of the last two dims", side_name[side]);
+            return true;
+        }
+    return false;
+}
+
+ag_place ag_evidence_place(const ag_evidence *e)
+{
+    ag_place p = { 0, 0, 0, 0, "" };
+    int64_t first = -1, last = -1, last_right = -1;
+    for (int64_t i = 0; i < e->n; i++) {
+        ag_mark mark = ag_evidence_mark(e, i);
+        p.wrong += mark == AG_MARK_WRONG;
+        p.right += mark == AG_MARK_RIGHT;
+        if (mark == AG_MARK_WRONG) {
+            first = first < 0 ? i : first;
+            last = i;
+        } else if (mark == AG_MARK_RIGHT) {
+            last_right = i;
+        }
+    }
+    if (p.right == 0) {
+        if (e->n == 1)
+            place_text(&p, "its only element");
+        else
+            place_text(&p, "all %lld elements%s", (long long)p.wrong, p.wrong == e->n ? "" : " that are not 0");
+        return p;
+    }
+    place_text(&p, "%lld of %lld elements", (long long)p.wrong, (long long)e->n);
+    if (first > last_right) {
+        p.tail = first;
+        p.tail_extent = e->n;
+    }
+    for (int dim = 0; dim < e->ndim && p.wrong > 1; dim++)
+        if (e->shape[dim] > 1 && place_in_dim(e, &p, dim))
+            return p;
+    if (p.wrong > 1 && place_by_diagonal(e, &p))
+        return p;
+    if (p.tail > 0 && p.wrong > 1)
+        place_text(&p, ", from element %lld on", (long long)first);
+    else if (p.wrong == last - first + 1 && p.wrong > 1)
+        place_text(&p, ", elements %lld to %lld in memory", (long long)first, (long long)last);
+    else
+        place_text(&p, "%s at %s", p.wrong == 1 ? "," : ", the first", ag_evidence_index(e, first));
+    return p;
+}
+
+/* ---- Factors ---- */
+
+unsigned ag_broadcast_dims(const ag_array *x, const ag_array *y)
+{
+    unsigned dims = 0;
+    if (x->ndim > y->ndim)
+        return 0;
+    for (int d = 0; d < y->ndim; d++) {
+        int of_x = d - (y->ndim - x->ndim);
+        int64_t extent = of_x < 0 ? 1 : x->shape[of_x];
+        if (extent != 1 && extent != y->shape[d])
+            return 0;
+        if (extent == 1 && y->shape[d] > 1)
+            dims |= 1u << d;
+    }
+    return dims;
+}
+
+/* How often the input is repeated in the first output that it is broadcast to; 1: in none. */
+static int64_t repetitions(const ag_evidence *e)
+{
+    for (int o = 0; o < e->check->output_count; o++)
+        if (ag_broadcast_dims(&e->input->x, &e->check->output[o].y) != 0)
+            return e->check->output[o].numel / (e->input->numel == 0 ? 1 : e->input->numel);
+    return 1;
+}
+
+/* A count in the shapes of the function that is `wanted`: the extent of one dim, or of some dims together. */
+typedef struct count {
+    const ag_array *array; /* NULL: there is none */
+    bool output;
+    int number, first, last; /* of the array; its dims */
+} count;
+
+static bool counts(const ag_array *array, double wanted, int length, int *first)
+{
+    for (*first = 0; *first + length <= array->ndim; (*first)++) {
+        double product = 1;
+        for (int d = *first; d < *first + length; d++)
+            product *= (double)array->shape[d];
+        if (product > 1 && fabs(product - wanted) <= 1e-5 * wanted)
+            return true;
+    }
+    return false;
+}
+
+static count find_count(const ag_check *k, double wanted, int longest)
+{
+    int first;
+    for (int length = 1; length <= longest; length++)
+        for (int i = 0; i < k->output_count + k->input_count; i++) {
+            bool output = i >= k->input_count;
+            int number = output ? i - k->input_count : i;
+            const ag_array *array = output ? &k->output[number].y : &k->input[number].x;
+            if (counts(array, wanted, length, &first))
+                return (count){ array, output, number, first, first + length - 1 };
+        }
+    return (count){ .array = NULL };
+}
+
+static void say_count(ag_evidence *e, const count *c, bool around)
+{
+    if (c->last > c->first)
+        ag_say(e, "dims %d to %d of ", c->first, c->last);
+    else
+        ag_say(e, "dim %d of ", c->first);
+    if (around && c->array->name != NULL)
+        ag_say(e, "%s", c->array->name);
+    else
+        ag_say(e, "%s%s %d", around ? "the function's " : "", c->output ? "output" : "input", c->number);
+}
+
+/* The factors that are counts in the shapes. */
+typedef struct factor_form {
+    const char *symbol, *meaning;
+    double power; /* factor = count ^ power */
+    int longest;  /* of how many dims together */
+} factor_form;
+
+static const factor_form forms[] = {
+    { "N", "a mean's 1/N left out, a sum in its place", 1, AG_MAX_DIMS },
+    { "1/N", "a mean's 1/N applied twice, or to a sum", -1, AG_MAX_DIMS },
+    { "sqrt(d)", "attention's scale 1/sqrt(d) left out of the backward", 0.5, 1 },
+    { "1/sqrt(d)", "attention's scale 1/sqrt(d) applied twice", -0.5, 1 },
+};
+
+static bool is_near(double a, double b)
+{
+    return fabs(a - b) <= 1e-5 * fabs(b);
+}
+
+/* Says which forms the magnitude has, two at the most: counts of the function itself first, then of what is around it.
+ * `brief`: without what they mean. False: none. */
+static bool say_forms(ag_evidence *e, double magnitude, bool brief)
+{
+    const factor_form *said = NULL;
+    int times = 0;
+    for (const ag_check *k = e->check; k != NULL; k = k->around)
+        for (size_t f = 0; f < sizeof forms / sizeof *forms && times < 2; f++) {
+            const factor_form *form = &forms[f];
+            double value = pow(magnitude, 1 / form->power);
+            count c = find_count(k, value, form->longest);
+            if (c.array == NULL || form == said || (said != NULL && k == e->check))
+                continue;
+            ag_say(e, "%s %s for %c = %lld, ", said != NULL ? " Or" : brief ? " It is also" : " It is", form->symbol,
+                   form->longest == 1 ? 'd' : 'N', (long long)(value + 0.5));
+            say_count(e, &c, k != e->check);
+            if (brief)
+                ag_say(e, ".");
+            else
+                ag_say(e, ": usually %s.", form->meaning);
+            said = form;
+            times++;
+        }
+    return said != NULL;
+}
+
+bool ag_say_factor(ag_evidence *e, double factor)
+{
+    double magnitude = fabs(factor);
+    int64_t repeated = repetitions(e);
+    bool averaged = repeated > 1 && is_near(magnitude * (double)repeated, 1);
+    bool twice = is_near(magnitude, 2), half = is_near(magnitude, 0.5);
+    if (factor < 0)
+        ag_say(e, " The sign is flipped, too.");
+    if (twice)
+        ag_say(e, " Usually a contribution counted twice, or the 1/2 of a square lost.");
+    else if (half && !averaged)
+        ag_say(e, " Usually one of two uses not counted, or the 2 of a square's derivative lost.");
+    if (averaged)
+        ag_say(e,
+               " It is 1/%lld, and the input is repeated %lld times: usually a broadcast averaged instead of summed.",
+               (long long)repeated, (long long)repeated);
+    bool known = !averaged && say_forms(e, magnitude, twice || half);
+    return twice || half || averaged || known;
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * report_json.c - the gradient checker's report as a JSON object on one line (RFC 8259).
+ *
+ * Numbers have the digits that give back the same double; those that are not finite stand as the strings "nan",
+ * "inf" and "-inf", which Python's float() reads like the others. null: not there. An index is one number per dim.
+ * Bytes of a name that are not UTF-8 become U+FFFD.
+ */
+#include "autograd/gradcheck/report_impl.h"
+#include "tensor/json.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_ELEMENTS = 4096 }; /* of an input whose gradients are written */
+
+/* ---- Values ---------------------------------------------------------------------------------- */
+
+/* A string is put together character by character, so that no space is too small for it. */
+static void put_string(FILE *file, const char *text)
+{
+    if (text == NULL) {
+        fputs("null", file);
+        return;
+    }
+    fputc('"', file);
+    for (int size; *text != '\0'; text += size) {
+        char character[8] = { 0 }, quoted[16];
+        size = ag_utf8_size(text, strlen(text));
+        memcpy(character, size > 0 ? text : "\xef\xbf\xbd", size > 0 ? (size_t)size : 3);
+        size = size > 0 ? size : 1;
+        ag_json_out out = { .text = quoted, .capacity = sizeof quoted };
+        ag_json_put_string(&out, character);
+        fwrite(quoted + 1, 1, out.length - 2, file);
+    }
+    fputc('"', file);
+}
+
+static void put_number(FILE *file, double value)
+{
+    char text[AG_NUMBER];
+    int digits = 15;
+    for (; digits < 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    static const char *const format[] = { "%.15g", "%.16g", "%.17g" };
+    fprintf(file, isfinite(value) ? "%s" : "\"%s\"", ag_number_text(text, format[digits - 15], value));
+}
+
+static void put_numbers(FILE *file, const double *value, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        fputs(i == 0 ? "[" : ",", file);
+        put_number(file, value[i]);
+    }
+    fputs(count == 0 ? "[]" : "]", file);
+}
+
+/* The name of a member of the object, which another comes before. */
+static void put_key(FILE *file, const char *key)
+{
+    fprintf(file, ",\"%s\":", key);
+}
+
+static void member_string(FILE *file, const char *key, const char *text)
+{
+    put_key(file, key);
+    put_string(file, text);
+}
+
+static void member_number(FILE *file, const char *key, double value)
+{
+    put_key(file, key);
+    put_number(file, value);
+}
+
+/* A number of things, or an index: -1 is none. */
+static void member_whole(FILE *file, const char *key, int64_t value)
+{
+    put_key(file, key);
+    if (value < 0)
+        fputs("null", file);
+    else
+        fprintf(file, "%" PRId64, value);
+}
+
+/* ---- Objects --------------------------------------------------------------------------------- */
+
+static void put_found(FILE *file, const ag_check *check, const ag_check_input *in)
+{
+    const ag_gradcheck_input *found = &in->found;
+    member_string(file, "cause", ag_cause_name(found->cause));
+    member_number(file, "factor", found->factor);
+    put_key(file, "index");
+    fputs(found->index < 0 ? "null" : ag_index_text(check, in->x.ndim, in->x.shape, found->index), file);
+    member_whole(file, "output_index", found->output_index);
+    member_number(file, "analytic", found->analytic);
+    member_number(file, "numeric", found->numeric);
+    member_number(file, "uncertainty", found->uncertainty);
+    member_number(file, "max_error", found->max_error);
+    member_whole(file, "checked", found->checked);
+    member_whole(file, "failed", found->failed);
+    member_whole(file, "inconclusive", found->inconclusive);
+    if (in->analytic == NULL || in->numeric == NULL || in->numel > MOST_ELEMENTS)
+        return;
+    put_key(file, "analytic_gradient");
+    put_numbers(file, in->analytic, in->numel);
+    put_key(file, "numeric_gradient");
+    put_numbers(file, in->numeric, in->numel);
+}
+
+/* An input that was not checked has the verdict null and nothing after it. */
+static void put_input(FILE *file, const ag_check *check, const ag_check_input *in)
+{
+    fputs("{\"name\":", file);
+    put_string(file, in->x.name);
+    put_key(file, "shape");
+    fputs(ag_dims_text(check->ctx, in->x.ndim, in->x.shape), file);
+    member_string(file, "verdict", in->checked ? ag_verdict_name(in->found.verdict) : NULL);
+    if (in->checked)
+        put_found(file, check, in);
+    fputc('}', file);
+}
+
+void ag_report_json(FILE *file, const ag_check *check, const ag_gradcheck_result *result)
+{
+    bool op = result->op != NULL && *result->op != '\0';
+    fputs("{\"name\":", file);
+    put_string(file, check->name);
+    member_string(file, "verdict", ag_verdict_name(result->verdict));
+    member_string(file, "error", ag_report_is_error(check) ? ag_error_message(check->ctx) : NULL);
+    member_whole(file, "derivatives", result->checked);
+    member_whole(file, "failed", result->failed);
+    member_whole(file, "inconclusive", result->inconclusive);
+    member_number(file, "max_error", result->max_error);
+    member_string(file, "cause", ag_cause_name(result->worst.cause));
+    member_number(file, "factor", result->worst.factor);
+    member_string(file, "explanation", result->explanation);
+    member_whole(file, "input", result->input);
+    member_string(file, "op", op ? result->op : NULL);
+    member_string(file, "path", op ? result->path : NULL);
+    member_whole(file, "node", op ? result->node : -1);
+    member_whole(file, "op_input", op ? result->op_input : -1);
+    put_key(file, "inputs");
+    fputc('[', file);
+    for (int i = 0; i < check->input_count; i++) {
+        fputs(i == 0 ? "" : ",", file);
+        put_input(file, check, &check->input[i]);
+    }
+    fputs("]}\n", file);
+}

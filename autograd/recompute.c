@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recompute.c - functions whose activations are dropped and computed again in backward.
+ * (Griewank and Walther, "Algorithm 799: revolve", 2000; Chen et al., "Training deep nets with sublinear memory
+ * cost", 2016.)
+ *
+ * Forward, f records a segment at the end of the tape. It is cut off again, and one node `recompute` takes its place.
+ * The node's edges go to f's inputs and to whatever else from outside f has used; all of that is kept. Its vjp runs f
+ * once more with the same random numbers. The new segment's edges lead to the same nodes outside, so the walk over it
+ * adds the same contributions in the same order as if it had been there all along. Then it is cut off again.
+ */
+#include "autograd/tape_impl.h"
+
+#include <string.h>
+
+/* What a run of f did, to be compared with the next one. */
+typedef struct trace {
+    int64_t ops;     /* recorded */
+    uint64_t digest; /* of the result's elements */
+} trace;
+
+typedef struct recompute_attr {
+    ag_recompute_fn *f;
+    void *user;
+    ag_rng rng; /* before f ran */
+    int count;  /* of f's inputs */
+    trace done;
+} recompute_attr;
+
+/* Equal for equal elements in equal order in memory. */
+static uint64_t digest_of(const ag_tensor *t)
+{
+    uint64_t digest = 0;
+    size_t size = ag_dtype_size(t->dtype);
+    const char *data = ag_data(t);
+    ag_loop loop;
+    ag_loop_init(&loop, 1, (const ag_tensor *[]){ t });
+    for (; loop.row < loop.rows; ag_loop_next(&loop))
+        for (int64_t i = 0; i < loop.n; i++) {
+            uint64_t bits = 0;
+            memcpy(&bits, data + (loop.at[0] + i * loop.step[0]) * (int64_t)size, size);
+            digest = (digest ^ bits) * UINT64_C(0x9E3779B97F4A7C15); /* odd: no bits are lost */
+            digest ^= digest >> 32;
+        }
+    return digest;
+}
+
+/* Runs f in a scope of its own. Closes the scopes that it leaves open. */
+static ag_tensor *run(ag_ctx *ctx, const recompute_attr *a, ag_tensor *const *input)
+{
+    int64_t depth = ag_scope_depth(ctx);
+    ag_scope_begin(ctx, NULL);
+    ag_tensor *y = a->f(ctx, input, a->count, a->user);
+    while (ag_scope_depth(ctx) > depth)
+        ag_scope_end(ctx, y);
+    return y;
+}
+
+/* Whether y is the result of an op in the innermost segment. */
+static bool made_inside(const ag_tape *tape, const ag_tensor *y)
+{
+    return y != NULL && y->tape == tape->segment->serial && tape->nodes[y->node].op != &ag_op_leaf;
+}
+
+static trace trace_of(const ag_tape *tape, const ag_tensor *y)
+{
+    trace t = { .digest = digest_of(y) };
+    for (int64_t i = tape->segment->first_node; i < tape->node_count; i++)
+        t.ops += tape->nodes[i].op != &ag_op_leaf;
+    return t;
+}
+
+/* ---- Forward ---- */
+
+/* What the innermost segment uses from outside it, each tensor once, inputs of f first. */
+typedef struct tensor_list {
+    ag_tensor **tensor; /* retained, but for f's inputs */
+    int64_t count, capacity;
+} tensor_list;
+
+static void list_free(ag_ctx *ctx, tensor_list *list, int inputs)
+{
+    for (int64_t i = inputs; i < list->count; i++)
+        ag_release(list->tensor[i]);
+    ag_free(ctx, list->tensor, (size_t)list->capacity * sizeof *list->tensor);
+}
+
+static void mark_inputs(const ag_tape *tape, ag_tensor *const *input, int inputs, bool listed)
+{
+    for (int i = 0; i < inputs; i++)
+        if (ag_tape_knows(tape, input[i]))
+            tape->nodes[input[i]->node].listed = listed;
+}
+
+/* False, with an empty list, when there is no memory. */
+static bool list_used(const ag_tape *tape, ag_tensor *const *input, int inputs, tensor_list *list)
+{
+    const ag_segment *segment = tape->segment;
+    *list = (tensor_list){ NULL, 0, 0 };
+    if (!ag_grow(tape->ctx, (void **)&list->tensor, &list->capacity, inputs + tape->edge_count - segment->first_edge,
+                 sizeof *list->tensor))
+        return false;
+    for (int i = 0; i < inputs; i++)
+        list->tensor[list->count++] = input[i];
+    mark_inputs(tape, input, inputs, true);
+    for (int64_t i = segment->first_edge; i < tape->edge_count; i++) {
+        ag_node *from = tape->edges[i] < 0 ? NULL : &tape->nodes[tape->edges[i]];
+        bool outside = from != NULL && (tape->edges[i] < segment->first_node || from->op == &ag_op_leaf);
+        if (outside && !from->listed) {
+            from->listed = true;
+            list->tensor[list->count++] = ag_retain(tape->kept[i].tensor);
+        }
+    }
+    mark_inputs(tape, input, inputs, false);
+    for (int64_t i = segment->first_edge; i < tape->edge_count; i++)
+        if (tape->edges[i] >= 0)
+            tape->nodes[tape->edges[i]].listed = false;
+    return true;
+}
+
+/* Puts one node for y in the place of the innermost segment. */
+static ag_tensor *record(ag_tape *tape, ag_tensor *y, const recompute_attr *a, ag_tensor *const *input)
+{
+    tensor_list used;
+    bool listed = list_used(tape, input, a->count, &used);
+    ag_node *last = &tape->nodes[y->node];
+    ag_tensor *watched = last->watched; /* a hook that f set on its result: it is the new node's */
+    last->watched = NULL;
+    ag_segment_end(tape);
+    if (listed)
+        y = ag_record(&ag_op_recompute, y, used.tensor, (int)used.count, a, sizeof *a, NULL);
+    if (listed && y != NULL)
+        tape->nodes[y->node].watched = watched;
+    else
+        ag_release(watched);
+    list_free(tape->ctx, &used, a->count);
+    return listed ? y : NULL;
+}
+
+ag_tensor *ag_recompute(ag_ctx *ctx, ag_recompute_fn *f, ag_tensor *const *input, int count, void *user)
+{
+    if (ctx == NULL || f == NULL)
+        return NULL;
+    for (int i = 0; i < count; i++)
+        if (input[i] == NULL)
+            return NULL;
+    if (!ag_recording(ctx))
+        return f(ctx, input, count, user);
+    ag_tape *tape = ag_running_tape(ctx);
+    recompute_attr a;
+    memset(&a, 0, sizeof a);
+    a.f = f;
+    a.user = user;
+    a.rng = ag_rng_get(ctx);
+    a.count = count;
+    ag_segment segment;
+    ag_segment_begin(tape, &segment, true);
+    ag_tensor *y = run(ctx, &a, input);
+    if (made_inside(tape, y)) {
+        a.done = trace_of(tape, y);
+        return record(tape, y, &a, input);
+    }
+    ag_segment_end(tape); /* y is an input, a leaf or a constant: there is nothing to compute again */
+    return y;
+}
+
+/* ---- Backward ---- */
+
+/* Whether f has done what it did in the forward pass; else the error. */
+static bool did_the_same(const ag_tape *tape, const recompute_attr *a, const ag_tensor *y, const ag_tensor *gy)
+{
+    ag_ctx *ctx = tape->ctx;
+    const char *name = ag_op_recompute.name;
+    if (y == NULL || !made_inside(tape, y) || y->dtype != gy->dtype || !ag_same_shape(y, gy)) {
+        ag_fail(ctx, AG_ERR_STATE, name, "backward: the function returned %s%s%s%s, before that %s %s",
+                y == NULL ? "NULL" : ag_dtype_name(y->dtype), y == NULL ? "" : " ", y == NULL ? "" : ag_shape_text(y),
+                y == NULL || made_inside(tape, y) ? "" : ", which is not its own result", ag_dtype_name(gy->dtype),
+                ag_shape_text(gy));
+        return false;
+    }
+    for (int64_t i = tape->segment->first_node; i < tape->node_count; i++)
+        if (tape->nodes[i].op == &ag_op_leaf) {
+            const ag_tensor *leaf = tape->nodes[i].watched;
+            const char *leaf_name = ag_name(leaf) == NULL ? "" : ag_name(leaf);
+            ag_fail(ctx, AG_ERR_STATE, name, "backward: the function uses the leaf '%s' %s, which it did not before",
+                    leaf_name, ag_shape_text(leaf));
+            return false;
+        }
+    trace now = trace_of(tape, y);
+    if (now.ops != a->done.ops)
+        ag_fail(ctx, AG_ERR_STATE, name, "backward: the function recorded %lld ops, before that %lld",
+                (long long)now.ops, (long long)a->done.ops);
+    else if (now.digest != a->done.digest)
+        ag_fail(ctx, AG_ERR_STATE, name, "backward: the function's result %s has not the values it had before",
+                ag_shape_text(y));
+    return ag_error(ctx) == AG_OK;
+}
+
+static void recompute_vjp(ag_vjp *v)
+{
+    ag_ctx *ctx = v->ctx;
+    ag_tape *tape = ag_running_tape(ctx);
+    recompute_attr a;
+    memcpy(&a, v->attr, sizeof a); /* the tape's own may move */
+    ag_rng rng = ag_rng_get(ctx);
+    ag_rng_set(ctx, a.rng);
+    ag_segment segment;
+    ag_segment_begin(tape, &segment, false);
+    tape->paused = false;
+    ag_tensor *y = run(ctx, &a, v->input);
+    tape->paused = true;
+    ag_rng_set(ctx, rng);
+    if (ag_error(ctx) == AG_OK && did_the_same(tape, &a, y, v->gy)) {
+        ag_node *last = &tape->nodes[y->node];
+        ag_release(last->watched); /* its hook has run: at the node that stands for the function */
+        last->watched = NULL;
+        ag_walk(tape, y->node, segment.first_node, v->gy);
+    }
+    ag_segment_end(tape);
+}
+
+const ag_op ag_op_recompute = { "recompute", -1, AG_KEEP_NONE, recompute_vjp };

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check_gradcheck_arrays.c - the gradient check of plain C functions, with the complex step and with Jacobians.
+ */
+#include "tests/test.h"
+
+/* ---- Several inputs and outputs ---- */
+
+/* y0[m] = A[m,k] x[k] + b[m], y1 = sum x^2. */
+enum { M = 3, K = 4 };
+
+typedef struct affine {
+    bool transposed, silent; /* faults: of gA, and y1 not written */
+    double bend;             /* y1 += bend * x[0]^2, in the complex function alone */
+} affine;
+
+static void affine_forward(const double *const *x, double *const *y, void *user)
+{
+    const affine *a = user;
+    double squares = 0;
+    for (int i = 0; i < M; i++) {
+        y[0][i] = x[2][i];
+        for (int k = 0; k < K; k++)
+            y[0][i] += x[0][i * K + k] * x[1][k];
+    }
+    for (int k = 0; k < K; k++)
+        squares += x[1][k] * x[1][k];
+    if (!a->silent)
+        y[1][0] = squares;
+}
+
+static void affine_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
+{
+    const affine *a = user;
+    for (int i = 0; i < M; i++) {
+        gx[2][i] += gy[0][i];
+        for (int k = 0; k < K; k++) {
+            gx[0][a->transposed ? k * M + i : i * K + k] += gy[0][i] * x[1][k];
+            gx[1][k] += gy[0][i] * x[0][i * K + k];
+        }
+    }
+    for (int k = 0; k < K; k++)
+        gx[1][k] += 2 * gy[1][0] * x[1][k];
+}
+
+static void affine_complex(const double *const *x, double *const *y, void *user)
+{
+    const affine *a = user;
+    double squares[2] = { 0, 0 };
+    for (int i = 0; i < M; i++)
+        for (int part = 0; part < 2; part++) {
+            y[0][2 * i + part] = x[2][2 * i + part];
+            for (int k = 0; k < K; k++) {
+                const double *p = &x[0][2 * (i * K + k)], *q = &x[1][2 * k];
+                y[0][2 * i + part] += part == 0 ? p[0] * q[0] - p[1] * q[1] : p[0] * q[1] + p[1] * q[0];
+            }
+        }
+    for (int k = 0; k < K; k++) {
+        const double *q = &x[1][2 * k], factor = k == 0 ? 1 + a->bend : 1;
+        squares[0] += factor * (q[0] * q[0] - q[1] * q[1]);
+        squares[1] += factor * 2 * q[0] * q[1];
+    }
+    y[1][0] = squares[0];
+    y[1][1] = squares[1];
+}
+
+static ag_gradcheck_result run_affine(ag_ctx *ctx, affine *a, ag_gradcheck_config config)
+{
+    static double matrix[M * K], x[K], b[M];
+    for (int i = 0; i < M * K; i++)
+        matrix[i] = 0.3 * i - 1.4;
+    for (int i = 0; i < K; i++)
+        x[i] = 1.1 - 0.7 * i;
+    for (int i = 0; i < M; i++)
+        b[i] = 0.2 * i;
+    ag_array input[] = { { .name = "matrix", .value = matrix, .ndim = 2, .shape = { M, K } },
+                         { .value = x, .ndim = 1, .shape = { K } },
+                         { .value = b, .ndim = 1, .shape = { M } } };
+    ag_array output[] = { { .ndim = 1, .shape = { M } }, { .ndim = 0 } };
+    ag_array_function function = { affine_forward, affine_backward, a };
+    ag_gradcheck_result r = ag_gradcheck_arrays(ctx, function, input, 3, output, 2, config);
+    for (int i = 0; i < K; i++)
+        ck_assert_double_eq(x[i], 1.1 - 0.7 * i);
+    return r;
+}
+
+START_TEST(arrays)
+{
+    ag_ctx *ctx = test_begin();
+    affine a = { 0 };
+    ag_gradcheck_input inputs[3];
+    ag_gradcheck_config config = { .inputs = inputs };
+    ag_gradcheck_result r = run_affine(ctx, &a, config);
+    ck_assert_msg(r.verdict == AG_PASS, "%s", r.explanation);
+    ck_assert_int_eq(r.checked, M * K + K + M);
+    ck_assert(r.max_error < 1e-10);
+    a.transposed = true;
+    r = run_affine(ctx, &a, config);
+    ck_assert_int_eq(r.verdict, AG_FAIL);
+    ck_assert_int_eq(r.input, 0);
+    ck_assert(inputs[0].verdict == AG_FAIL && inputs[1].verdict == AG_PASS && inputs[2].verdict == AG_PASS);
+    a = (affine){ .silent = true };
+    r = run_affine(ctx, &a, config);
+    ck_assert_int_eq(r.verdict, AG_INCONCLUSIVE);
+    ck_assert_int_eq(r.worst.cause, AG_CAUSE_NON_FINITE);
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- Jacobians ---- */
+
+/* A Jacobian wrong in a way that the random cotangent can not see: what is added to gx is 0 for the first gy that
+ * backward is given, and for no other. */
+typedef struct blind_spot {
+    bool seen;
+    double gy[2];
+} blind_spot;
+
+static void two_lines(const double *const *x, double *const *y, void *user)
+{
+    (void)user;
+    y[0][0] = 3 * x[0][0];
+    y[0][1] = 5 * x[0][0];
+}
+
+static void two_lines_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
+{
+    (void)x;
+    blind_spot *spot = user;
+    if (spot != NULL && !spot->seen)
+        *spot = (blind_spot){ true, { gy[0][0], gy[0][1] } };
+    gx[0][0] = 3 * gy[0][0] + 5 * gy[0][1];
+    if (spot != NULL)
+        gx[0][0] += 0.1 * (gy[0][0] * spot->gy[1] - gy[0][1] * spot->gy[0]);
+}
+
+START_TEST(small_jacobians_are_compared_whole)
+{
+    ag_ctx *ctx = test_begin();
+    double x[] = { 0.4 };
+    ag_array input = { .value = x, .ndim = 1, .shape = { 1 } }, output = { .ndim = 1, .shape = { 2 } };
+    ag_array_function right = { two_lines, two_lines_backward, NULL };
+    ck_assert_int_eq(ag_gradcheck_arrays(ctx, right, &input, 1, &output, 1, (ag_gradcheck_config){ 0 }).verdict,
+                     AG_PASS);
+    blind_spot spot = { 0 };
+    ag_array_function wrong = { two_lines, two_lines_backward, &spot };
+    ag_gradcheck_result r = ag_gradcheck_arrays(ctx, wrong, &input, 1, &output, 1, (ag_gradcheck_config){ 0 });
+    ck_assert_int_eq(r.verdict, AG_FAIL);
+    ck_assert(r.checked == 1 && r.failed == 1);
+    ck_assert_int_ge(r.worst.output_index, 0);
+    ck_assert_double_eq_tol(r.worst.numeric, r.worst.output_index == 0 ? 3 : 5, 1e-9);
+    spot.seen = false; /* a Jacobian that is too large is compared for that cotangent alone */
+    r = ag_gradcheck_arrays(ctx, wrong, &input, 1, &output, 1, (ag_gradcheck_config){ .elements = 1 });
+    ck_assert_int_eq(r.verdict, AG_PASS);
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- Arguments ---- */
+
+START_TEST(arrays_that_can_not_be_checked)
+{
+    ag_ctx *ctx = test_begin();
+    double x[2] = { 1, 2 };
+    ag_array right = { .value = x, .ndim = 1, .shape = { 1 } }, output = { .ndim = 1, .shape = { 2 } };
+    ag_array empty = { .value = NULL, .ndim = 1, .shape = { 2 } }, deep = { .value = x, .ndim = 9 };
+    ag_array odd = { .value = x, .ndim = 1, .shape = { -2 } };
+    ag_array_function f = { two_lines, two_lines_backward, NULL }, half = { two_lines, NULL, NULL };
+    ag_gradcheck_config config = { 0 };
+    ck_assert_int_eq(ag_gradcheck_arrays(ctx, f, &empty, 1, &output, 1, config).verdict, AG_FAIL);
+    assert_error(ctx, AG_ERR_ARGUMENT, "gradcheck: input 0 has no values");
+    ck_assert_int_eq(ag_gradcheck_arrays(ctx, f, &deep, 1, &output, 1, config).verdict, AG_FAIL);
+    assert_error(ctx, AG_ERR_SHAPE, "gradcheck: input 0 has 9 dims, at most 8 are allowed");
+    ck_assert_int_eq(ag_gradcheck_arrays(ctx, f, &right, 1, &odd, 1, config).verdict, AG_FAIL);
+    assert_error(ctx, AG_ERR_SHAPE, "gradcheck: output 0 has the shape [-2]");
+    ck_assert_int_eq(ag_gradcheck_arrays(ctx, half, &right, 1, &output, 1, config).worst.cause, AG_CAUSE_ERROR);
+    assert_error(ctx, AG_ERR_ARGUMENT, "gradcheck: forward or backward is NULL");
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- The complex step ---- */
+
+START_TEST(the_complex_step)
+{
+    ag_ctx *ctx = test_begin();
+    affine a = { 0 };
+    ag_gradcheck_config config = { .complex_step = affine_complex, .rtol = 1e-13, .atol = 1e-14 };
+    ag_gradcheck_result r = run_affine(ctx, &a, config); /* as no difference could */
+    ck_assert_msg(r.verdict == AG_PASS && r.max_error < 1e-14, "%s: %g", r.explanation, r.max_error);
+    config.elements = 3; /* along directions too */
+    ck_assert_int_eq(run_affine(ctx, &a, config).verdict, AG_PASS);
+    a.bend = 1e-6; /* another function, in value and in derivative */
+    config = (ag_gradcheck_config){ .complex_step = affine_complex };
+    r = run_affine(ctx, &a, config);
+    ck_assert_int_eq(r.verdict, AG_INCONCLUSIVE);
+    ck_assert_int_eq(r.worst.cause, AG_CAUSE_ORACLES_DISAGREE);
+    ck_assert_int_eq(r.failed, 0);
+    test_end(ctx);
+}
+END_TEST
+
+Suite *gradcheck_arrays_suite(void)
+{
+    Suite *suite = suite_create("gradcheck_arrays");
+    TCase *all = tcase_create("all");
+    tcase_add_test(all, arrays);
+    tcase_add_test(all, small_jacobians_are_compared_whole);
+    tcase_add_test(all, arrays_that_can_not_be_checked);
+    tcase_add_test(all, the_complex_step);
+    suite_add_tcase(suite, all);
+    return suite;
+}
