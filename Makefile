@@ -7,6 +7,7 @@
 #   make bench-gemm   times the matrix product, beside OpenBLAS when it is installed
 #   make check-layers no folder uses what stands to its right
 #   make fuzz         feeds the file reader random bytes, with clang's fuzzer
+#   make mutants      plants faults in a copy: tests must catch each (only=WORD: some; update=1: writes docs/mutants.md)
 #   make clean        removes build/
 #   make help         this text
 #
@@ -155,7 +156,13 @@ test: $(test_program) $(example_binaries)
 	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags)
 	sh tests/check_examples.sh $(build)/examples
 	sh tests/check_lm.sh $(build)/examples/lm
+	sh tests/mutants.sh --check
 	$(test_program)
+
+# Faults planted one at a time in a copy; the tests must catch each. docs/mutants.md is the table.
+.PHONY: mutants
+mutants: | check-installed
+	CC="$(CC)" sh tests/mutants.sh $(build) only='$(only)' update='$(update)'
 
 .PHONY: check-layers
 check-layers: $(library)
