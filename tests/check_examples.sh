@@ -237,6 +237,8 @@ narrow out
 run 0 gradcheck --plant sign gpt
 has out '^planted: planted_sign behind the result of gpt/tied;$'
 has out '^found: planted_sign, sign flipped$'
+run 0 gradcheck --plant accumulate gpt
+has out '^found: planted_accumulate, not accumulated$'
 run 0 gradcheck --plant sign mha --color always
 has out "$(printf '\033')"
 run 0 gradcheck --plant mask mha --html planted.html

@@ -428,7 +428,8 @@ static void explain(ag_check *check, ag_gradcheck_result *r, bool on_tape)
         worst->cause = at.explanation.cause;
         worst->factor = at.explanation.factor;
     }
-    const char *first = at.explanation.text, *second = known ? "" : whole.text;
+    bool said = known || (at.node >= 0 && whole.cause == AG_CAUSE_UNKNOWN); /* of the op, and of the whole no more */
+    const char *first = at.explanation.text, *second = said ? "" : whole.text;
     snprintf(r->explanation, sizeof r->explanation, "%.*s%s", AG_EXPLANATION - 2, first,
              *first != '\0' && *second != '\0' ? " " : "");
     size_t used = strlen(r->explanation);

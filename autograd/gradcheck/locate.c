@@ -466,7 +466,7 @@ static void locate_loss(const ag_locator *l, int64_t node, double there, ag_loca
     uses u = uses_of(l, node, there);
     if (u.lost < 0) {
         where->explanation = ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong, but the gradient of %s is not the "
-                                               "sum over its %d uses.", what, u.count);
+                                               "sum over its uses, %d.", what, u.count);
         return;
     }
     int64_t owner = owner_of(l, u.lost);

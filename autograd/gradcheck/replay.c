@@ -180,6 +180,15 @@ static void see_gradient(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor 
     l->node[node].arrived = ag_locator_dot(gy, l->node[node].direction);
 }
 
+/* The same when contributions are not looked at, one by one and apart: a vjp that writes over what it should add to
+ * (ag_vjp_accumulator) does its damage then. */
+static void see_arrival(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *gy)
+{
+    ag_locator *l = (ag_locator *)o;
+    if (tape->segment == NULL && gy->dtype == AG_F64)
+        l->node[node].arrived = ag_locator_dot(gy, l->node[node].direction);
+}
+
 static void see_contribution(ag_observer *o, ag_tape *tape, int64_t node, int input, ag_tensor *g)
 {
     ag_locator *l = (ag_locator *)o;
@@ -272,6 +281,9 @@ bool ag_locator_record(ag_locator *l, int o)
         return false;
     ag_tensor *cotangent = ag_from_data(l->ctx, AG_F64, y->ndim, y->shape, l->check->cotangent + output->first);
     if (cotangent == NULL || ag_gradient(l->tape, y, cotangent, NULL, 0, NULL) != AG_OK)
+        return false;
+    l->observer = (ag_observer){ .arrived = see_arrival };
+    if (ag_gradient(l->tape, y, cotangent, NULL, 0, NULL) != AG_OK)
         return false;
     l->node[node].expected += ag_locator_dot(cotangent, l->node[node].direction);
     l->node[node].size += ag_locator_dot(cotangent, cotangent);
