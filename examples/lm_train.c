@@ -257,8 +257,8 @@ static void introduce(const run *r)
             (long long)ag_module_numel(ag_gpt_module(r->model.gpt)), (long long)c->num_layers, (long long)c->num_heads,
             (long long)c->head_size, (long long)c->emb_size, (long long)c->max_seq_len);
     fprintf(stderr, "training  %s, %llu steps of %llu x %llu tokens, %d threads, %s kernels\n",
-            r->o.sgd ? "SGD" : "AdamW", (unsigned long long)r->o.steps, (unsigned long long)r->o.batch, (unsigned long long)r->o.context,
-            ag_ctx_threads(r->model.ctx), ag_ctx_isa(r->model.ctx));
+            r->o.sgd ? "SGD" : "AdamW", (unsigned long long)r->o.steps, (unsigned long long)r->o.batch,
+            (unsigned long long)r->o.context, ag_ctx_threads(r->model.ctx), ag_ctx_isa(r->model.ctx));
     fprintf(stderr, "baselines uniform %.3f  unigram %.3f  bigram %.3f nats per %s, on the validation text\n\n",
             b.uniform, b.unigram, b.bigram, r->o.bytes ? "byte" : "character");
 }

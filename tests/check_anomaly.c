@@ -12,14 +12,9 @@ static ag_tensor *leaf(ag_ctx *ctx, const char *name, ag_dtype dtype, int64_t n,
     ag_tensor *t = ag_tensor_cast(ag_from_data(ctx, AG_F64, 1, &n, values), dtype);
     return ag_set_name(ag_require_grad(t), name);
 }
-#define LEAF(ctx, name, dtype, ...)                                                                        \
+#define NAMED_LEAF(ctx, name, dtype, ...)                                                                        \
     leaf(ctx, name, dtype, (int64_t)(sizeof((const double[]){ __VA_ARGS__ }) / sizeof(double)),             \
          (const double[]){ __VA_ARGS__ })
-
-static ag_tensor *total(ag_tensor *x)
-{
-    return ag_sum(x, AG_ALL_DIMS, false);
-}
 
 static ag_tape *begin(ag_ctx *ctx)
 {
@@ -35,7 +30,8 @@ START_TEST(result_with_nan)
 {
     ag_ctx *ctx = test_begin();
     const ag_dtype dtype = _i == 0 ? AG_F32 : AG_F64;
-    ag_tensor *small = LEAF(ctx, "small", dtype, 0.5, 0.5, 0.5), *up = LEAF(ctx, "up.weight", dtype, 4, -1, 2);
+    ag_tensor *small = NAMED_LEAF(ctx, "small", dtype, 0.5, 0.5, 0.5);
+    ag_tensor *up = NAMED_LEAF(ctx, "up.weight", dtype, 4, -1, 2);
     ag_tape *tape = begin(ctx);
     ag_scope_begin(ctx, "blocks.0");
     ag_scope_begin(ctx, "ff");
@@ -57,7 +53,7 @@ END_TEST
 START_TEST(result_with_infinity)
 {
     ag_ctx *ctx = test_begin();
-    ag_tensor *a = LEAF(ctx, "a", AG_F64, 1, 2, 3), *b = LEAF(ctx, "b", AG_F64, 4, 0, -7);
+    ag_tensor *a = NAMED_LEAF(ctx, "a", AG_F64, 1, 2, 3), *b = NAMED_LEAF(ctx, "b", AG_F64, 4, 0, -7);
     ag_tape *tape = begin(ctx);
     ck_assert_ptr_null(ag_div(a, b));
     assert_error(ctx, AG_ERR_NUMBER, "div: result [3] holds inf at [1] (1 of 3 not finite); input 0 [3]: 1 .. 3; "
@@ -66,7 +62,7 @@ START_TEST(result_with_infinity)
     ck_assert_ptr_null(ag_exp(ag_mul(a, ag_neg(constant))));
     assert_error(ctx, AG_ERR_NUMBER, "exp: result [3] holds inf at [0] (3 of 3 not finite); input 0 [3]: 800 .. 2400; "
                                      "largest values from leaf 'a'"); /* a constant below has no node */
-    ag_tensor *minus = LEAF(ctx, "minus", AG_F64, -1000, -2, -3);
+    ag_tensor *minus = NAMED_LEAF(ctx, "minus", AG_F64, -1000, -2, -3);
     ck_assert_ptr_null(ag_exp(ag_sub(a, minus)));
     assert_error(ctx, AG_ERR_NUMBER, "exp: result [3] holds inf at [0] (1 of 3 not finite); input 0 [3]: 4 .. 1001; "
                                      "largest values from leaf 'minus'");
@@ -81,7 +77,8 @@ END_TEST
 START_TEST(leaf_that_is_not_finite)
 {
     ag_ctx *ctx = test_begin();
-    ag_tensor *big = LEAF(ctx, "big", AG_F32, 1e30, 1, 1), *bad = LEAF(ctx, "bad", AG_F32, 1, NAN, -INFINITY);
+    ag_tensor *big = NAMED_LEAF(ctx, "big", AG_F32, 1e30, 1, 1);
+    ag_tensor *bad = NAMED_LEAF(ctx, "bad", AG_F32, 1, NAN, -INFINITY);
     ag_tensor *table = ag_require_grad(ag_full(ctx, AG_F32, AG_SHAPE(3, 2), NAN));
     ag_tape *tape = begin(ctx);
     ck_assert_ptr_null(ag_add(ag_scale(big, 0.5), bad));
@@ -106,11 +103,11 @@ END_TEST
 START_TEST(nothing_to_find)
 {
     ag_ctx *ctx = test_begin();
-    ag_tensor *a = LEAF(ctx, "a", AG_F32, 1, NAN), *none = ag_require_grad(ag_zeros(ctx, AG_F32, AG_SHAPE(0, 3)));
+    ag_tensor *a = NAMED_LEAF(ctx, "a", AG_F32, 1, NAN), *none = ag_require_grad(ag_zeros(ctx, AG_F32, AG_SHAPE(0, 3)));
     ag_tensor *mask = ag_from_data(ctx, AG_I32, AG_SHAPE(2), (const int32_t[]){ 0, 1 });
     ag_tape *tape = begin(ctx);
     ag_log(ag_zeros(ctx, AG_F32, AG_SHAPE(2)));
-    ag_tensor *loss = ag_add(total(ag_masked_fill(a, mask, 0)), total(ag_exp(none)));
+    ag_tensor *loss = ag_add(test_total(ag_masked_fill(a, mask, 0)), test_total(ag_exp(none)));
     ck_assert_int_eq(ag_backward(tape, loss), AG_OK);
     assert_values(ag_grad(a), 0, 1.0, 0.0);
     ag_tape_end(tape);
@@ -123,8 +120,8 @@ START_TEST(many_inputs)
     ag_ctx *ctx = test_begin();
     ag_tensor *part[9];
     for (int i = 0; i < 9; i++)
-        part[i] = LEAF(ctx, "part", AG_F32, i);
-    part[7] = LEAF(ctx, "seventh", AG_F32, INFINITY);
+        part[i] = NAMED_LEAF(ctx, "part", AG_F32, i);
+    part[7] = NAMED_LEAF(ctx, "seventh", AG_F32, INFINITY);
     ag_tape *tape = begin(ctx);
     ck_assert_ptr_null(ag_concat(part, 9, 0));
     assert_error(ctx, AG_ERR_NUMBER,
@@ -139,7 +136,7 @@ END_TEST
 START_TEST(begun_late)
 {
     ag_ctx *ctx = test_begin();
-    ag_tensor *a = LEAF(ctx, "a", AG_F64, 1000);
+    ag_tensor *a = NAMED_LEAF(ctx, "a", AG_F64, 1000);
     ag_tape *tape = ag_tape_begin(ctx);
     ag_tensor *y = ag_scale(ag_neg(ag_neg(a)), 1);
     ag_tape_detect_anomalies(tape);
@@ -157,13 +154,13 @@ END_TEST
 START_TEST(gradient_with_infinity)
 {
     ag_ctx *ctx = test_begin();
-    ag_tensor *w = LEAF(ctx, "w", AG_F64, 4, 0, 9), *b = LEAF(ctx, "b", AG_F64, 1, 1, 1);
+    ag_tensor *w = NAMED_LEAF(ctx, "w", AG_F64, 4, 0, 9), *b = NAMED_LEAF(ctx, "b", AG_F64, 1, 1, 1);
     ag_tape *tape = begin(ctx);
-    ag_tensor *fine = total(ag_mul(w, b));
+    ag_tensor *fine = test_total(ag_mul(w, b));
     ck_assert_int_eq(ag_backward(tape, fine), AG_OK);
     ag_tensor *before = ag_tensor_clone(ag_grad(w));
     ag_scope_begin(ctx, "norm");
-    ag_tensor *loss = ag_scope_end(ctx, total(ag_mul(b, ag_sqrt(ag_scale(w, 1)))));
+    ag_tensor *loss = ag_scope_end(ctx, test_total(ag_mul(b, ag_sqrt(ag_scale(w, 1)))));
     ck_assert_int_eq(ag_backward(tape, loss), AG_ERR_NUMBER);
     assert_error(ctx, AG_ERR_NUMBER,
                  "norm: sqrt: backward: gradient of input 0 [3] holds inf at [1] (1 of 3 not finite); on its way to "
@@ -186,9 +183,9 @@ static ag_tensor *spoil(void *user, ag_tensor *grad)
 START_TEST(gradient_that_no_op_made)
 {
     ag_ctx *ctx = test_begin();
-    ag_tensor *w = LEAF(ctx, "w", AG_F64, 4, 1), *grad = NULL;
+    ag_tensor *w = NAMED_LEAF(ctx, "w", AG_F64, 4, 1), *grad = NULL;
     ag_tape *tape = begin(ctx);
-    ag_tensor *y = ag_neg(w), *twice = ag_add(y, y), *loss = total(y);
+    ag_tensor *y = ag_neg(w), *twice = ag_add(y, y), *loss = test_total(y);
     ag_tensor *huge = ag_full(ctx, AG_F64, AG_SHAPE(2), 1e308), *nan = ag_full(ctx, AG_F64, AG_SHAPE(2), NAN);
     const char made[] = "; the cotangent, a hook or the sum over its uses made it so; on its way to leaf 'w'";
     char wanted[240];
@@ -216,12 +213,12 @@ END_TEST
 START_TEST(gradient_of_a_slice)
 {
     ag_ctx *ctx = test_begin();
-    ag_tensor *w = LEAF(ctx, "w", AG_F32, 4, 0, 9), *other = LEAF(ctx, "other", AG_F32, 1, 2, 3);
+    ag_tensor *w = NAMED_LEAF(ctx, "w", AG_F32, 4, 0, 9), *other = NAMED_LEAF(ctx, "other", AG_F32, 1, 2, 3);
     ag_tape *tape = begin(ctx);
-    ag_tensor *part = ag_slice(w, 0, 1, 3, 1), *loss = total(ag_div(ag_slice(other, 0, 0, 2, 1), ag_exp(part)));
+    ag_tensor *part = ag_slice(w, 0, 1, 3, 1), *loss = test_total(ag_div(ag_slice(other, 0, 0, 2, 1), ag_exp(part)));
     ck_assert_int_eq(ag_backward(tape, loss), AG_OK);
     assert_values(ag_grad(other), 1e-6, 1.0, exp(-9), 0.0);
-    ck_assert_int_eq(ag_backward(tape, total(ag_pow(part, 0.5))), AG_ERR_NUMBER);
+    ck_assert_int_eq(ag_backward(tape, test_total(ag_pow(part, 0.5))), AG_ERR_NUMBER);
     assert_error(ctx, AG_ERR_NUMBER, "pow: backward: gradient of input 0 [2] holds inf at [0] (1 of 2 not finite); on "
                                      "its way to leaf 'w'; gradient of the result: 1 .. 1; input 0 [2]: 0 .. 9");
     ag_tensor *sum = ag_add(ag_slice(w, 0, 1, 2, 1), ag_slice(w, 0, 1, 2, 1)); /* w[1] gets 2e38 twice */
@@ -244,7 +241,7 @@ START_TEST(bits_stay)
             ag_tape_detect_anomalies(tape);
         ag_tensor *y = ag_mul(ag_embedding(w, index), ag_select(w, 0, 1));
         y = ag_add(ag_mul(y, c), ag_slice(ag_embedding(w, index), 0, 0, 1, 1));
-        ck_assert_int_eq(ag_gradient(tape, total(ag_mul(y, y)), NULL, &w, 1, &grad[detect]), AG_OK);
+        ck_assert_int_eq(ag_gradient(tape, test_total(ag_mul(y, y)), NULL, &w, 1, &grad[detect]), AG_OK);
         ag_retain(grad[detect]);
         ag_tape_end(tape);
     }

@@ -11,18 +11,6 @@ static ag_tensor *random_leaf(ag_ctx *ctx, int64_t rows, int64_t columns)
     return ag_require_grad(ag_randn(ctx, AG_F32, AG_SHAPE(rows, columns)));
 }
 
-static ag_tensor *total(ag_tensor *x)
-{
-    return ag_sum(x, AG_ALL_DIMS, false);
-}
-
-static void assert_same_bits(const ag_tensor *got, const ag_tensor *want)
-{
-    assert_same(got, want);
-    ck_assert(ag_is_contiguous(got) && ag_is_contiguous(want));
-    ck_assert_int_eq(memcmp(ag_data(got), ag_data(want), (size_t)ag_numel(want) * ag_dtype_size(ag_dtype_of(want))), 0);
-}
-
 /* A small network with shared leaves, views, and gradients that go to several places at once. */
 typedef struct network {
     ag_tensor *x, *w, *b, *unused;  /* leaves */
@@ -42,7 +30,7 @@ static void run(network *n)
     n->part = ag_slice(n->hidden, 0, 1, 4, 1);
     ag_tensor *back = ag_matmul(n->hidden, n->w);
     n->out = ag_add(ag_mul(back, n->x), ag_sum(ag_exp(n->part), AG_DIMS(0, 1), false));
-    ag_mul(n->out, total(n->unused)); /* behind the output */
+    ag_mul(n->out, test_total(n->unused)); /* behind the output */
 }
 
 START_TEST(same_bits_as_backward)
@@ -74,7 +62,7 @@ START_TEST(accumulated_gradients_stay)
     network n = build(ctx);
     ag_tape *tape = ag_tape_begin(ctx);
     run(&n);
-    ag_tensor *loss = total(n.out), *grad[2];
+    ag_tensor *loss = test_total(n.out), *grad[2];
     ag_retain_grad(n.part);
     ck_assert_int_eq(ag_backward(tape, loss), AG_OK);
     ag_tensor *before[] = { ag_grad(n.x), ag_grad(n.w), ag_grad(n.part) };
@@ -121,7 +109,7 @@ START_TEST(results_belong_to_the_scope)
     ag_ctx *ctx = test_begin();
     ag_tensor *a = random_leaf(ctx, 1, 2), *grad = NULL;
     ag_tape *tape = ag_tape_begin(ctx);
-    ag_tensor *loss = total(ag_exp(a));
+    ag_tensor *loss = test_total(ag_exp(a));
     ag_scope_begin(ctx, NULL);
     ck_assert_int_eq(ag_gradient(tape, loss, NULL, &a, 1, &grad), AG_OK);
     ag_retain(ag_scope_end(ctx, grad));
@@ -141,12 +129,12 @@ START_TEST(no_dependence_gives_null)
     run(&n);
     ag_tensor *late = ag_exp(n.out), *wrt[] = { n.unused, n.b, late, never }, *grad[4];
     grad[0] = grad[2] = grad[3] = n.x;
-    ck_assert_int_eq(ag_gradient(tape, total(n.out), NULL, wrt, 4, grad), AG_OK);
+    ck_assert_int_eq(ag_gradient(tape, test_total(n.out), NULL, wrt, 4, grad), AG_OK);
     ck_assert_ptr_null(grad[0]);
     ck_assert_ptr_nonnull(grad[1]);
     ck_assert_ptr_null(grad[2]);
     ck_assert_ptr_null(grad[3]);
-    ck_assert_int_eq(ag_gradient(tape, total(n.out), NULL, NULL, 0, NULL), AG_OK);
+    ck_assert_int_eq(ag_gradient(tape, test_total(n.out), NULL, NULL, 0, NULL), AG_OK);
     ag_tape_end(tape);
     test_end(ctx);
 }
@@ -173,7 +161,7 @@ START_TEST(hooks_run)
     ag_tensor *a = random_leaf(ctx, 1, 2), *grad[2];
     int calls = 0;
     ag_tape *tape = ag_tape_begin(ctx);
-    ag_tensor *y = ag_scale(a, 3), *loss = total(y);
+    ag_tensor *y = ag_scale(a, 3), *loss = test_total(y);
     ag_hook(y, times_ten, &calls);
     ag_hook(a, times_ten, &calls);
     ck_assert_int_eq(ag_gradient(tape, loss, NULL, (ag_tensor *[]){ a, y }, 2, grad), AG_OK);
@@ -204,7 +192,7 @@ START_TEST(errors_give_nothing)
     ag_ctx *ctx = test_begin();
     ag_tensor *a = random_leaf(ctx, 1, 2), *b = random_leaf(ctx, 3, 2), *constant = ag_zeros(ctx, AG_F32, AG_SHAPE(4));
     ag_tape *tape = ag_tape_begin(ctx);
-    ag_tensor *y = ag_mul(a, b), *loss = total(y), *grad[3] = { a, a, a };
+    ag_tensor *y = ag_mul(a, b), *loss = test_total(y), *grad[3] = { a, a, a };
     const struct {
         ag_tensor *output, *cotangent, *last;
         ag_status status;
@@ -216,7 +204,7 @@ START_TEST(errors_give_nothing)
         { y, constant, a, AG_ERR_SHAPE, "gradient: the cotangent is float32 [4], the output float32 [3,2]" },
         { constant, NULL, a, AG_ERR_STATE, "gradient: the tape does not know [4]" },
         { NULL, NULL, a, AG_ERR_ARGUMENT, "gradient: the loss is NULL" },
-        { total(ag_record(&failing, ag_tensor_clone(y), &y, 1, NULL, 0, NULL)), NULL, a, AG_ERR_NUMBER,
+        { test_total(ag_record(&failing, ag_tensor_clone(y), &y, 1, NULL, 0, NULL)), NULL, a, AG_ERR_NUMBER,
           "failing: on purpose" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

@@ -10,23 +10,6 @@ static ag_tensor *random_leaf(ag_ctx *ctx, int64_t rows, int64_t columns)
     return ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(rows, columns)));
 }
 
-static ag_tensor *leaf(ag_ctx *ctx, int64_t n, const double *values)
-{
-    return ag_require_grad(ag_from_data(ctx, AG_F64, 1, &n, values));
-}
-#define LEAF(ctx, ...) \
-    leaf(ctx, (int64_t)(sizeof((const double[]){ __VA_ARGS__ }) / sizeof(double)), (const double[]){ __VA_ARGS__ })
-
-static ag_tensor *total(ag_tensor *x)
-{
-    return ag_sum(x, AG_ALL_DIMS, false);
-}
-
-static void expect_ok(ag_ctx *ctx, ag_status status)
-{
-    ck_assert_msg(status == AG_OK, "%s", ag_error_message(ctx));
-}
-
 /* ---- Every way to change ---- */
 
 static const char *const changes[] = { "fill", "copy_into", "data_mut", "set", "fill_uniform", "fill" };
@@ -68,10 +51,10 @@ START_TEST(change_of_a_kept_value_is_refused)
         if (what == 0)
             change(_i, b);
         ag_scope_end(ctx, NULL);
-        ag_tensor *loss = total(ag_add(ag_mul(c, c), y)); /* c's gradient comes first, and must not be handed out */
+        ag_tensor *loss = test_total(ag_add(ag_mul(c, c), y)); /* c's gradient comes first; it is not handed out */
         ag_status status = ag_backward(tape, loss);
         if (what == 2) {
-            expect_ok(ctx, status);
+            assert_ok(ctx, status);
             ck_assert_ptr_nonnull(ag_grad(c));
         } else {
             char wanted[120];
@@ -120,7 +103,7 @@ START_TEST(views_share_their_changes)
             ag_tensor *kept = through_view ? base : view, *changed = through_view ? view : base;
             ag_scope_begin(ctx, "square");
             ag_tensor *y = ag_scope_end(ctx, ag_mul(kept, kept));
-            ag_tensor *loss = ag_add(total(a), total(_i == DETACH ? ag_mul(y, base) : y));
+            ag_tensor *loss = ag_add(test_total(a), test_total(_i == DETACH ? ag_mul(y, base) : y));
             ag_scope_begin(ctx, "update");
             if (how == 0)
                 ag_fill(changed, 3);
@@ -131,7 +114,7 @@ START_TEST(views_share_their_changes)
             ag_scope_end(ctx, NULL);
             if (_i == EXPAND && through_view && how == 1) { /* many values for one place: nothing is written */
                 assert_error(ctx, AG_ERR_ARGUMENT, change[how]);
-                expect_ok(ctx, ag_backward(tape, loss));
+                assert_ok(ctx, ag_backward(tape, loss));
                 ag_tape_end(tape);
                 continue;
             }
@@ -153,10 +136,10 @@ START_TEST(a_storage_is_one_thing)
     ag_ctx *ctx = test_begin();
     ag_tensor *a = random_leaf(ctx, 4, 3);
     ag_tape *tape = ag_tape_begin(ctx);
-    ag_tensor *base = ag_scale(a, 2), *top = ag_slice(base, 0, 0, 2, 1), *loss = total(ag_mul(top, top));
+    ag_tensor *base = ag_scale(a, 2), *top = ag_slice(base, 0, 0, 2, 1), *loss = test_total(ag_mul(top, top));
     ag_tensor *copy = ag_tensor_clone(base);
     ag_fill(copy, 0);
-    expect_ok(ctx, ag_backward(tape, loss));
+    assert_ok(ctx, ag_backward(tape, loss));
     ag_fill(ag_tensor_slice(base, 0, 2, 4, 1), 0);
     ck_assert_int_eq(ag_backward(tape, loss), AG_ERR_STATE);
     assert_error(ctx, AG_ERR_STATE, "mul: backward needs its input [2,3], which 'fill' has changed since");
@@ -171,10 +154,10 @@ START_TEST(only_what_came_before)
     ag_ctx *ctx = test_begin();
     ag_tensor *a = random_leaf(ctx, 1, 3), *factor = ag_full(ctx, AG_F64, AG_SHAPE(3), 2);
     ag_tape *tape = ag_tape_begin(ctx);
-    ag_tensor *before = total(ag_mul(a, factor));
+    ag_tensor *before = test_total(ag_mul(a, factor));
     ag_fill(factor, 5);
-    ag_tensor *after = total(ag_mul(a, factor));
-    expect_ok(ctx, ag_backward(tape, after));
+    ag_tensor *after = test_total(ag_mul(a, factor));
+    assert_ok(ctx, ag_backward(tape, after));
     assert_values(ag_grad(a), 0, 5.0, 5.0, 5.0);
     ck_assert_int_eq(ag_backward(tape, ag_add(before, after)), AG_ERR_STATE);
     assert_error(ctx, AG_ERR_STATE, "mul: backward needs its input [3], which 'fill' has changed since");
@@ -221,8 +204,8 @@ START_TEST(all_that_an_op_reads)
     ag_tensor *a = random_leaf(ctx, 2, 3), *needed = NULL;
     ag_tape *tape = ag_tape_begin(ctx);
     ag_tensor *y = run_op(ctx, _i, a, &needed);
-    ag_tensor *loss = total(y);
-    expect_ok(ctx, ag_backward(tape, loss));
+    ag_tensor *loss = test_total(y);
+    assert_ok(ctx, ag_backward(tape, loss));
     ag_zero_grad(a);
     ag_fill(needed, 1);
     ck_assert_int_eq(ag_backward(tape, loss), AG_ERR_STATE);
@@ -247,11 +230,11 @@ START_TEST(optimizer_step_in_between)
                                       : ag_adamw_new(module, (ag_adamw_config){ .lr = 0.1 });
     ag_tensor *x = ag_require_grad(ag_randn(ctx, AG_F32, AG_SHAPE(4, 3)));
     ag_tape *tape = ag_tape_begin(ctx);
-    ag_tensor *first = total(ag_linear_forward(layer, x));
+    ag_tensor *first = test_total(ag_linear_forward(layer, x));
     ag_scope_begin(ctx, "second");
-    ag_tensor *second = ag_scope_end(ctx, total(ag_linear_forward(layer, x)));
-    expect_ok(ctx, ag_backward(tape, first));
-    expect_ok(ctx, ag_optimizer_step(optimizer));
+    ag_tensor *second = ag_scope_end(ctx, test_total(ag_linear_forward(layer, x)));
+    assert_ok(ctx, ag_backward(tape, first));
+    assert_ok(ctx, ag_optimizer_step(optimizer));
     ag_tensor *before = ag_tensor_clone(ag_grad(x));
     ck_assert_int_eq(ag_backward(tape, second), AG_ERR_STATE);
     char wanted[120];
@@ -261,9 +244,9 @@ START_TEST(optimizer_step_in_between)
     assert_same(ag_grad(x), before);
     ag_tape_end(tape);
     tape = ag_tape_begin(ctx);
-    ag_tensor *loss = total(ag_linear_forward(layer, x));
+    ag_tensor *loss = test_total(ag_linear_forward(layer, x));
     ag_fill(ag_module_find(module, "bias"), 3);
-    expect_ok(ctx, ag_backward(tape, loss));
+    assert_ok(ctx, ag_backward(tape, loss));
     ag_tape_end(tape);
     ag_optimizer_free(optimizer);
     ag_linear_free(layer);

@@ -20,6 +20,25 @@ void test_end(ag_ctx *ctx)
     ck_assert_msg(held == 0, "%lld tensors still held", (long long)held);
 }
 
+void test_assert_same_bits(const char *file, int line, const char *what, const ag_tensor *got, const ag_tensor *want)
+{
+    test_assert_same(file, line, what, got, want);
+    size_t bytes = (size_t)ag_numel(want) * ag_dtype_size(ag_dtype_of(want));
+    bool dense = ag_is_contiguous(got) && ag_is_contiguous(want);
+    if (!dense || memcmp(ag_data(got), ag_data(want), bytes) != 0)
+        ck_abort_msg("%s:%d: %s: %s", file, line, what, dense ? "other bits" : "not in row-major order");
+}
+
+ag_tensor *test_leaf(ag_ctx *ctx, int64_t n, const double *values)
+{
+    return ag_require_grad(ag_from_data(ctx, AG_F64, 1, &n, values));
+}
+
+ag_tensor *test_total(ag_tensor *x)
+{
+    return ag_sum(x, AG_ALL_DIMS, false);
+}
+
 double test_at(const ag_tensor *t, int64_t i)
 {
     int64_t index[AG_MAX_DIMS];

@@ -38,6 +38,22 @@ void test_assert_error(const char *file, int line, ag_ctx *ctx, ag_status status
 /* The context has no error. */
 #define assert_no_error(ctx) ck_assert_msg(ag_error(ctx) == AG_OK, "%s", ag_error_message(ctx))
 
+/* The same dtype and bits, both in row-major order. */
+#define assert_same_bits(got, want) test_assert_same_bits(__FILE__, __LINE__, #got, got, want)
+void test_assert_same_bits(const char *file, int line, const char *what, const ag_tensor *got, const ag_tensor *want);
+
+/* A status that must be AG_OK, else the context's message. */
+#define assert_ok(ctx, status) ck_assert_msg((status) == AG_OK, "%s", ag_error_message(ctx))
+
+/* A float64 leaf [n]: LEAF(ctx, 1, 2, 3). */
+#define LEAF(ctx, ...)                                                                    \
+    test_leaf(ctx, (int64_t)(sizeof((const double[]){ __VA_ARGS__ }) / sizeof(double)),    \
+              (const double[]){ __VA_ARGS__ })
+ag_tensor *test_leaf(ag_ctx *ctx, int64_t n, const double *values);
+
+/* The sum of all elements, recorded: a loss. */
+ag_tensor *test_total(ag_tensor *x);
+
 /* Element i in row-major order, and the value of a tensor of one element. */
 double test_at(const ag_tensor *t, int64_t i);
 double test_item(const ag_tensor *t);

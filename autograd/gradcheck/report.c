@@ -209,8 +209,8 @@ const char *ag_report_advice(ag_cause cause)
     case AG_CAUSE_NON_FINITE:
         return "choose inputs well inside the function's domain, and of a size that does not overflow.";
     case AG_CAUSE_STEP_EXHAUSTED:
-        return "move the input away from kinks; compute all of it in float64; bring inputs and outputs to a size around "
-               "1; or allow a larger rtol, or atol where the derivative is small beside the output.";
+        return "move the input away from kinks; compute all of it in float64; bring inputs and outputs to a size "
+               "around 1; or allow a larger rtol, or atol where the derivative is small beside the output.";
     case AG_CAUSE_ORACLES_DISAGREE:
         return "compare complex_step with the function at this point; or leave it out, where abs, max or a comparison "
                "make the function one that is not analytic.";
