@@ -317,7 +317,7 @@ typedef struct ag_gradcheck_input {
     int64_t checked, failed, inconclusive; /* derivatives */
 } ag_gradcheck_input;
 
-typedef struct ag_gradcheck_config {
+typedef struct ag_gradcheck_config { /* no number may be negative */
     const char *name;   /* in the report; NULL: the op of the first output's node */
     int outputs;        /* how many the function gives; 0: 1 */
     double step;        /* the first and largest step, relative to max(1, |x|); 0: 1/64 */

@@ -471,6 +471,25 @@ static void expect_error(ag_ctx *ctx, ag_tensor *a, ag_tensor *b, ag_status stat
     assert_error(ctx, status, message);
 }
 
+START_TEST(configs_that_make_no_sense)
+{
+    static const ag_gradcheck_config configs[] = { { .rtol = -1 },       { .atol = (double)NAN }, { .step = -0.5 },
+                                                   { .elements = -1 },   { .directions = -1 },    { .outputs = -1 } };
+    static const char *const messages[] = { "rtol -1", "atol nan", "step is -0.5",
+                                            "elements is -1", "directions -1", "outputs -1" };
+    ag_ctx *ctx = test_begin();
+    fault what = RIGHT;
+    ag_tensor *x = values(ctx, 3);
+    for (int i = 0; i < 6; i++) {
+        ag_gradcheck_result r = ag_gradcheck(ctx, faulty, &x, 1, &what, configs[i]);
+        ck_assert_int_eq(r.verdict, AG_FAIL);
+        ck_assert_int_eq(r.worst.cause, AG_CAUSE_ERROR);
+        assert_error(ctx, AG_ERR_ARGUMENT, messages[i]);
+    }
+    test_end(ctx);
+}
+END_TEST
+
 START_TEST(inputs_that_can_not_be_checked)
 {
     ag_ctx *ctx = test_begin();
@@ -653,6 +672,7 @@ Suite *gradcheck_suite(void)
     tcase_add_test(verdicts, several_outputs);
     suite_add_tcase(suite, verdicts);
     TCase *rules = tcase_create("rules");
+    tcase_add_test(rules, configs_that_make_no_sense);
     tcase_add_test(rules, inputs_that_can_not_be_checked);
     tcase_add_test(rules, results_that_can_not_be_checked);
     tcase_add_test(rules, inputs_are_left_as_they_were);

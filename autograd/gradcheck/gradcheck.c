@@ -49,9 +49,22 @@ static void free_doubles(ag_ctx *ctx, double *block, int64_t count)
     ag_free(ctx, block, (size_t)count * sizeof(double));
 }
 
+/* A negative tolerance would have everything look undecided. */
+static void config_is_usable(const ag_check *check)
+{
+    const ag_gradcheck_config *c = &check->config;
+    if (!(c->step > 0 && isfinite(c->step) && c->rtol > 0 && c->atol > 0))
+        ag_fail(check->ctx, AG_ERR_ARGUMENT, "gradcheck", "step is %g, rtol %g, atol %g; must be more than 0, or 0 for "
+                "the default", c->step, c->rtol, c->atol);
+    else if (c->elements < 0 || c->directions < 0 || c->outputs < 0)
+        ag_fail(check->ctx, AG_ERR_ARGUMENT, "gradcheck", "elements is %lld, directions %d, outputs %d; must not be "
+                "negative", (long long)c->elements, c->directions, c->outputs);
+}
+
 bool ag_check_begin(ag_check *check)
 {
     ag_ctx *ctx = check->ctx;
+    config_is_usable(check);
     check->input = zeroed(ctx, check->input_count, sizeof *check->input);
     check->output = zeroed(ctx, check->output_count, sizeof *check->output);
     return check->input != NULL && check->output != NULL && ag_error(ctx) == AG_OK;
@@ -627,7 +640,7 @@ ag_gradcheck_result ag_gradcheck(ag_ctx *ctx, ag_gradcheck_fn *f, ag_tensor *con
         .input_count = input_count, .evaluate = evaluate_tensors, .backward = backward_tensors, .function = &t,
         .user = user,
     };
-    check.output_count = check.config.outputs;
+    check.output_count = check.config.outputs > 0 ? check.config.outputs : 0;
     size_t bytes = (size_t)(check.output_count + 2 * input_count) * sizeof(ag_tensor *);
     t.output = ag_alloc(ctx, bytes);
     bool made = ag_check_begin(&check) && t.output != NULL && inputs_are_usable(ctx, input, input_count);
