@@ -4,6 +4,7 @@
 #   make train        trains the toy language model on the bundled text and shows samples
 #   make test         builds and runs the tests; installs Check first when it is missing
 #   make bench        times a training step, beside PyTorch when it is installed
+#   make bench-attention  attention's time and memory for T = 4k .. 64k, causal and windowed; takes some minutes
 #   make bench-gemm   times the matrix product, beside OpenBLAS when it is installed
 #   make check-layers no folder uses what stands to its right
 #   make fuzz         feeds the file reader random bytes, with clang's fuzzer
@@ -107,7 +108,8 @@ $(kernel_objects): $(build)/tensor/kernels/kernels_%.o: tensor/kernels/kernels.c
 	$(hide)$(CC) $(flags) $(kernel_optimize) $(isa_flags_$*) -DAG_ISA=$* -MMD -MP -c $< -o $@
 
 # ---- example programs: examples/<name>.c, and an archive of what they share ----
-programs := lm head_attention multi_head_attention attention_gradients gradcheck linear_regression
+programs := lm generate encode head_attention multi_head_attention attention_gradients gradcheck linear_regression \
+            translate forecast classify
 example_shared := $(filter-out $(programs:%=examples/%.c),$(wildcard examples/*.c))
 example_library := $(build)/examples/libexamples.a
 example_binaries := $(programs:%=$(build)/examples/%)
@@ -131,7 +133,7 @@ train: $(build)/examples/lm
 	$(build)/examples/lm train
 
 # ---- tests ----
-test_sources := tests/main.c tests/test.c $(wildcard tests/random_graph*.c tests/check_*.c)
+test_sources := tests/main.c tests/test.c tests/parity.c $(wildcard tests/random_graph*.c tests/check_*.c)
 test_objects := $(test_sources:%.c=$(build)/%.o)
 test_program := $(build)/tests/check
 # Check's own macros are older than -pedantic C99 likes. What it takes to use Check is in check_flags.
@@ -156,6 +158,8 @@ test: $(test_program) $(example_binaries)
 	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags)
 	sh tests/check_examples.sh $(build)/examples
 	sh tests/check_lm.sh $(build)/examples/lm
+	sh tests/check_uses.sh $(build)/examples
+	sh tests/check_generate.sh $(build)/examples
 	sh tests/mutants.sh --check
 	$(test_program)
 
@@ -200,6 +204,10 @@ $(build)/bench/bench_gemm: bench_libraries = $(if $(has_openblas),-lopenblas)
 .PHONY: bench
 bench: $(bench_binaries)
 	sh bench/run.sh $(build)/bench
+
+.PHONY: bench-attention
+bench-attention: $(build)/bench/bench_attention
+	python3 bench/attention.py $(build)/bench
 
 # OpenBLAS told to use AVX-512 where this machine has it: it does not know every machine.
 .PHONY: bench-gemm

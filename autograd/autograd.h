@@ -201,6 +201,10 @@ ag_tensor *ag_logsumexp(ag_tensor *x, int dim, bool keepdim);
  * (Ba, Kiros, Hinton, "Layer normalization", 2016.) */
 ag_tensor *ag_layer_norm(ag_tensor *x, ag_tensor *w, ag_tensor *b, double eps);
 
+/* Over the last dim N: x / sqrt(mean(x^2) + eps) w; w[N] may be NULL. gx = r (g - xhat mean(g xhat)) with r the inverse
+ * root, xhat = x r, g = gy w. (Zhang, Sennrich, "Root mean square layer normalization", 2019.) */
+ag_tensor *ag_rms_norm(ag_tensor *x, ag_tensor *w, double eps);
+
 /* Rows of table[V,C] by index (int32, any shape [..]) -> [..,C]. An index outside 0..V-1 is an error that names
  * position and value. Gradients of equal indices add. */
 ag_tensor *ag_embedding(ag_tensor *table, ag_tensor *index);
@@ -220,35 +224,131 @@ ag_tensor *ag_cross_entropy_with(ag_tensor *logits, ag_tensor *target, ag_cross_
 
 ag_tensor *ag_mse(ag_tensor *x, ag_tensor *target); /* mean (x - target)^2; equal shapes */
 
-/* ---- Scaled dot-product attention ---------------------------------------------------------------
- * O = softmax(scale Q K^T, where allowed) V per batch entry and head; memory O(T), no T x T matrix is kept. */
+/* ---- Who may look at whom ------------------------------------------------------------------------
+ * A mask allows pairs of a query and a key. Query i of batch entry b stands at position
+ *     p = i + offset + starts[b]      (+ Tk - Tq with AG_BOTTOM_RIGHT)
+ * among the Tk keys. It sees key j when everything that is given allows it; {0} allows all:
+ *     causal        j <= p
+ *     back, ahead   p - back < j < p + ahead: a window of so many keys each way, the own one counted; 0: no bound
+ *     stride        stride divides p - j
+ *     global        j < global or 0 <= p < global: the first tokens see all and are seen by all
+ *     key_lengths   j < key_lengths[b]: what follows is padding
+ *     documents     query_documents[b,i] = key_documents[b,j]: sequences packed into one
+ *     blocks        blocks[.., p / block_size, j / block_size] != 0; outside of the table nothing
+ *     allowed       allowed[b,h,i,j] != 0
+ * but of window, stride and global one is enough: they add up to a pattern, as local and strided attention do.
+ * A query that sees no key gets output 0 and zero gradients. Tensors are int32 and borrowed; a tape keeps them.
+ * Numbers are in 0 .. 2^31 - 1, offset either way, key_lengths in 0 .. Tk. What would restrict nothing is an error:
+ * global without a window or a stride, block_size without blocks.
+ * (Child et al., "Generating long sequences with sparse transformers", 2019; Beltagy et al., "Longformer", 2020.) */
+typedef enum ag_align {
+    AG_TOP_LEFT,    /* query 0 stands at key 0 */
+    AG_BOTTOM_RIGHT /* the last query at the last key */
+} ag_align;
 
-/* Who may look at whom. Query i stands at position p = i + offset among the keys, and sees key j when
- *     (causal: j <= p)  and  (window > 0: p - window < j, and without causal also j < p + window).
- * A query that sees no key gets output 0 and zero gradients. {0}: everyone sees everyone. */
 typedef struct ag_mask {
     bool causal;
-    int64_t offset; /* 0: query 0 aligned with key 0; Tk - Tq: last query with last key */
-    int64_t window; /* how many keys back, the own one included; 0: no bound */
+    ag_align align;
+    int64_t offset;
+    int64_t back, ahead, stride, global;
+    ag_tensor *starts;      /* [B] */
+    ag_tensor *key_lengths; /* [B] */
+    ag_tensor *query_documents, *key_documents; /* [B,Tq] or [1,Tq], and so with Tk; both or none */
+    ag_tensor *blocks;      /* [rows,columns], [H,..], [B,H,..]; leading extents of 1 are shared */
+    int64_t block_size;
+    ag_tensor *allowed;     /* broadcasts to [B,H,Tq,Tk] */
 } ag_mask;
 
-bool ag_mask_allowed(ag_mask mask, int64_t query, int64_t key);
-/* One line per query, one character per key: '#' allowed, '.' not. */
-ag_status ag_mask_fprint(FILE *file, ag_mask mask, int64_t queries, int64_t keys);
+/* Of one pair, batch entry 0 and head 0. Not checked: the mask must fit, its tensors be contiguous. */
+bool ag_mask_allowed(ag_mask mask, int64_t Tq, int64_t Tk, int64_t query, int64_t key);
+
+/* All pairs, 1 or 0: int32 [B,H,Tq,Tk]. NULL with the error when the mask does not fit these sizes. */
+ag_tensor *ag_mask_tensor(ag_ctx *ctx, ag_mask mask, int64_t B, int64_t H, int64_t Tq, int64_t Tk);
+
+/* Of batch entry 0 and head 0. One line per query, one character per key: '#' allowed, '.' not. AG_ERR_FILE when it
+ * can not be written; AG_ERR_ARGUMENT when the mask does not fit, with the message on the context of its tensors. */
+ag_status ag_mask_fprint(FILE *file, ag_mask mask, int64_t Tq, int64_t Tk);
+/* The same as an SVG picture, `title` above it (UTF-8; NULL: none): queries downwards, keys to the right. */
+ag_status ag_mask_svg(FILE *file, ag_mask mask, int64_t Tq, int64_t Tk, const char *title);
+
+/* ---- Scaled dot-product attention ---------------------------------------------------------------
+ *     U = scale Q K^T   S = soft_cap tanh(U / soft_cap) + bias + relative, where allowed
+ *     O = dropout(softmax(S)) V
+ * per batch entry and head. Forward and backward take memory O(T): nothing Tq x Tk is ever made, and tiles that the
+ * mask forbids are not computed. Formulas of the gradients are in tensor/kernels/kernels.h and docs/attention.md. */
 
 typedef struct ag_sdpa_config {
     ag_mask mask;
-    double scale;      /* 0: 1 / sqrt(D) */
-    double dropout;    /* of the weights, as ag_dropout */
-    ag_tensor **lse;   /* not NULL: gets the log-sum-exp of the masked, scaled scores [B,H,Tq], scope-owned */
+    double scale;        /* 0: 1 / sqrt(D) */
+    double soft_cap;     /* 0: none (Gemma 2, 2024) */
+    double dropout;      /* of the weights, as ag_dropout */
+    ag_tensor *bias;     /* broadcasts to [B,H,Tq,Tk]; gets a gradient. NULL: none */
+    ag_tensor *relative; /* [H,2R+1] or [1,2R+1]: relative[h, clamp(j - p, -R, R) + R]; gets a gradient. NULL: none */
+    ag_tensor **lse;     /* not NULL: gets the log-sum-exp of the rows of S, [B,H,Tq], scope-owned */
 } ag_sdpa_config;
 
-/* q[B,H,Tq,D], k[B,H,Tk,D], v[B,H,Tk,Dv] -> [B,H,Tq,Dv]. Formulas in tensor/kernels/kernels.h and docs. */
+/* q[B,H,Tq,D], k[B,Hk,Tk,D], v[B,Hk,Tk,Dv] -> [B,H,Tq,Dv]. Hk divides H: query head h reads key head h / (H / Hk)
+ * (grouped queries; Hk = 1: multi-query). */
 ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config config);
 
-/* The weights P[B,H,Tq,Tk] of that attention, from the lse it gave; exact zeros where not allowed, before
- * dropout. Not recorded: for looking. Only mask and scale of the config are used. */
-ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_config config);
+/* Which weights: of these query heads and these queries, in this order; NULL: all. */
+typedef struct ag_weights_of {
+    const int64_t *heads;
+    int64_t head_count;
+    const int64_t *rows;
+    int64_t row_count;
+} ag_weights_of;
+
+/* The weights P[B,heads,rows,Tk] of that attention, from the lse it gave; exact zeros where not allowed, before
+ * dropout. Not recorded: for looking. `dropout` and `lse` of the config are not used. */
+ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_config config, ag_weights_of which);
+
+/* Tables for ag_sdpa_config.relative, of compositions: gradients pass.
+ * alibi: -slopes[h] |j - p|, slopes[H] -> [H,2 reach + 1]. alibi_slopes: 2^(-8 (h+1) / H), for H not a power of two as
+ * published (Press et al., "Train short, test long", 2022).
+ * buckets: table[buckets,H] -> [H,2 reach + 1], T5's: distances up to half of a direction's buckets have one each, then
+ * logarithmically up to max_distance; both ways if bidirectional (Raffel et al., 2020, section 2.1). */
+ag_tensor *ag_alibi_slopes(ag_ctx *ctx, ag_dtype dtype, int64_t H);
+ag_tensor *ag_alibi(ag_tensor *slopes, int64_t reach);
+ag_tensor *ag_relative_buckets(ag_tensor *table, int64_t reach, int64_t max_distance, bool bidirectional);
+
+/* ---- Rotary positions ----------------------------------------------------------------------------
+ * Channels c and c' of a head at position p turn by the angle p w_n, n = 0 .. R/2 - 1, w_n = theta^(-2n/R):
+ *     y_c = x_c cos - x_c' sin    y_c' = x_c sin + x_c' cos
+ * with (c, c') = (n, n + R/2) for AG_ROPE_HALVES, (2n, 2n + 1) for AG_ROPE_NEIGHBOURS; channels from R on stay.
+ * (Su et al., "RoFormer", 2021.) */
+typedef enum ag_rope_pairing {
+    AG_ROPE_HALVES,    /* GPT-NeoX, Llama in the transformers package */
+    AG_ROPE_NEIGHBOURS /* RoFormer, GPT-J, Llama's own files */
+} ag_rope_pairing;
+
+typedef enum ag_rope_scaling {
+    AG_ROPE_UNSCALED,
+    AG_ROPE_LINEAR, /* w_n / factor (Chen et al., "Extending context window", 2023) */
+    AG_ROPE_NTK,    /* theta factor^(R / (R-2)) in place of theta */
+    AG_ROPE_LLAMA3, /* w_n / factor for waves longer than original_len / low_freq, w_n for those shorter than
+                       original_len / high_freq, a mix between */
+    AG_ROPE_YARN    /* with beta 32 and 1, and cos and sin times 0.1 ln(factor) + 1 (Peng et al., "YaRN", 2023) */
+} ag_rope_scaling;
+
+typedef struct ag_rope_config {
+    ag_rope_pairing pairing;
+    double theta;         /* 0: 10000 */
+    int64_t size;         /* R, even; 0: the whole head */
+    ag_rope_scaling scaling;
+    double factor;        /* >= 1 */
+    double low_freq, high_freq; /* LLAMA3; 0: 1 and 4 */
+    int64_t original_len;       /* LLAMA3, YARN: the length trained at */
+} ag_rope_config;
+
+/* cos in columns 0 .. R/2 - 1 and sin behind them, of positions first .. first + length - 1: [length,R]. */
+ag_tensor *ag_rope_table(ag_ctx *ctx, ag_dtype dtype, ag_rope_config config, int64_t head_size, int64_t first,
+                         int64_t length);
+
+/* x[B,H,T,D] turned by rows of table[P,R]: row t, or positions[B,T] (int32; NULL: t). A position outside of the table
+ * is an error that names it. gx: gy turned back. The table is a constant: one that requires a gradient is an error. The
+ * result lies in memory as x does: a head split [B,T,H,D] can be viewed back. */
+ag_tensor *ag_rope(ag_tensor *x, ag_tensor *table, ag_tensor *positions, ag_rope_pairing pairing);
 
 /* ---- Checking gradients -------------------------------------------------------------------------
  * Compares the gradients of a function with numeric derivatives in float64, and says what is wrong with a wrong one.

@@ -301,64 +301,69 @@ static bool compare(pass *p, const line *l)
     return same;
 }
 
-static ag_tensor *matrix(ag_ctx *ctx, int rows, int cols, const void *values)
+static bool write_json(const ag_attention_trace *trace, const char *path)
 {
-    return ag_from_data(ctx, AG_F64, AG_SHAPE(rows, cols), values);
+    FILE *file = fopen(path, "w");
+    bool written = file != NULL && ag_attention_trace_json(trace, file) == AG_OK;
+    if (file != NULL && fclose(file) != 0)
+        written = false;
+    if (!written)
+        fprintf(stderr, "attention_gradients: %s could not be written\n", path);
+    return written;
 }
 
-/* Runs the layer on a tape, and the same head op by op so that dP and dS can be had; then compares. */
-static bool compare_with_tape(ag_ctx *ctx, ag_head_attention *layer, pass *p)
+/* The trace's gradients of matrices inside the head, the layer's own backward pass for those of its inputs. */
+static bool compare_all(pass *p, const ag_attention_trace *trace, const ag_module *module, const ag_tensor *x)
 {
+    const line lines[] = {
+        { "dV", FLAT(p->V), FLAT(p->dV), ag_attention_trace_find(trace, "dV"), T * d, mix },
+        { "dP", FLAT(p->P), FLAT(p->dP), ag_attention_trace_find(trace, "dP"), T * T, mix },
+        { "dS", FLAT(p->S), FLAT(p->dS), ag_attention_trace_find(trace, "dS"), T * T, from_scores },
+        { "dQ", FLAT(p->Q), FLAT(p->dQ), ag_attention_trace_find(trace, "dQ"), T * d, from_projections },
+        { "dK", FLAT(p->K), FLAT(p->dK), ag_attention_trace_find(trace, "dK"), T * d, from_projections },
+        { "dWq", FLAT(p->Wq), FLAT(p->dWq), ag_grad(ag_module_find(module, "q.weight")), d * d, from_start },
+        { "dWk", FLAT(p->Wk), FLAT(p->dWk), ag_grad(ag_module_find(module, "k.weight")), d * d, from_start },
+        { "dWv", FLAT(p->Wv), FLAT(p->dWv), ag_grad(ag_module_find(module, "v.weight")), d * d, from_start },
+        { "dX", FLAT(p->X), FLAT(p->dX), ag_grad(x), T * d, from_start },
+    };
     bool same = true;
-    ag_module *module = ag_head_attention_module(layer);
-    ag_tensor *wq = ag_module_find(module, "q.weight"), *wk = ag_module_find(module, "k.weight");
-    ag_tensor *wv = ag_module_find(module, "v.weight");
-    ag_tensor *x = ag_require_grad(ag_from_data(ctx, AG_F64, AG_SHAPE(1, T, d), p->X));
-    ag_tensor *q = ag_require_grad(matrix(ctx, T, d, p->Q)), *k = ag_require_grad(matrix(ctx, T, d, p->K));
-    ag_tensor *v = ag_require_grad(matrix(ctx, T, d, p->V));
-    int32_t future[T][T];
-    for (int i = 0; i < T; i++)
-        for (int j = 0; j < T; j++)
-            future[i][j] = j > i;
-    ag_tensor *mask = ag_from_data(ctx, AG_I32, AG_SHAPE(T, T), future);
-    ag_tensor *cotangent = matrix(ctx, T, d, p->dO);
+    printf("%-4s %38s %33s\n", "", "---- at the largest element: -----", "--- largest distance: ---");
+    printf("%-4s %12s %12s %12s %15s %15s\n", "", "tape", "by hand", "difference", "tape, hand", "diff., hand");
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        same = compare(p, &lines[i]) && same;
+    return same;
+}
 
+/* How far the output by hand and that of the layer are apart; infinity where it is not a number. */
+static double output_distance(pass *p, const double *o)
+{
+    double apart = 0;
+    for (int i = 0; i < T * d; i++) {
+        double gap = fabs(o[i] - FLAT(p->O)[i]);
+        apart = isnan(gap) ? (double)INFINITY : fmax(apart, gap);
+    }
+    return apart;
+}
+
+/* Runs the layer on a tape, and has its trace; then compares. */
+static bool compare_with_tape(ag_ctx *ctx, ag_head_attention *layer, pass *p, const char *json)
+{
+    bool same = false;
+    ag_tensor *x = ag_require_grad(ag_from_data(ctx, AG_F64, AG_SHAPE(1, T, d), p->X));
+    ag_tensor *cotangent = ag_from_data(ctx, AG_F64, AG_SHAPE(1, T, d), p->dO);
+    ag_attention_trace *trace = ag_head_attention_trace(layer, x, (ag_attend){ 0 }, cotangent);
     ag_tape *tape = ag_tape_begin(ctx);
     ag_tensor *output = ag_head_attention_forward(layer, x);
-    ag_backward_from(tape, output, ag_reshape(cotangent, AG_SHAPE(1, T, d)));
-    ag_tensor *s = ag_masked_fill(ag_scale(ag_matmul(q, ag_transpose(k, 0, 1)), 1 / sqrt(d)), mask,
-                                  -(double)INFINITY);
-    ag_tensor *weights = ag_softmax(s, 1);
-    ag_retain_grad(s);
-    ag_retain_grad(weights);
-    if (ag_backward_from(tape, ag_matmul(weights, v), cotangent) == AG_OK) {
-        const line lines[] = {
-            { "dV", FLAT(p->V), FLAT(p->dV), ag_grad(v), T * d, mix },
-            { "dP", FLAT(p->P), FLAT(p->dP), ag_grad(weights), T * T, mix },
-            { "dS", FLAT(p->S), FLAT(p->dS), ag_grad(s), T * T, from_scores },
-            { "dQ", FLAT(p->Q), FLAT(p->dQ), ag_grad(q), T * d, from_projections },
-            { "dK", FLAT(p->K), FLAT(p->dK), ag_grad(k), T * d, from_projections },
-            { "dWq", FLAT(p->Wq), FLAT(p->dWq), ag_grad(wq), d * d, from_start },
-            { "dWk", FLAT(p->Wk), FLAT(p->dWk), ag_grad(wk), d * d, from_start },
-            { "dWv", FLAT(p->Wv), FLAT(p->dWv), ag_grad(wv), d * d, from_start },
-            { "dX", FLAT(p->X), FLAT(p->dX), ag_grad(x), T * d, from_start },
-        };
-        double apart = 0;
-        const double *o = ag_data(output);
-        for (int i = 0; i < T * d; i++) {
-            double gap = fabs(o[i] - FLAT(p->O)[i]);
-            apart = isnan(gap) ? (double)INFINITY : fmax(apart, gap);
-        }
+    if (ag_backward_from(tape, output, cotangent) == AG_OK) {
+        const double apart = output_distance(p, ag_data(output));
         printf("THREE WAYS TO THE SAME GRADIENT\n\n");
         printf("The output O by hand and by ag_head_attention differ by at most %.1e.\n", apart);
-        printf("dWq to dX: the layer's tape; dV to dK: the same head on the tape, op by op.\n\n");
-        printf("%-4s %38s %33s\n", "", "---- at the largest element: -----", "--- largest distance: ---");
-        printf("%-4s %12s %12s %12s %15s %15s\n", "", "tape", "by hand", "difference", "tape, hand", "diff., hand");
-        same = apart <= 1e-12;
-        for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
-            same = compare(p, &lines[i]) && same;
+        printf("dWq to dX: the layer's tape; dV to dK: ag_head_attention_trace, the same head op by op.\n\n");
+        same = compare_all(p, trace, ag_head_attention_module(layer), x) && apart <= 1e-12;
     }
     ag_tape_end(tape);
+    same = (json == NULL || write_json(trace, json)) && same;
+    ag_attention_trace_free(trace);
     return same && ag_error(ctx) == AG_OK;
 }
 
@@ -384,17 +389,18 @@ static void read_values(double *to, ag_tensor *from)
 int main(int argc, char **argv)
 {
     uint64_t seed = 1;
-    const char *mistake_text = "none";
+    const char *mistake_text = "none", *json = NULL;
     const option options[] = {
         { "--seed", OPTION_NUMBER, &seed, "N", "seed of input, weights and dO [1]" },
         { "--mistake", OPTION_TEXT, &mistake_text, "NAME", "a slip in the formulas by hand, see above [none]" },
+        { "--json", OPTION_TEXT, &json, "FILE", "the same numbers as the library's trace of the layer" },
     };
     int status = options_read("attention_gradients",
                               "Shows every number of the forward and backward pass of one causal attention head, and\n"
                               "compares the gradients of the tape, of the formulas and of finite differences. Exits\n"
                               "with 1 when they differ. --mistake makes a slip in the formulas, to see which lines\n"
                               "fail: row-sum forgets D, scale forgets a = 1/sqrt(d), transpose takes dS for dS^T.",
-                              options, 2, argc, argv);
+                              options, 3, argc, argv);
     slip mistake = NO_MISTAKE;
     if (status == OPTIONS_RUN && !parse_mistake(mistake_text, &mistake))
         status = OPTIONS_WRONG;
@@ -418,7 +424,7 @@ int main(int argc, char **argv)
     forward(&p, true);
     backward(&p, mistake);
     bool pass_all = check_structure(&p);
-    pass_all = compare_with_tape(ctx, layer, &p) && pass_all;
+    pass_all = compare_with_tape(ctx, layer, &p, json) && pass_all;
     ag_head_attention_free(layer);
     printf("\n%s\n", pass_all ? "PASS" : "FAIL");
     return program_end("attention_gradients", ctx, pass_all);

@@ -9,7 +9,7 @@
 #include "examples/gradcheck_complex.h"
 #include "examples/gradcheck_plant.h"
 
-enum { CASE_INPUTS = 3 };
+enum { CASE_INPUTS = 5 };
 
 typedef struct subject {
     const char *name, *about;
@@ -27,7 +27,7 @@ typedef struct input_spec {
 } input_spec;
 
 typedef struct layer_kind {
-    ag_tensor *(*forward)(void *layer, ag_tensor *x);
+    ag_tensor *(*forward)(void *layer, ag_tensor *const *x); /* x ends with NULL */
     ag_module *(*module)(void *layer);
     void (*free)(void *layer);
 } layer_kind;

@@ -557,9 +557,34 @@ z_array *z_layer_norm(z_array *x, z_array *w, z_array *b, double eps)
     return b == NULL ? y : z_add(y, b);
 }
 
+z_array *z_rms_norm(z_array *x, z_array *w, double eps)
+{
+    z_array *y = z_div(x, z_sqrt(z_add_scalar(z_mean(z_mul(x, x), AG_DIMS(-1), true), eps)));
+    return w == NULL ? y : z_mul(y, w);
+}
+
 static int64_t index_at(const z_array *index, int64_t i)
 {
     return (int64_t)creal(index->value[i]);
+}
+
+z_array *z_rope(z_array *x, int64_t R, z_array *positions, ag_rope_pairing pairing)
+{
+    z_array *y = x == NULL ? NULL : z_new(x->pool, x->ndim, x->shape);
+    int64_t step = pairing == AG_ROPE_HALVES ? R / 2 : 1; /* from a channel to the other one of its pair */
+    for (int64_t i = 0; y != NULL && i < y->numel; i++) {
+        int64_t D = x->shape[3], T = x->shape[2], H = x->shape[1], c = i % D, t = i / D % T, b = i / D / T / H;
+        if (c >= R) {
+            y->value[i] = x->value[i];
+            continue;
+        }
+        int64_t n = pairing == AG_ROPE_HALVES ? c % (R / 2) : c / 2;
+        bool second = pairing == AG_ROPE_HALVES ? c >= R / 2 : c % 2 == 1;
+        double p = positions == NULL ? (double)t : (double)index_at(positions, b * T + t);
+        double angle = p * pow(10000, -2 * (double)n / (double)R);
+        y->value[i] = x->value[i] * cos(angle) + (second ? x->value[i - step] : -x->value[i + step]) * sin(angle);
+    }
+    return y;
 }
 
 z_array *z_embedding(z_array *table, z_array *index)
@@ -604,19 +629,98 @@ z_array *z_mse(z_array *x, z_array *target)
     return z_mean(z_mul(d, d), AG_ALL_DIMS, false);
 }
 
-z_array *z_sdpa(z_array *q, z_array *k, z_array *v, ag_sdpa_config config)
+/* Query i of head h of batch entry b. */
+typedef struct z_query {
+    const z_sdpa_config *c;
+    int64_t b, h, i, position, Tk;
+} z_query;
+
+/* t[b,h,i,j], its dims the last ones of these, those of extent 1 repeated. */
+static double complex broadcast_at(const z_array *t, int64_t b, int64_t h, int64_t i, int64_t j)
 {
-    if (q == NULL || k == NULL)
+    const int64_t at[] = { b, h, i, j };
+    int64_t index = 0;
+    for (int d = 0; d < t->ndim; d++)
+        index = index * t->shape[d] + (t->shape[d] == 1 ? 0 : at[4 - t->ndim + d]);
+    return t->value[index];
+}
+
+static int64_t entry(const z_array *t, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    return (int64_t)creal(broadcast_at(t, b, h, i, j));
+}
+
+/* As the words on ag_mask in autograd.h say. */
+static bool z_sees(const z_query *q, int64_t j)
+{
+    const z_mask *m = &q->c->mask;
+    const int64_t p = q->position, size = m->block_size;
+    const bool window = m->back > 0 || m->ahead > 0;
+    const bool near = window && (m->back == 0 || p - m->back < j) && (m->ahead == 0 || j < p + m->ahead);
+    const bool strided = m->stride > 0 && (p - j) % m->stride == 0;
+    const bool global = j < m->global || (p >= 0 && p < m->global);
+    if (((window || m->stride > 0) && !near && !strided && !global) || (m->causal && j > p))
+        return false;
+    if (m->key_lengths != NULL && j >= entry(m->key_lengths, 0, 0, 0, q->b))
+        return false;
+    if (m->query_documents != NULL &&
+        entry(m->query_documents, 0, 0, q->b, q->i) != entry(m->key_documents, 0, 0, q->b, j))
+        return false;
+    if (m->blocks != NULL && (p < 0 || p / size >= m->blocks->shape[m->blocks->ndim - 2] ||
+                              j / size >= m->blocks->shape[m->blocks->ndim - 1] ||
+                              entry(m->blocks, q->b, q->h, p / size, j / size) == 0))
+        return false;
+    return m->allowed == NULL || entry(m->allowed, q->b, q->h, q->i, j) != 0;
+}
+
+/* What the config makes of the product u of the query and key j. */
+static double complex z_score(const z_query *q, double complex u, int64_t j)
+{
+    const z_sdpa_config *c = q->c;
+    if (c->soft_cap > 0)
+        u = c->soft_cap * ctanh(u / c->soft_cap);
+    if (c->bias != NULL)
+        u += broadcast_at(c->bias, q->b, q->h, q->i, j);
+    if (c->relative != NULL) {
+        int64_t reach = c->relative->shape[1] / 2, d = j - q->position;
+        u += broadcast_at(c->relative, 0, 0, q->h, (d < -reach ? -reach : d > reach ? reach : d) + reach);
+    }
+    return u;
+}
+
+/* o[Dv] = sum_j exp(s_j) v_j / sum_j exp(s_j), 0 for a query that sees no key. k and v are those of its key head. */
+static void z_attend(const z_query *q, const double complex *query, const double complex *k, const double complex *v,
+                     int64_t D, int64_t Dv, double complex *o)
+{
+    double complex sum = 0;
+    for (int64_t j = 0; j < q->Tk; j++) {
+        double complex u = 0;
+        for (int64_t d = 0; d < D; d++)
+            u += query[d] * k[j * D + d];
+        double complex e = z_sees(q, j) ? cexp(z_score(q, u * q->c->scale, j)) : 0;
+        sum += e;
+        for (int64_t d = 0; d < Dv; d++)
+            o[d] += e * v[j * Dv + d];
+    }
+    for (int64_t d = 0; d < Dv && sum != 0; d++)
+        o[d] /= sum;
+}
+
+z_array *z_sdpa(z_array *q, z_array *k, z_array *v, z_sdpa_config config)
+{
+    if (q == NULL || k == NULL || v == NULL)
         return NULL;
-    int64_t Tq = q->shape[2], Tk = k->shape[2];
-    double scale = config.scale != 0 ? config.scale : 1 / sqrt((double)q->shape[3]);
-    z_array *e = z_exp(z_scale(z_matmul(q, z_transpose(k, 2, 3)), scale));
-    for (int64_t i = 0; e != NULL && i < e->numel; i++)
-        if (!ag_mask_allowed(config.mask, i / Tk % Tq, i % Tk))
-            e->value[i] = 0;
-    z_array *sum = z_sum(e, AG_DIMS(-1), true);
-    for (int64_t i = 0; sum != NULL && i < sum->numel; i++)
-        if (sum->value[i] == 0)
-            sum->value[i] = 1; /* a query that sees no key: 0 / 1 */
-    return z_matmul(z_div(e, sum), v);
+    const int64_t H = q->shape[1], Tq = q->shape[2], Tk = k->shape[2], D = q->shape[3], Dv = v->shape[3];
+    z_array *o = z_new(q->pool, 4, (const int64_t[]){ q->shape[0], H, Tq, Dv });
+    if (config.scale == 0)
+        config.scale = 1 / sqrt((double)D);
+    for (int64_t row = 0; o != NULL && row < q->shape[0] * H * Tq; row++) {
+        z_query at = { .c = &config, .b = row / Tq / H, .h = row / Tq % H, .i = row % Tq, .Tk = Tk };
+        at.position = at.i + config.mask.offset + (config.mask.align == AG_BOTTOM_RIGHT ? Tk - Tq : 0) +
+                      (config.mask.starts == NULL ? 0 : entry(config.mask.starts, 0, 0, 0, at.b));
+        const int64_t key_head = at.b * k->shape[1] + at.h * k->shape[1] / H;
+        z_attend(&at, q->value + row * D, k->value + key_head * Tk * D, v->value + key_head * Tk * Dv, D, Dv,
+                 o->value + row * Dv);
+    }
+    return o;
 }

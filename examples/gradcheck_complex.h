@@ -74,10 +74,27 @@ z_array *z_softmax(z_array *x, int dim);
 z_array *z_log_softmax(z_array *x, int dim);
 z_array *z_logsumexp(z_array *x, int dim, bool keepdim);
 z_array *z_layer_norm(z_array *x, z_array *w, z_array *b, double eps);
+z_array *z_rms_norm(z_array *x, z_array *w, double eps);
+/* Of the plain angles; R, where ag_rope takes a table. */
+z_array *z_rope(z_array *x, int64_t R, z_array *positions, ag_rope_pairing pairing);
 z_array *z_embedding(z_array *table, z_array *index);
 z_array *z_cross_entropy(z_array *logits, z_array *target);
 z_array *z_cross_entropy_with(z_array *logits, z_array *target, ag_cross_entropy_config config);
 z_array *z_mse(z_array *x, z_array *target);
-z_array *z_sdpa(z_array *q, z_array *k, z_array *v, ag_sdpa_config config); /* without dropout and lse */
+
+/* As ag_mask, and ag_sdpa_config without dropout and lse. */
+typedef struct z_mask {
+    bool causal;
+    ag_align align;
+    int64_t offset, back, ahead, stride, global, block_size;
+    z_array *starts, *key_lengths, *query_documents, *key_documents, *blocks, *allowed;
+} z_mask;
+
+typedef struct z_sdpa_config {
+    z_mask mask;
+    double scale, soft_cap;
+    z_array *bias, *relative;
+} z_sdpa_config;
+z_array *z_sdpa(z_array *q, z_array *k, z_array *v, z_sdpa_config config);
 
 #endif

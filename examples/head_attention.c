@@ -65,7 +65,7 @@ static ag_tensor *forbidden(ag_ctx *ctx, ag_mask mask, int n)
     int32_t value[WORDS_MAX * WORDS_MAX];
     for (int i = 0; i < n; i++)
         for (int j = 0; j < n; j++)
-            value[i * n + j] = !ag_mask_allowed(mask, i, j);
+            value[i * n + j] = !ag_mask_allowed(mask, n, n, i, j);
     return ag_from_data(ctx, AG_I32, AG_SHAPE(n, n), value);
 }
 

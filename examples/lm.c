@@ -38,6 +38,7 @@ static int train(int argc, char **argv)
 {
     train_options o = train_defaults();
     const char *level = "char", *optimizer = "adamw", *schedule = "cosine";
+    const char *positions = position_word[0], *norm = norm_word[0], *feed_forward = feed_forward_word[0];
     const option options[] = {
         { "--data", OPTION_TEXT, &o.data, "FILE", "the text [the bundled novel]" },
         { "--level", OPTION_TEXT, &level, "L", "tokens: char or byte [char]" },
@@ -49,6 +50,12 @@ static int train(int argc, char **argv)
         { "--layers", OPTION_NUMBER, &o.layers, "N", "decoder blocks [4]" },
         { "--heads", OPTION_NUMBER, &o.heads, "N", "attention heads [4]" },
         { "--emb", OPTION_NUMBER, &o.emb, "N", "embedding size [128]" },
+        { "--positions", OPTION_TEXT, &positions, "P", "learned, sinusoidal, rotary, alibi or none [learned]" },
+        { "--window", OPTION_NUMBER, &o.window, "N", "a token sees the last N, itself included; 0: all [0]" },
+        { "--kv-heads", OPTION_NUMBER, &o.kv_heads, "N", "heads of keys and values, a divisor of heads; 0: heads [0]" },
+        { "--qk-norm", OPTION_FLAG, &o.qk_norm, NULL, "RMS norm of queries and keys" },
+        { "--norm", OPTION_TEXT, &norm, "N", "layer or rms [layer]" },
+        { "--ff", OPTION_TEXT, &feed_forward, "F", "gelu, relu, silu, swiglu or geglu [gelu]" },
         { "--dropout", OPTION_REAL, &o.dropout, "P", "probability of dropping [0]" },
         { "--optimizer", OPTION_TEXT, &optimizer, "NAME", "adamw or sgd [adamw]" },
         { "--lr", OPTION_REAL, &o.lr, "X", "peak learning rate [adamw 3e-3, sgd 0.1]" },
@@ -71,7 +78,11 @@ static int train(int argc, char **argv)
     int which_optimizer = choice("lm train", "--optimizer", optimizer, (const char *const[]){ "adamw", "sgd" }, 2);
     int which_schedule =
         choice("lm train", "--schedule", schedule, (const char *const[]){ "constant", "linear", "cosine" }, 3);
-    if (which_level < 0 || which_optimizer < 0 || which_schedule < 0)
+    o.kinds.positions = choice("lm train", "--positions", positions, position_word, POSITION_WORDS);
+    o.kinds.norm = choice("lm train", "--norm", norm, norm_word, NORM_WORDS);
+    o.kinds.feed_forward = choice("lm train", "--ff", feed_forward, feed_forward_word, FEED_FORWARD_WORDS);
+    if (which_level < 0 || which_optimizer < 0 || which_schedule < 0 || o.kinds.positions < 0 || o.kinds.norm < 0 ||
+        o.kinds.feed_forward < 0)
         return OPTIONS_WRONG;
     o.bytes = which_level == 1;
     o.sgd = which_optimizer == 1;

@@ -6,28 +6,36 @@
 #define EXAMPLES_LM_MODEL_H
 
 #include "examples/lm_corpus.h"
+#include "examples/sampling.h"
 
 typedef struct lm_model {
     ag_ctx *ctx;
     ag_gpt *gpt;
     vocab vocab;
-    bool recompute; /* as in ag_gpt_config; not in the checkpoint */
+    int64_t context; /* tokens of a training window; more can be sampled when positions are not learned */
+    bool recompute; /* as in ag_transformer_config; not in the checkpoint */
 } lm_model;
 
-typedef struct sampling {
-    double temperature; /* 0: always the likeliest token */
-    int64_t top_k;      /* only among the k likeliest; 0: all */
-} sampling;
+/* What a model has of each kind, by words that stand on the command line and in checkpoints: indices of these. */
+enum { POSITION_WORDS = 5, NORM_WORDS = 2, FEED_FORWARD_WORDS = 5 };
+extern const char *const position_word[POSITION_WORDS];         /* learned sinusoidal rotary alibi none */
+extern const char *const norm_word[NORM_WORDS];                 /* layer rms */
+extern const char *const feed_forward_word[FEED_FORWARD_WORDS]; /* gelu relu silu swiglu geglu */
+typedef struct model_kinds {
+    int positions, norm, feed_forward;
+} model_kinds;
+void model_set_kinds(ag_transformer_config *config, model_kinds kinds);
+model_kinds model_kinds_of(const ag_transformer_config *config);
 
 /* A new context. On failure prints one line and returns NULL. */
 ag_ctx *model_context(const char *program, uint64_t threads, uint64_t seed);
 
-/* The model's configuration and vocabulary as metadata of a checkpoint: 10 entries, whose texts are freed together
+/* The model's configuration and vocabulary as metadata of a checkpoint, whose texts are freed together
  * by model_metadata_free. False when out of memory. */
-enum { MODEL_METADATA = 10 };
+enum { MODEL_NUMBERS = 12, MODEL_METADATA = MODEL_NUMBERS + 4 };
 typedef struct model_metadata {
     ag_metadata entry[MODEL_METADATA];
-    char text[MODEL_METADATA - 1][32];
+    char text[MODEL_NUMBERS][32];
     char *vocab;
 } model_metadata;
 bool model_metadata_make(model_metadata *m, const lm_model *model);
@@ -39,11 +47,8 @@ bool model_from_metadata(lm_model *model, const ag_safetensors *file, const char
 /* A decimal number in a checkpoint's metadata; false when it is not there or not a number. */
 bool metadata_number(const ag_safetensors *file, const char *key, double *number);
 
-/* Draws the token that follows token[count] (count >= 1), seeing at most the model's max_seq_len. -1 on error. */
-int32_t model_next_token(lm_model *model, const int32_t *token, int64_t count, const sampling *how);
-
-/* Writes `length` sampled tokens to `file` as they come, after the tokens of the prompt (one at least), which are
- * not written. Uses the context's random stream. False on error. */
+/* Writes `length` sampled tokens to `file` as they come, after the tokens of the prompt (one at least), which are not
+ * written; each sees at most max_seq_len tokens before it. Uses the context's random stream. False on error. */
 bool model_write(lm_model *model, const int32_t *prompt, int64_t prompt_count, int64_t length, const sampling *how,
                  FILE *file);
 

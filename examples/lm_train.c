@@ -104,15 +104,23 @@ static bool save(run *r)
 static bool new_model(run *r)
 {
     r->model.vocab = r->corpus.vocab;
-    r->model.gpt = ag_gpt_new(r->model.ctx, (ag_gpt_config){
+    r->model.context = (int64_t)r->o.context;
+    ag_transformer_config c = {
         .vocab_size = r->corpus.vocab.size,
-        .max_seq_len = (int64_t)r->o.context,
         .emb_size = (int64_t)r->o.emb,
         .num_heads = (int64_t)r->o.heads,
         .num_layers = (int64_t)r->o.layers,
         .dropout = r->o.dropout,
+        .attention = { .mask.back = (int64_t)r->o.window, .kv_heads = (int64_t)r->o.kv_heads,
+                       .qk_norm = r->o.qk_norm },
         .recompute = r->o.recompute,
-    });
+    };
+    model_set_kinds(&c, r->o.kinds);
+    if (c.gated) /* three matrices of 8/3 emb have the parameters of two of 4 emb */
+        c.ff_size = (8 * c.emb_size / 3 + 7) / 8 * 8;
+    if (c.positions == AG_POSITIONS_LEARNED)
+        c.max_seq_len = r->model.context;
+    r->model.gpt = ag_gpt_new(r->model.ctx, c);
     return r->model.gpt != NULL || library_error(r);
 }
 
@@ -142,7 +150,7 @@ static bool resumed_model(run *r)
     ag_safetensors_close(file);
     if (good) {
         r->step = (int64_t)step;
-        r->o.context = (uint64_t)ag_gpt_config_of(r->model.gpt)->max_seq_len;
+        r->o.context = (uint64_t)r->model.context;
     }
     return good;
 }
@@ -217,6 +225,16 @@ static bool check_options(const run *r)
                     (unsigned long long)positive[i].value);
             return false;
         }
+    if (o->window > 1000000000 || o->kv_heads > 1000000000) {
+        fprintf(stderr, "lm train: --window is %llu and --kv-heads %llu, must be at most 1000000000\n",
+                (unsigned long long)o->window, (unsigned long long)o->kv_heads);
+        return false;
+    }
+    if (o->kv_heads > 0 && o->heads % o->kv_heads != 0) {
+        fprintf(stderr, "lm train: --kv-heads is %llu, must divide --heads, which is %llu\n",
+                (unsigned long long)o->kv_heads, (unsigned long long)o->heads);
+        return false;
+    }
     return true;
 }
 
@@ -245,9 +263,23 @@ static bool set_up(run *r)
 
 /* ---- Telling ---- */
 
+static void introduce_kind(const ag_transformer_config *c)
+{
+    model_kinds kinds = model_kinds_of(c);
+    char heads[40] = "", window[40] = "";
+    if (c->attention.kv_heads != c->num_heads)
+        snprintf(heads, sizeof heads, ", %lld key heads", (long long)c->attention.kv_heads);
+    if (c->attention.mask.back > 0)
+        snprintf(window, sizeof window, ", window %lld", (long long)c->attention.mask.back);
+    const char *positions = position_word[kinds.positions];
+    fprintf(stderr, "kind      %s positions, %s norm, %s feed-forward%s%s%s\n",
+            strcmp(positions, "none") == 0 ? "no" : positions, norm_word[kinds.norm],
+            feed_forward_word[kinds.feed_forward], heads, window, c->attention.qk_norm ? ", query and key norm" : "");
+}
+
 static void introduce(const run *r)
 {
-    const ag_gpt_config *c = ag_gpt_config_of(r->model.gpt);
+    const ag_transformer_config *c = ag_gpt_config_of(r->model.gpt);
     baselines b = corpus_baselines(&r->corpus);
     fprintf(stderr, "text      %s: %lld %s, %lld to train on, %lld to validate\n", r->o.data,
             (long long)r->corpus.count, r->o.bytes ? "bytes" : "characters", (long long)r->corpus.train_count,
@@ -255,7 +287,8 @@ static void introduce(const run *r)
     fprintf(stderr, "vocab     %d\n", (int)r->corpus.vocab.size);
     fprintf(stderr, "model     %lld parameters: %lld layers, %lld heads of %lld, embedding %lld, context %lld\n",
             (long long)ag_module_numel(ag_gpt_module(r->model.gpt)), (long long)c->num_layers, (long long)c->num_heads,
-            (long long)c->head_size, (long long)c->emb_size, (long long)c->max_seq_len);
+            (long long)c->head_size, (long long)c->emb_size, (long long)r->model.context);
+    introduce_kind(c);
     fprintf(stderr, "training  %s, %llu steps of %llu x %llu tokens, %d threads, %s kernels\n",
             r->o.sgd ? "SGD" : "AdamW", (unsigned long long)r->o.steps, (unsigned long long)r->o.batch,
             (unsigned long long)r->o.context, ag_ctx_threads(r->model.ctx), ag_ctx_isa(r->model.ctx));

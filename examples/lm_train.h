@@ -9,8 +9,10 @@
 
 typedef struct train_options {
     const char *data, *out, *resume; /* resume NULL: start anew */
-    bool bytes, sgd, recompute, anomalies;
+    bool bytes, sgd, recompute, anomalies, qk_norm;
     uint64_t steps, batch, context, layers, heads, emb;
+    uint64_t window, kv_heads; /* 0: no window; as many as heads */
+    model_kinds kinds;
     uint64_t warmup, report, sample, threads, seed;
     double dropout, lr, momentum, weight_decay, clip; /* lr, weight_decay < 0: the optimizer's default */
     ag_schedule_kind schedule;

@@ -133,7 +133,7 @@ static bool show_reach(ag_ctx *ctx, ag_mha *mha, ag_mask mask)
             for (int c = 0; c < HEADS; c++)
                 changed = changed || at(lit, i, c) != at(dark, i, c);
             seen[i][j] = changed ? '#' : '.';
-            right = right && changed == ag_mask_allowed(mask, i, j);
+            right = right && changed == ag_mask_allowed(mask, T, T, i, j);
         }
     }
     printf("Who reaches whom: # where the output of row i changes when the token of column j lights up\n\n      ");

@@ -4,7 +4,10 @@
  */
 #include "examples/program.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 ag_ctx *program_begin(const char *program, uint64_t seed)
 {
@@ -14,6 +17,17 @@ ag_ctx *program_begin(const char *program, uint64_t seed)
         exit(1);
     }
     return ctx;
+}
+
+bool program_can_write(const char *program, const char *path)
+{
+    const bool there = access(path, F_OK) == 0;
+    FILE *file = fopen(path, "ab");
+    if (file == NULL)
+        fprintf(stderr, "%s: %s: %s\n", program, path, strerror(errno));
+    else if (fclose(file) == 0 && !there)
+        remove(path);
+    return file != NULL;
 }
 
 int program_end(const char *program, ag_ctx *ctx, bool good)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * feed_forward.c - the feed-forward layer, down(activation(up(x))). x[..,emb], up[ff,emb], down[emb,ff] -> [..,emb].
+ * feed_forward.c - the feed-forward layer: down(activation(up(x))), or down(activation(gate(x)) * up(x)).
+ * x[..,emb], up[ff,emb], gate[ff,emb], down[emb,ff] -> [..,emb].
  */
 #include "nn/module_impl.h"
 
@@ -10,9 +11,9 @@ typedef ag_tensor *activation_fn(ag_tensor *x);
 
 struct ag_feed_forward {
     ag_module module;
-    ag_linear_layer *up, *down;
+    ag_linear_layer *up, *gate, *down; /* gate NULL: none */
     activation_fn *activation;
-    double dropout;
+    double inner_dropout, dropout;
 };
 
 /* The activation's op; NULL with the error recorded when there is none of that number. */
@@ -35,6 +36,7 @@ ag_feed_forward *ag_feed_forward_new(ag_ctx *ctx, ag_feed_forward_config config)
     if (config.ff_size == 0)
         config.ff_size = 4 * config.emb_size;
     if (!ag_check_size(ctx, kind, "ff_size", config.ff_size) ||
+        !ag_check_probability(ctx, kind, "inner_dropout", config.inner_dropout) ||
         !ag_check_probability(ctx, kind, "dropout", config.dropout) ||
         !ag_check_amount(ctx, kind, "init_std", config.init_std) ||
         !ag_check_amount(ctx, kind, "out_init_std", config.out_init_std) ||
@@ -44,11 +46,16 @@ ag_feed_forward *ag_feed_forward_new(ag_ctx *ctx, ag_feed_forward_config config)
     if (layer == NULL)
         return NULL;
     layer->activation = activation_op(ctx, config.activation);
+    layer->inner_dropout = config.inner_dropout;
     layer->dropout = config.dropout;
     ag_linear_config linear = { .in_features = config.emb_size, .out_features = config.ff_size,
                                 .no_bias = config.no_bias, .init_std = config.init_std, .dtype = config.dtype };
     layer->up = ag_linear_new(ctx, linear);
     ag_module_add_part(&layer->module, "up", ag_linear_module(layer->up));
+    if (config.gated) {
+        layer->gate = ag_linear_new(ctx, linear);
+        ag_module_add_part(&layer->module, "gate", ag_linear_module(layer->gate));
+    }
     linear.in_features = config.ff_size;
     linear.out_features = config.emb_size;
     if (config.out_init_std > 0)
@@ -63,7 +70,10 @@ ag_tensor *ag_feed_forward_forward(ag_feed_forward *layer, ag_tensor *x)
     if (layer == NULL)
         return NULL;
     ag_module_begin(&layer->module);
-    ag_tensor *y = ag_linear_forward(layer->down, layer->activation(ag_linear_forward(layer->up, x)));
+    ag_tensor *inner = ag_linear_forward(layer->up, x);
+    inner = layer->gate == NULL ? layer->activation(inner)
+                                : ag_mul(layer->activation(ag_linear_forward(layer->gate, x)), inner);
+    ag_tensor *y = ag_linear_forward(layer->down, ag_module_dropout(&layer->module, inner, layer->inner_dropout));
     return ag_scope_end(layer->module.ctx, ag_module_dropout(&layer->module, y, layer->dropout));
 }
 

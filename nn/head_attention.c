@@ -2,13 +2,9 @@
  *
  * head_attention.c - one attention head. x[B,T,emb], q, k, v[D,emb] -> [B,T,D].
  *
- * It is the mha's arithmetic with H = 1 and without proj (see self_attention.c).
+ * It is the mha's arithmetic with H = 1 and without proj (see attention.c).
  */
-#include "nn/self_attention_impl.h"
-
-struct ag_head_attention {
-    ag_self_attention attention;
-};
+#include "nn/attention_impl.h"
 
 ag_head_attention *ag_head_attention_new(ag_ctx *ctx, ag_head_attention_config config)
 {
@@ -22,29 +18,45 @@ ag_head_attention *ag_head_attention_new(ag_ctx *ctx, ag_head_attention_config c
         .dropout = config.dropout,
         .non_causal = config.non_causal,
         .no_bias = config.no_bias,
+        .attention = config.attention,
         .init_std = config.init_std,
         .dtype = config.dtype,
     };
-    return ag_self_attention_new(ctx, "head_attention", sizeof(ag_head_attention), one_head);
+    return ag_attention_new(ctx, "head_attention", sizeof(ag_head_attention), one_head);
 }
 
 ag_tensor *ag_head_attention_forward(ag_head_attention *layer, ag_tensor *x)
 {
-    if (layer == NULL)
-        return NULL;
-    ag_module_begin(&layer->attention.module);
-    return ag_scope_end(layer->attention.module.ctx, ag_self_attention_forward(&layer->attention, x));
+    return ag_head_attention_forward_with(layer, x, (ag_attend){ 0 });
 }
 
-ag_tensor *ag_head_attention_weights(ag_head_attention *layer)
+ag_tensor *ag_head_attention_forward_with(ag_head_attention *layer, ag_tensor *x, ag_attend with)
 {
     if (layer == NULL)
         return NULL;
     ag_module_begin(&layer->attention.module);
-    ag_tensor *weights = ag_self_attention_weights(&layer->attention); /* [B,1,T,T] */
+    return ag_scope_end(layer->attention.module.ctx, ag_attention_forward(&layer->attention, x, &with));
+}
+
+ag_tensor *ag_head_attention_weights(ag_head_attention *layer)
+{
+    return ag_head_attention_weights_of(layer, (ag_weights_of){ 0 });
+}
+
+ag_tensor *ag_head_attention_weights_of(ag_head_attention *layer, ag_weights_of which)
+{
+    if (layer == NULL)
+        return NULL;
+    ag_module *module = &layer->attention.module;
+    ag_module_begin(module);
+    ag_tensor *weights = NULL;
+    if (which.heads != NULL)
+        ag_fail(module->ctx, AG_ERR_ARGUMENT, module->kind, "heads are chosen, and there is one head");
+    else
+        weights = ag_attention_weights(&layer->attention, which); /* [B,1,rows,S] */
     if (weights != NULL)
         weights = ag_tensor_squeeze(weights, 1);
-    return ag_scope_end(layer->attention.module.ctx, weights);
+    return ag_scope_end(module->ctx, weights);
 }
 
 ag_module *ag_head_attention_module(ag_head_attention *layer)

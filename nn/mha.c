@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * mha.c - multi-head attention: the heads of self_attention.c, joined by proj.
- * x[B,T,emb], q, k, v[H*D,emb], proj[emb,H*D] -> [B,T,emb].
+ * mha.c - multi-head attention: the heads of attention.c, joined by proj.
+ * x[B,T,emb], q[H*D,emb], k[Hk*D,key_size], v[Hk*Dv,value_size], proj[emb,H*Dv] -> [B,T,emb].
  */
-#include "nn/self_attention_impl.h"
+#include "nn/attention_impl.h"
 
 #include <inttypes.h>
 
 static const char kind[] = "mha";
-
-struct ag_mha {
-    ag_self_attention attention;
-    ag_linear_layer *proj;
-};
 
 /* head_size 0 becomes emb_size / num_heads. */
 static bool fill_head_size(ag_ctx *ctx, ag_mha_config *config)
@@ -35,12 +30,12 @@ ag_mha *ag_mha_new(ag_ctx *ctx, ag_mha_config config)
 {
     if (ctx == NULL || !fill_head_size(ctx, &config))
         return NULL;
-    ag_mha *layer = ag_self_attention_new(ctx, kind, sizeof *layer, config);
+    ag_mha *layer = ag_attention_new(ctx, kind, sizeof *layer, config);
     if (layer == NULL)
         return NULL;
     ag_module *module = &layer->attention.module;
     layer->proj = ag_linear_new(ctx, (ag_linear_config){
-        .in_features = config.num_heads * config.head_size,
+        .in_features = config.num_heads * layer->attention.config.value_head_size,
         .out_features = config.emb_size,
         .no_bias = config.no_bias,
         .init_std = config.out_init_std > 0 ? config.out_init_std : config.init_std,
@@ -52,19 +47,39 @@ ag_mha *ag_mha_new(ag_ctx *ctx, ag_mha_config config)
 
 ag_tensor *ag_mha_forward(ag_mha *layer, ag_tensor *x)
 {
+    return ag_mha_forward_with(layer, x, (ag_attend){ 0 });
+}
+
+ag_tensor *ag_mha_forward_with(ag_mha *layer, ag_tensor *x, ag_attend with)
+{
     if (layer == NULL)
         return NULL;
     ag_module_begin(&layer->attention.module);
-    ag_tensor *o = ag_self_attention_forward(&layer->attention, x);
+    ag_tensor *o = ag_attention_forward(&layer->attention, x, &with);
     return ag_scope_end(layer->attention.module.ctx, ag_linear_forward(layer->proj, o));
 }
 
 ag_tensor *ag_mha_weights(ag_mha *layer)
 {
+    return ag_mha_weights_of(layer, (ag_weights_of){ 0 });
+}
+
+ag_tensor *ag_mha_weights_of(ag_mha *layer, ag_weights_of which)
+{
     if (layer == NULL)
         return NULL;
     ag_module_begin(&layer->attention.module);
-    return ag_scope_end(layer->attention.module.ctx, ag_self_attention_weights(&layer->attention));
+    return ag_scope_end(layer->attention.module.ctx, ag_attention_weights(&layer->attention, which));
+}
+
+int64_t ag_mha_blind_queries(ag_mha *layer, int64_t *where)
+{
+    if (layer == NULL)
+        return 0;
+    ag_module_begin(&layer->attention.module);
+    int64_t count = ag_attention_blind_queries(&layer->attention, where);
+    ag_scope_end(layer->attention.module.ctx, NULL);
+    return count;
 }
 
 ag_module *ag_mha_module(ag_mha *layer)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * json.c - a strict pull parser and a writer for the JSON in file headers. The grammar is RFC 8259's.
+ * json.c - a strict pull parser and a writer for the JSON in files. The grammar is RFC 8259's.
  */
 #include "tensor/json.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -85,7 +86,7 @@ static bool fail(ag_json *json, const char *error)
 }
 
 /* Skips white space; the character there, or -1 at the end and after an error. */
-static int peek(ag_json *json)
+int ag_json_peek(ag_json *json)
 {
     if (json->error != NULL)
         return -1;
@@ -96,7 +97,7 @@ static int peek(ag_json *json)
 
 bool ag_json_begin(ag_json *json, char open)
 {
-    if (peek(json) != open)
+    if (ag_json_peek(json) != open)
         return fail(json, open == '{' ? "expected an object" : "expected an array");
     json->at++;
     json->first = true;
@@ -107,7 +108,7 @@ bool ag_json_next(ag_json *json, char close)
 {
     bool first = json->first;
     json->first = false;
-    int c = peek(json);
+    int c = ag_json_peek(json);
     if (c == close) {
         json->at++;
         return false;
@@ -125,7 +126,7 @@ char *ag_json_key(ag_json *json)
     char *key = ag_json_string(json);
     if (key == NULL)
         return NULL;
-    if (peek(json) != ':') {
+    if (ag_json_peek(json) != ':') {
         fail(json, "expected ':'");
         return NULL;
     }
@@ -194,7 +195,7 @@ static char *escape(ag_json *json, char *out)
 
 char *ag_json_string(ag_json *json)
 {
-    if (peek(json) != '"') {
+    if (ag_json_peek(json) != '"') {
         fail(json, "expected a string");
         return NULL;
     }
@@ -228,7 +229,7 @@ char *ag_json_string(ag_json *json)
 
 bool ag_json_whole(ag_json *json, int64_t *value)
 {
-    int c = peek(json);
+    int c = ag_json_peek(json);
     if (c < '0' || c > '9')
         return fail(json, c == '-' ? "a negative number" : "expected a whole number");
     size_t start = json->at;
@@ -247,9 +248,117 @@ bool ag_json_whole(ag_json *json, int64_t *value)
     return true;
 }
 
+static bool at_digit(const ag_json *json)
+{
+    return json->at < json->length && json->text[json->at] >= '0' && json->text[json->at] <= '9';
+}
+
+/* Whether the next character is one of the marks, which is then passed. */
+static bool pass(ag_json *json, const char *marks)
+{
+    bool is = json->at < json->length && json->text[json->at] != '\0' && strchr(marks, json->text[json->at]) != NULL;
+    json->at += is;
+    return is;
+}
+
+/* Digits, one at least, behind those in *digits; those beyond 18 only count. Returns how many. */
+static int64_t read_digits(ag_json *json, int64_t *digits, int64_t *dropped)
+{
+    int64_t count = 0;
+    for (; at_digit(json); json->at++, count++) {
+        if (*digits < INT64_C(100000000000000000))
+            *digits = *digits * 10 + (json->text[json->at] - '0');
+        else
+            ++*dropped;
+    }
+    if (count == 0)
+        fail(json, "expected a number");
+    return count;
+}
+
+/* Not strtod, whose decimal point is the locale's. */
+bool ag_json_real(ag_json *json, double *value)
+{
+    if (ag_json_peek(json) < 0)
+        return fail(json, "expected a number");
+    bool negative = pass(json, "-"), leading_zero = at_digit(json) && json->text[json->at] == '0';
+    int64_t digits = 0, dropped = 0, exponent = 0, fraction = 0, written = 0, ignored = 0;
+    if (read_digits(json, &digits, &dropped) > 1 && leading_zero)
+        return fail(json, "a number that begins with 0");
+    exponent = dropped;
+    if (pass(json, ".")) {
+        dropped = 0;
+        fraction = read_digits(json, &digits, &dropped);
+        exponent += dropped - fraction;
+    }
+    if (pass(json, "eE")) {
+        bool down = json->at < json->length && json->text[json->at] == '-';
+        pass(json, "+-");
+        read_digits(json, &written, &ignored);
+        exponent += down ? -written : written;
+    }
+    double power = pow(10, fabs((double)exponent));
+    double real = digits == 0 ? 0 : exponent < 0 ? (double)digits / power : (double)digits * power;
+    if (!isfinite(real))
+        return fail(json, "a number too large for a double");
+    *value = negative ? -real : real;
+    return json->error == NULL;
+}
+
+static bool pass_word(ag_json *json, const char *word)
+{
+    size_t length = strlen(word);
+    if (ag_json_peek(json) < 0 || json->length - json->at < length || memcmp(json->text + json->at, word, length) != 0)
+        return false;
+    json->at += length;
+    return true;
+}
+
+bool ag_json_null(ag_json *json)
+{
+    return pass_word(json, "null");
+}
+
+bool ag_json_bool(ag_json *json, bool *value)
+{
+    *value = pass_word(json, "true");
+    return *value || pass_word(json, "false") || fail(json, "expected true or false");
+}
+
+bool ag_json_skip(ag_json *json)
+{
+    enum { DEEPEST = 64 };
+    char close[DEEPEST];
+    int depth = 0;
+    do {
+        if (depth > 0 && !ag_json_next(json, close[depth - 1])) {
+            depth--;
+            continue;
+        }
+        if (depth > 0 && close[depth - 1] == '}')
+            ag_json_key(json);
+        int c = ag_json_peek(json);
+        double number;
+        if (c == '"') {
+            ag_json_string(json);
+        } else if (c == '-' || (c >= '0' && c <= '9')) {
+            ag_json_real(json, &number);
+        } else if (c != '{' && c != '[') {
+            if (!pass_word(json, "null") && !pass_word(json, "true") && !pass_word(json, "false"))
+                fail(json, "expected a value");
+        } else if (depth == DEEPEST) {
+            fail(json, "objects and arrays nested deeper than 64");
+        } else {
+            ag_json_begin(json, (char)c);
+            close[depth++] = c == '{' ? '}' : ']';
+        }
+    } while (depth > 0 && json->error == NULL);
+    return json->error == NULL;
+}
+
 bool ag_json_end(ag_json *json)
 {
-    if (peek(json) >= 0)
+    if (ag_json_peek(json) >= 0)
         return fail(json, "more text after the end");
     return json->error == NULL;
 }

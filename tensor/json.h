@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * json.h - the JSON that file headers need, read and written without an allocation (private header).
+ * json.h - the JSON of file headers and model configurations, read and written without an allocation (private header).
  *
  * The reader is a pull parser over a buffer: the caller asks for the value that must come next, so that the
  * caller's own nesting bounds the depth and no file makes it recurse. It is strict: RFC 8259 and nothing more,
- * valid UTF-8 only, numbers must be whole. Strings are decoded in place, where they never grow.
+ * valid UTF-8 only. Strings are decoded in place, where they never grow.
  * The first error stays; after it every function returns NULL or false.
  */
 #ifndef AG_JSON_H
@@ -42,6 +42,22 @@ char *ag_json_string(ag_json *json);
 
 /* A whole number from 0 to INT64_MAX. */
 bool ag_json_whole(ag_json *json, int64_t *value);
+
+/* Any number, correct to the last bit where its digits fit 53 bits and its exponent is in -22 .. 22, else but for a few
+ * of them, below 1e-290 it may be 0. One too large for a double is an error. */
+bool ag_json_real(ag_json *json, double *value);
+
+/* true or false. */
+bool ag_json_bool(ag_json *json, bool *value);
+
+/* Passes over one value of any kind; an error when it nests deeper than 64. */
+bool ag_json_skip(ag_json *json);
+
+/* Passes over null and is true; does nothing and is false when another value comes. */
+bool ag_json_null(ag_json *json);
+
+/* The first character of what comes next, -1 at the end and after an error. */
+int ag_json_peek(ag_json *json);
 
 /* Only white space is left. */
 bool ag_json_end(ag_json *json);

@@ -482,6 +482,11 @@ int64_t ag_safetensors_count(const ag_safetensors *file)
     return file == NULL ? 0 : file->count;
 }
 
+int64_t ag_safetensors_data_size(const ag_safetensors *file)
+{
+    return file == NULL ? 0 : file->data_size;
+}
+
 const char *ag_safetensors_name(const ag_safetensors *file, int64_t i)
 {
     return file == NULL || i < 0 || i >= file->count ? NULL : file->entries[i].name;

@@ -32,4 +32,7 @@ static inline const char *ag_file_reason(int error)
  * messages. Values always take the path that does not depend on the machine's byte order. */
 AG_OWNED ag_safetensors *ag_safetensors_open_memory(ag_ctx *ctx, const char *name, const void *bytes, size_t size);
 
+/* Bytes of all tensors together. */
+int64_t ag_safetensors_data_size(const ag_safetensors *file);
+
 #endif

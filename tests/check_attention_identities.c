@@ -115,7 +115,8 @@ START_TEST(rows_of_ds_sum_to_zero)
     ag_ctx *ctx = begin_case(_i);
     sizes s = random_sizes(ctx, 90);
     s.D = s.Tk;
-    ag_mask masks[] = { { 0 }, { .causal = true }, { .causal = true, .offset = s.Tk - s.Tq }, { .window = 5 } };
+    ag_mask masks[] = { { 0 }, { .causal = true }, { .causal = true, .offset = s.Tk - s.Tq },
+                        { .back = 5, .ahead = 5 } };
     ag_sdpa_config config = { .mask = masks[_i % 4], .scale = 1 };
     ag_tensor *q = leaf(ctx, s.B, s.H, s.Tq, s.D), *k = identity_keys(ctx, s), *v = leaf(ctx, s.B, s.H, s.Tk, s.Dv);
     attend(q, k, v, config, random_output(ctx, s));
@@ -127,7 +128,7 @@ START_TEST(rows_of_ds_sum_to_zero)
             double d = dS[row * s.Tk + j];
             sum += d;
             size += fabs(d);
-            if (!ag_mask_allowed(config.mask, row % s.Tq, j))
+            if (!ag_mask_allowed(config.mask, s.Tq, s.Tk, row % s.Tq, j))
                 ck_assert_msg(d == 0, "dS of a forbidden pair: query %lld, key %lld: %g", (long long)(row % s.Tq),
                               (long long)j, d);
         }
@@ -281,6 +282,111 @@ START_TEST(the_contributions_of_the_heads_add_up)
 }
 END_TEST
 
+/* ---- Masks and biases ---- */
+
+/* Any of the fields, by the case's number. */
+static ag_mask random_mask(ag_ctx *ctx, sizes s, int number)
+{
+    ag_mask m = { .causal = number % 2 == 0, .offset = extent(ctx, 20) - 10 };
+    if (number % 3 == 0)
+        m.back = extent(ctx, 70);
+    if (number % 4 == 1)
+        m.ahead = extent(ctx, 70);
+    if (number % 5 == 2)
+        m.stride = 1 + extent(ctx, 7);
+    if ((m.back > 0 || m.ahead > 0 || m.stride > 0) && number % 2 == 1)
+        m.global = extent(ctx, 4);
+    if (number % 7 == 3)
+        m.align = AG_BOTTOM_RIGHT;
+    if (number % 4 > 1)
+        m.key_lengths = ag_randint(ctx, 0, (int32_t)s.Tk + 1, AG_SHAPE(s.B));
+    if (number % 3 == 1) {
+        m.query_documents = ag_randint(ctx, 0, 3, AG_SHAPE(s.B, s.Tq));
+        m.key_documents = ag_randint(ctx, 0, 3, AG_SHAPE(s.B, s.Tk));
+    }
+    if (number % 5 == 4) {
+        m.block_size = extent(ctx, 30);
+        m.blocks = ag_randint(ctx, 0, 2, AG_SHAPE(s.H, 140 / m.block_size + 1, 140 / m.block_size + 1));
+    }
+    return m;
+}
+
+/* A constant added to a row of the bias, or to all distances of a head, changes nothing: their gradients sum to 0. */
+START_TEST(gradients_of_biases_sum_to_zero)
+{
+    ag_ctx *ctx = begin_case(_i);
+    sizes s = random_sizes(ctx, 110);
+    const int64_t reach = extent(ctx, 60);
+    ag_tensor *bias = ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(s.B, s.H, s.Tq, s.Tk)));
+    ag_tensor *relative = ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(s.H, 2 * reach + 1)));
+    ag_sdpa_config config = { .mask = random_mask(ctx, s, _i), .bias = bias, .relative = relative,
+                              .soft_cap = _i % 2 == 1 ? 3 : 0 };
+    attend(leaf(ctx, s.B, s.H, s.Tq, s.D), leaf(ctx, s.B, s.H, s.Tk, s.D), leaf(ctx, s.B, s.H, s.Tk, s.Dv), config,
+           random_output(ctx, s));
+    ag_tensor *rows = ag_sum(ag_grad(bias), AG_DIMS(-1), false), *heads = ag_sum(ag_grad(relative), AG_DIMS(-1), false);
+    assert_close(rows, ag_zeros(ctx, AG_F64, 3, ag_shape(rows)), 1e-12, 0);
+    assert_close(heads, ag_zeros(ctx, AG_F64, 1, ag_shape(heads)), 1e-11, 0);
+    if (_i % 24 == 0) /* sizes and mask at which there is something to sum */
+        ck_assert(largest(ag_grad(bias)) > 1e-3 && largest(ag_grad(relative)) > 1e-3);
+    test_end(ctx);
+}
+END_TEST
+
+/* A mask by its fields, and the same pairs one by one. */
+START_TEST(fields_and_pairs_say_the_same)
+{
+    ag_ctx *ctx = begin_case(_i);
+    sizes s = random_sizes(ctx, 130);
+    ag_tensor *q = leaf(ctx, s.B, s.H, s.Tq, s.D), *k = leaf(ctx, s.B, s.H, s.Tk, s.D);
+    ag_tensor *v = leaf(ctx, s.B, s.H, s.Tk, s.Dv), *E = random_output(ctx, s);
+    ag_mask mask = random_mask(ctx, s, _i);
+    ag_tensor *o = attend(q, k, v, (ag_sdpa_config){ .mask = mask }, E);
+    ag_tensor *gq = ag_tensor_clone(ag_grad(q)), *gk = ag_tensor_clone(ag_grad(k)), *gv = ag_tensor_clone(ag_grad(v));
+    ag_tensor *allowed = ag_mask_tensor(ctx, mask, s.B, s.H, s.Tq, s.Tk);
+    assert_close(attend(q, k, v, (ag_sdpa_config){ .mask.allowed = allowed }, E), o, 1e-13, 1e-12);
+    assert_close(ag_grad(q), gq, 1e-12, 1e-12);
+    assert_close(ag_grad(k), gk, 1e-12, 1e-12);
+    assert_close(ag_grad(v), gv, 1e-12, 1e-12);
+    test_end(ctx);
+}
+END_TEST
+
+/* Sequences packed into one are each as if they were alone, gradients too. */
+START_TEST(packed_sequences_are_each_alone)
+{
+    enum { MOST = 40 };
+    ag_ctx *ctx = begin_case(_i);
+    sizes s = random_sizes(ctx, 1);
+    int64_t length[4], total = 0;
+    int32_t document[4 * MOST];
+    for (int n = 0; n < 4; n++) {
+        length[n] = extent(ctx, MOST);
+        for (int64_t t = 0; t < length[n]; t++)
+            document[total++] = n;
+    }
+    s.Tq = s.Tk = total;
+    ag_mask mask = { .causal = _i % 2 == 0, .back = _i % 3 == 0 ? 9 : 0 };
+    ag_tensor *q = leaf(ctx, s.B, s.H, total, s.D), *k = leaf(ctx, s.B, s.H, total, s.D);
+    ag_tensor *v = leaf(ctx, s.B, s.H, total, s.Dv), *E = random_output(ctx, s);
+    ag_sdpa_config packed = { .mask = mask };
+    packed.mask.query_documents = packed.mask.key_documents = ag_from_data(ctx, AG_I32, AG_SHAPE(1, total), document);
+    ag_tensor *o = attend(q, k, v, packed, E);
+    ag_tensor *const whole[] = { q, k, v };
+    for (int64_t n = 0, from = 0; n < 4; from += length[n++]) {
+        int64_t end = from + length[n];
+        ag_tensor *part[3];
+        for (int i = 0; i < 3; i++)
+            part[i] = ag_require_grad(ag_tensor_clone(ag_tensor_slice(whole[i], 2, from, end, 1)));
+        ag_tensor *alone = attend(part[0], part[1], part[2], (ag_sdpa_config){ .mask = mask },
+                                  ag_tensor_slice(E, 2, from, end, 1));
+        assert_close(alone, ag_tensor_slice(o, 2, from, end, 1), 1e-13, 1e-12);
+        for (int i = 0; i < 3; i++)
+            assert_close(ag_grad(part[i]), ag_tensor_slice(ag_grad(whole[i]), 2, from, end, 1), 1e-12, 1e-12);
+    }
+    test_end(ctx);
+}
+END_TEST
+
 /* ---- Tiles ---- */
 
 typedef struct outcome {
@@ -295,7 +401,7 @@ static outcome attend_with(const char *isa, int number)
     ag_ctx *ctx = begin_case(number);
     sizes s = random_sizes(ctx, 140);
     ag_mask masks[] = { { 0 }, { .causal = true }, { .causal = true, .offset = s.Tk - s.Tq },
-                        { .causal = true, .window = extent(ctx, 70) }, { .window = extent(ctx, 70), .offset = 3 } };
+                        { .causal = true, .back = extent(ctx, 70) }, { .back = extent(ctx, 70), .offset = 3 } };
     ag_tensor *q = leaf(ctx, s.B, s.H, s.Tq, s.D), *k = leaf(ctx, s.B, s.H, s.Tk, s.D),
               *v = leaf(ctx, s.B, s.H, s.Tk, s.Dv);
     ag_tensor *o = attend(q, k, v, (ag_sdpa_config){ .mask = masks[number % 5] }, random_output(ctx, s));
@@ -339,6 +445,9 @@ Suite *attention_identities_suite(void)
     tcase_add_loop_test(tc, the_key_bias_gets_no_gradient, 0, CASES);
     tcase_add_loop_test(tc, without_a_mask_order_does_not_matter, 0, CASES);
     tcase_add_loop_test(tc, the_contributions_of_the_heads_add_up, 0, CASES);
+    tcase_add_loop_test(tc, gradients_of_biases_sum_to_zero, 0, CASES);
+    tcase_add_loop_test(tc, fields_and_pairs_say_the_same, 0, CASES);
+    tcase_add_loop_test(tc, packed_sequences_are_each_alone, 0, CASES);
     tcase_add_loop_test(tc, tiles_and_reference_agree, 0, CASES);
     suite_add_tcase(suite, tc);
     return suite;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const ag_gpt_config model = {
+static const ag_transformer_config model = {
     .vocab_size = 9, .max_seq_len = 6, .emb_size = 8, .num_heads = 2, .num_layers = 2, .dropout = 0.2,
 };
 

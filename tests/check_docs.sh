@@ -8,10 +8,13 @@
 # return 0. An ```output block behind it is what it prints, but for the digits of numbers below 1e-8, which are rounding
 # and differ from compiler to compiler. <!-- from: FILE --> before a block says that FILE holds
 # that text; such a block is a program only if it has a main. The ```diff blocks are one patch, which must apply.
-# Links to files of the project must lead somewhere. Set CC and CFLAGS as for make. Exit status 1 on any fault.
+# Links to files of the project must lead somewhere, and a test named `suite: test` must exist. A document in another
+# language, docs/ru/NAME, has the programs and outputs of docs/NAME, which are run once. Set CC and CFLAGS as for make.
+# Exit status 1 on any fault.
 set -eu
 
 documents=$(ls README.md CONTRIBUTING.md docs/*.md tests/README.md examples/data/README.md 2>/dev/null || true)
+translations=$(ls docs/*/*.md 2>/dev/null || true)
 strict='-std=c99 -pedantic -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes
         -Wmissing-prototypes -Wundef -Werror'
 folder=$(mktemp -d)
@@ -94,9 +97,42 @@ check_links()
     done
 }
 
+# `suite: test`, as in `sdpa: blind_rows_give_zeros`: the suite is run, and its file has that test.
+check_tests()
+{
+    for name in $(grep -o '`[a-z0-9_]*: [a-z0-9_]*`' "$1" | tr -d '` ' | sort -u); do
+        suite=${name%:*}
+        grep -q "^SUITE($suite)" tests/suites.def && grep -q "^START_TEST(${name#*:})" "tests/check_$suite.c" ||
+            fault "$1: there is no test ${name#*:} in the suite $suite"
+    done
+}
+
+# All blocks, fences included.
+blocks()
+{
+    awk '/^```/ { inside = !inside; print; next } inside' "$1"
+}
+
+check_translation()
+{
+    original=docs/$(basename "$1")
+    blocks "$1" >"$folder/translated"
+    if [ ! -f "$original" ]; then
+        fault "$1: there is no $original"
+    elif ! blocks "$original" | diff -u - "$folder/translated" >&2; then
+        fault "$1: its programs are not those of $original"
+    fi
+}
+
 for document in $documents; do
     extract "$document"
     check_links "$document"
+    check_tests "$document"
+done
+for document in $translations; do
+    check_links "$document"
+    check_tests "$document"
+    check_translation "$document"
 done
 cat "$folder"/*.diff >"$folder/edits" 2>/dev/null || true
 

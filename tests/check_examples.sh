@@ -161,7 +161,7 @@ json() {
 }
 
 run 0 gradcheck
-has out '^layers: linear embedding .* mha$'
+has out '^layers: linear embedding layer_norm '
 has out '^try  gradcheck mha softmax '
 narrow out
 run 0 gradcheck --list
@@ -255,7 +255,7 @@ has err "^gradcheck: exp has no tensor of the shape that 'permute' wants; try mh
 run 2 gradcheck sofmax
 has err "^gradcheck: no layer or op 'sofmax'; did you mean softmax? --list shows all\$"
 run 2 gradcheck mha/casual
-has err "^gradcheck: mha has no case 'casual'; it has causal non_causal dropout\$"
+has err "^gradcheck: mha has no case 'casual'; it has causal non_causal dropout grouped "
 run 2 gradcheck --plant sing mha
 has err "^gradcheck: no fault 'sing'; did you mean sign? --plant alone shows all\$"
 run 2 gradcheck --plant sign

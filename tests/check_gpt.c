@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static const ag_gpt_config tiny = {
+static const ag_transformer_config tiny = {
     .vocab_size = 7, .max_seq_len = 5, .emb_size = 6, .num_heads = 2, .num_layers = 2, .ff_size = 8, .dtype = AG_F64,
 };
 
@@ -26,7 +26,7 @@ static ag_tensor *tokens_of(ag_ctx *ctx, int64_t B, int64_t T, int32_t vocab)
 START_TEST(parameters)
 {
     ag_ctx *ctx = test_begin();
-    ag_gpt_config config = tiny;
+    ag_transformer_config config = tiny;
     config.num_layers = 1;
     ag_gpt *gpt = ag_gpt_new(ctx, config);
     test_param_list(ag_gpt_module(gpt), names);
@@ -43,11 +43,11 @@ START_TEST(parameters)
     ck_assert_ptr_null(ag_module_find(ag_gpt_module(gpt), "blocks.0.attn.q.bias"));
     ag_gpt_free(gpt);
 
-    gpt = ag_gpt_new(ctx, (ag_gpt_config){ .vocab_size = 65, .max_seq_len = 64, .emb_size = 128, .num_heads = 4,
-                                           .num_layers = 4 });
+    gpt = ag_gpt_new(ctx, (ag_transformer_config){ .vocab_size = 65, .max_seq_len = 64, .emb_size = 128,
+                                                   .num_heads = 4, .num_layers = 4 });
     /* (V + T) C + 2 C + L (4 C^2 + 4 C + 8 C^2 + 5 C + 4 C) */
     ck_assert_int_eq(ag_module_numel(ag_gpt_module(gpt)), (65 + 64) * 128 + 2 * 128 + 4 * (12 * 128 * 128 + 13 * 128));
-    const ag_gpt_config *full = ag_gpt_config_of(gpt);
+    const ag_transformer_config *full = ag_gpt_config_of(gpt);
     ck_assert_int_eq(full->head_size, 32);
     ck_assert_int_eq(full->ff_size, 512);
     ck_assert_double_eq(full->norm_eps, 1e-5);
@@ -70,8 +70,8 @@ static double deviation(const ag_tensor *t)
 START_TEST(first_values)
 {
     ag_ctx *ctx = test_begin();
-    ag_gpt *gpt = ag_gpt_new(ctx, (ag_gpt_config){ .vocab_size = 65, .max_seq_len = 64, .emb_size = 64, .num_heads = 4,
-                                                   .num_layers = 8, .untied_head = true });
+    ag_gpt *gpt = ag_gpt_new(ctx, (ag_transformer_config){ .vocab_size = 65, .max_seq_len = 64, .emb_size = 64,
+                                                           .num_heads = 4, .num_layers = 8, .untied_head = true });
     for (int64_t i = 0; i < ag_module_param_count(ag_gpt_module(gpt)); i++) {
         ag_named_tensor p = ag_module_param(ag_gpt_module(gpt), i);
         double want = strstr(p.name, "bias") != NULL ? 0 : strstr(p.name, "norm") != NULL ? 1 : 0.02;
@@ -93,7 +93,7 @@ START_TEST(values)
 {
     ag_ctx *ctx = test_begin();
     for (int untied = 0; untied < 2; untied++) {
-        ag_gpt_config config = tiny;
+        ag_transformer_config config = tiny;
         config.untied_head = untied;
         ag_gpt *gpt = ag_gpt_new(ctx, config);
         ag_module *m = ag_gpt_module(gpt);
@@ -102,7 +102,7 @@ START_TEST(values)
         ag_tensor *x = ag_embedding(test_param(m, "tok.weight"), tokens);
         x = ag_add(x, ag_tensor_slice(test_param(m, "pos.weight"), 0, 0, 4, 1));
         for (int i = 0; i < 2; i++)
-            x = ag_decoder_block_forward(ag_gpt_block(gpt, i), x);
+            x = ag_block_forward(ag_gpt_block(gpt, i), x);
         x = ag_layer_norm(x, test_param(m, "norm.weight"), test_param(m, "norm.bias"), 1e-5);
         ag_tensor *head = test_param(m, untied ? "head.weight" : "tok.weight");
         assert_close(logits, ag_matmul(x, ag_transpose(head, 0, 1)), 1e-12, 1e-12);
@@ -127,7 +127,7 @@ START_TEST(gradients)
 {
     ag_ctx *ctx = test_begin_serial();
     for (int variant = 0; variant < 5; variant++) {
-        ag_gpt_config config = tiny;
+        ag_transformer_config config = tiny;
         config.untied_head = variant & 1;
         config.post_norm = variant & 2;
         config.dropout = variant & 4 ? 0.2 : 0;
@@ -167,7 +167,7 @@ START_TEST(unused_parameters)
 {
     ag_ctx *ctx = test_begin();
     ag_gpt *gpt = ag_gpt_new(ctx, tiny);
-    ag_module *module = ag_gpt_module(gpt), *block = ag_decoder_block_module(ag_gpt_block(gpt, 1));
+    ag_module *module = ag_gpt_module(gpt), *block = ag_block_module(ag_gpt_block(gpt, 1));
     ag_tensor *tokens = tokens_of(ctx, 2, 4, 7);
     int64_t count = ag_module_param_count(module);
     ag_named_tensor unused[64];
@@ -176,7 +176,7 @@ START_TEST(unused_parameters)
         ck_assert_str_eq(unused[i].name, ag_module_param(module, i).name);
     ag_tape *tape = ag_tape_begin(ctx);
     ag_tensor *x = ag_embedding(test_param(module, "tok.weight"), tokens);
-    ag_tensor *y = ag_decoder_block_forward(ag_gpt_block(gpt, 0), x);
+    ag_tensor *y = ag_block_forward(ag_gpt_block(gpt, 0), x);
     ck_assert_int_eq(ag_backward(tape, ag_sum(y, AG_ALL_DIMS, false)), AG_OK);
     unused[3].name = "untouched";
     ck_assert_int_eq(ag_unused_parameters(module, unused, 3), 1 + 16 + 2); /* pos, blocks.1, norm */
@@ -199,7 +199,7 @@ START_TEST(no_future)
     enum { T = 40, V = 11 };
     ag_ctx *ctx = test_begin();
     for (int post_norm = 0; post_norm < 2; post_norm++) {
-        ag_gpt *gpt = ag_gpt_new(ctx, (ag_gpt_config){
+        ag_gpt *gpt = ag_gpt_new(ctx, (ag_transformer_config){
             .vocab_size = V, .max_seq_len = T, .emb_size = 16, .num_heads = 2, .num_layers = 2,
             .post_norm = post_norm });
         ag_tensor *tokens = tokens_of(ctx, 2, T, V), *before = ag_gpt_forward(gpt, tokens);
@@ -240,7 +240,7 @@ START_TEST(lengths_and_errors)
     ag_gpt_free(gpt);
     ag_gpt_free(NULL);
 
-    ag_gpt_config wrong[7] = { tiny, tiny, tiny, tiny, tiny, tiny, tiny };
+    ag_transformer_config wrong[7] = { tiny, tiny, tiny, tiny, tiny, tiny, tiny };
     const char *const line[7] = {
         "gpt: vocab_size is 0",   "gpt: max_seq_len is -1", "gpt: emb_size is 0",
         "gpt: num_heads is 0",    "gpt: num_layers is 0",   "gpt: dropout is 1,",
@@ -264,7 +264,7 @@ END_TEST
 START_TEST(dropout_is_for_training)
 {
     ag_ctx *ctx = test_begin();
-    ag_gpt_config config = tiny;
+    ag_transformer_config config = tiny;
     config.dropout = 0.5;
     ag_gpt *gpt = ag_gpt_new(ctx, config);
     ag_tensor *tokens = tokens_of(ctx, 2, 5, 7);

@@ -197,11 +197,11 @@ START_TEST(errors)
     const ag_head_attention_config wrong[] = {
         { .emb_size = 0, .head_size = 2, .max_seq_len = 3 },
         { .emb_size = 4, .head_size = 0, .max_seq_len = 3 },
-        { .emb_size = 4, .head_size = 2, .max_seq_len = 0 },
+        { .emb_size = 4, .head_size = 2, .max_seq_len = -3 },
         { .emb_size = 4, .head_size = 2, .max_seq_len = 3, .dropout = -0.5 },
         { .emb_size = 4, .head_size = 2, .max_seq_len = 3, .dtype = AG_I32 },
     };
-    const char *const line[] = { "emb_size is 0", "head_size is 0", "max_seq_len is 0",
+    const char *const line[] = { "emb_size is 0", "head_size is 0", "max_seq_len is -3",
                                  "dropout is -0.5, must be in [0, 1)", "dtype is int32" };
     for (int i = 0; i < 5; i++) {
         char text[128];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * check_kernels.c - the elementwise kernels, embedding, dropout and the optimizers, in every setting (see
+ * check_kernels.c - the elementwise kernels, embedding, dropout, rope and the optimizers, in every setting (see
  * kernel_settings.h), against formulas in double; gradients against central differences.
  */
 #include "tests/kernel_settings.h"
@@ -353,6 +353,66 @@ START_TEST(dropout_draws_by_element)
 }
 END_TEST
 
+/* ---- rope ------------------------------------------------------------------------------------ */
+
+/* Of x[B,T,H,D] into y[B,H,T,D]. A table of any numbers: its transpose is then not its inverse. */
+static void check_rope(const setting *s, int64_t R, int64_t D, bool neighbours, bool given)
+{
+    enum { B = 2, H = 3, T = 90, P = 97 };
+    static int32_t positions[B * T];
+    const int64_t n = B * T * H * D;
+    const double *x = draw(number[0], n, 1, -2, 2), *table = draw(number[1], P * R, 2, -1, 1);
+    const double *dy = draw(number[4], n, 3, -1, 1);
+    double *y = number[2], *dx = number[3];
+    for (int64_t i = 0; i < B * T; i++)
+        positions[i] = (int32_t)(i * 31 % P);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t c = i % D, t = i / D % T, h = i / D / T % H, b = i / D / T / H;
+        const int64_t from = ((b * T + t) * H + h) * D, to = i - c; /* rows of x and of y */
+        const int64_t half = neighbours ? 1 : R / 2, turn = (neighbours ? c / 2 : c % (R / 2));
+        const bool second = neighbours ? c % 2 == 1 : c >= R / 2;
+        const double *row = table + (given ? positions[b * T + t] : t) * R;
+        y[i] = x[from + c];
+        dx[from + c] = dy[i];
+        if (c < R) {
+            const int64_t other = second ? c - half : c + half;
+            y[i] = x[from + c] * row[turn] + (second ? 1 : -1) * x[from + other] * row[R / 2 + turn];
+            dx[from + c] = dy[i] * row[turn] + (second ? -1 : 1) * dy[to + other] * row[R / 2 + turn];
+        }
+    }
+    ag_rope_args args = {
+        .B = B, .H = H, .T = T, .D = D, .R = R, .neighbours = neighbours,
+        .table = put(s, memory[1], P * R, table), .positions = given ? positions : NULL,
+        .x = put(s, memory[0], n, x), .x_batch = T * H * D, .x_head = D, .x_time = H * D,
+        .y = memory[2], .y_batch = H * T * D, .y_head = T * D, .y_time = D,
+    };
+    s->k->rope(1, &args);
+    expect(s, "rope", n, memory[2], y, 4, 0);
+    args.y = memory[3];
+    s->k->rope(3, &args);
+    expect_same_bits(s, "rope", n, memory[2], memory[3]);
+    const ag_rope_args back = {
+        .B = B, .H = H, .T = T, .D = D, .R = R, .neighbours = neighbours, .back = true,
+        .table = memory[1], .positions = args.positions,
+        .x = put(s, memory[4], n, dy), .x_batch = H * T * D, .x_head = T * D, .x_time = D,
+        .y = memory[5], .y_batch = T * H * D, .y_head = D, .y_time = H * D,
+    };
+    s->k->rope(1, &back);
+    expect(s, "rope back", n, memory[5], dx, 4, 0);
+}
+
+START_TEST(rope_turns_pairs)
+{
+    static const int64_t widths[][2] = { { 2, 2 }, { 2, 5 }, { 8, 8 }, { 34, 37 }, { 64, 64 }, { 66, 67 } }; /* R, D */
+    setting s;
+    if (!setting_at(_i, &s))
+        return;
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+        for (int k = 0; k < 4; k++)
+            check_rope(&s, widths[w][0], widths[w][1], k & 1, k & 2);
+}
+END_TEST
+
 /* ---- Optimizers ------------------------------------------------------------------------------ */
 
 START_TEST(sgd_steps_as_its_rule_says)
@@ -442,6 +502,7 @@ Suite *kernels_suite(void)
     tcase_add_loop_test(elements, where_chooses, 0, SETTINGS);
     tcase_add_loop_test(rest, embedding_gathers_and_scatters, 0, SETTINGS);
     tcase_add_loop_test(rest, dropout_draws_by_element, 0, SETTINGS);
+    tcase_add_loop_test(rest, rope_turns_pairs, 0, SETTINGS);
     tcase_add_loop_test(rest, sgd_steps_as_its_rule_says, 0, SETTINGS);
     tcase_add_loop_test(rest, adamw_steps_as_its_rule_says, 0, SETTINGS);
     suite_add_tcase(suite, elements);

@@ -108,6 +108,81 @@ START_TEST(layer_norm)
 }
 END_TEST
 
+/* ---- RMS norm ---- */
+
+static ag_tensor *run_rms_norm(void *layer, ag_tensor *x)
+{
+    return ag_rms_norm_forward(layer, x);
+}
+
+START_TEST(rms_norm)
+{
+    enum { ROWS = 4, N = 5 };
+    ag_ctx *ctx = test_begin_serial();
+    ag_rms_norm_layer *layer = ag_rms_norm_new(ctx, (ag_rms_norm_config){ .size = N, .dtype = AG_F64 });
+    ag_module *module = ag_rms_norm_module(layer);
+    test_param_list(module, "weight [5]");
+    assert_values(test_param(module, "weight"), 0, 1, 1, 1, 1, 1);
+    test_fill_params(module, 1);
+    ag_tensor *x = ag_scale(ag_randn(ctx, AG_F64, AG_SHAPE(2, 2, N)), 0.01), *y = ag_rms_norm_forward(layer, x);
+    for (int r = 0; r < ROWS; r++) {
+        double mean = 0;
+        for (int i = 0; i < N; i++)
+            mean += test_at(x, r * N + i) * test_at(x, r * N + i) / N;
+        for (int i = 0; i < N; i++) {
+            double want = test_at(x, r * N + i) / sqrt(mean + 1e-6) * test_at(test_param(module, "weight"), i);
+            ck_assert_double_eq_tol(test_at(y, r * N + i), want, 1e-12);
+        }
+    }
+    test_gradcheck(module, run_rms_norm, layer, ag_randn(ctx, AG_F64, AG_SHAPE(2, 2, N)));
+    ag_rms_norm_free(layer);
+
+    layer = ag_rms_norm_new(ctx, (ag_rms_norm_config){ .size = N, .eps = 3 });
+    ag_tensor *one_hot = ag_from_data(ctx, AG_F32, AG_SHAPE(N), (const float[]){ 5, 0, 0, 0, 0 });
+    ck_assert_double_eq_tol(test_at(ag_rms_norm_forward(layer, one_hot), 0), 5 / sqrt(5 + 3), 1e-6);
+    ck_assert_ptr_null(ag_rms_norm_forward(layer, ag_zeros(ctx, AG_F32, AG_SHAPE(2, 4))));
+    assert_error(ctx, AG_ERR_SHAPE, "rms_norm: x is [2,4], the weight [5]");
+    ag_rms_norm_free(layer);
+    ck_assert_ptr_null(ag_rms_norm_new(ctx, (ag_rms_norm_config){ .size = 0 }));
+    assert_error(ctx, AG_ERR_ARGUMENT, "rms_norm: size is 0");
+    ck_assert_ptr_null(ag_rms_norm_new(ctx, (ag_rms_norm_config){ .size = 3, .eps = -1 }));
+    assert_error(ctx, AG_ERR_ARGUMENT, "rms_norm: eps is -1");
+    ck_assert_ptr_null(ag_rms_norm_new(ctx, (ag_rms_norm_config){ .size = 3, .dtype = AG_I32 }));
+    assert_error(ctx, AG_ERR_DTYPE, "rms_norm");
+    ck_assert_ptr_null(ag_rms_norm_new(NULL, (ag_rms_norm_config){ .size = 3 }));
+    ck_assert_ptr_null(ag_rms_norm_forward(NULL, one_hot));
+    ag_rms_norm_free(NULL);
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- Sinusoidal positions ---- */
+
+START_TEST(sinusoidal)
+{
+    ag_ctx *ctx = test_begin();
+    ag_tensor *table = ag_sinusoidal(ctx, AG_F64, 3, 4, 6);
+    ck_assert_int_eq(ag_dim(table, 0), 4);
+    ck_assert_int_eq(ag_dim(table, 1), 6);
+    for (int t = 0; t < 4; t++)
+        for (int i = 0; i < 3; i++) {
+            double angle = (3 + t) / pow(10000, 2 * i / 6.0);
+            ck_assert_double_eq_tol(test_at(table, 6 * t + 2 * i), sin(angle), 1e-14);
+            ck_assert_double_eq_tol(test_at(table, 6 * t + 2 * i + 1), cos(angle), 1e-14);
+        }
+    assert_same(ag_slice(ag_sinusoidal(ctx, AG_F32, 0, 7, 6), 0, 3, 7, 1), ag_cast(table, AG_F32));
+    ck_assert_int_eq(ag_numel(ag_sinusoidal(ctx, AG_F32, 0, 0, 6)), 0);
+    ck_assert_ptr_null(ag_sinusoidal(ctx, AG_F32, 0, 4, 5));
+    assert_error(ctx, AG_ERR_ARGUMENT, "sinusoidal: emb is 5, must be even");
+    ck_assert_ptr_null(ag_sinusoidal(ctx, AG_F32, 0, -1, 4));
+    assert_error(ctx, AG_ERR_ARGUMENT, "sinusoidal: length is -1, must be 0 or more");
+    ck_assert_ptr_null(ag_sinusoidal(ctx, AG_I32, 0, 1, 4));
+    assert_error(ctx, AG_ERR_DTYPE, "sinusoidal");
+    ck_assert_ptr_null(ag_sinusoidal(NULL, AG_F32, 0, 1, 4));
+    test_end(ctx);
+}
+END_TEST
+
 /* ---- Dropout ---- */
 
 START_TEST(dropout)
@@ -185,6 +260,60 @@ START_TEST(feed_forward)
 }
 END_TEST
 
+/* down(activation(gate(x)) * up(x)); which of the two is activated shows in the values. */
+START_TEST(gated_feed_forward)
+{
+    ag_ctx *ctx = test_begin_serial();
+    for (int bias = 0; bias < 2; bias++) {
+        ag_feed_forward *layer = ag_feed_forward_new(ctx, (ag_feed_forward_config){
+            .emb_size = 3, .ff_size = 5, .activation = AG_SILU, .gated = true, .no_bias = !bias, .dtype = AG_F64 });
+        ag_module *module = ag_feed_forward_module(layer);
+        test_param_list(module, bias ? "up.weight [5,3]|up.bias [5]|gate.weight [5,3]|gate.bias [5]|down.weight [3,5]|"
+                                       "down.bias [3]"
+                                     : "up.weight [5,3]|gate.weight [5,3]|down.weight [3,5]");
+        test_fill_params(module, 1);
+        ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(2, 2, 3));
+        ag_tensor *inner = ag_mul(ag_silu(linear_of(module, "gate", x)), linear_of(module, "up", x));
+        assert_same(ag_feed_forward_forward(layer, x), linear_of(module, "down", inner));
+        test_gradcheck(module, run_feed_forward, layer, x);
+        ag_feed_forward_free(layer);
+    }
+    test_end(ctx);
+}
+END_TEST
+
+/* What goes into down is dropped, in both kinds: with down the identity it can be seen. */
+START_TEST(feed_forward_inner_dropout)
+{
+    enum { N = 16 };
+    ag_ctx *ctx = test_begin_serial();
+    for (int gated = 0; gated < 2; gated++) {
+        ag_feed_forward *layer = ag_feed_forward_new(ctx, (ag_feed_forward_config){
+            .emb_size = N, .ff_size = N, .activation = AG_SILU, .gated = gated, .inner_dropout = 0.5, .no_bias = true,
+            .dtype = AG_F64 });
+        ag_module *module = ag_feed_forward_module(layer);
+        ag_tensor *down = test_param(module, "down.weight");
+        assert_ok(ctx, ag_fill(down, 0));
+        for (int64_t i = 0; i < N; i++)
+            assert_ok(ctx, ag_set(down, (const int64_t[]){ i, i }, 1));
+        ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(8, N)), *still = ag_feed_forward_forward(layer, x);
+        ag_tape *tape = ag_tape_begin(ctx);
+        ag_tensor *y = ag_feed_forward_forward(layer, x);
+        int zeros = 0;
+        for (int i = 0; i < 8 * N; i++) {
+            zeros += test_at(y, i) == 0;
+            ck_assert(test_at(y, i) == 0 || fabs(test_at(y, i) - 2 * test_at(still, i)) < 1e-12);
+        }
+        ck_assert_int_gt(zeros, 30);
+        ck_assert_int_lt(zeros, 98);
+        ag_tape_end(tape);
+        test_gradcheck(module, run_feed_forward, layer, ag_randn(ctx, AG_F64, AG_SHAPE(2, N)));
+        ag_feed_forward_free(layer);
+    }
+    test_end(ctx);
+}
+END_TEST
+
 START_TEST(feed_forward_dropout)
 {
     ag_ctx *ctx = test_begin();
@@ -217,6 +346,8 @@ START_TEST(feed_forward_errors)
     assert_error(ctx, AG_ERR_ARGUMENT, "feed_forward: ff_size is -1");
     ck_assert_ptr_null(ag_feed_forward_new(ctx, (ag_feed_forward_config){ .emb_size = 1, .dropout = 1 }));
     assert_error(ctx, AG_ERR_ARGUMENT, "feed_forward: dropout is 1, must be in [0, 1)");
+    ck_assert_ptr_null(ag_feed_forward_new(ctx, (ag_feed_forward_config){ .emb_size = 1, .inner_dropout = -0.5 }));
+    assert_error(ctx, AG_ERR_ARGUMENT, "feed_forward: inner_dropout is -0.5, must be in [0, 1)");
     ag_feed_forward_config unknown = { .emb_size = 1, .activation = (ag_activation)9 };
     ck_assert_ptr_null(ag_feed_forward_new(ctx, unknown));
     assert_error(ctx, AG_ERR_ARGUMENT, "feed_forward: there is no activation number 9");
@@ -235,10 +366,10 @@ END_TEST
 
 static ag_tensor *run_block(void *block, ag_tensor *x)
 {
-    return ag_decoder_block_forward(block, x);
+    return ag_block_forward(block, x);
 }
 
-static const ag_decoder_block_config block_config = {
+static const ag_block_config block_config = {
     .emb_size = 6, .num_heads = 2, .head_size = 4, .max_seq_len = 5, .ff_size = 7, .dtype = AG_F64,
 };
 
@@ -272,14 +403,14 @@ static ag_tensor *feed_forward_by_hand(const ag_module *m, ag_tensor *x)
     return linear_of(m, "ff.down", ag_gelu(linear_of(m, "ff.up", x)));
 }
 
-START_TEST(decoder_block)
+START_TEST(transformer_block)
 {
     ag_ctx *ctx = test_begin_serial();
     for (int post_norm = 0; post_norm < 2; post_norm++) {
-        ag_decoder_block_config config = block_config;
+        ag_block_config config = block_config;
         config.post_norm = post_norm;
-        ag_decoder_block *block = ag_decoder_block_new(ctx, config);
-        ag_module *m = ag_decoder_block_module(block);
+        ag_block *block = ag_block_new(ctx, config);
+        ag_module *m = ag_block_module(block);
         test_param_list(m, "norm1.weight [6]|norm1.bias [6]|attn.q.weight [8,6]|attn.q.bias [8]|attn.k.weight [8,6]|"
                            "attn.k.bias [8]|attn.v.weight [8,6]|attn.v.bias [8]|attn.proj.weight [6,8]|"
                            "attn.proj.bias [6]|norm2.weight [6]|norm2.bias [6]|ff.up.weight [7,6]|ff.up.bias [7]|"
@@ -293,24 +424,24 @@ START_TEST(decoder_block)
             want = ag_add(want, attention_by_hand(m, norm_of(m, "norm1.weight", "norm1.bias", want)));
             want = ag_add(want, feed_forward_by_hand(m, norm_of(m, "norm2.weight", "norm2.bias", want)));
         }
-        assert_close(ag_decoder_block_forward(block, x), want, 1e-12, 1e-12);
+        assert_close(ag_block_forward(block, x), want, 1e-12, 1e-12);
         test_gradcheck(m, run_block, block, x);
-        ag_decoder_block_free(block);
+        ag_block_free(block);
     }
     test_end(ctx);
 }
 END_TEST
 
 /* With dropout the draw must be the same in backward as in forward. */
-START_TEST(decoder_block_dropout)
+START_TEST(block_dropout)
 {
     ag_ctx *ctx = test_begin_serial();
-    ag_decoder_block_config config = block_config;
+    ag_block_config config = block_config;
     config.dropout = 0.4;
-    ag_decoder_block *block = ag_decoder_block_new(ctx, config);
-    ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(2, 4, 6)), *still = ag_decoder_block_forward(block, x);
+    ag_block *block = ag_block_new(ctx, config);
+    ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(2, 4, 6)), *still = ag_block_forward(block, x);
     ag_tape *tape = ag_tape_begin(ctx);
-    ag_tensor *dropped = ag_decoder_block_forward(block, x);
+    ag_tensor *dropped = ag_block_forward(block, x);
     bool differs = false;
     for (int64_t i = 0; i < ag_numel(still); i++)
         differs = differs || test_at(still, i) != test_at(dropped, i);
@@ -319,32 +450,32 @@ START_TEST(decoder_block_dropout)
     for (int64_t i = 0; i < ag_tape_size(tape); i++)
         dropouts += strcmp(ag_tape_node(tape, i).op, "dropout") == 0;
     ck_assert_int_eq(dropouts, 2); /* attention output, feed-forward output; the weights' is inside sdpa */
-    ag_module_set_training(ag_decoder_block_module(block), false);
-    assert_same(ag_decoder_block_forward(block, x), still);
+    ag_module_set_training(ag_block_module(block), false);
+    assert_same(ag_block_forward(block, x), still);
     ag_tape_end(tape);
-    ag_module_set_training(ag_decoder_block_module(block), true);
-    test_gradcheck(ag_decoder_block_module(block), run_block, block, x);
-    ag_decoder_block_free(block);
+    ag_module_set_training(ag_block_module(block), true);
+    test_gradcheck(ag_block_module(block), run_block, block, x);
+    ag_block_free(block);
     test_end(ctx);
 }
 END_TEST
 
-START_TEST(decoder_block_errors)
+START_TEST(block_errors)
 {
     ag_ctx *ctx = test_begin();
-    ag_decoder_block_config config = block_config;
+    ag_block_config config = block_config;
     config.head_size = 0;
     config.num_heads = 4;
-    ck_assert_ptr_null(ag_decoder_block_new(ctx, config));
+    ck_assert_ptr_null(ag_block_new(ctx, config));
     assert_error(ctx, AG_ERR_ARGUMENT, "mha: emb_size 6 is not divisible by num_heads 4; give head_size");
-    ag_decoder_block *block = ag_decoder_block_new(ctx, block_config);
-    ck_assert_ptr_null(ag_decoder_block_forward(block, ag_zeros(ctx, AG_F64, AG_SHAPE(1, 6, 6))));
+    ag_block *block = ag_block_new(ctx, block_config);
+    ck_assert_ptr_null(ag_block_forward(block, ag_zeros(ctx, AG_F64, AG_SHAPE(1, 6, 6))));
     assert_error(ctx, AG_ERR_SHAPE, "attn: mha: the sequence has 6 positions, max_seq_len is 5");
-    ck_assert_ptr_nonnull(ag_decoder_block_attn(block));
-    ck_assert_ptr_null(ag_decoder_block_attn(NULL));
-    ck_assert_ptr_null(ag_decoder_block_new(NULL, block_config));
-    ag_decoder_block_free(block);
-    ag_decoder_block_free(NULL);
+    ck_assert_ptr_nonnull(ag_block_attn(block));
+    ck_assert_ptr_null(ag_block_attn(NULL));
+    ck_assert_ptr_null(ag_block_new(NULL, block_config));
+    ag_block_free(block);
+    ag_block_free(NULL);
     test_end(ctx);
 }
 END_TEST
@@ -357,13 +488,17 @@ Suite *layers_suite(void)
     tcase_add_test(tcase, embedding);
     tcase_add_test(tcase, embedding_first_values);
     tcase_add_test(tcase, layer_norm);
+    tcase_add_test(tcase, rms_norm);
+    tcase_add_test(tcase, sinusoidal);
     tcase_add_test(tcase, dropout);
     tcase_add_test(tcase, feed_forward);
+    tcase_add_test(tcase, gated_feed_forward);
+    tcase_add_test(tcase, feed_forward_inner_dropout);
     tcase_add_test(tcase, feed_forward_dropout);
     tcase_add_test(tcase, feed_forward_errors);
-    tcase_add_test(tcase, decoder_block);
-    tcase_add_test(tcase, decoder_block_dropout);
-    tcase_add_test(tcase, decoder_block_errors);
+    tcase_add_test(tcase, transformer_block);
+    tcase_add_test(tcase, block_dropout);
+    tcase_add_test(tcase, block_errors);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -697,9 +697,9 @@ static void run_model(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *use
 {
     const model *m = user;
     (void)ctx;
-    ag_tensor *h = ag_decoder_block_forward(ag_gpt_block(m->gpt, 0), x[0]);
+    ag_tensor *h = ag_block_forward(ag_gpt_block(m->gpt, 0), x[0]);
     h = ag_sub(h, ag_scale(square(h, m->what), 0.1));
-    h = ag_decoder_block_forward(ag_gpt_block(m->gpt, 1), h);
+    h = ag_block_forward(ag_gpt_block(m->gpt, 1), h);
     y[0] = ag_cross_entropy(ag_reshape(h, AG_SHAPE(-1, ag_dim(h, -1))), m->targets);
 }
 
@@ -707,7 +707,7 @@ START_TEST(the_wrong_op_in_a_model_is_found)
 {
     ag_ctx *ctx = test_begin();
     model m = { .what = (fault)_i };
-    m.gpt = ag_gpt_new(ctx, (ag_gpt_config){ .vocab_size = 11, .max_seq_len = 6, .emb_size = 16, .num_heads = 2,
+    m.gpt = ag_gpt_new(ctx, (ag_transformer_config){ .vocab_size = 11, .max_seq_len = 6, .emb_size = 16, .num_heads = 2,
                                              .num_layers = 2, .dtype = AG_F64 });
     m.targets = ag_randint(ctx, 0, 16, AG_SHAPE(12));
     ag_tensor *x = leaf(ctx, AG_SHAPE(2, 6, 16));

@@ -11,7 +11,7 @@
 
 /* ---- The cases ---- */
 
-enum { MOST_INPUTS = 3, MOST_ELEMENTS = 1024 };
+enum { MOST_INPUTS = 7, MOST_ELEMENTS = 1024 };
 
 typedef struct input_spec {
     char kind; /* see op_cases.def */
@@ -23,7 +23,7 @@ typedef struct op_case {
     const char *op, *name;
     ag_gradcheck_fn *f;
     bool coarse;
-    input_spec input[MOST_INPUTS]; /* ends with kind 0 */
+    input_spec input[MOST_INPUTS]; /* ends with kind 0, or when it is full */
 } op_case;
 
 #define DIMS(...) (int)(sizeof((const int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), { __VA_ARGS__ }
@@ -280,7 +280,8 @@ END_TEST
 START_TEST(every_op_has_a_case)
 {
     static const char *const composed[] = { "masked_fill", "transpose", "squeeze", "unsqueeze",
-                                            "stack",       "split",     "mse" };
+                                            "stack",       "split",     "mse",     "alibi",
+                                            "relative_buckets" };
     for (int i = 0; i < ag_op_count + (int)(sizeof composed / sizeof *composed); i++) {
         const char *name = i < ag_op_count ? ag_ops[i]->name : composed[i - ag_op_count];
         bool found = false;
@@ -628,7 +629,7 @@ START_TEST(attention_values)
     enum { H = 2, TQ = 4, TK = 6, SIZE = 3, VALUE = 2 };
     static const ag_mask masks[] = {
         { 0 }, { .causal = true }, { .causal = true, .offset = 2 }, { .causal = true, .offset = -2 },
-        { .window = 2 }, { .causal = true, .window = 2, .offset = 1 },
+        { .back = 2, .ahead = 2 }, { .causal = true, .back = 2, .offset = 1 },
     };
     ag_ctx *ctx = test_begin();
     ag_tensor *q = ag_randn(ctx, AG_F64, AG_SHAPE(1, H, TQ, SIZE));
@@ -636,7 +637,7 @@ START_TEST(attention_values)
     ag_tensor *v = ag_randn(ctx, AG_F64, AG_SHAPE(1, H, TK, VALUE)), *lse = NULL;
     for (size_t m = 0; m < sizeof masks / sizeof *masks; m++) {
         ag_sdpa_config config = { .mask = masks[m], .lse = &lse };
-        ag_tensor *o = ag_sdpa(q, k, v, config), *p = ag_sdpa_weights(q, k, lse, config);
+        ag_tensor *o = ag_sdpa(q, k, v, config), *p = ag_sdpa_weights(q, k, lse, config, (ag_weights_of){ 0 });
         for (int64_t r = 0; r < H * TQ; r++) {
             int64_t h = r / TQ, i = r % TQ;
             double weight[TK], sum = 0;
@@ -644,7 +645,7 @@ START_TEST(attention_values)
                 double score = 0;
                 for (int64_t d = 0; d < SIZE; d++)
                     score += at4(q, h, i, d) * at4(k, h, j, d) / sqrt((double)SIZE);
-                weight[j] = ag_mask_allowed(masks[m], i, j) ? exp(score) : 0;
+                weight[j] = ag_mask_allowed(masks[m], TQ, TK, i, j) ? exp(score) : 0;
                 sum += weight[j];
             }
             for (int64_t j = 0; j < TK; j++)

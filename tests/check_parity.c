@@ -3,119 +3,12 @@
  * check_parity.c - values and gradients against PyTorch's, from the files that fixtures/make_fixtures.py wrote:
  * every op, the layers, gpt, the losses, the optimizers, training. Each case runs in float64 and in float32.
  *
- * A tensor in a file is named "<case>/<name>": inputs x0, x1, ..., output y, cotangent gy, parameters by their
- * names in nn.h, and the gradients of all of them under "grad/". Every case of a file is run; a case that the
- * tables here do not know fails the suite.
+ * Inputs are named x0, x1, ..., the output y, the cotangent gy. Every case of a file is run; a case that the tables
+ * here do not know fails the suite.
  */
-#include "tests/test.h"
+#include "tests/parity.h"
 
-#include <string.h>
-
-#ifndef AG_FIXTURES
-#define AG_FIXTURES "tests/fixtures"
-#endif
-
-enum { NAME_MOST = 128, INPUTS_MOST = 3 };
-
-/* One case of one file, in one dtype. */
-typedef struct parity {
-    ag_ctx *ctx;
-    ag_safetensors *file;
-    const char *name;
-    ag_dtype dtype;
-} parity;
-
-/* "first/second", which must fit. */
-static void join(char path[NAME_MOST], const char *first, const char *second)
-{
-    int length = snprintf(path, NAME_MOST, "%s/%s", first, second);
-    ck_assert_msg(length > 0 && length < NAME_MOST, "%s/%s is too long a name", first, second);
-}
-
-static parity parity_begin(const char *file, const char *name, int dtype_index)
-{
-    char path[NAME_MOST];
-    snprintf(path, sizeof path, "%s/%s.safetensors", AG_FIXTURES, file);
-    parity p = { .ctx = test_begin(), .name = name, .dtype = dtype_index == 0 ? AG_F64 : AG_F32 };
-    p.file = ag_safetensors_open(p.ctx, path);
-    ck_assert_msg(p.file != NULL, "%s (tests run from the project's root)", ag_error_message(p.ctx));
-    return p;
-}
-
-static void parity_end(parity *p)
-{
-    ag_safetensors_close(p->file);
-    test_end(p->ctx);
-}
-
-static bool has(const parity *p, const char *tensor)
-{
-    char name[NAME_MOST];
-    join(name, p->name, tensor);
-    return ag_safetensors_has(p->file, name);
-}
-
-/* As it stands in the file. */
-static ag_tensor *stored(const parity *p, const char *tensor)
-{
-    char name[NAME_MOST];
-    join(name, p->name, tensor);
-    ag_tensor *t = ag_safetensors_read(p->file, name);
-    ck_assert_msg(t != NULL, "%s", ag_error_message(p->ctx));
-    return t;
-}
-
-/* In the dtype of the case. */
-static ag_tensor *given(const parity *p, const char *tensor)
-{
-    ag_tensor *t = stored(p, tensor);
-    return ag_dtype_of(t) == AG_F64 ? ag_tensor_cast(t, p->dtype) : t;
-}
-
-/* |got - want| <= tolerance * max(1, |want|): 1e-10 in float64, 1e-5 in float32. NaN fails. */
-static void expect_tensor(const parity *p, const char *what, const ag_tensor *got, const ag_tensor *want)
-{
-    const char *dtype = ag_dtype_name(p->dtype);
-    assert_no_error(p->ctx);
-    ck_assert_msg(got != NULL, "%s %s: %s: no tensor", p->name, dtype, what);
-    bool same = ag_dtype_of(got) == p->dtype && ag_ndim(got) == ag_ndim(want);
-    for (int d = 0; same && d < ag_ndim(got); d++)
-        same = ag_shape(got)[d] == ag_shape(want)[d];
-    ck_assert_msg(same, "%s %s: %s is %s %s, PyTorch has %s", p->name, dtype, what, ag_dtype_name(ag_dtype_of(got)),
-                  ag_shape_text(got), ag_shape_text(want));
-
-    double tolerance = p->dtype == AG_F64 ? 1e-10 : 1e-5;
-    for (int64_t i = 0; i < ag_numel(got); i++) {
-        double a = test_at(got, i), b = test_at(want, i);
-        ck_assert_msg(fabs(a - b) <= tolerance * fmax(1, fabs(b)), "%s %s: %s %s at %lld: %.17g, PyTorch has %.17g",
-                      p->name, dtype, what, ag_shape_text(got), (long long)i, a, b);
-    }
-}
-
-static void expect(const parity *p, const char *tensor, const ag_tensor *got)
-{
-    expect_tensor(p, tensor, got, stored(p, tensor));
-}
-
-static void expect_grad(const parity *p, const char *tensor, const ag_tensor *leaf)
-{
-    char name[NAME_MOST];
-    join(name, "grad", tensor);
-    expect(p, name, ag_grad(leaf));
-}
-
-/* How many cases a file has: how many of its names are "<case><suffix>". */
-static int64_t count_cases(const char *file, const char *suffix)
-{
-    parity p = parity_begin(file, "", 0);
-    int64_t count = 0;
-    for (int64_t i = 0; i < ag_safetensors_count(p.file); i++) {
-        const char *slash = strchr(ag_safetensors_name(p.file, i), '/');
-        count += slash != NULL && strcmp(slash, suffix) == 0;
-    }
-    parity_end(&p);
-    return count;
-}
+enum { INPUTS_MOST = 3 };
 
 /* ---- Ops ---- */
 
@@ -152,8 +45,8 @@ static void check_function(const parity *p, ag_tensor *(*run)(ag_tensor **x, con
     static const char *const input_name[INPUTS_MOST] = { "x0", "x1", "x2" };
     ag_tensor *x[INPUTS_MOST] = { NULL };
     int count = 0;
-    for (; count < INPUTS_MOST && has(p, input_name[count]); count++) {
-        x[count] = given(p, input_name[count]);
+    for (; count < INPUTS_MOST && parity_has(p, input_name[count]); count++) {
+        x[count] = parity_given(p, input_name[count]);
         if (ag_dtype_of(x[count]) != AG_I32)
             ag_require_grad(x[count]);
     }
@@ -161,12 +54,12 @@ static void check_function(const parity *p, ag_tensor *(*run)(ag_tensor **x, con
 
     ag_tape *tape = ag_tape_begin(p->ctx);
     ag_tensor *y = run(x, user);
-    expect(p, "y", y);
-    ag_backward_from(tape, y, given(p, "gy"));
+    parity_expect(p, "y", y);
+    ag_backward_from(tape, y, parity_given(p, "gy"));
     ag_tape_end(tape);
     for (int i = 0; i < count; i++)
         if (ag_dtype_of(x[i]) != AG_I32)
-            expect_grad(p, input_name[i], x[i]);
+            parity_expect_grad(p, input_name[i], x[i]);
 }
 
 static ag_tensor *run_op(ag_tensor **x, const void *user)
@@ -186,7 +79,7 @@ END_TEST
 
 START_TEST(test_op_cases_complete)
 {
-    ck_assert_int_eq(count_cases("ops", "/y"), OP_CASES);
+    ck_assert_int_eq(parity_count("ops", "/y"), OP_CASES);
 }
 END_TEST
 
@@ -225,47 +118,18 @@ END_TEST
 START_TEST(test_cross_entropy_default)
 {
     parity p = parity_begin("cross_entropy", "plain_mean", _i);
-    expect(&p, "y", ag_cross_entropy(given(&p, "x0"), given(&p, "x1")));
+    parity_expect(&p, "y", ag_cross_entropy(parity_given(&p, "x0"), parity_given(&p, "x1")));
     parity_end(&p);
 }
 END_TEST
 
 START_TEST(test_loss_cases_complete)
 {
-    ck_assert_int_eq(count_cases("cross_entropy", "/y"), LOSS_CASES);
+    ck_assert_int_eq(parity_count("cross_entropy", "/y"), LOSS_CASES);
 }
 END_TEST
 
 /* ---- Layers ---- */
-
-/* Fills every parameter from the file, by name, and wants the file to have no other. */
-static void load_params(const parity *p, ag_module *module)
-{
-    assert_no_error(p->ctx);
-    int64_t in_file = 0;
-    char prefix[NAME_MOST];
-    join(prefix, p->name, "grad/");
-    for (int64_t i = 0; i < ag_safetensors_count(p->file); i++) {
-        const char *name = ag_safetensors_name(p->file, i);
-        in_file += strncmp(name, prefix, strlen(prefix)) == 0 && strcmp(name + strlen(prefix), "x0") != 0;
-    }
-    ck_assert_int_eq(ag_module_param_count(module), in_file);
-    for (int64_t i = 0; i < ag_module_param_count(module); i++) {
-        ag_named_tensor param = ag_module_param(module, i);
-        ag_tensor *value = stored(p, param.name);
-        ck_assert_msg(ag_numel(value) == ag_numel(param.tensor), "%s: %s is %s, PyTorch has %s", p->name, param.name,
-                      ag_shape_text(param.tensor), ag_shape_text(value));
-        ck_assert_int_eq(ag_copy_into(param.tensor, value), AG_OK);
-    }
-}
-
-static void expect_param_grads(const parity *p, ag_module *module)
-{
-    for (int64_t i = 0; i < ag_module_param_count(module); i++) {
-        ag_named_tensor param = ag_module_param(module, i);
-        expect_grad(p, param.name, param.tensor);
-    }
-}
 
 static ag_tensor *run_head(ag_tensor **x, const void *layer)
 {
@@ -279,7 +143,7 @@ static ag_tensor *run_mha(ag_tensor **x, const void *layer)
 
 static ag_tensor *run_block(ag_tensor **x, const void *layer)
 {
-    return ag_decoder_block_forward(*(ag_decoder_block *const *)layer, x[0]);
+    return ag_block_forward(*(ag_block *const *)layer, x[0]);
 }
 
 static const struct {
@@ -307,16 +171,16 @@ enum { BLOCK_CASES = sizeof block_cases / sizeof *block_cases };
 START_TEST(test_head_attention)
 {
     int i = _i / 2;
-    char name[NAME_MOST];
+    char name[PARITY_NAME];
     snprintf(name, sizeof name, "head_%s", attention_cases[i].name);
     parity p = parity_begin("layers", name, _i % 2);
     ag_head_attention *layer = ag_head_attention_new(
         p.ctx, (ag_head_attention_config){ .emb_size = 7, .head_size = 3, .max_seq_len = 8, .dtype = p.dtype,
                                            .non_causal = attention_cases[i].non_causal,
                                            .no_bias = attention_cases[i].no_bias });
-    load_params(&p, ag_head_attention_module(layer));
+    parity_load_params(&p, ag_head_attention_module(layer));
     check_function(&p, run_head, &layer);
-    expect_param_grads(&p, ag_head_attention_module(layer));
+    parity_expect_param_grads(&p, ag_head_attention_module(layer));
     ag_head_attention_free(layer);
     parity_end(&p);
 }
@@ -325,39 +189,39 @@ END_TEST
 START_TEST(test_mha)
 {
     int i = _i / 2;
-    char name[NAME_MOST];
+    char name[PARITY_NAME];
     snprintf(name, sizeof name, "mha_%s", attention_cases[i].name);
     parity p = parity_begin("layers", name, _i % 2);
     ag_mha *layer = ag_mha_new(
         p.ctx, (ag_mha_config){ .emb_size = 6, .num_heads = 3, .head_size = 4, .max_seq_len = 8, .dtype = p.dtype,
                                 .non_causal = attention_cases[i].non_causal, .no_bias = attention_cases[i].no_bias });
-    load_params(&p, ag_mha_module(layer));
+    parity_load_params(&p, ag_mha_module(layer));
     check_function(&p, run_mha, &layer);
-    expect_param_grads(&p, ag_mha_module(layer));
+    parity_expect_param_grads(&p, ag_mha_module(layer));
     ag_mha_free(layer);
     parity_end(&p);
 }
 END_TEST
 
-START_TEST(test_decoder_block)
+START_TEST(test_block)
 {
     int i = _i / 2;
     parity p = parity_begin("layers", block_cases[i].name, _i % 2);
-    ag_decoder_block *block = ag_decoder_block_new(
-        p.ctx, (ag_decoder_block_config){ .emb_size = 6, .num_heads = 3, .head_size = 4, .max_seq_len = 8,
+    ag_block *block = ag_block_new(
+        p.ctx, (ag_block_config){ .emb_size = 6, .num_heads = 3, .head_size = 4, .max_seq_len = 8,
                                           .ff_size = 10, .dtype = p.dtype, .non_causal = block_cases[i].non_causal,
                                           .post_norm = block_cases[i].post_norm });
-    load_params(&p, ag_decoder_block_module(block));
+    parity_load_params(&p, ag_block_module(block));
     check_function(&p, run_block, &block);
-    expect_param_grads(&p, ag_decoder_block_module(block));
-    ag_decoder_block_free(block);
+    parity_expect_param_grads(&p, ag_block_module(block));
+    ag_block_free(block);
     parity_end(&p);
 }
 END_TEST
 
 START_TEST(test_layer_cases_complete)
 {
-    ck_assert_int_eq(count_cases("layers", "/y"), 2 * ATTENTION_CASES + BLOCK_CASES);
+    ck_assert_int_eq(parity_count("layers", "/y"), 2 * ATTENTION_CASES + BLOCK_CASES);
 }
 END_TEST
 
@@ -367,19 +231,19 @@ START_TEST(test_gpt)
 {
     bool untied = _i / 2 == 1;
     parity p = parity_begin("gpt", untied ? "untied" : "tied", _i % 2);
-    ag_gpt *gpt = ag_gpt_new(p.ctx, (ag_gpt_config){ .vocab_size = 11, .max_seq_len = 7, .emb_size = 8,
+    ag_gpt *gpt = ag_gpt_new(p.ctx, (ag_transformer_config){ .vocab_size = 11, .max_seq_len = 7, .emb_size = 8,
                                                      .num_heads = 2, .head_size = 3, .ff_size = 10, .num_layers = 2,
                                                      .untied_head = untied, .dtype = p.dtype });
-    load_params(&p, ag_gpt_module(gpt));
-    ag_tensor *tokens = given(&p, "tokens"), *target = given(&p, "target");
+    parity_load_params(&p, ag_gpt_module(gpt));
+    ag_tensor *tokens = parity_given(&p, "tokens"), *target = parity_given(&p, "target");
     ag_tape *tape = ag_tape_begin(p.ctx);
     ag_tensor *logits = ag_gpt_forward(gpt, tokens);
-    expect(&p, "logits", logits);
+    parity_expect(&p, "logits", logits);
     ag_tensor *loss = ag_cross_entropy(logits, target);
-    expect(&p, "loss", loss);
+    parity_expect(&p, "loss", loss);
     ag_backward(tape, loss);
     ag_tape_end(tape);
-    expect_param_grads(&p, ag_gpt_module(gpt));
+    parity_expect_param_grads(&p, ag_gpt_module(gpt));
     ag_gpt_free(gpt);
     parity_end(&p);
 }
@@ -430,19 +294,19 @@ START_TEST(test_optimizer)
         ag_linear_new(p.ctx, (ag_linear_config){ .in_features = 4, .out_features = 3, .dtype = p.dtype });
     ag_module *module = ag_linear_module(layer);
     ag_tensor *weight = ag_module_find(module, "weight"), *bias = ag_module_find(module, "bias");
-    ag_copy_into(weight, stored(&start, "weight"));
-    ag_copy_into(bias, stored(&start, "bias"));
+    ag_copy_into(weight, parity_stored(&start, "weight"));
+    ag_copy_into(bias, parity_stored(&start, "bias"));
     ag_optimizer *optimizer = optimizer_cases[i].sgd.lr > 0 ? ag_sgd_new(module, optimizer_cases[i].sgd)
                                                             : ag_adamw_new(module, optimizer_cases[i].adamw);
     for (int step = 0; step < STEPS; step++) {
-        char what[NAME_MOST];
-        set_grads(p.ctx, module, ag_tensor_select(given(&grad, "weight"), 0, step),
-                  ag_tensor_select(given(&grad, "bias"), 0, step));
+        char what[PARITY_NAME];
+        set_grads(p.ctx, module, ag_tensor_select(parity_given(&grad, "weight"), 0, step),
+                  ag_tensor_select(parity_given(&grad, "bias"), 0, step));
         ck_assert_int_eq(ag_optimizer_step(optimizer), AG_OK);
         snprintf(what, sizeof what, "weight after step %d", step);
-        expect_tensor(&p, what, weight, ag_tensor_select(stored(&p, "weight"), 0, step));
+        parity_expect_tensor(&p, what, weight, ag_tensor_select(parity_stored(&p, "weight"), 0, step));
         snprintf(what, sizeof what, "bias after step %d", step);
-        expect_tensor(&p, what, bias, ag_tensor_select(stored(&p, "bias"), 0, step));
+        parity_expect_tensor(&p, what, bias, ag_tensor_select(parity_stored(&p, "bias"), 0, step));
     }
     ag_optimizer_free(optimizer);
     ag_linear_free(layer);
@@ -452,7 +316,7 @@ END_TEST
 
 START_TEST(test_optimizer_cases_complete)
 {
-    ck_assert_int_eq(count_cases("optimizers", "/weight"), OPTIMIZER_CASES + 2); /* start and grad */
+    ck_assert_int_eq(parity_count("optimizers", "/weight"), OPTIMIZER_CASES + 2); /* start and grad */
 }
 END_TEST
 
@@ -464,18 +328,19 @@ START_TEST(test_training)
     parity p = parity_begin("training", "data", _i % 2), start = p, run = p;
     start.name = "start";
     run.name = adamw ? "adamw" : "sgd";
-    ag_gpt *gpt = ag_gpt_new(p.ctx, (ag_gpt_config){ .vocab_size = 13, .max_seq_len = 8, .emb_size = 12,
+    ag_gpt *gpt = ag_gpt_new(p.ctx, (ag_transformer_config){ .vocab_size = 13, .max_seq_len = 8, .emb_size = 12,
                                                      .num_heads = 3, .ff_size = 20, .num_layers = 2,
                                                      .dtype = p.dtype });
     ag_module *module = ag_gpt_module(gpt);
     for (int64_t i = 0; i < ag_module_param_count(module); i++) {
         ag_named_tensor param = ag_module_param(module, i);
-        ck_assert_int_eq(ag_copy_into(param.tensor, stored(&start, param.name)), AG_OK);
+        ck_assert_int_eq(ag_copy_into(param.tensor, parity_stored(&start, param.name)), AG_OK);
     }
     ag_optimizer *optimizer =
         adamw ? ag_adamw_new(module, (ag_adamw_config){ .lr = 0.01, .weight_decay = 0.1, .decay_all = true })
               : ag_sgd_new(module, (ag_sgd_config){ .lr = 0.1, .momentum = 0.9 });
-    ag_tensor *tokens = stored(&p, "tokens"), *target = stored(&p, "target"), *losses = stored(&run, "losses");
+    ag_tensor *tokens = parity_stored(&p, "tokens"), *target = parity_stored(&p, "target");
+    ag_tensor *losses = parity_stored(&run, "losses");
     const double tolerance = p.dtype == AG_F64 ? 1e-9 : 1e-4;
     for (int64_t step = 0; step < ag_numel(losses); step++) {
         ag_module_zero_grad(module);
@@ -509,7 +374,7 @@ Suite *parity_suite(void)
     tcase_add_test(tc, test_loss_cases_complete);
     tcase_add_loop_test(tc, test_head_attention, 0, 2 * ATTENTION_CASES);
     tcase_add_loop_test(tc, test_mha, 0, 2 * ATTENTION_CASES);
-    tcase_add_loop_test(tc, test_decoder_block, 0, 2 * BLOCK_CASES);
+    tcase_add_loop_test(tc, test_block, 0, 2 * BLOCK_CASES);
     tcase_add_test(tc, test_layer_cases_complete);
     tcase_add_loop_test(tc, test_gpt, 0, 4);
     tcase_add_loop_test(tc, test_optimizer, 0, 2 * OPTIMIZER_CASES);

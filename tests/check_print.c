@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * check_print.c - the printer against what NumPy 2 prints with precision=4, and the last line, which is our own;
- * and printed masks.
+ * check_print.c - the printer against what NumPy 2 prints with precision=4, and the last line, which is our own.
  */
 #include "tests/test.h"
 
@@ -176,25 +175,6 @@ START_TEST(prints_after_an_error)
 }
 END_TEST
 
-START_TEST(masks)
-{
-    const struct {
-        ag_mask mask;
-        const char *want;
-    } cases[] = {
-        { { .causal = true }, "#...\n##..\n###.\n" },
-        { { .causal = true, .offset = 1, .window = 2 }, "##..\n.##.\n..##\n" },
-        { { .window = 2 }, "##..\n###.\n.###\n" },
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        FILE *file = tmpfile();
-        ck_assert_ptr_nonnull(file);
-        ck_assert_int_eq(ag_mask_fprint(file, cases[i].mask, 3, 4), AG_OK);
-        ck_assert_str_eq(text_of(file), cases[i].want);
-    }
-}
-END_TEST
-
 Suite *print_suite(void)
 {
     Suite *suite = suite_create("print");
@@ -209,7 +189,6 @@ Suite *print_suite(void)
     tcase_add_test(tests, large_ones_are_elided);
     tcase_add_test(tests, long_rows_are_wrapped);
     tcase_add_test(tests, prints_after_an_error);
-    tcase_add_test(tests, masks);
     suite_add_tcase(suite, tests);
     return suite;
 }

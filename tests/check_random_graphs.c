@@ -356,14 +356,15 @@ static bool plant(graph *g)
     return found;
 }
 
-/* In a graph with one wrong product the checker names it. What is left when the graph has shrunk is that product and
- * its leaves; of a square x x the two contributions, one with the wrong sign, cancel. */
+/* In a graph with one wrong product the checker names it, unless rounding to float32 hides single ops. What is left
+ * when the graph has shrunk is that product and its leaves; of a square x x the two contributions, one with the wrong
+ * sign, cancel. */
 START_TEST(shrinking_leaves_the_fault)
 {
     int planted = 0, seen = 0;
     for (uint64_t seed = 1; seed <= COVERING_GRAPHS / 2; seed++) {
         graph g = generate(seed);
-        if (!plant(&g))
+        if (has_op(&g, "through_float32") || !plant(&g))
             continue;
         planted++;
         ag_gradcheck_result result = { .verdict = AG_PASS };

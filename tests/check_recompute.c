@@ -486,7 +486,7 @@ enum { STEPS = 5 };
 static int64_t train(bool recompute, double *loss, float *weights)
 {
     ag_ctx *ctx = test_begin();
-    ag_gpt *gpt = ag_gpt_new(ctx, (ag_gpt_config){
+    ag_gpt *gpt = ag_gpt_new(ctx, (ag_transformer_config){
         .vocab_size = 11, .max_seq_len = 8, .emb_size = 12, .num_heads = 3, .num_layers = 3, .dropout = 0.2,
         .recompute = recompute,
     });
@@ -532,7 +532,7 @@ END_TEST
 static size_t peak_bytes(bool recompute)
 {
     ag_ctx *ctx = test_begin();
-    ag_gpt *gpt = ag_gpt_new(ctx, (ag_gpt_config){
+    ag_gpt *gpt = ag_gpt_new(ctx, (ag_transformer_config){
         .vocab_size = 64, .max_seq_len = 128, .emb_size = 64, .num_heads = 4, .num_layers = 12, .recompute = recompute,
     });
     ag_tensor *tokens = ag_randint(ctx, 0, 64, AG_SHAPE(8, 128));

@@ -339,6 +339,131 @@ START_TEST(layer_norm_gradients_do_not_depend_on_threads)
 }
 END_TEST
 
+/* ---- rms_norm -------------------------------------------------------------------------------- */
+
+static double rms_eps;
+
+static void rms_norm_row(int64_t N, const double *x, double *y)
+{
+    double mean = 0;
+    for (int64_t j = 0; j < N; j++)
+        mean += x[j] * x[j] / (double)N;
+    for (int64_t j = 0; j < N; j++)
+        y[j] = x[j] / sqrt(mean + rms_eps) * (norm_w != NULL ? norm_w[j] : 1);
+}
+
+START_TEST(rms_norm_matches_its_formula)
+{
+    setting s;
+    if (!setting_at(_i / ROW_SIZES, &s))
+        return;
+    const int64_t M = row_sizes[_i % ROW_SIZES][0], N = row_sizes[_i % ROW_SIZES][1];
+    const double *w = draw(number[1], N, 2, 0.5, 2);
+    put(&s, memory[1], N, w);
+    /* Ordinary rows, rows far from 0, rows whose squares float has not: too small, too large. */
+    static const double scales[] = { 1, 1e4, 1e-25, 1e25 };
+    for (int k = 0; k < 8; k++) {
+        double *x = draw(number[0], M * N, 1, (k / 2 == 1 ? 0.5 : -2) * scales[k / 2], 2 * scales[k / 2]);
+        rms_eps = k / 2 == 0 ? 1e-5 : 0;
+        norm_w = k % 2 == 1 ? w : NULL;
+        for (int64_t i = 0; i < M; i++)
+            rms_norm_row(N, x + i * N, number[3] + i * N);
+        put(&s, memory[0], M * N, x);
+        for (int threads = 1; threads <= 3; threads += 2)
+            s.k->rms_norm(threads, M, N, rms_eps, memory[0], norm_w != NULL ? memory[1] : NULL,
+                          memory[threads == 1 ? 3 : 4], memory[5]);
+        expect(&s, "rms_norm", M * N, memory[3], number[3], 4, 1e-13); /* the sum of squares here is plain */
+        expect_same_bits(&s, "rms_norm", M * N, memory[3], memory[4]);
+    }
+}
+END_TEST
+
+START_TEST(rms_norm_gradients_match_differences)
+{
+    static double scratch[MOST];
+    setting s;
+    if (!setting_at(_i, &s))
+        return;
+    for (int k = 0; k < 2; k++) { /* without and with w; M over several row blocks */
+        const int64_t M = 40, N = GRAD_SIZE;
+        double *x = draw(number[0], M * N, 1, -2, 2), *dy = draw(number[1], M * N, 2, -1, 1), *dx = number[2];
+        double *dw = number[4], xhat[GRAD_SIZE];
+        const double *w = draw(number[3], N, 3, 0.5, 2);
+        memset(dw, 0, GRAD_SIZE * sizeof *dw);
+        rms_eps = 1e-5;
+        for (int64_t i = 0; i < M; i++) {
+            norm_w = k == 1 ? w : NULL;
+            difference(rms_norm_row, N, N, x + i * N, dy + i * N, dx + i * N);
+            norm_w = NULL;
+            rms_norm_row(N, x + i * N, xhat);
+            for (int64_t j = 0; j < N; j++)
+                dw[j] += dy[i * N + j] * xhat[j];
+        }
+        void *weight = k == 1 ? put(&s, memory[2], N, w) : NULL;
+        put(&s, memory[0], M * N, x);
+        put(&s, memory[1], M * N, dy);
+        s.k->rms_norm(1, M, N, rms_eps, memory[0], weight, memory[3], memory[5]);
+        ck_assert(s.k->rms_norm_vjp_scratch(M, N) <= sizeof scratch);
+        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], memory[3], memory[6], scratch);
+        expect(&s, "rms_norm dx", M * N, memory[3], dx, 16, 1e-8);
+        expect(&s, "rms_norm dw", N, memory[6], dw, 16, 1e-12);
+        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], NULL, memory[4], scratch);
+        expect_same_bits(&s, "rms_norm dw alone", N, memory[6], memory[4]);
+        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], memory[4], NULL, NULL);
+        expect_same_bits(&s, "rms_norm dx alone", M * N, memory[3], memory[4]);
+    }
+}
+END_TEST
+
+/* The gradient of a tiny row is as much larger as the row is smaller. */
+START_TEST(rms_norm_gradients_of_tiny_rows)
+{
+    setting s;
+    if (!setting_at(_i, &s))
+        return;
+    const int64_t N = 37;
+    const double scale = 0x1p-80;
+    double *x = draw(number[0], N, 1, -2, 2), *dy = draw(number[1], N, 2, -1, 1), *dx = number[2];
+    put(&s, memory[1], N, dy);
+    for (int tiny = 0; tiny < 2; tiny++) {
+        for (int64_t j = 0; j < N; j++)
+            number[3][j] = x[j] * (tiny ? scale : 1);
+        put(&s, memory[0], N, number[3]);
+        s.k->rms_norm(1, 1, N, 0, memory[0], NULL, memory[2], memory[3]);
+        s.k->rms_norm_vjp(1, 1, N, memory[0], NULL, memory[3], memory[1], memory[4 + tiny], NULL, NULL);
+    }
+    for (int64_t j = 0; j < N; j++) {
+        dx[j] = at(&s, memory[4], j);
+        number[4][j] = at(&s, memory[5], j) * scale;
+    }
+    put(&s, memory[6], N, number[4]);
+    expect(&s, "rms_norm dx of a tiny row", N, memory[6], dx, 4, 0);
+}
+END_TEST
+
+START_TEST(rms_norm_gradients_do_not_depend_on_threads)
+{
+    static double scratch[MOST];
+    setting s;
+    if (!setting_at(_i, &s))
+        return;
+    const int64_t M = 301, N = 65;
+    put(&s, memory[0], M * N, draw(number[0], M * N, 1, -2, 2));
+    put(&s, memory[1], M * N, draw(number[0], M * N, 2, -1, 1));
+    put(&s, memory[2], N, draw(number[0], N, 3, -1, 1));
+    s.k->rms_norm(1, M, N, 1e-5, memory[0], memory[2], memory[3], memory[5]);
+    double *dw = number[1], *dx = number[3];
+    for (int threads = 1; threads <= 3; threads++) {
+        s.k->rms_norm_vjp(threads, M, N, memory[0], memory[2], memory[5], memory[1], threads == 1 ? memory[6] : dx,
+                          threads == 1 ? memory[7] : dw, scratch);
+        if (threads == 1)
+            continue;
+        expect_same_bits(&s, "rms_norm dx", M * N, memory[6], dx);
+        expect_same_bits(&s, "rms_norm dw", N, memory[7], dw);
+    }
+}
+END_TEST
+
 /* ---- cross_entropy --------------------------------------------------------------------------- */
 
 START_TEST(cross_entropy_matches_its_formula)
@@ -395,6 +520,10 @@ Suite *rows_suite(void)
     tcase_add_loop_test(tests, layer_norm_of_a_constant_row_is_the_bias, 0, SETTINGS);
     tcase_add_loop_test(tests, layer_norm_gradients_match_differences, 0, SETTINGS);
     tcase_add_loop_test(tests, layer_norm_gradients_do_not_depend_on_threads, 0, SETTINGS);
+    tcase_add_loop_test(tests, rms_norm_matches_its_formula, 0, ROW_SIZES * SETTINGS);
+    tcase_add_loop_test(tests, rms_norm_gradients_match_differences, 0, SETTINGS);
+    tcase_add_loop_test(tests, rms_norm_gradients_of_tiny_rows, 0, SETTINGS);
+    tcase_add_loop_test(tests, rms_norm_gradients_do_not_depend_on_threads, 0, SETTINGS);
     tcase_add_loop_test(tests, cross_entropy_matches_its_formula, 0, SETTINGS);
     suite_add_tcase(suite, tests);
     return suite;

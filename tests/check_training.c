@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { VOCAB = 12 };
-static const ag_gpt_config small = {
+static const ag_transformer_config small = {
     .vocab_size = VOCAB, .max_seq_len = 8, .emb_size = 32, .num_heads = 2, .num_layers = 2,
 };
 
@@ -54,7 +54,7 @@ START_TEST(overfits_one_batch)
     for (int adamw = 0; adamw < 2; adamw++)
         for (int post_norm = 0; post_norm < 2; post_norm++) {
             ag_ctx *ctx = test_begin();
-            ag_gpt_config config = small;
+            ag_transformer_config config = small;
             config.post_norm = post_norm;
             ag_gpt *gpt = ag_gpt_new(ctx, config);
             ag_optimizer *optimizer = make_optimizer(gpt, adamw);
@@ -80,7 +80,7 @@ START_TEST(threads_give_the_same_bits)
     double loss[3][3];
     for (int i = 0; i < 3; i++) {
         ctx[i] = ag_ctx_new((ag_ctx_config){ .seed = 11, .threads = 1 + i });
-        gpt[i] = ag_gpt_new(ctx[i], (ag_gpt_config){
+        gpt[i] = ag_gpt_new(ctx[i], (ag_transformer_config){
             .vocab_size = VOCAB, .max_seq_len = 64, .emb_size = 96, .num_heads = 3, .num_layers = 2, .dropout = 0.1 });
         optimizer[i] = make_optimizer(gpt[i], true);
         ag_tensor *tokens = make_tokens(ctx[i], 3, 65);
@@ -147,7 +147,7 @@ START_TEST(later_steps_allocate_nothing)
     for (int adamw = 0; adamw < 2; adamw++) {
         counting c = { 0 };
         ag_ctx *ctx = counted_ctx(&c);
-        ag_gpt_config config = small;
+        ag_transformer_config config = small;
         config.dropout = 0.1;
         ag_gpt *gpt = ag_gpt_new(ctx, config);
         ag_optimizer *optimizer = make_optimizer(gpt, adamw);
@@ -167,7 +167,7 @@ START_TEST(later_steps_allocate_nothing)
 }
 END_TEST
 
-static const ag_gpt_config least = {
+static const ag_transformer_config least = {
     .vocab_size = VOCAB, .max_seq_len = 4, .emb_size = 4, .num_heads = 2, .num_layers = 1, .dropout = 0.1,
 };
 

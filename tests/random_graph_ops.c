@@ -609,8 +609,8 @@ static bool draw_logsumexp(graph_draft *d, graph_node *n)
     return true;
 }
 
-/* eps is large, for near a constant row the derivative is 1 / sqrt(eps). */
-static bool draw_layer_norm(graph_draft *d, graph_node *n)
+/* eps is large, for near a row of zeros, or a constant one, the derivative is 1 / sqrt(eps). */
+static bool draw_rms_norm(graph_draft *d, graph_node *n)
 {
     if (!take_fitting(d, n, has_rows))
         return false;
@@ -623,9 +623,16 @@ static bool draw_layer_norm(graph_draft *d, graph_node *n)
     if (!take(n, draft_of_shape(d, row)))
         return false;
     n->range = product(n->range, range_of(d, n, 1));
-    if (draft_chance(d, 30))
+    return true;
+}
+
+static bool draw_layer_norm(graph_draft *d, graph_node *n)
+{
+    if (!draw_rms_norm(d, n))
+        return false;
+    if (n->arg_count < 2 || draft_chance(d, 30))
         return true;
-    if (!take(n, draft_of_shape(d, row)))
+    if (!take(n, draft_of_shape(d, *shape_of(d, n, 1))))
         return false;
     n->range = sum(n->range, range_of(d, n, 2));
     return true;
@@ -693,6 +700,26 @@ static bool draw_sdpa(graph_draft *d, graph_node *n)
     return true;
 }
 
+enum { ROPE_ROWS = 6 }; /* the least rows of a table, all of which positions may name */
+
+static bool draw_rope(graph_draft *d, graph_node *n)
+{
+    int x = draft_chance(d, 60) ? draft_choose(d, has_heads, NULL) : -1;
+    if (x < 0 || shape_last(&draft_node(d, x)->shape) < 2) {
+        int64_t B = 1 + draft_below(d, 2), H = 1 + draft_below(d, 2), T = 1 + draft_below(d, 4);
+        x = draft_leaf(d, (graph_shape){ 4, { B, H, T, 2 + draft_below(d, 3) } }, draft_generic);
+    }
+    if (!take(n, x))
+        return false;
+    const graph_shape s = *shape_of(d, n, 0);
+    n->number[0] = 2 + 2 * draft_below(d, s.extent[3] / 2);
+    n->number[1] = draft_chance(d, 50);
+    double most = sqrt(2) * fmax(fabs(range_of(d, n, 0).low), fabs(range_of(d, n, 0).high));
+    n->range = (graph_interval){ -most, most };
+    const graph_shape times = { 2, { s.extent[0], s.extent[2] } };
+    return draft_chance(d, 50) || take(n, draft_integers(d, times, ROPE_ROWS));
+}
+
 /* ---- Building ---- */
 
 static int integer(const graph_node *n, int i)
@@ -742,11 +769,21 @@ static ag_tensor *cross_entropy(const graph_node *n, ag_tensor *const *x)
 static ag_tensor *sdpa(const graph_node *n, ag_tensor *const *x)
 {
     ag_sdpa_config config = {
-        .mask = { .causal = integer(n, 0), .offset = integer(n, 1), .window = integer(n, 2) },
+        .mask = { .causal = integer(n, 0), .offset = integer(n, 1), .back = integer(n, 2), .ahead = integer(n, 2) },
         .scale = n->number[3],
         .dropout = n->number[4],
     };
     return ag_sdpa(x[0], x[1], x[2], config);
+}
+
+static ag_tensor *rope(const graph_node *n, ag_tensor *const *x)
+{
+    if (x[0] == NULL)
+        return NULL;
+    int64_t T = ag_dim(x[0], 2);
+    ag_tensor *table = ag_rope_table(ag_ctx_of(x[0]), ag_dtype_of(x[0]), (ag_rope_config){ .size = integer(n, 0) },
+                                     ag_dim(x[0], 3), 0, T > ROPE_ROWS ? T : ROPE_ROWS);
+    return ag_rope(x[0], table, n->arg_count > 1 ? x[1] : NULL, integer(n, 1) ? AG_ROPE_NEIGHBOURS : AG_ROPE_HALVES);
 }
 
 #define OP(name, draw, result, ...)                                             \

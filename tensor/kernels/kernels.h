@@ -13,9 +13,7 @@
 #ifndef AG_KERNELS_H
 #define AG_KERNELS_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tensor/kernels/attention_mask.h"
 
 /* y[i] = f(x[i]; p). y may be x. Parameters p[0], p[1] by kernel: affine p0 x + p1; pow x^p0;
  * clamp to [p0, p1]. The others take none (p may be NULL). */
@@ -66,6 +64,15 @@ typedef void ag_layer_norm_vjp_kernel(int threads, int64_t M, int64_t N, const v
                                       void *db, void *scratch);
 typedef size_t ag_layer_norm_vjp_scratch_kernel(int64_t M, int64_t N);
 
+/* y = x rstd w per row of x[M,N], rstd = 1/sqrt(mean(x^2) + eps). w[N] may be NULL (1). Saves rstd[M]. */
+typedef void ag_rms_norm_kernel(int threads, int64_t M, int64_t N, double eps, const void *x, const void *w, void *y,
+                                void *rstd);
+
+/* dx[M,N], dw[N] (each may be NULL: not wanted) from dy[M,N]. scratch: rms_norm_vjp_scratch bytes. */
+typedef void ag_rms_norm_vjp_kernel(int threads, int64_t M, int64_t N, const void *x, const void *w,
+                                    const void *rstd, const void *dy, void *dx, void *dw, void *scratch);
+typedef size_t ag_rms_norm_vjp_scratch_kernel(int64_t M, int64_t N);
+
 /* Per row of logits[M,V] with target t: loss[M] = lse - (1-s) logit[t] - s/V sum_v logit[v], lse[M] the row's
  * log-sum-exp, s the label smoothing. Rows whose target is `ignore` get loss 0. Other targets are in 0..V-1
  * (the caller has checked). */
@@ -82,6 +89,24 @@ typedef void ag_embedding_kernel(int threads, int64_t n, int64_t C, const int32_
 /* dtable[index[n],C] += dy[n,C], in the order of n. */
 typedef void ag_embedding_vjp_kernel(int threads, int64_t n, int64_t C, const int32_t *index, const void *dy,
                                      void *dtable);
+
+/* Rotary positions. Of x[b,h,t,:] the pair n = 0 .. R/2 - 1 of channels c, c' turns by the angle whose cosine is
+ * table[p,n] and whose sine is table[p,R/2 + n], p = positions[b,t]:
+ *     y[c] = x[c] cos - x[c'] sin    y[c'] = x[c] sin + x[c'] cos
+ * (c, c') is (2n, 2n + 1) with `neighbours`, else (n, n + R/2); channels from R on are copied. `back` turns by the
+ * opposite angle: the vjp. Rows of x and y have unit stride; positions are in the table (the caller has checked). */
+typedef struct ag_rope_args {
+    int64_t B, H, T, D, R;
+    bool neighbours, back;
+    const void *table;        /* [P,R] dense */
+    const int32_t *positions; /* [B,T] dense; NULL: t */
+    const void *x;
+    int64_t x_batch, x_head, x_time;
+    void *y;
+    int64_t y_batch, y_head, y_time;
+} ag_rope_args;
+
+typedef void ag_rope_kernel(int threads, const ag_rope_args *r);
 
 /* Which elements a dropout keeps: element i takes word i % 4 of Philox block counter + i / 4 and is dropped where
  * that is below p 2^32 (philox.h). A pure function, so backward draws the same again and nothing is stored. */
@@ -115,21 +140,23 @@ typedef void ag_gemm_kernel(int threads, const ag_gemm *g, void *scratch);
 typedef size_t ag_gemm_scratch_kernel(int threads, const ag_gemm *g); /* bytes; 64-byte aligned memory wanted */
 
 /* ---- Attention ----------------------------------------------------------------------------------
- * Per batch entry and head, with a = scale:
- *   S = a Q K^T on allowed pairs   P = softmax(S)   O = dropout(P) V   lse = log sum exp of S's rows
+ * Per batch entry b and query head h, which reads key head h / (H / Hk), with a = scale:
+ *   U = a Q K^T   S = cap tanh(U / cap) + bias + relative, on allowed pairs (cap 0: S = U + ...)
+ *   P = softmax(S)   O = dropout(P) V   lse = log sum exp of S's rows
  *   D = rowsum(dO * O)   dV = dropout(P)^T dO   dP = dropout'(dO V^T)   dS = P * (dP - D)
- *   dQ = a dS K   dK = a dS^T Q
- * Query i sees keys j with  i + offset - left <= j <= i + offset + right  (left, right < 0: no bound).
- * Causal: right = 0, left = -1, offset = 0. A row that sees nothing has O = 0, lse = -inf, zero gradients.
- * Masked keys and values are never read into a result, so NaN there does not leak.
+ *   dU = dS (1 - tanh^2(U / cap))   dQ = a dU K   dK = a dU^T Q   dbias = dS   drelative = sums of dS
+ * dK and dV are sums over the query heads that read a key head; dbias and drelative over what they are shared by.
+ * Who sees whom is in attention_mask.h. A row that sees nothing has O = 0, lse = -inf, zero gradients; one that sees
+ * one key has dS = 0 exactly. Masked keys, values and biases are never read into a result, so NaN there does not
+ * leak. Tiles in which nobody sees anything cost nothing but finding that out.
  * Dropout element index of (batch, head, i, j): ((batch H + head) Tq + i) Tk4 + j, Tk4 = Tk rounded up to a
  * multiple of four. Strides in elements; the last dim of q, k, v, o and their gradients has unit stride.
  * (Dao et al., "FlashAttention-2", 2023, section 3.) */
 typedef struct ag_attention {
-    int64_t B, H, Tq, Tk;
+    int64_t B, H, Hk, Tq, Tk; /* Hk key heads divide the H query heads; 0: H */
     int64_t D, Dv; /* size of a query and key row; of a value row */
-    double scale;
-    int64_t left, right, offset;
+    double scale, cap;
+    ag_attention_mask mask;
     ag_dropout_stream dropout;
     const void *q, *k, *v;
     void *o;   /* forward: out; vjp: in */
@@ -138,6 +165,12 @@ typedef struct ag_attention {
     int64_t k_batch, k_head, k_time;
     int64_t v_batch, v_head, v_time;
     int64_t o_batch, o_head, o_time;
+    /* bias[b,h,i,j], any strides, 0 where it is shared; NULL: none. */
+    const void *bias;
+    int64_t bias_batch, bias_head, bias_query, bias_key;
+    /* relative[h, clamp(j - p, -reach, reach) + reach], p the query's position; NULL: none. */
+    const void *relative;
+    int64_t relative_head, reach;
     /* vjp only. `dout` has its own strides; dq, dk, dv (all given) have those of q, k, v below. */
     const void *dout;
     int64_t dout_batch, dout_head, dout_time;
@@ -145,12 +178,19 @@ typedef struct ag_attention {
     int64_t dq_batch, dq_head, dq_time;
     int64_t dk_batch, dk_head, dk_time;
     int64_t dv_batch, dv_head, dv_time;
-    /* weights only: [B,H,Tq,Tk] dense, exact zeros where not allowed, without dropout; out */
+    /* bias vjp only: dbias with the strides of bias, dense memory of the extents that are not shared; drelative
+     * [.., 2 reach + 1] with relative_head. Each may be NULL: not wanted. Both are overwritten. */
+    void *dbias, *drelative;
+    /* weights only: [B,H,Tq,Tk] dense, exact zeros where not allowed, without dropout; out. heads[head_count] and
+     * rows[row_count] choose query heads and queries, in any order: [B,head_count,row_count,Tk]; NULL: all. */
     void *weights;
+    const int64_t *heads, *rows;
+    int64_t head_count, row_count;
 } ag_attention;
 
 typedef void ag_attention_kernel(int threads, const ag_attention *a, void *scratch);
-typedef size_t ag_attention_scratch_kernel(int threads, const ag_attention *a); /* bytes, O(T) */
+/* Bytes, O(T) for backward; for forward and weights (dout NULL) it depends on threads and sizes of heads alone. */
+typedef size_t ag_attention_scratch_kernel(int threads, const ag_attention *a);
 
 /* ---- Optimizers: one pass over a parameter. g is not changed. -------------------------------- */
 

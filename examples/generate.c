@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * generate.c - lets a GPT-2, Llama or Mistral from the transformers package's files go on from token ids.
+ *
+ * All prompts are one batch. The first pass reads them, each later one a token of every entry that has not ended, with
+ * the keys and values of what came before in a cache; --no-cache computes everything anew, for comparison.
+ */
+#include "examples/options.h"
+#include "examples/pretrained_model.h"
+#include "examples/program.h"
+#include "examples/sampling.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char program[] = "generate";
+static const char about[] =
+    "Goes on from prompts with a GPT-2, Llama or Mistral model in the transformers package's files. Token ids in,\n"
+    "token ids out: there is no tokenizer here. Each line of input is a prompt; lines are generated together, and\n"
+    "each gives a line of output, the ids that follow it. Ids of eos_token_id in config.json end a line.";
+
+typedef struct generation {
+    ag_ctx *ctx;
+    ag_gpt *gpt;
+    const token_lines *prompts;
+    int64_t length;
+    sampling how;
+    bool no_cache;
+    int32_t end[64];
+    int64_t ends;
+    int32_t *token;  /* [B,room]: prompt and what follows */
+    int64_t *filled; /* [B] */
+    int64_t *counts; /* [B]: how many tokens of each entry the next pass reads; 0: it has ended */
+    int64_t room;
+    double prompt_seconds, seconds; /* of the first pass, and of the others */
+    int64_t passes;
+} generation;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool is_end(const generation *g, int32_t token)
+{
+    for (int64_t i = 0; i < g->ends; i++)
+        if (g->end[i] == token)
+            return true;
+    return false;
+}
+
+/* The tokens that a pass reads, [B,T]: the last counts[b] of each entry, or with no cache all. */
+static ag_tensor *pass_tokens(const generation *g, bool whole)
+{
+    int64_t B = g->prompts->count, T = 1;
+    for (int64_t b = 0; b < B; b++) {
+        int64_t length = whole ? g->filled[b] : g->counts[b];
+        T = length > T ? length : T;
+    }
+    ag_tensor *tokens = ag_zeros(g->ctx, AG_I32, AG_SHAPE(B, T));
+    int32_t *row = tokens == NULL ? NULL : ag_data_mut(tokens);
+    for (int64_t b = 0; b < B && row != NULL; b++, row += T) {
+        int64_t length = whole ? g->filled[b] : g->counts[b];
+        memcpy(row, g->token + b * g->room + g->filled[b] - length, (size_t)length * sizeof *row);
+    }
+    return tokens;
+}
+
+/* One pass, and a token for each entry that has not ended. Returns how many still have not, -1 on error. */
+static int64_t step(generation *g, ag_kv_cache *cache)
+{
+    int64_t left = 0;
+    ag_scope_begin(g->ctx, NULL);
+    ag_tensor *tokens = pass_tokens(g, g->no_cache);
+    ag_tensor *logits = g->no_cache ? ag_gpt_forward(g->gpt, tokens)
+                                    : ag_gpt_forward_cached(g->gpt, tokens, cache, g->counts);
+    for (int64_t b = 0; b < g->prompts->count && left >= 0; b++) {
+        if (g->counts[b] == 0)
+            continue;
+        int64_t last = (g->no_cache ? g->filled[b] : g->counts[b]) - 1;
+        int32_t next = sampling_draw(ag_select(ag_select(logits, 0, b), 0, last), &g->how);
+        if (next < 0) {
+            left = -1;
+            break;
+        }
+        g->token[b * g->room + g->filled[b]++] = next;
+        g->counts[b] = !is_end(g, next);
+        left += g->counts[b];
+        if (g->prompts->count == 1) { /* so that a reader sees it come */
+            printf("%s%d", g->passes == 0 ? "" : " ", (int)next);
+            fflush(stdout);
+        }
+    }
+    ag_scope_end(g->ctx, NULL);
+    return left;
+}
+
+static bool run(generation *g)
+{
+    ag_kv_cache *cache = ag_kv_cache_new(g->ctx, g->prompts->count, ag_gpt_config_of(g->gpt)->num_layers);
+    int64_t left = cache == NULL ? -1 : g->prompts->count;
+    while (left > 0 && g->passes < g->length) {
+        double start = now();
+        left = step(g, cache);
+        *(g->passes == 0 ? &g->prompt_seconds : &g->seconds) += now() - start;
+        g->passes += left >= 0;
+    }
+    ag_kv_cache_free(cache);
+    return left >= 0;
+}
+
+static void print_result(const generation *g)
+{
+    int64_t made = 0;
+    for (int64_t b = 0; b < g->prompts->count; b++) {
+        int64_t prompt = g->prompts->first[b + 1] - g->prompts->first[b];
+        for (int64_t i = prompt; i < g->filled[b] && g->prompts->count > 1; i++)
+            printf("%s%d", i == prompt ? "" : " ", (int)g->token[b * g->room + i]);
+        putchar('\n');
+        made += g->filled[b] - prompt;
+    }
+    int64_t B = g->prompts->count, read = g->prompts->first[B], later = made - B;
+    fprintf(stderr, "%lld %s of %lld tokens read in %.3f s", (long long)B, B == 1 ? "prompt" : "prompts",
+            (long long)read, g->prompt_seconds);
+    if (later > 0 && g->seconds > 0)
+        fprintf(stderr, "; %lld tokens more in %.3f s, %.1f tokens/s", (long long)later, g->seconds,
+                (double)later / g->seconds);
+    fputc('\n', stderr);
+}
+
+/* Places for the tokens, the prompts in them. */
+static bool fill(generation *g)
+{
+    const token_lines *p = g->prompts;
+    g->room = p->longest + g->length;
+    size_t count = (size_t)p->count;
+    g->token = calloc(count, (size_t)g->room * sizeof *g->token);
+    g->filled = calloc(count, sizeof *g->filled);
+    g->counts = calloc(count, sizeof *g->counts);
+    if (g->token == NULL || g->filled == NULL || g->counts == NULL) {
+        fprintf(stderr, "%s: memory for %lld times %lld tokens can not be had\n", program, (long long)p->count,
+                (long long)g->room);
+        return false;
+    }
+    for (int64_t b = 0; b < p->count; b++) {
+        g->filled[b] = g->counts[b] = p->first[b + 1] - p->first[b];
+        memcpy(g->token + b * g->room, p->token + p->first[b], (size_t)g->filled[b] * sizeof *g->token);
+    }
+    return true;
+}
+
+/* The last token made is not read again, so that one more fits. */
+static bool check_length(const generation *g)
+{
+    int64_t most = ag_gpt_config_of(g->gpt)->max_seq_len, read = g->prompts->longest + g->length - 1;
+    if (most == 0 || read <= most)
+        return true;
+    fprintf(stderr, "%s: the longest prompt has %lld tokens and --length is %lld; the model reads at most %lld: ",
+            program, (long long)g->prompts->longest, (long long)g->length, (long long)most);
+    if (g->prompts->longest <= most)
+        fprintf(stderr, "--length %lld fits\n", (long long)(most - g->prompts->longest + 1));
+    else
+        fprintf(stderr, "the prompt is too long\n");
+    return false;
+}
+
+static bool generate(generation *g, const model_files *files, uint64_t seed, bool past_end)
+{
+    enum { ENDS = sizeof g->end / sizeof *g->end };
+    g->gpt = ag_gpt_from_files(g->ctx, files->config, files->weights, files->dtype);
+    g->ends = past_end ? 0 : ag_eos_from_file(g->ctx, files->config, g->end, ENDS);
+    ag_rng_set(g->ctx, (ag_rng){ .seed = seed });
+    bool good = g->gpt != NULL && check_length(g) && fill(g) && run(g);
+    if (good)
+        print_result(g);
+    else if (g->passes > 0 && g->prompts->count == 1)
+        putchar('\n'); /* behind the tokens that have come */
+    free(g->token);
+    free(g->filled);
+    free(g->counts);
+    ag_gpt_free(g->gpt);
+    return good;
+}
+
+int main(int argc, char **argv)
+{
+    model_options o = { .dtype = "float32" };
+    generation g = { .length = 0 };
+    uint64_t length = 32, top_k = 0, seed = 1;
+    bool past_end = false;
+    const option options[] = {
+        { "--model", OPTION_TEXT, &o.folder, "DIR", "folder with config.json and model.safetensors" },
+        { "--config", OPTION_TEXT, &o.config, "FILE", "config.json, wherever it is" },
+        { "--weights", OPTION_TEXT, &o.weights, "FILE", "the weights, wherever they are" },
+        { "--tokens", OPTION_TEXT, &o.tokens, "IDS", "one prompt: \"1 2 3\" [lines of stdin]" },
+        { "--length", OPTION_NUMBER, &length, "N", "tokens to generate for each prompt, at most [32]" },
+        { "--temperature", OPTION_REAL, &g.how.temperature, "X", "0: always the likeliest token [0]" },
+        { "--top-k", OPTION_NUMBER, &top_k, "N", "only among the N likeliest, 0: all [0]" },
+        { "--top-p", OPTION_REAL, &g.how.top_p, "P", "only among the likeliest that reach P together, 0: all [0]" },
+        { "--seed", OPTION_NUMBER, &seed, "N", "another seed, other tokens [1]" },
+        { "--past-end", OPTION_FLAG, &past_end, NULL, "go on after a token that ends a text" },
+        { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores [0]" },
+        { "--dtype", OPTION_TEXT, &o.dtype, "NAME", "float32 or float64 [float32]" },
+        { "--no-cache", OPTION_FLAG, &g.no_cache, NULL, "compute keys and values anew for each token: slow" },
+    };
+    int status = options_read(program, about, options, sizeof options / sizeof *options, argc, argv);
+    if (status != OPTIONS_RUN)
+        return status;
+    model_files files;
+    if (!model_files_of(&files, program, &o))
+        return OPTIONS_WRONG;
+    if (g.how.top_p > 1 || length == 0 || length > INT32_MAX) {
+        fprintf(stderr, g.how.top_p > 1 ? "%s: --top-p is above 1\n" : "%s: --length must be in 1 .. 2147483647\n",
+                program);
+        return OPTIONS_WRONG;
+    }
+    g.length = (int64_t)length;
+    g.how.top_k = top_k > INT32_MAX ? 0 : (int64_t)top_k;
+    token_lines prompts;
+    if (!token_lines_read(&prompts, program, o.tokens))
+        return EXIT_FAILURE;
+    g.prompts = &prompts;
+    g.ctx = model_begin(program, seed, o.threads);
+    bool good = g.ctx != NULL && generate(&g, &files, seed, past_end);
+    token_lines_free(&prompts);
+    return g.ctx == NULL ? EXIT_FAILURE : program_end(program, g.ctx, good);
+}

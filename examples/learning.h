@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * learning.h - the training loop of the small example programs: AdamW, a cosine schedule with warm-up, clipping by
+ * global norm, and a line of progress on stderr.
+ */
+#ifndef EXAMPLES_LEARNING_H
+#define EXAMPLES_LEARNING_H
+
+#include "attngrad.h"
+
+typedef struct learning {
+    const char *program; /* whose progress it is */
+    ag_ctx *ctx;
+    ag_module *module;
+    int64_t steps;
+    double lr;           /* the peak */
+    double weight_decay;
+    ag_tensor *(*loss)(void *user); /* of one batch, on the running tape */
+    void *user;
+} learning;
+
+/* Trains. False after an error, which stands on the context, or when the loss is no number any more. */
+bool learn(const learning *l);
+
+/* Seconds since some moment. */
+double seconds(void);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pretrained_model.h - what generate and encode have in common: where a model's files are, and lines of token ids.
+ */
+#ifndef EXAMPLES_PRETRAINED_MODEL_H
+#define EXAMPLES_PRETRAINED_MODEL_H
+
+#include "attngrad.h"
+
+/* The command line's values that both have. */
+typedef struct model_options {
+    const char *folder, *config, *weights; /* --model, or --config and --weights */
+    const char *dtype;                     /* "float32" or "float64" */
+    const char *tokens;                    /* one line of ids; NULL: lines from stdin */
+    uint64_t threads;
+} model_options;
+
+/* Paths and dtype, as the options say. */
+typedef struct model_files {
+    char config[1024], weights[1024];
+    ag_dtype dtype;
+} model_files;
+
+/* False, with one line on stderr, when the options do not make sense. */
+bool model_files_of(model_files *files, const char *program, const model_options *o);
+
+/* A context; NULL with one line on stderr. */
+AG_OWNED ag_ctx *model_begin(const char *program, uint64_t seed, uint64_t threads);
+
+/* Lines of token ids: line i has token[first[i]] .. token[first[i + 1] - 1], one at least. */
+typedef struct token_lines {
+    int32_t *token;
+    int64_t *first;
+    int64_t count, longest;
+} token_lines;
+
+/* From --tokens, or from stdin. False, with one line on stderr, when there is something else than ids. */
+bool token_lines_read(token_lines *lines, const char *program, const char *tokens);
+void token_lines_free(token_lines *lines);
+
+/* Lines begin .. begin + count - 1 as int32 [count,T], T the longest of them, zeros behind each; and their lengths. */
+ag_tensor *token_lines_batch(ag_ctx *ctx, const token_lines *lines, int64_t begin, int64_t count, int64_t *lengths);
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sampling.h - draws the next token from a language model's logits.
+ */
+#ifndef EXAMPLES_SAMPLING_H
+#define EXAMPLES_SAMPLING_H
+
+#include "attngrad.h"
+
+typedef struct sampling {
+    double temperature; /* of softmax(logits / temperature); 0: always the likeliest token */
+    int64_t top_k;      /* only among the k likeliest, and those as likely as the k-th; 0: all */
+    double top_p;       /* of these, only the likeliest that together reach p, the one that reaches it included, and
+                           those as likely as it; 0 or 1: all */
+} sampling;
+
+/* Draws from logits[V] with one number of the context's stream, none at temperature 0. -1 on error. */
+int32_t sampling_draw(ag_tensor *logits, const sampling *how);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * attention_impl.h - what head_attention and mha share: heads that attend in parallel (private header).
+ *
+ * The struct of either begins with an ag_attention_layer, which begins with the ag_module. H query heads of D channels,
+ * Hk key heads; a value row has Dv channels. T queries, S keys: those of x, of memory, or of the cache.
+ */
+#ifndef AG_ATTENTION_IMPL_H
+#define AG_ATTENTION_IMPL_H
+
+#include "nn/module_impl.h"
+
+/* What one call attends with: after projection, norm and rotation, the cache joined. */
+typedef struct ag_attention_operands {
+    ag_tensor *q, *k, *v;  /* [B,H,T,D], [B,Hk,S,D], [B,Hk,S,Dv] */
+    ag_sdpa_config config; /* mask of layer and call, scale, soft_cap, bias, relative; no dropout, no lse */
+} ag_attention_operands;
+
+typedef struct ag_attention_layer {
+    ag_module module;
+    ag_mha_config config;             /* the defaults filled in; the tensors of its mask are retained */
+    ag_linear_layer *q, *k, *v;       /* [H*D,emb], [Hk*D,key_size], [Hk*Dv,value_size] */
+    ag_rms_norm_layer *q_norm, *k_norm; /* over D; NULL: none */
+    ag_tensor *relative;              /* [H,2R+1], a parameter; NULL: none */
+    ag_tensor *slopes, *alibi;        /* [H], and their table for as far as was looked; NULL: none */
+    ag_tensor *rope;                  /* [rows,R]: positions rope_first, rope_first + 1, ...; NULL: none */
+    int64_t rope_first;
+    /* Of the last forward, all retained, for the weights; lse NULL: there was none. */
+    ag_attention_operands last;
+    ag_tensor *lse;    /* [B,H,T] */
+    uint64_t versions; /* of what it borrows, added up: whether they are as they were */
+} ag_attention_layer;
+
+struct ag_head_attention {
+    ag_attention_layer attention;
+};
+
+struct ag_mha {
+    ag_attention_layer attention;
+    ag_linear_layer *proj; /* [emb,H*Dv] */
+};
+
+/* A layer's struct of `size` bytes with everything in it up to `relative`. head_size is given. NULL on error. */
+void *ag_attention_new(ag_ctx *ctx, const char *kind, size_t size, ag_mha_config config);
+
+/* Projects, turns, joins the cache, merges the masks; recorded if a tape runs. Leaves the last forward and the random
+ * stream alone. False: an error stands. */
+bool ag_attention_operands_of(ag_attention_layer *layer, ag_tensor *x, const ag_attend *with,
+                              ag_attention_operands *operands);
+
+/* [B,H,T,Dv] -> [B,T,H*Dv], the heads' outputs side by side. */
+ag_tensor *ag_attention_merge(const ag_attention_layer *layer, ag_tensor *o);
+
+/* x[B,T,emb] -> [B,T,H*Dv]. In the caller's scope, as is the next. */
+ag_tensor *ag_attention_forward(ag_attention_layer *layer, ag_tensor *x, const ag_attend *with);
+
+/* [B,heads,rows,S] of the last forward. */
+ag_tensor *ag_attention_weights(ag_attention_layer *layer, ag_weights_of which);
+
+/* As ag_mha_blind_queries. */
+int64_t ag_attention_blind_queries(const ag_attention_layer *layer, int64_t *where);
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * block.c - attention, attention over memory if asked for, and feed-forward, each with a residual and a norm.
+ * x[B,T,emb], memory[B,S,memory_size] -> [B,T,emb].
+ *
+ *     pre-norm    x = x + drop(f(norm(x)))
+ *     post-norm   x = norm(x + drop(f(x)))
+ *
+ * The feed-forward layer drops its own result; those of the attention layers are dropped here.
+ */
+#include "nn/norm_impl.h"
+
+#include <inttypes.h>
+
+static const char kind[] = "block";
+
+struct ag_block {
+    ag_module module;
+    ag_norm norm1, norm_cross, norm2;
+    ag_mha *attn, *cross; /* cross NULL: none */
+    ag_feed_forward *ff;
+    double dropout;
+    bool post_norm;
+};
+
+static ag_norm add_norm(ag_block *block, const char *name, const ag_block_config *c)
+{
+    return ag_norm_add(&block->module, name, c->norm,
+                       (ag_layer_norm_config){ c->emb_size, c->norm_eps, c->no_bias, c->dtype });
+}
+
+static ag_mha *add_attention(ag_block *block, const char *name, ag_mha_config config)
+{
+    ag_mha *attention = ag_mha_new(block->module.ctx, config);
+    ag_module_add_part(&block->module, name, ag_mha_module(attention));
+    return attention;
+}
+
+/* Norm and attention, then the same over memory. There positions mean nothing: of the options, what does not depend on
+ * them stays. */
+static void add_attentions(ag_block *block, const ag_block_config *c)
+{
+    ag_mha_config attention = {
+        .emb_size = c->emb_size,
+        .num_heads = c->num_heads,
+        .head_size = c->head_size,
+        .max_seq_len = c->max_seq_len,
+        .dropout = c->dropout,
+        .non_causal = c->non_causal,
+        .no_bias = c->no_bias,
+        .attention = c->attention,
+        .init_std = c->init_std,
+        .out_init_std = c->out_init_std,
+        .dtype = c->dtype,
+    };
+    block->norm1 = add_norm(block, "norm1", c);
+    block->attn = add_attention(block, "attn", attention);
+    if (!c->cross)
+        return;
+    attention.max_seq_len = 0;
+    attention.non_causal = true;
+    attention.key_size = attention.value_size = c->memory_size;
+    attention.attention = (ag_attention_options){
+        .kv_heads = c->attention.kv_heads,
+        .scale = c->attention.scale,
+        .soft_cap = c->attention.soft_cap,
+        .qk_norm = c->attention.qk_norm,
+    };
+    block->norm_cross = add_norm(block, "norm_cross", c);
+    block->cross = add_attention(block, "cross", attention);
+}
+
+static void add_feed_forward(ag_block *block, const ag_block_config *c)
+{
+    block->norm2 = add_norm(block, "norm2", c);
+    block->ff = ag_feed_forward_new(block->module.ctx, (ag_feed_forward_config){
+        .emb_size = c->emb_size,
+        .ff_size = c->ff_size,
+        .activation = c->activation,
+        .gated = c->gated,
+        .inner_dropout = c->ff_dropout,
+        .dropout = c->dropout,
+        .no_bias = c->no_bias,
+        .init_std = c->init_std,
+        .out_init_std = c->out_init_std,
+        .dtype = c->dtype,
+    });
+    ag_module_add_part(&block->module, "ff", ag_feed_forward_module(block->ff));
+}
+
+ag_block *ag_block_new(ag_ctx *ctx, ag_block_config config)
+{
+    if (ctx == NULL || !ag_check_probability(ctx, kind, "ff_dropout", config.ff_dropout))
+        return NULL;
+    if (!config.cross && config.memory_size != 0)
+        return ag_fail(ctx, AG_ERR_ARGUMENT, kind, "memory_size is %" PRId64 ", but cross is false",
+                       config.memory_size);
+    ag_block *block = ag_module_new(ctx, kind, sizeof *block);
+    if (block == NULL)
+        return NULL;
+    block->dropout = config.dropout;
+    block->post_norm = config.post_norm;
+    add_attentions(block, &config);
+    add_feed_forward(block, &config);
+    return ag_module_made(&block->module);
+}
+
+static ag_tensor *attend(ag_block *block, ag_mha *attention, ag_tensor *x, ag_attend with)
+{
+    return ag_module_dropout(&block->module, ag_mha_forward_with(attention, x, with), block->dropout);
+}
+
+/* What the cross-attention brings. With a cache the keys and values of memory are kept there. */
+static ag_attend over_memory(const ag_block_inputs *with)
+{
+    return (ag_attend){ .memory = with->memory, .mask = with->memory_mask, .cache = with->attn.cache,
+                        .layer = with->attn.layer };
+}
+
+static bool check_memory(const ag_block *block, const ag_block_inputs *with)
+{
+    if ((block->cross != NULL) == (with->memory != NULL))
+        return true;
+    ag_fail(block->module.ctx, AG_ERR_ARGUMENT, kind,
+            block->cross != NULL ? "memory is NULL; a block with cross wants it"
+                                 : "there is a memory, but no cross-attention to look at it");
+    return false;
+}
+
+static ag_tensor *run(ag_block *block, ag_tensor *x, const ag_block_inputs *with)
+{
+    if (block->post_norm) {
+        x = ag_norm_forward(block->norm1, ag_add(x, attend(block, block->attn, x, with->attn)));
+        if (block->cross != NULL)
+            x = ag_norm_forward(block->norm_cross, ag_add(x, attend(block, block->cross, x, over_memory(with))));
+        return ag_norm_forward(block->norm2, ag_add(x, ag_feed_forward_forward(block->ff, x)));
+    }
+    x = ag_add(x, attend(block, block->attn, ag_norm_forward(block->norm1, x), with->attn));
+    if (block->cross != NULL)
+        x = ag_add(x, attend(block, block->cross, ag_norm_forward(block->norm_cross, x), over_memory(with)));
+    return ag_add(x, ag_feed_forward_forward(block->ff, ag_norm_forward(block->norm2, x)));
+}
+
+ag_tensor *ag_block_forward_with(ag_block *block, ag_tensor *x, ag_block_inputs with)
+{
+    if (block == NULL || x == NULL)
+        return NULL;
+    ag_module_begin(&block->module);
+    return ag_scope_end(block->module.ctx, check_memory(block, &with) ? run(block, x, &with) : NULL);
+}
+
+ag_tensor *ag_block_forward(ag_block *block, ag_tensor *x)
+{
+    return ag_block_forward_with(block, x, (ag_block_inputs){ .memory = NULL });
+}
+
+ag_mha *ag_block_attn(ag_block *block)
+{
+    return block == NULL ? NULL : block->attn;
+}
+
+ag_mha *ag_block_cross(ag_block *block)
+{
+    return block == NULL ? NULL : block->cross;
+}
+
+ag_module *ag_block_module(ag_block *block)
+{
+    return block == NULL ? NULL : &block->module;
+}
+
+void ag_block_free(ag_block *block)
+{
+    ag_module_free(ag_block_module(block));
+}

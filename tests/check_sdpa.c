@@ -1,0 +1,805 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check_sdpa.c - ag_sdpa with every option against the same thing composed of plain ops, and against central
+ * differences; weights on request; views and empty dims; what it remembers, and how much memory it takes.
+ *
+ * Who may look at whom is written here once more, from the words of autograd.h, reading one element after the other.
+ */
+#include "tests/test.h"
+
+#include <string.h>
+
+/* ---- Variants ---- */
+
+/* Shapes are words, a letter for each dim: B, H, Q (Tq), K (Tk), R and C (rows, columns of the table of blocks), 1. */
+typedef struct variant {
+    const char *name;
+    int64_t Hk, Tq; /* 0: the sizes' own */
+    ag_mask mask;   /* its numbers */
+    bool starts, lengths;
+    int documents; /* 1: the same for all entries, 2: for each its own */
+    const char *blocks, *allowed, *bias, *relative; /* relative: "H" or "1" */
+    double cap, scale;
+} variant;
+
+static const variant variants[] = {
+    { .name = "everyone" },
+    { .name = "causal", .mask.causal = true },
+    { .name = "bottom_right", .mask = { .causal = true, .align = AG_BOTTOM_RIGHT } },
+    { .name = "bottom_right_of_few_keys", .Tq = 9, .mask = { .causal = true, .align = AG_BOTTOM_RIGHT } },
+    { .name = "blind_rows", .mask = { .causal = true, .offset = -3 } },
+    { .name = "back", .mask.back = 2 },
+    { .name = "ahead", .mask = { .ahead = 3, .offset = 1 } },
+    { .name = "window", .mask = { .back = 2, .ahead = 1, .align = AG_BOTTOM_RIGHT } },
+    { .name = "stride", .mask.stride = 3 },
+    { .name = "stride_and_window", .mask = { .causal = true, .stride = 3, .back = 2, .align = AG_BOTTOM_RIGHT } },
+    { .name = "global", .mask = { .back = 2, .ahead = 2, .global = 2, .offset = 1 } },
+    { .name = "global_and_stride", .mask = { .stride = 4, .global = 1, .causal = true } },
+    { .name = "starts", .mask.causal = true, .starts = true },
+    { .name = "key_lengths", .lengths = true },
+    { .name = "cache", .mask = { .causal = true, .back = 4 }, .starts = true, .lengths = true },
+    { .name = "documents", .documents = 1, .mask = { .causal = true } },
+    { .name = "documents_of_each", .documents = 2 },
+    { .name = "blocks", .blocks = "RC", .mask.block_size = 2 },
+    { .name = "blocks_of_heads", .blocks = "HRC", .mask = { .block_size = 2, .causal = true, .offset = 2 } },
+    { .name = "blocks_of_each", .blocks = "B1RC", .mask = { .block_size = 3, .offset = 3 }, .starts = true },
+    { .name = "allowed_keys", .allowed = "K" },
+    { .name = "allowed_of_heads", .allowed = "H1K" },
+    { .name = "allowed", .allowed = "B1QK" },
+    { .name = "allowed_of_each", .allowed = "BHQK", .mask.causal = true },
+    { .name = "soft_cap", .cap = 1.5, .scale = 0.9 },
+    { .name = "bias", .bias = "BHQK" },
+    { .name = "bias_shared", .bias = "QK", .mask.causal = true },
+    { .name = "bias_of_heads", .bias = "1H1K" },
+    { .name = "bias_of_queries", .bias = "B1Q1", .allowed = "QK" },
+    { .name = "bias_of_none", .bias = "1", .cap = 2 },
+    { .name = "relative", .relative = "H" },
+    { .name = "relative_shared", .relative = "1", .mask = { .causal = true, .align = AG_BOTTOM_RIGHT } },
+    { .name = "relative_from_starts", .relative = "H", .starts = true, .lengths = true },
+    { .name = "grouped", .Hk = 2, .mask.causal = true },
+    { .name = "multi_query", .Hk = 1, .bias = "H1K", .relative = "H" },
+    { .name = "all_at_once", .Hk = 2, .mask = { .causal = true, .offset = 1, .back = 4, .global = 1, .block_size = 2 },
+      .starts = true, .lengths = true, .documents = 2, .blocks = "1RC", .allowed = "HQK", .bias = "H1K",
+      .relative = "H", .cap = 3, .scale = 0.8 },
+};
+enum { VARIANTS = sizeof variants / sizeof *variants };
+
+typedef struct sizes {
+    int64_t B, H, Hk, Tq, Tk, D, Dv, rows, columns, reach;
+} sizes;
+
+static const sizes small = { .B = 2, .H = 4, .Hk = 4, .Tq = 5, .Tk = 7, .D = 3, .Dv = 2, .rows = 3, .columns = 4,
+                             .reach = 2 };
+static const sizes wide = { .B = 2, .H = 2, .Hk = 2, .Tq = 66, .Tk = 131, .D = 5, .Dv = 7, .rows = 30, .columns = 70,
+                            .reach = 20 };
+
+enum { Q, K, V, BIAS, RELATIVE, LEAVES };
+
+/* A variant with its tensors. */
+typedef struct attention {
+    sizes s;
+    ag_sdpa_config config;
+    ag_tensor *leaf[LEAVES]; /* NULL: none; leaf[BIAS] and leaf[RELATIVE] are the config's */
+    int count;               /* those that are there, first in order */
+    ag_tensor *present[LEAVES];
+} attention;
+
+static int shape_of(const sizes *s, const char *word, int64_t *shape)
+{
+    int n = 0;
+    for (; word[n] != '\0'; n++)
+        shape[n] = word[n] == 'B' ? s->B : word[n] == 'H' ? s->H : word[n] == 'Q' ? s->Tq : word[n] == 'K' ? s->Tk :
+                   word[n] == 'R' ? s->rows : word[n] == 'C' ? s->columns : 1;
+    return n;
+}
+
+static ag_tensor *random_bits(ag_ctx *ctx, const sizes *s, const char *word)
+{
+    int64_t shape[4];
+    int n = word == NULL ? 0 : shape_of(s, word, shape);
+    return word == NULL ? NULL : ag_randint(ctx, 0, 2, n, shape);
+}
+
+/* [entries,T]: runs of `length`, numbered 5, 6, ..., in the second entry one shifted. */
+static ag_tensor *documents(ag_ctx *ctx, int entries, int64_t T, int64_t length)
+{
+    ag_tensor *t = ag_zeros(ctx, AG_I32, AG_SHAPE(entries, T));
+    int32_t *d = ag_data_mut(t);
+    for (int64_t i = 0; i < entries * T; i++)
+        d[i] = (int32_t)(5 + (i % T + i / T) / length);
+    return t;
+}
+
+static ag_tensor *leaf(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape)
+{
+    return ag_require_grad(ag_randn(ctx, dtype, ndim, shape));
+}
+
+static attention make(ag_ctx *ctx, const variant *v, sizes s, ag_dtype dtype)
+{
+    s.Hk = v->Hk != 0 && s.H % v->Hk == 0 ? v->Hk : s.Hk;
+    s.Tq = v->Tq != 0 && s.B * s.Tq < 20 ? v->Tq : s.Tq;
+    attention a = { .s = s, .config = { .mask = v->mask, .soft_cap = v->cap, .scale = v->scale } };
+    ag_mask *m = &a.config.mask;
+    int64_t shape[4];
+    if (v->starts)
+        m->starts = ag_from_data(ctx, AG_I32, AG_SHAPE(2), (const int32_t[]){ 2, -1 });
+    if (v->lengths)
+        m->key_lengths = ag_from_data(ctx, AG_I32, AG_SHAPE(2), (const int32_t[]){ (int32_t)s.Tk - 2, 3 });
+    if (v->documents > 0) {
+        m->query_documents = documents(ctx, v->documents == 1 ? 1 : 2, s.Tq, 2 + s.Tq / 10);
+        m->key_documents = documents(ctx, v->documents == 1 ? 1 : 2, s.Tk, 3 + s.Tk / 10);
+    }
+    m->blocks = random_bits(ctx, &s, v->blocks);
+    m->allowed = random_bits(ctx, &s, v->allowed);
+    a.leaf[Q] = leaf(ctx, dtype, AG_SHAPE(s.B, s.H, s.Tq, s.D));
+    a.leaf[K] = leaf(ctx, dtype, AG_SHAPE(s.B, s.Hk, s.Tk, s.D));
+    a.leaf[V] = leaf(ctx, dtype, AG_SHAPE(s.B, s.Hk, s.Tk, s.Dv));
+    if (v->bias != NULL) {
+        int n = shape_of(&s, v->bias, shape);
+        a.leaf[BIAS] = a.config.bias = leaf(ctx, dtype, n, shape);
+    }
+    if (v->relative != NULL) {
+        shape_of(&s, v->relative, shape);
+        a.leaf[RELATIVE] = a.config.relative = leaf(ctx, dtype, AG_SHAPE(shape[0], 2 * s.reach + 1));
+    }
+    for (int i = 0; i < LEAVES; i++)
+        if (a.leaf[i] != NULL)
+            a.present[a.count++] = a.leaf[i];
+    assert_no_error(ctx);
+    return a;
+}
+
+/* ---- Who sees whom, once more ---- */
+
+/* t[b,h,i,j], its dims the last ones of these, those of extent 1 repeated. */
+static int64_t broadcast_at(const ag_tensor *t, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    const int64_t at[] = { b, h, i, j };
+    int64_t index[4];
+    double value = 0;
+    for (int d = 0, n = ag_ndim(t); d < n; d++)
+        index[d] = ag_dim(t, d) == 1 ? 0 : at[4 - n + d];
+    ck_assert_int_eq(ag_get(t, index, &value), AG_OK);
+    return (int64_t)value;
+}
+
+static int64_t position(const attention *a, int64_t b, int64_t i)
+{
+    const ag_mask *m = &a->config.mask;
+    int64_t p = i + m->offset + (m->starts == NULL ? 0 : broadcast_at(m->starts, 0, 0, 0, b));
+    return m->align == AG_BOTTOM_RIGHT ? p + a->s.Tk - a->s.Tq : p;
+}
+
+static bool sees(const attention *a, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    const ag_mask *m = &a->config.mask;
+    const int64_t p = position(a, b, i), Z = m->block_size;
+    bool window = (m->back == 0 || p - m->back < j) && (m->ahead == 0 || j < p + m->ahead);
+    if (m->back == 0 && m->ahead == 0 && m->stride > 0)
+        window = false;
+    bool pattern = window || (m->stride > 0 && (p - j) % m->stride == 0) || j < m->global || (0 <= p && p < m->global);
+    if ((m->causal && j > p) || !pattern)
+        return false;
+    if (m->key_lengths != NULL && j >= broadcast_at(m->key_lengths, 0, 0, 0, b))
+        return false;
+    if (m->query_documents != NULL &&
+        broadcast_at(m->query_documents, 0, 0, b, i) != broadcast_at(m->key_documents, 0, 0, b, j))
+        return false;
+    if (m->blocks != NULL && (p < 0 || p >= a->s.rows * Z || j >= a->s.columns * Z ||
+                              broadcast_at(m->blocks, b, h, p / Z, j / Z) == 0))
+        return false;
+    return m->allowed == NULL || broadcast_at(m->allowed, b, h, i, j) != 0;
+}
+
+/* int32 [B,H,Tq,Tk], 1 where not allowed. */
+static ag_tensor *forbidden(ag_ctx *ctx, const attention *a)
+{
+    const sizes *s = &a->s;
+    ag_tensor *t = ag_zeros(ctx, AG_I32, AG_SHAPE(s->B, s->H, s->Tq, s->Tk));
+    int32_t *no = ag_data_mut(t);
+    for (int64_t n = 0; n < ag_numel(t); n++)
+        no[n] = !sees(a, n / s->Tk / s->Tq / s->H, n / s->Tk / s->Tq % s->H, n / s->Tk % s->Tq, n % s->Tk);
+    return t;
+}
+
+/* ---- The same of plain ops ---- */
+
+/* What each pair's distance adds: [B,H or 1,Tq,Tk]. */
+static ag_tensor *of_distances(ag_ctx *ctx, const attention *a, ag_tensor *relative)
+{
+    const sizes *s = &a->s;
+    ag_tensor *index = ag_zeros(ctx, AG_I32, AG_SHAPE(s->B, s->Tq, s->Tk));
+    int32_t *at = ag_data_mut(index);
+    for (int64_t n = 0; n < ag_numel(index); n++) {
+        int64_t d = n % s->Tk - position(a, n / s->Tk / s->Tq, n / s->Tk % s->Tq) + s->reach;
+        at[n] = (int32_t)(d < 0 ? 0 : d > 2 * s->reach ? 2 * s->reach : d);
+    }
+    ag_tensor *rows = ag_embedding(ag_transpose(relative, 0, 1), index); /* [B,Tq,Tk,H] */
+    return ag_permute(rows, (const int[]){ 0, 3, 1, 2 });
+}
+
+/* Each key head once for every query head that reads it. */
+static ag_tensor *repeated(const sizes *s, ag_tensor *x, int64_t size)
+{
+    ag_tensor *each = ag_expand(ag_unsqueeze(x, 2), AG_SHAPE(s->B, s->Hk, s->H / s->Hk, s->Tk, size));
+    return ag_reshape(each, AG_SHAPE(s->B, s->H, s->Tk, size));
+}
+
+/* The scores S, -inf where not allowed. */
+static ag_tensor *composed_scores(ag_ctx *ctx, const attention *a)
+{
+    const ag_sdpa_config *c = &a->config;
+    ag_tensor *k = repeated(&a->s, a->leaf[K], a->s.D);
+    ag_tensor *S = ag_scale(ag_matmul(a->leaf[Q], ag_transpose(k, 2, 3)),
+                            c->scale != 0 ? c->scale : 1 / sqrt((double)a->s.D));
+    if (c->soft_cap > 0)
+        S = ag_scale(ag_tanh(ag_scale(S, 1 / c->soft_cap)), c->soft_cap);
+    if (a->leaf[BIAS] != NULL)
+        S = ag_add(S, a->leaf[BIAS]);
+    if (a->leaf[RELATIVE] != NULL)
+        S = ag_add(S, of_distances(ctx, a, a->leaf[RELATIVE]));
+    return ag_masked_fill(S, forbidden(ctx, a), -(double)INFINITY);
+}
+
+/* What dropout multiplies the weights with: read off the output for values that are the unit vectors. */
+static ag_tensor *dropout_factors(ag_ctx *ctx, const attention *a)
+{
+    const sizes *s = &a->s;
+    ag_tensor *identity = ag_zeros(ctx, AG_F64, AG_SHAPE(s->Tk, s->Tk));
+    for (int64_t j = 0; j < s->Tk; j++)
+        ag_set(identity, (const int64_t[]){ j, j }, 1);
+    ag_rng before = ag_rng_get(ctx);
+    ag_tensor *kept = ag_sdpa(ag_detach(a->leaf[Q]), ag_detach(a->leaf[K]),
+                              ag_expand(identity, AG_SHAPE(s->B, s->Hk, s->Tk, s->Tk)), a->config);
+    ag_rng_set(ctx, before);
+    ag_tensor *f = ag_zeros(ctx, AG_F64, AG_SHAPE(s->B, s->H, s->Tq, s->Tk));
+    double *factor = ag_data_mut(f);
+    for (int64_t n = 0; n < ag_numel(f); n++)
+        factor[n] = test_at(kept, n) != 0 ? 1 / (1 - a->config.dropout) : 0;
+    return f;
+}
+
+typedef struct results {
+    ag_tensor *o, *lse, *grad[LEAVES];
+} results;
+
+/* Clones the gradients, and takes them away. */
+static void take_gradients(const attention *a, results *r)
+{
+    for (int i = 0; i < LEAVES; i++) {
+        r->grad[i] = NULL;
+        if (a->leaf[i] == NULL || ag_grad(a->leaf[i]) == NULL)
+            continue;
+        r->grad[i] = ag_retain(ag_tensor_clone(ag_grad(a->leaf[i])));
+        ag_zero_grad(a->leaf[i]);
+    }
+}
+
+/* Bit for bit. */
+static void assert_same_results(const results *got, const results *want)
+{
+    assert_same_bits(got->o, want->o);
+    assert_same_bits(got->lse, want->lse);
+    for (int i = 0; i < LEAVES; i++) {
+        ck_assert_msg((got->grad[i] == NULL) == (want->grad[i] == NULL), "only one has gradient %d", i);
+        if (got->grad[i] != NULL)
+            assert_same_bits(got->grad[i], want->grad[i]);
+    }
+}
+
+static void release(results *r)
+{
+    ag_release(r->o);
+    ag_release(r->lse);
+    for (int i = 0; i < LEAVES; i++)
+        ag_release(r->grad[i]);
+}
+
+static results fused(ag_ctx *ctx, const attention *a, const ag_tensor *cotangent)
+{
+    results r = { NULL, NULL, { NULL } };
+    ag_sdpa_config config = a->config;
+    config.lse = &r.lse;
+    ag_tape *tape = ag_tape_begin(ctx);
+    r.o = ag_retain(ag_sdpa(a->leaf[Q], a->leaf[K], a->leaf[V], config));
+    ag_retain(r.lse);
+    assert_ok(ctx, ag_backward_from(tape, r.o, cotangent));
+    ag_tape_end(tape);
+    take_gradients(a, &r);
+    return r;
+}
+
+static results composed(ag_ctx *ctx, const attention *a, const ag_tensor *cotangent)
+{
+    results r = { NULL, NULL, { NULL } };
+    ag_tensor *factors = a->config.dropout > 0 ? ag_retain(dropout_factors(ctx, a)) : NULL;
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *S = composed_scores(ctx, a), *P = ag_softmax(S, -1);
+    r.lse = ag_retain(ag_logsumexp(S, -1, false));
+    r.o = ag_retain(ag_matmul(factors == NULL ? P : ag_mul(P, factors), repeated(&a->s, a->leaf[V], a->s.Dv)));
+    assert_ok(ctx, ag_backward_from(tape, r.o, cotangent));
+    ag_tape_end(tape);
+    ag_release(factors);
+    take_gradients(a, &r);
+    return r;
+}
+
+static ag_tensor *cotangent_for(ag_ctx *ctx, const sizes *s, ag_dtype dtype)
+{
+    return ag_randn(ctx, dtype, AG_SHAPE(s->B, s->H, s->Tq, s->Dv));
+}
+
+static void compare_with_composition(const variant *v, sizes s, double dropout)
+{
+    ag_ctx *ctx = test_begin();
+    attention a = make(ctx, v, s, AG_F64);
+    a.config.dropout = dropout;
+    ag_tensor *cotangent = cotangent_for(ctx, &a.s, AG_F64);
+    results want = composed(ctx, &a, cotangent), got = fused(ctx, &a, cotangent);
+    assert_close(got.o, want.o, 1e-12, 0);
+    assert_close(got.lse, want.lse, 1e-12, 0);
+    for (int i = 0; i < LEAVES; i++) {
+        ck_assert_msg((got.grad[i] == NULL) == (a.leaf[i] == NULL), "%s: gradient %d", v->name, i);
+        if (got.grad[i] != NULL)
+            assert_close(got.grad[i], want.grad[i], 1e-12, 1e-12);
+    }
+    release(&got);
+    release(&want);
+    test_end(ctx);
+}
+
+START_TEST(equals_the_composition)
+{
+    compare_with_composition(&variants[_i], small, 0);
+    compare_with_composition(&variants[_i], wide, 0);
+}
+END_TEST
+
+START_TEST(equals_the_composition_with_dropout)
+{
+    compare_with_composition(&variants[_i], small, 0.3);
+    compare_with_composition(&variants[_i], wide, 0.1);
+}
+END_TEST
+
+/* ---- Against central differences ---- */
+
+static void attend(ag_ctx *ctx, ag_tensor *const *input, ag_tensor **output, void *user)
+{
+    (void)ctx, (void)input;
+    const attention *a = user;
+    output[0] = ag_sdpa(a->leaf[Q], a->leaf[K], a->leaf[V], a->config);
+}
+
+START_TEST(gradients_are_right)
+{
+    const variant *v = &variants[_i];
+    for (int dropout = 0; dropout < 2; dropout++) {
+        ag_ctx *ctx = test_begin();
+        attention a = make(ctx, v, small, AG_F64);
+        a.config.dropout = dropout * 0.4;
+        FILE *report = tmpfile();
+        const ag_gradcheck_config config = { .report = report };
+        ag_gradcheck_result r = ag_gradcheck(ctx, attend, a.present, a.count, &a, config);
+        char text[600] = "";
+        rewind(report);
+        text[fread(text, 1, sizeof text - 1, report)] = '\0';
+        fclose(report);
+        ck_assert_msg(r.verdict == AG_PASS && r.max_error < 1e-8, "%s: %s", v->name, text);
+        test_end(ctx);
+    }
+}
+END_TEST
+
+/* ---- Weights ---- */
+
+/* W[B,heads,queries,Tk] is what it must be of the weights P, and exactly 0 where not allowed. */
+static void assert_chosen(ag_ctx *ctx, const attention *a, const ag_tensor *W, const ag_tensor *P, ag_weights_of c)
+{
+    const int64_t G = c.heads == NULL ? a->s.H : c.head_count, M = c.rows == NULL ? a->s.Tq : c.row_count, Tk = a->s.Tk;
+    ck_assert_str_eq(ag_shape_text(W), ag_dims_text(ctx, 4, (const int64_t[]){ a->s.B, G, M, Tk }));
+    for (int64_t e = 0; e < ag_numel(W); e++) {
+        const int64_t b = e / Tk / M / G, g = e / Tk / M % G, m = e / Tk % M, j = e % Tk;
+        const int64_t h = c.heads == NULL ? g : c.heads[g], i = c.rows == NULL ? m : c.rows[m];
+        double want = 0;
+        ag_get(P, (const int64_t[]){ b, h, i, j }, &want);
+        ck_assert_msg(fabs(test_at(W, e) - want) <= 1e-13 && (test_at(W, e) == 0 || sees(a, b, h, i, j)),
+                      "weight [%d,%d,%d,%d] is %.17g, wanted %.17g", (int)b, (int)h, (int)i, (int)j, test_at(W, e),
+                      want);
+    }
+}
+
+/* All, and of chosen heads and queries: softmax of the composed scores. Asking changes no bit of the output or of the
+ * gradients. */
+START_TEST(weights_are_those_of_the_composition)
+{
+    static const int64_t heads[] = { 1, 0, 1 }, rows[] = { 4, 0 };
+    const ag_weights_of choices[] = { { NULL, 0, NULL, 0 }, { heads, 3, NULL, 0 }, { NULL, 0, rows, 2 },
+                                      { heads, 3, rows, 2 }, { heads, 0, rows, 2 } };
+    ag_ctx *ctx = test_begin();
+    attention a = make(ctx, &variants[_i], small, AG_F64);
+    a.config.dropout = 0.25;
+    ag_tensor *cotangent = cotangent_for(ctx, &a.s, AG_F64), *P = ag_softmax(composed_scores(ctx, &a), -1);
+    ag_rng before = ag_rng_get(ctx);
+    results plain = fused(ctx, &a, cotangent), looked = { NULL, NULL, { NULL } };
+    ag_rng_set(ctx, before);
+    ag_sdpa_config config = a.config;
+    config.lse = &looked.lse;
+    ag_tape *tape = ag_tape_begin(ctx);
+    looked.o = ag_retain(ag_sdpa(a.leaf[Q], a.leaf[K], a.leaf[V], config));
+    ag_retain(looked.lse);
+    const int64_t nodes = ag_tape_size(tape);
+    for (size_t n = 0; n < sizeof choices / sizeof *choices; n++)
+        assert_chosen(ctx, &a, ag_sdpa_weights(a.leaf[Q], a.leaf[K], looked.lse, config, choices[n]), P, choices[n]);
+    ck_assert_int_eq(ag_tape_size(tape), nodes);
+    assert_ok(ctx, ag_backward_from(tape, looked.o, cotangent));
+    ag_tape_end(tape);
+    take_gradients(&a, &looked);
+    assert_same_results(&looked, &plain);
+    release(&plain);
+    release(&looked);
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- What is masked ---- */
+
+/* Query by query: a row that sees nothing is 0, with zero gradients. */
+START_TEST(blind_rows_give_zeros)
+{
+    ag_ctx *ctx = test_begin();
+    for (int n = 0; n < VARIANTS; n++) {
+        attention a = make(ctx, &variants[n], small, AG_F64);
+        results r = fused(ctx, &a, cotangent_for(ctx, &a.s, AG_F64));
+        const sizes *s = &a.s;
+        for (int64_t row = 0; row < s->B * s->H * s->Tq; row++) {
+            int64_t seen = 0;
+            for (int64_t j = 0; j < s->Tk; j++)
+                seen += sees(&a, row / s->Tq / s->H, row / s->Tq % s->H, row % s->Tq, j);
+            const bool blind = test_at(r.lse, row) == -(double)INFINITY;
+            ck_assert_msg(blind == (seen == 0), "%s: row %d", variants[n].name, (int)row);
+            for (int64_t e = 0; e < s->Dv && seen == 0; e++)
+                ck_assert(test_at(r.o, row * s->Dv + e) == 0);
+            for (int64_t d = 0; d < s->D && seen == 0; d++)
+                ck_assert(test_at(r.grad[Q], row * s->D + d) == 0);
+        }
+        release(&r);
+    }
+    test_end(ctx);
+}
+END_TEST
+
+/* NaN in keys, values and biases that nobody may look at reaches neither output nor gradients. */
+START_TEST(what_is_masked_is_not_read)
+{
+    ag_ctx *ctx = test_begin();
+    const variant v = { .lengths = true, .bias = "BHQK", .cap = 2 };
+    attention a = make(ctx, &v, small, AG_F64);
+    ag_tensor *cotangent = cotangent_for(ctx, &a.s, AG_F64);
+    results clean = fused(ctx, &a, cotangent);
+    for (int i = K; i <= BIAS; i++) {
+        double *value = ag_data_mut(a.leaf[i]);
+        const int64_t size = i == K ? a.s.D : i == V ? a.s.Dv : 1;
+        for (int64_t e = 0; e < ag_numel(a.leaf[i]); e++) {
+            const int64_t j = e / size % a.s.Tk, b = e / (ag_numel(a.leaf[i]) / a.s.B);
+            if (j >= broadcast_at(a.config.mask.key_lengths, 0, 0, 0, b))
+                value[e] = (double)NAN;
+        }
+    }
+    results dirty = fused(ctx, &a, cotangent);
+    assert_same_results(&dirty, &clean);
+    release(&clean);
+    release(&dirty);
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- Layouts and empty dims ---- */
+
+/* A copy whose dims lie in memory in reverse order, every second element of the first: nothing has unit stride. */
+static ag_tensor *scattered(ag_tensor *t)
+{
+    if (t == NULL)
+        return NULL;
+    int order[4];
+    const int n = ag_ndim(t);
+    for (int d = 0; d < n; d++)
+        order[d] = n - 1 - d;
+    ag_tensor *turned = ag_tensor_permute(t, order);
+    int64_t shape[4];
+    memcpy(shape, ag_shape(turned), (size_t)n * sizeof *shape);
+    shape[n - 1] = 2 * shape[n - 1] + 1;
+    ag_tensor *room = ag_zeros(ag_ctx_of(t), ag_dtype_of(t), n, shape);
+    ag_tensor *view = ag_tensor_slice(room, n - 1, 1, shape[n - 1], 2);
+    ag_copy_into(view, turned);
+    return ag_tensor_permute(view, order);
+}
+
+START_TEST(layouts_do_not_matter)
+{
+    ag_ctx *ctx = test_begin();
+    attention a = make(ctx, &variants[_i], small, AG_F64), s = a;
+    ag_tensor *cotangent = cotangent_for(ctx, &a.s, AG_F64);
+    ag_mask *m = &s.config.mask;
+    m->starts = scattered(m->starts);
+    m->key_lengths = scattered(m->key_lengths);
+    m->query_documents = scattered(m->query_documents);
+    m->key_documents = scattered(m->key_documents);
+    m->blocks = scattered(m->blocks);
+    m->allowed = scattered(m->allowed);
+    for (int i = 0; i < LEAVES; i++)
+        s.leaf[i] = a.leaf[i] == NULL ? NULL : ag_require_grad(scattered(a.leaf[i]));
+    s.config.bias = s.leaf[BIAS];
+    s.config.relative = s.leaf[RELATIVE];
+    results want = fused(ctx, &a, cotangent), got = fused(ctx, &s, scattered(cotangent));
+    assert_same_results(&got, &want);
+    release(&got);
+    release(&want);
+    test_end(ctx);
+}
+END_TEST
+
+/* One extent 0 after the other, with everything at once. */
+START_TEST(empty_dims)
+{
+    ag_ctx *ctx = test_begin();
+    for (int dim = 0; dim < 5; dim++) {
+        sizes s = small;
+        *(int64_t *[]){ &s.B, &s.H, &s.Tq, &s.Tk, &s.Dv }[dim] = 0;
+        s.Hk = s.H;
+        const variant v = { .mask = { .causal = true, .block_size = 2 }, .documents = dim == 0 ? 1 : 2, .blocks = "HRC",
+                            .allowed = "BHQK", .bias = "H1K", .relative = "H" };
+        attention a = make(ctx, &v, s, AG_F64);
+        results r = fused(ctx, &a, cotangent_for(ctx, &a.s, AG_F64));
+        ck_assert_str_eq(ag_shape_text(r.o), ag_dims_text(ctx, 4, (const int64_t[]){ s.B, s.H, s.Tq, s.Dv }));
+        for (int i = 0; i < LEAVES; i++)
+            for (int64_t e = 0; e < ag_numel(r.grad[i]); e++)
+                ck_assert(test_at(r.grad[i], e) == 0);
+        for (int64_t e = 0; e < ag_numel(r.o); e++)
+            ck_assert(test_at(r.o, e) == 0);
+        release(&r);
+    }
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- What the tape keeps ---- */
+
+/* Each option is an input of the node, kept: a change before backward is noticed. */
+START_TEST(changes_are_noticed)
+{
+    ag_ctx *ctx = test_begin();
+    const variant everything = variants[VARIANTS - 1];
+    for (int n = 0; n < 8; n++) {
+        attention a = make(ctx, &everything, small, AG_F64);
+        const ag_mask *m = &a.config.mask;
+        ag_tensor *const option[] = { a.config.bias,      a.config.relative, m->starts, m->key_lengths,
+                                      m->query_documents, m->key_documents,  m->blocks, m->allowed };
+        ag_tape *tape = ag_tape_begin(ctx);
+        ag_tensor *o = ag_sdpa(a.leaf[Q], a.leaf[K], a.leaf[V], a.config);
+        const ag_node_view node = ag_tape_node(tape, ag_node_of(tape, o));
+        ck_assert_int_eq(node.input_count, 11);
+        for (int i = 0; i < node.input_count; i++)
+            ck_assert_msg((node.input[i] >= 0) == (i < LEAVES), "input %d", i);
+        ag_fill(option[n], 0);
+        ck_assert_int_eq(ag_backward(tape, ag_sum(o, AG_ALL_DIMS, false)), AG_ERR_STATE);
+        assert_error(ctx, AG_ERR_STATE, "sdpa: backward needs its input ");
+        ag_tape_end(tape);
+    }
+    test_end(ctx);
+}
+END_TEST
+
+/* A node has no more inputs than it was given, and what wants no gradient gets none, nor changes the others'. */
+START_TEST(gradients_where_they_are_wanted)
+{
+    ag_ctx *ctx = test_begin();
+    const variant v = { .bias = "QK", .relative = "H", .mask.causal = true };
+    attention a = make(ctx, &v, small, AG_F64);
+    ag_tensor *cotangent = cotangent_for(ctx, &a.s, AG_F64);
+    results all = fused(ctx, &a, cotangent);
+    for (int wanted = 0; wanted < LEAVES; wanted++) {
+        attention one = a;
+        for (int i = 0; i < LEAVES; i++)
+            one.leaf[i] = i == wanted ? a.leaf[i] : ag_detach(a.leaf[i]);
+        one.config.bias = one.leaf[BIAS];
+        one.config.relative = one.leaf[RELATIVE];
+        results r = fused(ctx, &one, cotangent);
+        for (int i = 0; i < LEAVES; i++)
+            if (i == wanted)
+                assert_same_bits(r.grad[i], all.grad[i]);
+            else
+                ck_assert_ptr_null(r.grad[i]);
+        release(&r);
+    }
+    release(&all);
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- Memory ---- */
+
+static size_t bytes_of(const ag_tensor *t)
+{
+    return t == NULL ? 0 : (size_t)ag_numel(t) * ag_dtype_size(ag_dtype_of(t));
+}
+
+/* Bytes at the peak of forward and backward beyond inputs, output, lse, cotangent and gradients. */
+static size_t extra_bytes(const variant *v, int64_t T)
+{
+    const sizes s = { .B = 1, .H = 2, .Hk = 2, .Tq = T, .Tk = T, .D = 8, .Dv = 8, .rows = T / 64, .columns = T / 64,
+                      .reach = 128 };
+    ag_ctx *ctx = test_begin();
+    attention a = make(ctx, v, s, AG_F32);
+    ag_mask *m = &a.config.mask;
+    if (v->starts)
+        m->starts = ag_from_data(ctx, AG_I32, AG_SHAPE(1), (const int32_t[]){ -3 });
+    if (v->lengths)
+        m->key_lengths = ag_from_data(ctx, AG_I32, AG_SHAPE(1), (const int32_t[]){ (int32_t)T - 5 });
+    a.config.dropout = 0.2;
+    ag_tensor *cotangent = cotangent_for(ctx, &a.s, AG_F32);
+    ag_ctx_trim(ctx);
+    const size_t inputs = ag_ctx_bytes(ctx);
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *o = ag_sdpa(a.leaf[Q], a.leaf[K], a.leaf[V], a.config);
+    assert_ok(ctx, ag_backward_from(tape, o, cotangent));
+    size_t given = 2 * bytes_of(o) + bytes_of(o) / 8; /* the cotangent of backward's own, lse */
+    for (int i = 0; i < LEAVES; i++)
+        given += a.leaf[i] == NULL ? 0 : bytes_of(ag_grad(a.leaf[i]));
+    ag_tape_end(tape);
+    const size_t extra = ag_ctx_peak_bytes(ctx) - inputs - given;
+    ck_assert_msg(ag_ctx_peak_bytes(ctx) >= inputs + given, "%s: less than its results", v->name);
+    test_end(ctx);
+    return extra;
+}
+
+/* With dropout throughout. Less than a quarter of what a matrix of T x T floats takes at T = 2048, 16 MB. */
+START_TEST(memory_grows_with_time_alone)
+{
+    static const variant of_memory[] = {
+        { .name = "everyone" },
+        { .name = "bias shared by the heads", .bias = "11QK", .mask.causal = true },
+        { .name = "relative", .relative = "H", .cap = 5 },
+        { .name = "documents", .documents = 1 },
+        { .name = "allowed", .allowed = "QK" },
+        { .name = "blocks", .blocks = "RC", .mask = { .block_size = 64, .causal = true } },
+        { .name = "window", .mask = { .back = 100, .stride = 256, .global = 4 }, .starts = true, .lengths = true },
+    };
+    const variant *v = &of_memory[_i];
+    const size_t once = extra_bytes(v, 1024), twice = extra_bytes(v, 2048);
+    ck_assert_msg(twice < (size_t)2048 * 2048, "%s: %zu bytes at 2048", v->name, twice);
+    ck_assert_msg(twice <= 2 * once + 65536, "%s: %zu bytes at 1024, %zu at 2048", v->name, once, twice);
+}
+END_TEST
+enum { MEMORY_VARIANTS = 7 };
+
+/* ---- Tables of distances ---- */
+
+START_TEST(alibi_values)
+{
+    ag_ctx *ctx = test_begin();
+    assert_values(ag_alibi_slopes(ctx, AG_F64, 1), 0, 0x1p-8);
+    assert_values(ag_alibi_slopes(ctx, AG_F64, 2), 0, 0x1p-4, 0x1p-8);
+    assert_values(ag_alibi_slopes(ctx, AG_F64, 8), 0, 0x1p-1, 0x1p-2, 0x1p-3, 0x1p-4, 0x1p-5, 0x1p-6, 0x1p-7, 0x1p-8);
+    assert_values(ag_alibi_slopes(ctx, AG_F64, 6), 0, 0x1p-2, 0x1p-4, 0x1p-6, 0x1p-8, 0x1p-1, 0x1p-3);
+    /* The published recursion, for 12: those of 8, then the first 4 of every second one of 16. */
+    ag_tensor *twelve = ag_alibi_slopes(ctx, AG_F64, 12);
+    for (int h = 0; h < 12; h++)
+        ck_assert_double_eq_tol(test_at(twelve, h), h < 8 ? pow(2, -(h + 1)) : pow(2, -0.5 * (2 * (h - 8) + 1)), 1e-16);
+    ag_tensor *slopes = ag_require_grad(ag_alibi_slopes(ctx, AG_F64, 2));
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *table = ag_alibi(slopes, 2);
+    ck_assert_str_eq(ag_shape_text(table), "[2,5]");
+    assert_values(table, 0, -0x1p-3, -0x1p-4, 0.0, -0x1p-4, -0x1p-3, -0x1p-7, -0x1p-8, 0.0, -0x1p-8, -0x1p-7);
+    assert_ok(ctx, ag_backward(tape, ag_sum(table, AG_ALL_DIMS, false)));
+    assert_values(ag_grad(slopes), 0, -6.0, -6.0);
+    ag_tape_end(tape);
+    ck_assert_str_eq(ag_shape_text(ag_alibi(slopes, 0)), "[2,1]");
+    test_end(ctx);
+}
+END_TEST
+
+/* A distance a is in bucket e + n when (a/e)^(N-e) >= (max/e)^n, with e = N/2 of the direction's N buckets. */
+static int64_t wanted_bucket(int64_t distance, int64_t N, int64_t max)
+{
+    const int64_t e = N / 2;
+    if (distance < e)
+        return distance;
+    int64_t n = 0;
+    while (n + 1 < N - e && (double)(N - e) * log((double)distance / (double)e) >=
+                                (double)(n + 1) * log((double)max / (double)e) - 1e-9)
+        n++;
+    return e + n;
+}
+
+START_TEST(bucket_values)
+{
+    ag_ctx *ctx = test_begin();
+    static const int64_t counts[] = { 32, 16, 6 }, farthest[] = { 128, 40, 20 };
+    const int64_t reach = 200;
+    for (int n = 0; n < 3; n++)
+        for (int both = 0; both < 2; both++) {
+            const int64_t N = counts[n] / (both ? 2 : 1);
+            ag_tensor *table = ag_reshape(ag_arange(ctx, AG_F64, 0, 1, 2 * counts[n]), AG_SHAPE(counts[n], 2));
+            ag_tensor *relative = ag_relative_buckets(table, reach, farthest[n], both);
+            ck_assert_str_eq(ag_shape_text(relative), "[2,401]");
+            for (int64_t d = -reach; d <= reach; d++) {
+                const int64_t distance = d < 0 ? -d : both ? d : 0;
+                const int64_t want = (both && d > 0 ? N : 0) + wanted_bucket(distance, N, farthest[n]);
+                for (int64_t h = 0; h < 2; h++) {
+                    double got = -1;
+                    ag_get(relative, (const int64_t[]){ h, d + reach }, &got);
+                    ck_assert_msg(got == (double)(2 * want + h), "%d buckets, distance %d: bucket %g, wanted %d",
+                                  (int)counts[n], (int)d, (got - (double)h) / 2, (int)want);
+                }
+            }
+        }
+    /* T5's own, 32 buckets to 128 both ways, from the transformers package. */
+    ag_tensor *column = ag_reshape(ag_arange(ctx, AG_F64, 0, 1, 32), AG_SHAPE(32, 1));
+    ag_tensor *t5 = ag_relative_buckets(column, 128, 128, true);
+    static const int64_t distance[] = { -128, -64, -32, -16, -12, -8, -7, -1, 0, 1, 8, 12, 23, 46, 91, 128 };
+    static const double bucket[] = { 15, 14, 12, 10, 9, 8, 7, 1, 0, 17, 24, 25, 27, 29, 31, 31 };
+    for (size_t i = 0; i < sizeof distance / sizeof *distance; i++)
+        ck_assert_double_eq(test_at(t5, 128 + distance[i]), bucket[i]);
+    test_end(ctx);
+}
+END_TEST
+
+static void with_buckets(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
+{
+    (void)ctx, (void)user;
+    y[0] = ag_sdpa(x[0], x[0], x[0], (ag_sdpa_config){ .relative = ag_relative_buckets(x[1], 4, 6, true) });
+}
+
+static void with_alibi(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
+{
+    (void)ctx, (void)user;
+    y[0] = ag_sdpa(x[0], x[0], x[0], (ag_sdpa_config){ .mask.causal = true, .relative = ag_alibi(x[1], 4) });
+}
+
+START_TEST(gradients_of_tables)
+{
+    ag_ctx *ctx = test_begin();
+    ag_tensor *x = leaf(ctx, AG_F64, AG_SHAPE(2, 2, 5, 3)), *table = leaf(ctx, AG_F64, AG_SHAPE(6, 2));
+    ag_tensor *slopes = leaf(ctx, AG_F64, AG_SHAPE(2));
+    ck_assert_int_eq(ag_gradcheck(ctx, with_buckets, (ag_tensor *[]){ x, table }, 2, NULL,
+                                  (ag_gradcheck_config){ 0 }).verdict, AG_PASS);
+    ck_assert_int_eq(ag_gradcheck(ctx, with_alibi, (ag_tensor *[]){ x, slopes }, 2, NULL,
+                                  (ag_gradcheck_config){ 0 }).verdict, AG_PASS);
+    test_end(ctx);
+}
+END_TEST
+
+Suite *sdpa_suite(void)
+{
+    Suite *suite = suite_create("sdpa");
+    TCase *composition = tcase_create("composition");
+    tcase_set_timeout(composition, 60);
+    tcase_add_loop_test(composition, equals_the_composition, 0, VARIANTS);
+    tcase_add_loop_test(composition, equals_the_composition_with_dropout, 0, VARIANTS);
+    tcase_add_loop_test(composition, weights_are_those_of_the_composition, 0, VARIANTS);
+    suite_add_tcase(suite, composition);
+    TCase *differences = tcase_create("differences");
+    tcase_set_timeout(differences, 60);
+    tcase_add_loop_test(differences, gradients_are_right, 0, VARIANTS);
+    suite_add_tcase(suite, differences);
+    TCase *edges = tcase_create("edges");
+    tcase_add_loop_test(edges, layouts_do_not_matter, 0, VARIANTS);
+    tcase_add_test(edges, blind_rows_give_zeros);
+    tcase_add_test(edges, what_is_masked_is_not_read);
+    tcase_add_test(edges, empty_dims);
+    tcase_add_test(edges, changes_are_noticed);
+    tcase_add_test(edges, gradients_where_they_are_wanted);
+    suite_add_tcase(suite, edges);
+    TCase *memory = tcase_create("memory");
+    tcase_set_timeout(memory, 60);
+    tcase_add_loop_test(memory, memory_grows_with_time_alone, 0, MEMORY_VARIANTS);
+    suite_add_tcase(suite, memory);
+    TCase *tables = tcase_create("tables");
+    tcase_add_test(tables, alibi_values);
+    tcase_add_test(tables, bucket_values);
+    tcase_add_test(tables, gradients_of_tables);
+    suite_add_tcase(suite, tables);
+    return suite;
+}
