@@ -98,7 +98,7 @@ static ag_status run(const struct model *model, const options *o, timing *result
         free(ms);
         return AG_ERR_MEMORY;
     }
-    ag_gpt *gpt = ag_gpt_new(ctx, (ag_gpt_config){ .vocab_size = VOCAB, .max_seq_len = model->time,
+    ag_gpt *gpt = ag_gpt_new(ctx, (ag_transformer_config){ .vocab_size = VOCAB, .max_seq_len = model->time,
                                                    .emb_size = model->emb_size, .num_heads = model->num_heads,
                                                    .num_layers = model->num_layers });
     ag_optimizer *sgd = ag_sgd_new(ag_gpt_module(gpt), (ag_sgd_config){ .lr = 0.01, .momentum = 0.9 });
