@@ -12,11 +12,10 @@
 #define _XOPEN_SOURCE 700
 
 #include "attngrad.h"
+#include "bench/measure.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 
 enum { TILE = 64, PRODUCTS = 7 };
 
@@ -26,30 +25,6 @@ typedef struct options {
     int threads, repeats;
     bool json;
 } options;
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
-static double peak_mb(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-#ifdef __APPLE__
-    return (double)usage.ru_maxrss / (1024.0 * 1024.0); /* bytes there, kilobytes elsewhere */
-#else
-    return (double)usage.ru_maxrss / 1024.0;
-#endif
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* False when there is no such pattern. */
 static bool mask_of(const options *o, ag_mask *mask)
@@ -102,7 +77,6 @@ static ag_status measure(ag_ctx *ctx, const options *o, ag_mask mask, double *ms
         status = pass(ctx, mask, x);
         ms[i] = now_ms() - start;
     }
-    qsort(ms, (size_t)o->repeats, sizeof *ms, by_value);
     return status;
 }
 
@@ -167,7 +141,7 @@ int main(int argc, char **argv)
     }
     ag_status status = measure(ctx, &o, mask, ms);
     if (status == AG_OK)
-        print(&o, ctx, mask, ms[o.repeats / 2]);
+        print(&o, ctx, mask, median(ms, o.repeats));
     else
         fprintf(stderr, "bench_attention: %s\n", ag_error_message(ctx));
     ag_ctx_free(ctx);

@@ -9,21 +9,9 @@
 #define _XOPEN_SOURCE 700
 
 #include "attngrad.h"
-
-#include <sys/resource.h>
+#include "bench/measure.h"
 
 enum { TIME = 4096, EMB = 512, HEADS = 8, HEAD_SIZE = 64, LIMIT_MB = 150 };
-
-static double peak_mb(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-#ifdef __APPLE__
-    return (double)usage.ru_maxrss / (1024.0 * 1024.0); /* bytes there, kilobytes elsewhere */
-#else
-    return (double)usage.ru_maxrss / 1024.0;
-#endif
-}
 
 int main(void)
 {

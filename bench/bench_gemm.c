@@ -9,13 +9,13 @@
  * An OpenBLAS older than the machine falls back to AVX2; OPENBLAS_CORETYPE=SKYLAKEX makes it use AVX-512.
  */
 #define _POSIX_C_SOURCE 200809L
+#include "bench/measure.h"
 #include "tensor/kernels/kernels.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #ifdef AG_HAVE_CBLAS
 #include <cblas.h>
@@ -29,13 +29,6 @@ typedef struct product {
     ag_gemm gemm;
     bool is_float;
 } product;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void *allocate(size_t bytes)
 {
@@ -92,13 +85,13 @@ static void measure(const ag_real_kernels *kernels, int threads, const product *
     best[0] = best[1] = HUGE_VAL;
     for (int turn = 0; turn < TURNS; turn++)
         for (int side = 0; side < 2; side++) {
-            const double start = now();
+            const double start = now_ms();
             for (int r = 0; r < repeats; r++)
                 if (side == 0)
                     run_ours(kernels, threads, p, scratch);
                 else
                     run_blas(p);
-            best[side] = fmin(best[side], (now() - start) / repeats);
+            best[side] = fmin(best[side], 1e-3 * (now_ms() - start) / repeats);
         }
     free(scratch);
 }

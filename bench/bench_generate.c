@@ -13,26 +13,13 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "attngrad.h"
+#include "bench/measure.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { VOCAB = 65, TOKENS = 256, LAYERS = 4, ROUNDS = 5 };
 enum { CACHED, FORWARD, STEPS, WHOLE, KINDS };
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* The likeliest token at the last position of logits[1,T,V]; -1 after an error. */
 static int32_t likeliest(ag_tensor *logits)
@@ -90,13 +77,12 @@ static void run_round(ag_ctx *ctx, ag_gpt *gpt, ag_kv_cache *cache, int32_t toke
     ms[WHOLE] = now_ms() - start;
 }
 
-static double median(double ms[][KINDS], int kind)
+static double median_of(double ms[][KINDS], int kind)
 {
     double value[ROUNDS];
     for (int r = 0; r < ROUNDS; r++)
         value[r] = ms[r][kind];
-    qsort(value, ROUNDS, sizeof *value, by_value);
-    return value[ROUNDS / 2];
+    return median(value, ROUNDS);
 }
 
 int main(void)
@@ -117,12 +103,12 @@ int main(void)
     if (!good)
         fprintf(stderr, "bench_generate: %s\n", ag_error_message(ctx));
     if (good) {
-        double cached = median(ms, CACHED), least = median(ms, FORWARD) + median(ms, STEPS);
+        double cached = median_of(ms, CACHED), least = median_of(ms, FORWARD) + median_of(ms, STEPS);
         bool same = memcmp(token[0], token[1], sizeof token[0]) == 0;
         printf("generating %d tokens, C128 H4 L%d, %d threads: with the cache %.2f ms, without %.2f ms (%.1f times); "
                "one pass over them %.2f ms + %d steps of one token %.2f ms: %.2f of that (limit 2); tokens %s\n",
-               TOKENS, LAYERS, ag_ctx_threads(ctx), cached, median(ms, WHOLE), median(ms, WHOLE) / cached,
-               median(ms, FORWARD), TOKENS, median(ms, STEPS), cached / least, same ? "equal" : "DIFFER");
+               TOKENS, LAYERS, ag_ctx_threads(ctx), cached, median_of(ms, WHOLE), median_of(ms, WHOLE) / cached,
+               median_of(ms, FORWARD), TOKENS, median_of(ms, STEPS), cached / least, same ? "equal" : "DIFFER");
         good = same && cached <= 2 * least;
     }
     ag_kv_cache_free(cache);

@@ -13,10 +13,10 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "attngrad.h"
+#include "bench/measure.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const struct model {
     const char *name;
@@ -52,25 +52,6 @@ static ag_tensor *make_tokens(ag_ctx *ctx, int64_t batch, int64_t time, uint32_t
         token[i] = (int32_t)((state >> 16) % VOCAB);
     }
     return tokens;
-}
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, int count)
-{
-    qsort(values, (size_t)count, sizeof *values, by_value);
-    return count % 2 == 1 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
 }
 
 static ag_status step(ag_gpt *gpt, ag_optimizer *optimizer, ag_tensor *tokens, ag_tensor *targets, double *loss_value)

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * measure.h - what the benchmarks measure with: the clock, the median, the most memory that the process took. A
+ * program that uses peak_mb defines _XOPEN_SOURCE 700, any other _POSIX_C_SOURCE 200809L, first of all.
+ */
+#ifndef BENCH_MEASURE_H
+#define BENCH_MEASURE_H
+
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+
+static inline double now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+static inline int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts the values; count >= 1. */
+static inline double median(double *values, int count)
+{
+    qsort(values, (size_t)count, sizeof *values, by_value);
+    return count % 2 == 1 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
+}
+
+/* Peak resident set, with everything in it: code, inputs, gradients. */
+static inline double peak_mb(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+#ifdef __APPLE__
+    return (double)usage.ru_maxrss / (1024.0 * 1024.0); /* bytes there, kilobytes elsewhere */
+#else
+    return (double)usage.ru_maxrss / 1024.0;
+#endif
+}
+
+#endif
