@@ -138,7 +138,7 @@ int main(int argc, char **argv)
     token_lines lines;
     if (!token_lines_read(&lines, program, o.tokens))
         return EXIT_FAILURE;
-    ag_ctx *ctx = model_begin(program, 0, o.threads);
+    ag_ctx *ctx = program_context(program, 0, o.threads);
     bool good = ctx != NULL && encode(ctx, &files, &lines, &t);
     token_lines_free(&lines);
     return ctx == NULL ? EXIT_FAILURE : program_end(program, ctx, good);

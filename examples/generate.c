@@ -223,7 +223,7 @@ int main(int argc, char **argv)
     if (!token_lines_read(&prompts, program, o.tokens))
         return EXIT_FAILURE;
     g.prompts = &prompts;
-    g.ctx = model_begin(program, seed, o.threads);
+    g.ctx = program_context(program, seed, o.threads);
     bool good = g.ctx != NULL && generate(&g, &files, seed, past_end);
     token_lines_free(&prompts);
     return g.ctx == NULL ? EXIT_FAILURE : program_end(program, g.ctx, good);

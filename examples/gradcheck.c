@@ -521,11 +521,9 @@ static int run(const settings *s)
         return OPTIONS_WRONG;
 
     /* More threads only cost where tensors are this small. */
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = s->seed, .threads = 1 });
-    if (ctx == NULL) {
-        fprintf(stderr, "%s: no context: out of memory, or AG_ISA names what this machine does not run\n", program);
+    ag_ctx *ctx = program_context(program, s->seed, 1);
+    if (ctx == NULL)
         return 1;
-    }
     bool good = true;
     if (s->curve)
         good = curve_show(ctx, s->out);

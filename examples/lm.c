@@ -4,6 +4,7 @@
  */
 #include "examples/lm_train.h"
 #include "examples/options.h"
+#include "examples/program.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -142,7 +143,7 @@ static int sample(int argc, char **argv)
     if (status != OPTIONS_RUN)
         return status;
     how.top_k = (int64_t)top_k;
-    lm_model model = { .ctx = model_context("lm sample", threads, seed) };
+    lm_model model = { .ctx = program_context("lm sample", seed, threads) };
     if (model.ctx == NULL)
         return EXIT_FAILURE;
     status = write_sample(&model, path, prompt, tokens, seed, &how);

@@ -8,19 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-ag_ctx *model_context(const char *program, uint64_t threads, uint64_t seed)
-{
-    if (threads > AG_MAX_THREADS) {
-        fprintf(stderr, "%s: --threads is %llu, must be at most %d\n", program, (unsigned long long)threads,
-                AG_MAX_THREADS);
-        return NULL;
-    }
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = seed, .threads = (int)threads });
-    if (ctx == NULL)
-        fprintf(stderr, "lm: no context: out of memory, or AG_ISA names an instruction set that is not to be had\n");
-    return ctx;
-}
-
 /* ---- Kinds ---- */
 
 const char *const position_word[] = { "learned", "sinusoidal", "rotary", "alibi", "none" };

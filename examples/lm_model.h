@@ -27,9 +27,6 @@ typedef struct model_kinds {
 void model_set_kinds(ag_transformer_config *config, model_kinds kinds);
 model_kinds model_kinds_of(const ag_transformer_config *config);
 
-/* A new context. On failure prints one line and returns NULL. */
-ag_ctx *model_context(const char *program, uint64_t threads, uint64_t seed);
-
 /* The model's configuration and vocabulary as metadata of a checkpoint, whose texts are freed together
  * by model_metadata_free. False when out of memory. */
 enum { MODEL_NUMBERS = 12, MODEL_METADATA = MODEL_NUMBERS + 4 };

@@ -4,6 +4,8 @@
  */
 #include "examples/lm_train.h"
 
+#include "examples/program.h"
+
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -254,7 +256,7 @@ static bool set_up(run *r)
     if (!check_options(r))
         return false;
     r->model.recompute = r->o.recompute;
-    r->model.ctx = model_context("lm train", r->o.threads, r->o.seed);
+    r->model.ctx = program_context("lm train", r->o.seed, r->o.threads);
     if (r->model.ctx == NULL)
         return false;
     return corpus_read(&r->corpus, r->o.data, r->o.bytes) && (r->o.resume == NULL ? new_model(r) : resumed_model(r)) &&

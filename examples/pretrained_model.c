@@ -35,19 +35,6 @@ bool model_files_of(model_files *files, const char *program, const model_options
                                : join(files->weights, program, o->folder, "model.safetensors"));
 }
 
-ag_ctx *model_begin(const char *program, uint64_t seed, uint64_t threads)
-{
-    if (threads > AG_MAX_THREADS) {
-        fprintf(stderr, "%s: --threads is %llu, must be at most %d\n", program, (unsigned long long)threads,
-                AG_MAX_THREADS);
-        return NULL;
-    }
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = seed, .threads = (int)threads });
-    if (ctx == NULL)
-        fprintf(stderr, "%s: no context: out of memory, or AG_ISA names what this machine does not run\n", program);
-    return ctx;
-}
-
 /* ---- Lines of ids ---- */
 
 typedef struct reader {

@@ -24,9 +24,6 @@ typedef struct model_files {
 /* False, with one line on stderr, when the options do not make sense. */
 bool model_files_of(model_files *files, const char *program, const model_options *o);
 
-/* A context; NULL with one line on stderr. */
-AG_OWNED ag_ctx *model_begin(const char *program, uint64_t seed, uint64_t threads);
-
 /* Lines of token ids: line i has token[first[i]] .. token[first[i + 1] - 1], one at least. */
 typedef struct token_lines {
     int32_t *token;

@@ -9,13 +9,24 @@
 #include <string.h>
 #include <unistd.h>
 
+ag_ctx *program_context(const char *program, uint64_t seed, uint64_t threads)
+{
+    if (threads > AG_MAX_THREADS) {
+        fprintf(stderr, "%s: --threads is %llu, must be at most %d\n", program, (unsigned long long)threads,
+                AG_MAX_THREADS);
+        return NULL;
+    }
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = seed, .threads = (int)threads });
+    if (ctx == NULL)
+        fprintf(stderr, "%s: no context: out of memory, or AG_ISA names what this machine does not run\n", program);
+    return ctx;
+}
+
 ag_ctx *program_begin(const char *program, uint64_t seed)
 {
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = seed });
-    if (ctx == NULL) {
-        fprintf(stderr, "%s: no context: out of memory, or AG_ISA names what this machine does not run\n", program);
+    ag_ctx *ctx = program_context(program, seed, 0);
+    if (ctx == NULL)
         exit(1);
-    }
     return ctx;
 }
 

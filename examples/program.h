@@ -7,7 +7,10 @@
 
 #include "attngrad.h"
 
-/* A context with this seed; exits with 1 and a message when there is none. */
+/* A context with this seed and so many threads (0: all cores); NULL with a message when there is none. */
+AG_OWNED ag_ctx *program_context(const char *program, uint64_t seed, uint64_t threads);
+
+/* The same with all cores; exits with 1 when there is none. */
 AG_OWNED ag_ctx *program_begin(const char *program, uint64_t seed);
 
 /* Whether a file can be written there, to be asked before work that takes long; if not, says why on stderr. A file that
