@@ -131,7 +131,7 @@ def main():
     for name, value, bound, unit in bounds:
         if value is not None:
             kept = kept and value <= bound
-            print(f"| {name} | {value:.3g}{unit} | {bound:g}{unit} |")
+            print(f"| {name} | {value:.{0 if unit else 3}f}{unit} | {bound:g}{unit} |")
     return 0 if kept else 1
 
 
