@@ -10,6 +10,7 @@
 #include "examples/program.h"
 #include "examples/sampling.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -212,9 +213,12 @@ int main(int argc, char **argv)
     model_files files;
     if (!model_files_of(&files, program, &o))
         return OPTIONS_WRONG;
-    if (g.how.top_p > 1 || length == 0 || length > INT32_MAX) {
-        fprintf(stderr, g.how.top_p > 1 ? "%s: --top-p is above 1\n" : "%s: --length must be in 1 .. 2147483647\n",
-                program);
+    if (g.how.top_p > 1) {
+        fprintf(stderr, "%s: --top-p is %g, must be at most 1\n", program, g.how.top_p);
+        return OPTIONS_WRONG;
+    }
+    if (length == 0 || length > INT32_MAX) {
+        fprintf(stderr, "%s: --length is %" PRIu64 ", must be 1 to %" PRId32 "\n", program, length, INT32_MAX);
         return OPTIONS_WRONG;
     }
     g.length = (int64_t)length;
