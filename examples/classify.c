@@ -305,15 +305,7 @@ static bool show_attention(classifier *c, const char *text, const char *path)
     }
     heatmap_panel panel = { title, length, length, shown, label, label, "looks", "at" };
     heatmap map = { "The head that looks most at each bracket's partner", "weight", 0, 1, 1, &panel };
-    printf("\n");
-    if (!heatmap_print(stdout, &map))
-        return false;
-    if (!heatmap_save_svg(path, &map)) {
-        perror(path);
-        return false;
-    }
-    printf("The same as a picture: %s\n", path);
-    return true;
+    return heatmap_show(&map, path);
 }
 
 /* ---- What the user asks for ---- */

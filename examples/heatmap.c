@@ -527,3 +527,16 @@ bool heatmap_save_svg(const char *path, const heatmap *map)
     bool written = !ferror(file);
     return fclose(file) == 0 && written;
 }
+
+bool heatmap_show(const heatmap *map, const char *path)
+{
+    putchar('\n');
+    if (!heatmap_print(stdout, map))
+        return false;
+    if (!heatmap_save_svg(path, map)) {
+        perror(path);
+        return false;
+    }
+    printf("The same as a picture: %s\n", path);
+    return true;
+}

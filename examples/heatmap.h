@@ -35,4 +35,7 @@ bool heatmap_print(FILE *file, const heatmap *map);
  * when it can not be written. */
 bool heatmap_save_svg(const char *path, const heatmap *map);
 
+/* Both: on stdout, and as SVG at path, which is said. False with the reason on stderr. */
+bool heatmap_show(const heatmap *map, const char *path);
+
 #endif

@@ -286,15 +286,7 @@ static bool show_attention(translator *t, const char *text, const char *path)
     heatmap_panel panel = { "cross-attention, mean of the heads", ISO, length, value, row_label, col_label,
                             "written", "read" };
     heatmap map = { "Where the decoder looks as it writes each character", "weight", 0, 1, 1, &panel };
-    printf("\n");
-    if (ag_error(ctx) != AG_OK || !heatmap_print(stdout, &map))
-        return false;
-    if (!heatmap_save_svg(path, &map)) {
-        perror(path);
-        return false;
-    }
-    printf("The same as a picture: %s\n", path);
-    return true;
+    return ag_error(ctx) == AG_OK && heatmap_show(&map, path);
 }
 
 static bool run(translator *t, const option_words *words, uint64_t steps, uint64_t least, const char *path)
