@@ -90,6 +90,13 @@ int64_t ag_ctx_free(ag_ctx *ctx)
         ctx->recorder->end(ctx->recorder);
     while (ag_scope_depth(ctx) > 0)
         scope_pop(ctx, NULL);
+    /* What tensors carry goes first: it may hold other tensors of this list, such as gradients. */
+    for (ag_tensor *t = ctx->newest; t != NULL; t = t->older) {
+        ag_attachment *attachment = t->attachment;
+        t->attachment = NULL;
+        if (attachment != NULL)
+            attachment->free(ctx, attachment);
+    }
     int64_t held = 0;
     for (; ctx->newest != NULL; held++)
         ag_tensor_destroy(ctx->newest);

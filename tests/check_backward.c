@@ -226,6 +226,20 @@ START_TEST(leaf_gradients_are_nobody_elses)
 }
 END_TEST
 
+/* A leaf that the caller still holds when the context goes takes its gradient along. */
+START_TEST(held_leaf_with_a_gradient)
+{
+    ag_ctx *ctx = test_begin();
+    ag_tensor *leaf = ag_retain(LEAF(ctx, 1, 2));
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *loss = ag_sum(ag_mul(leaf, leaf), 0, NULL, false);
+    assert_ok(ctx, ag_backward(tape, loss));
+    ag_tape_end(tape);
+    assert_values(ag_grad(leaf), 0, 2.0, 4.0);
+    ck_assert_int_eq(ag_ctx_free(ctx), 1);
+}
+END_TEST
+
 START_TEST(tied_leaf)
 {
     ag_ctx *ctx = test_begin();
@@ -374,6 +388,7 @@ Suite *backward_suite(void)
     tcase_add_test(sums, half_a_loss_halves_every_gradient);
     tcase_add_test(sums, micro_batches_equal_one_batch);
     tcase_add_test(sums, leaf_gradients_are_nobody_elses);
+    tcase_add_test(sums, held_leaf_with_a_gradient);
     tcase_add_test(sums, tied_leaf);
     tcase_add_test(sums, any_cotangent);
     tcase_add_test(sums, strided_gradients_inside);
