@@ -522,8 +522,11 @@ const int64_t *ag_vjp_shape(const ag_vjp *v, int input);
  * broadcast to: the engine sums the broadcast dims. */
 void ag_vjp_add(ag_vjp *v, int input, ag_tensor *g);
 
-/* For contributions that touch a part: the input's gradient so far (zeros at first), dense, to be added into.
- * NULL on error. */
+/* Memory that takes the contribution to an input, dense and of its shape, so that it is written once: the gradient
+ * so far, to be added into (*add true), or nothing yet, to be overwritten. NULL: not wanted, or an error. */
+ag_tensor *ag_vjp_target(ag_vjp *v, int input, bool *add);
+
+/* For contributions that touch a part: the same, with zeros for nothing. */
 ag_tensor *ag_vjp_accumulator(ag_vjp *v, int input);
 
 #ifdef __cplusplus

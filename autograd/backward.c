@@ -10,12 +10,13 @@
 #include "autograd/tape_impl.h"
 
 #include <math.h>
+#include <string.h>
 
 /* What ag_vjp.engine points at. */
 typedef struct engine {
     ag_tape *tape;
     int64_t node;
-    ag_tensor **part; /* per input, what ag_vjp_accumulator gave; NULL unless contributions are observed */
+    ag_tensor **part; /* per input, what ag_vjp_target gave; NULL unless contributions are observed */
     bool apart;       /* the parts are not the gradients themselves */
 } engine;
 
@@ -115,30 +116,44 @@ void ag_vjp_add(ag_vjp *v, int input, ag_tensor *g)
     contribute(e, input, ag_sum_to_shape(op, g, node->ndim, node->shape));
 }
 
-ag_tensor *ag_vjp_accumulator(ag_vjp *v, int input)
+/* The memory that `slot` of a node holds alone, made where it holds none: *add false. NULL on error. */
+static ag_tensor *own_slot(const ag_node *node, ag_ctx *ctx, ag_tensor **slot, bool *add)
+{
+    *add = *slot != NULL;
+    if (*add && is_private(*slot))
+        return *slot;
+    ag_tensor *own = *add ? ag_tensor_clone(*slot) : ag_empty(ctx, node->dtype, node->ndim, node->shape);
+    if (own == NULL)
+        return NULL;
+    ag_release(*slot);
+    return *slot = ag_retain(own);
+}
+
+ag_tensor *ag_vjp_target(ag_vjp *v, int input, bool *add)
 {
     if (!ag_vjp_wants(v, input))
         return NULL;
     const engine *e = v->engine;
     ag_node *node = input_node(e, input);
-    ag_tensor **part = e->part;
     if (e->apart) {
-        if (part[input] == NULL)
-            part[input] = ag_zeros(v->ctx, node->dtype, node->ndim, node->shape);
-        return part[input];
+        *add = e->part[input] != NULL;
+        if (!*add)
+            e->part[input] = ag_empty(v->ctx, node->dtype, node->ndim, node->shape);
+        return e->part[input];
     }
-    if (node->grad == NULL) {
-        node->grad = ag_retain(ag_zeros(v->ctx, node->dtype, node->ndim, node->shape));
-    } else if (!is_private(node->grad)) {
-        ag_tensor *own = ag_retain(ag_tensor_clone(node->grad));
-        if (own == NULL)
-            return NULL;
-        ag_release(node->grad);
-        node->grad = own;
-    }
-    if (part != NULL)
-        part[input] = node->grad;
-    return node->grad;
+    ag_tensor *grad = own_slot(node, v->ctx, &node->grad, add);
+    if (e->part != NULL)
+        e->part[input] = grad;
+    return grad;
+}
+
+ag_tensor *ag_vjp_accumulator(ag_vjp *v, int input)
+{
+    bool add = false;
+    ag_tensor *grad = ag_vjp_target(v, input, &add);
+    if (grad != NULL && !add)
+        memset(ag_data_mut(grad), 0, (size_t)grad->numel * ag_dtype_size(grad->dtype));
+    return grad;
 }
 
 /* ---- One node ---- */

@@ -127,11 +127,16 @@ void ag_order_dims(int operands, int ndim, int64_t stride[][AG_MAX_DIMS], int *o
     }
 }
 
-/* Whether the dim with these strides can be joined with the dim `inner`, just inside it. */
-static bool joins(const ag_loop *loop, const int64_t stride[], int inner)
+/* One dim of a loop, for all operands. */
+typedef struct loop_dim {
+    int64_t extent, stride[AG_LOOP_MAX];
+} loop_dim;
+
+/* Whether `outer` can be joined with `inner`, the dim just inside it. */
+static bool joins(int operands, const loop_dim *outer, const loop_dim *inner)
 {
-    for (int k = 0; k < loop->operands; k++)
-        if (stride[k] != loop->stride[k][inner] * loop->extent[inner])
+    for (int k = 0; k < operands; k++)
+        if (outer->stride[k] != inner->stride[k] * inner->extent)
             return false;
     return true;
 }
@@ -143,9 +148,17 @@ static int64_t loop_stride(const ag_tensor *t, int d, int ndim)
     return own < 0 || t->shape[own] == 1 ? 0 : t->stride[own];
 }
 
+/* Every op on small tensors comes through here: what is not used is not written. */
 void ag_loop_init(ag_loop *loop, int operands, const ag_tensor *const *t)
 {
-    *loop = (ag_loop){ .operands = operands, .n = 1, .rows = 1 };
+    loop->operands = operands;
+    loop->ndim = 0;
+    loop->n = loop->rows = 1;
+    loop->row = 0;
+    for (int k = 0; k < operands; k++) {
+        loop->at[k] = 0;
+        loop->step[k] = 1;
+    }
     int64_t extent[AG_MAX_DIMS], stride[AG_LOOP_MAX][AG_MAX_DIMS];
     int order[AG_MAX_DIMS], ndim = 0;
     for (int d = 0; d < t[0]->ndim; d++) {
@@ -160,35 +173,33 @@ void ag_loop_init(ag_loop *loop, int operands, const ag_tensor *const *t)
             stride[k][ndim] = loop_stride(t[k], d, t[0]->ndim);
         ndim++;
     }
+    if (ndim == 0)
+        return;
     ag_order_dims(operands, ndim, stride, order);
 
-    /* Built from the innermost dim outwards, then turned around. */
-    int joined = 0;
+    loop_dim dims[AG_MAX_DIMS]; /* joined, from the innermost outwards */
+    int count = 0;
     for (int i = ndim - 1; i >= 0; i--) {
-        int64_t s[AG_LOOP_MAX] = { 0 };
+        loop_dim *dim = &dims[count];
+        dim->extent = extent[order[i]];
         for (int k = 0; k < operands; k++)
-            s[k] = stride[k][order[i]];
-        if (joined > 0 && joins(loop, s, joined - 1)) {
-            loop->extent[joined - 1] *= extent[order[i]];
-            continue;
-        }
-        loop->extent[joined] = extent[order[i]];
-        for (int k = 0; k < operands; k++)
-            loop->stride[k][joined] = s[k];
-        joined++;
+            dim->stride[k] = stride[k][order[i]];
+        if (count > 0 && joins(operands, dim, dim - 1))
+            dim[-1].extent *= dim->extent;
+        else
+            count++;
     }
+    loop->n = dims[0].extent;
     for (int k = 0; k < operands; k++)
-        loop->step[k] = joined > 0 ? loop->stride[k][0] : 1;
-    if (joined == 0)
-        return;
-    loop->n = loop->extent[0];
-    loop->ndim = joined - 1;
-    ag_loop inner_first = *loop;
+        loop->step[k] = dims[0].stride[k];
+    loop->ndim = count - 1;
     for (int d = 0; d < loop->ndim; d++) {
-        loop->extent[d] = inner_first.extent[loop->ndim - d];
-        loop->rows *= loop->extent[d];
+        const loop_dim *dim = &dims[loop->ndim - d];
+        loop->index[d] = 0;
+        loop->extent[d] = dim->extent;
+        loop->rows *= dim->extent;
         for (int k = 0; k < operands; k++)
-            loop->stride[k][d] = inner_first.stride[k][loop->ndim - d];
+            loop->stride[k][d] = dim->stride[k];
     }
 }
 
