@@ -118,10 +118,18 @@ static ag_kept keep(ag_tensor *t)
     return kept;
 }
 
+/* Room for `count` entries of one of the tape's arrays, and at first for a small model's tape, so that a step does not
+ * copy its arrays as they grow. */
+static bool make_room(ag_tape *tape, void **array, int64_t *capacity, int64_t count, size_t size)
+{
+    enum { FIRST = 512 };
+    return ag_grow(tape->ctx, array, capacity, count > FIRST ? count : FIRST, size);
+}
+
 /* A new node for y, without edges; -1 on error. */
 static int64_t node_new(ag_tape *tape, const ag_op *op, ag_tensor *y)
 {
-    if (!ag_grow(tape->ctx, (void **)&tape->nodes, &tape->node_capacity, tape->node_count + 1, sizeof *tape->nodes))
+    if (!make_room(tape, (void **)&tape->nodes, &tape->node_capacity, tape->node_count + 1, sizeof *tape->nodes))
         return -1;
     ag_node *node = &tape->nodes[tape->node_count];
     *node = (ag_node){
@@ -190,12 +198,10 @@ static bool keeps_input(const ag_tape *tape, const ag_op *op, int i, int64_t fro
 /* Makes room for a node's edges and attributes, so that nothing can fail once its node stands. */
 static bool reserve(ag_tape *tape, int count, int64_t attr_units)
 {
-    return ag_grow(tape->ctx, (void **)&tape->edges, &tape->edge_capacity, tape->edge_count + count,
-                   sizeof *tape->edges) &&
-           ag_grow(tape->ctx, (void **)&tape->kept, &tape->kept_capacity, tape->edge_count + count,
-                   sizeof *tape->kept) &&
-           ag_grow(tape->ctx, (void **)&tape->attrs, &tape->attr_capacity, tape->attr_count + attr_units,
-                   sizeof *tape->attrs);
+    int64_t edges = tape->edge_count + count, attrs = tape->attr_count + attr_units;
+    return make_room(tape, (void **)&tape->edges, &tape->edge_capacity, edges, sizeof *tape->edges) &&
+           make_room(tape, (void **)&tape->kept, &tape->kept_capacity, edges, sizeof *tape->kept) &&
+           make_room(tape, (void **)&tape->attrs, &tape->attr_capacity, attrs, sizeof *tape->attrs);
 }
 
 ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int count, const void *attr,

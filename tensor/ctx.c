@@ -216,9 +216,17 @@ static const char *path_inside(ag_ctx *ctx, const char *name)
         return outer;
     if (*outer == '\0')
         return ag_intern(ctx, name);
-    char path[256];
-    snprintf(path, sizeof path, "%s.%s", outer, name);
-    return ag_intern(ctx, path);
+    /* Each module comes through here in each step: printf would be felt. */
+    size_t before = strlen(outer), length = strlen(name), bytes = before + length + 2;
+    char *path = ag_alloc(ctx, bytes);
+    if (path == NULL)
+        return NULL;
+    memcpy(path, outer, before);
+    path[before] = '.';
+    memcpy(path + before + 1, name, length + 1);
+    const char *interned = ag_intern(ctx, path);
+    ag_free(ctx, path, bytes);
+    return interned;
 }
 
 void ag_scope_begin(ag_ctx *ctx, const char *name)

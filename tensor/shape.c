@@ -15,8 +15,8 @@
 int64_t ag_checked_numel(int ndim, const int64_t *shape, size_t size)
 {
     const uint64_t limit = (uint64_t)(PTRDIFF_MAX < INT64_MAX ? PTRDIFF_MAX : INT64_MAX);
-    uint64_t most = limit / (size > 0 ? size : 1);
-    int64_t product = 1;
+    const uint64_t most = limit / (size > 0 ? size : 1);
+    uint64_t product = 1;
     bool empty = false;
     for (int d = 0; d < ndim; d++) {
         if (shape[d] < 0)
@@ -25,12 +25,14 @@ int64_t ag_checked_numel(int ndim, const int64_t *shape, size_t size)
             empty = true;
             continue;
         }
-        most /= (uint64_t)shape[d];
-        if (most == 0)
+        const uint64_t extent = (uint64_t)shape[d];
+        if ((product | extent) >> 31 != 0 && product > most / extent) /* small ones need no division */
             return -1;
-        product *= shape[d];
+        product *= extent;
     }
-    return empty ? 0 : product;
+    if (product > most)
+        return -1;
+    return empty ? 0 : (int64_t)product;
 }
 
 int ag_checked_dim(ag_ctx *ctx, const char *where, const ag_tensor *t, int dim, int ndim)
