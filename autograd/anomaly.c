@@ -251,8 +251,12 @@ static void anomalies_end(ag_observer *o)
 
 void ag_tape_detect_anomalies(ag_tape *tape)
 {
-    if (tape == NULL || tape->observer != NULL)
+    if (tape == NULL || (tape->observer != NULL && tape->observer->end == anomalies_end))
         return;
+    if (tape->observer != NULL) {
+        ag_fail(tape->ctx, AG_ERR_STATE, "detect_anomalies", "the tape is being profiled, and has one observer");
+        return;
+    }
     anomalies *a = ag_alloc(tape->ctx, sizeof *a);
     if (a == NULL)
         return;

@@ -314,6 +314,9 @@ static void walk(ag_tape *tape, const ag_tensor *output, ag_tensor *cotangent)
     tape->paused = true;
     ag_walk(tape, output->node, 0, cotangent);
     tape->paused = false;
+    ag_observer *o = tape->observer;
+    if (o != NULL && o->walked != NULL)
+        o->walked(o, tape);
 }
 
 static void drop_gradients(ag_tape *tape, int64_t last)

@@ -43,8 +43,8 @@ typedef struct ag_segment {
     bool keeps_outer; /* its nodes keep every tensor that they use of what was there before, and every leaf */
 } ag_segment;
 
-/* Who watches a tape while it records and while backward walks it: the search for anomalies, the gradient checker.
- * Any function may be NULL. Errors go to the context. */
+/* Who watches a tape while it records and while backward walks it: the search for anomalies, the profile, the
+ * gradient checker. Any function may be NULL. Errors go to the context. */
 typedef struct ag_observer ag_observer;
 struct ag_observer {
     /* A node stands, whose result is y. What is returned takes y's place; NULL after an error. */
@@ -53,7 +53,9 @@ struct ag_observer {
     void (*arrived)(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *gy);
     /* The vjp of a node adds g, in the shape of that input, to the gradient of an input. */
     void (*contributed)(ag_observer *o, ag_tape *tape, int64_t node, int input, ag_tensor *g);
-    /* The tape goes; the observer with it. */
+    /* Backward has come to its last node, or stopped at an error. */
+    void (*walked)(ag_observer *o, ag_tape *tape);
+    /* The tape goes; the observer with it, unless somebody else owns it. */
     void (*end)(ag_observer *o);
     /* Where a vjp adds to a gradient in place, contributed sees the sum so far, and all bits are as if nobody looked.
      * Else it sees what was added, which is summed apart first. */

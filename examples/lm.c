@@ -71,6 +71,7 @@ static int train(int argc, char **argv)
         { "--seed", OPTION_NUMBER, &o.seed, "N", "of first weights and batches [1]" },
         { "--recompute", OPTION_FLAG, &o.recompute, NULL, "compute activations again in backward: less memory" },
         { "--anomalies", OPTION_FLAG, &o.anomalies, NULL, "stop at the first NaN or infinity, saying whence" },
+        { "--profile", OPTION_FLAG, &o.profile, NULL, "say at the end where the time went; writes profile.csv" },
     };
     int status = options_read("lm train", about_train, options, sizeof options / sizeof *options, argc, argv);
     if (status != OPTIONS_RUN)

@@ -20,6 +20,7 @@ typedef struct run {
     lm_model model;
     ag_optimizer *optimizer;
     ag_schedule schedule;
+    ag_profile *profile; /* NULL: not asked for */
     int64_t step; /* steps done */
     FILE *log;
     char model_path[512];
@@ -227,6 +228,10 @@ static bool check_options(const run *r)
                     (unsigned long long)positive[i].value);
             return false;
         }
+    if (o->profile && o->anomalies) {
+        fprintf(stderr, "lm train: --profile and --anomalies can not be had at once: each watches the tape\n");
+        return false;
+    }
     if (o->window > 1000000000 || o->kv_heads > 1000000000) {
         fprintf(stderr, "lm train: --window is %llu and --kv-heads %llu, must be at most 1000000000\n",
                 (unsigned long long)o->window, (unsigned long long)o->kv_heads);
@@ -343,19 +348,24 @@ static bool train_step(run *r, double lr)
     ag_tape *tape = ag_tape_begin(ctx);
     if (r->o.anomalies)
         ag_tape_detect_anomalies(tape);
+    ag_profile_tape(r->profile, tape); /* without a profile nothing */
     ag_tensor *window = corpus_batch(ctx, &r->corpus, (int64_t)r->o.batch, T);
+    ag_profile_note(r->profile, "batch");
     ag_tensor *logits = ag_gpt_forward(r->model.gpt, ag_slice(window, 1, 0, T, 1));
     ag_tensor *loss = ag_cross_entropy(logits, ag_slice(window, 1, 1, T + 1, 1));
     ag_status status = ag_backward(tape, loss);
     if (status == AG_OK)
         status = ag_item(loss, &loss_value);
     ag_tape_end(tape);
+    ag_profile_note(r->profile, "end of tape");
     if (status == AG_OK)
         status = ag_clip_grad_norm(module, r->o.clip > 0 ? r->o.clip : (double)INFINITY, &r->gnorm);
+    ag_profile_note(r->profile, "clipping");
     ag_optimizer_set_lr(r->optimizer, lr);
     if (status == AG_OK)
         status = ag_optimizer_step(r->optimizer);
     ag_module_zero_grad(module);
+    ag_profile_note(r->profile, "optimizer");
     r->loss_sum += loss_value;
     r->loss_count++;
     return status == AG_OK || library_error(r);
@@ -371,17 +381,47 @@ static bool train_loop(run *r)
         if (!train_step(r, lr))
             return false;
         r->step++;
-        if (r->step % (int64_t)r->o.report == 0 || r->step == total)
+        if (r->step % (int64_t)r->o.report == 0 || r->step == total) {
             report(r, lr);
-        if (r->o.sample > 0 && r->step % (int64_t)r->o.sample == 0 && r->step < total && !interrupted)
+            ag_profile_note(r->profile, "validation");
+        }
+        if (r->o.sample > 0 && r->step % (int64_t)r->o.sample == 0 && r->step < total && !interrupted) {
             show_sample(r, 200);
+            ag_profile_note(r->profile, "sample");
+        }
     }
     return true;
 }
 
+/* The profile as a table on stderr, and its rows as profile.csv. */
+static bool show_profile(const run *r)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/profile.csv", r->o.out);
+    FILE *file = fopen(path, "w");
+    if (file == NULL) {
+        fprintf(stderr, "lm: %s: %s\n", path, strerror(errno));
+        return false;
+    }
+    fprintf(file, "op,path,calls,forward,backward,again,multiply_adds\n");
+    for (int64_t i = 0; i < ag_profile_size(r->profile); i++) {
+        ag_profile_row row = ag_profile_at(r->profile, i);
+        fprintf(file, "%s,%s,%lld,%.9f,%.9f,%.9f,%.0f\n", row.op, row.path == NULL ? "" : row.path,
+                (long long)row.calls, row.forward, row.backward, row.again, row.multiply_adds);
+    }
+    bool good = ferror(file) == 0;
+    good = fclose(file) == 0 && good;
+    if (!good)
+        fprintf(stderr, "lm: %s could not be written\n", path);
+    fputc('\n', stderr);
+    good = ag_profile_print(r->profile, stderr) == AG_OK && good;
+    fputc('\n', stderr);
+    return good;
+}
+
 static bool finish(run *r)
 {
-    if (!save(r))
+    if (!save(r) || (r->profile != NULL && !show_profile(r)))
         return false;
     if (interrupted) {
         fprintf(stderr, "\nstopped after step %lld and saved; to go on, give the same options and --resume %s\n",
@@ -402,12 +442,14 @@ int lm_train(const train_options *options)
     bool good = set_up(&r);
     if (good) {
         introduce(&r);
+        r.profile = r.o.profile ? ag_profile_new(r.model.ctx, now) : NULL;
         signal(SIGINT, on_interrupt);
         signal(SIGTERM, on_interrupt);
         good = train_loop(&r) && finish(&r);
     }
     if (r.log != NULL)
         fclose(r.log);
+    ag_profile_free(r.profile);
     ag_optimizer_free(r.optimizer);
     ag_gpt_free(r.model.gpt);
     corpus_free(&r.corpus);

@@ -9,7 +9,7 @@
 
 typedef struct train_options {
     const char *data, *out, *resume; /* resume NULL: start anew */
-    bool bytes, sgd, recompute, anomalies, qk_norm;
+    bool bytes, sgd, recompute, anomalies, profile, qk_norm;
     uint64_t steps, batch, context, layers, heads, emb;
     uint64_t window, kv_heads; /* 0: no window; as many as heads */
     model_kinds kinds;

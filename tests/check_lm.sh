@@ -50,6 +50,15 @@ check "another seed writes other losses" other_losses one other
 train lean --steps 12 --recompute --anomalies
 check "recomputation writes the same losses" same_losses one lean
 check "and the same model" same_model one lean
+train profiled --steps 12 --profile
+check "a profile changes no losses" same_losses one profiled
+profile_is_shown()
+{
+    grep -q 'a step, over 12 steps' "$folder/profiled.err" && grep -q '^optimizer  *1  ' "$folder/profiled.err" &&
+        grep -q '^blocks.0..1 ' "$folder/profiled.err" &&
+        grep -q '^linear,blocks.1.ff.up,12,' "$folder/profiled/profile.csv"
+}
+check "and is shown by op and by module, and written" profile_is_shown
 check "the log has a line per report" [ "$(wc -l <"$folder/one/log.csv")" -eq 4 ]
 check "the baselines are printed" grep -q 'uniform 4.317  unigram 3.110  bigram 2.447' "$folder/one.err"
 check "a sample is on stdout" grep -q 'sample after step 12' "$folder/one.txt"
@@ -165,6 +174,8 @@ check "and to sample with" refused 1 'lm sample: --threads is 257, must be at mo
 check "a step so long that nothing is finite" refused 1 'not finite' train --batch 4 --context 32 --layers 2 --emb 32 \
     --steps 50 --optimizer sgd --lr 1e30 --clip 0 --warmup 0 --anomalies --out "$folder/none"
 check "no such optimizer" refused 2 "--optimizer is 'adam', must be one of: adamw sgd" train --optimizer adam
+check "a profile and a search for anomalies" refused 1 'can not be had at once' train --profile --anomalies \
+    --out "$folder/none"
 check "no such text" refused 1 'no-such-file.txt' train --data no-such-file.txt --out "$folder/none"
 check "heads that do not divide" refused 1 'emb_size 30 is not divisible by num_heads 4' \
     train --emb 30 --out "$folder/none"
