@@ -11,15 +11,15 @@ static const char *element(const ag_tensor *t, int64_t offset)
     return (const char *)t->storage->data + (size_t)(t->offset + offset) * ag_dtype_size(t->dtype);
 }
 
-/* Runs g with scratch memory from the context; false when there is none. */
-static bool run_gemm(ag_ctx *ctx, ag_dtype dtype, const ag_gemm *g)
+/* Runs the products of a list with scratch memory from the context; false when there is none. */
+static bool run_gemm(ag_ctx *ctx, ag_dtype dtype, int count, const ag_gemm *list)
 {
     const ag_real_kernels *k = ag_kernels(ctx, dtype);
-    size_t bytes = k->gemm_scratch(ag_ctx_threads(ctx), g);
+    size_t bytes = k->gemm_scratch(ag_ctx_threads(ctx), count, list);
     void *scratch = ag_alloc(ctx, bytes);
     if (scratch == NULL)
         return false;
-    k->gemm(ag_ctx_threads(ctx), g, scratch);
+    k->gemm(ag_ctx_threads(ctx), count, list, scratch);
     ag_free(ctx, scratch, bytes);
     return true;
 }
@@ -57,7 +57,7 @@ static bool batched_gemm(ag_tensor *y, const ag_tensor *a, const ag_tensor *b)
         g.a = element(a, at_a);
         g.b = element(b, at_b);
         g.c = (char *)y->storage->data + (size_t)at_y * ag_dtype_size(y->dtype);
-        if (!run_gemm(y->ctx, y->dtype, &g))
+        if (!run_gemm(y->ctx, y->dtype, 1, &g))
             return false;
     }
     return true;
@@ -132,41 +132,42 @@ ag_tensor *ag_matmul(ag_tensor *a, ag_tensor *b)
 
 /* ---- linear: y = x w^T + bias ---- */
 
-/* c[m,n] = a b, strides of a and b given: [row, col]. */
-static bool gemm(ag_tensor *c, int64_t m, int64_t n, int64_t k, const ag_tensor *a, const int64_t a_stride[2],
-                 const ag_tensor *b, const int64_t b_stride[2], const ag_tensor *bias)
-{
-    ag_gemm g = {
-        .m = m, .n = n, .k = k,
-        .a = ag_data(a), .a_row = a_stride[0], .a_col = a_stride[1],
-        .b = ag_data(b), .b_row = b_stride[0], .b_col = b_stride[1],
-        .c = c->storage->data, .c_row = n,
-        .bias = bias == NULL ? NULL : ag_data(bias),
-        .batch = 1,
-    };
-    return run_gemm(c->ctx, c->dtype, &g);
-}
-
 static void linear_vjp(ag_vjp *v)
 {
     ag_tensor *gy = ag_tensor_contiguous(v->gy), *x = ag_tensor_contiguous(v->input[0]), *w = v->input[1];
     if (gy == NULL || x == NULL)
         return;
-    int64_t out = w->shape[0], in = w->shape[1];
-    int64_t rows = in > 0 ? x->numel / in : out > 0 ? gy->numel / out : 0;
+    const int64_t out = w->shape[0], in = w->shape[1];
+    const int64_t rows = in > 0 ? x->numel / in : out > 0 ? gy->numel / out : 0;
+    const bool has_bias = v->input_count == 3 && ag_vjp_wants(v, 2);
+    ag_tensor *gx = NULL, *gw = NULL, *gbias = NULL;
+    ag_gemm list[2];
+    int count = 0;
     if (ag_vjp_wants(v, 0)) { /* gx = gy w */
-        ag_tensor *gx = ag_empty(v->ctx, x->dtype, x->ndim, x->shape);
-        if (gx != NULL && gemm(gx, rows, in, out, gy, (const int64_t[]){ out, 1 }, w, w->stride, NULL))
-            ag_vjp_add(v, 0, gx);
+        gx = ag_empty(v->ctx, x->dtype, x->ndim, x->shape);
+        if (gx == NULL)
+            return;
+        list[count++] = (ag_gemm){ .m = rows, .n = in, .k = out, .a = ag_data(gy), .a_row = out, .a_col = 1,
+                                   .b = ag_data(w), .b_row = w->stride[0], .b_col = w->stride[1],
+                                   .c = gx->storage->data, .c_row = in, .batch = 1 };
     }
-    if (ag_vjp_wants(v, 1)) { /* gw = gy^T x */
-        ag_tensor *gw = ag_empty(v->ctx, w->dtype, 2, w->shape);
-        if (gw != NULL &&
-            gemm(gw, out, in, rows, gy, (const int64_t[]){ 1, out }, x, (const int64_t[]){ in, 1 }, NULL))
-            ag_vjp_add(v, 1, gw);
+    if (ag_vjp_wants(v, 1)) { /* gw = gy^T x, gbias = column sums of gy */
+        gw = ag_empty(v->ctx, w->dtype, 2, w->shape);
+        gbias = has_bias ? ag_empty(v->ctx, w->dtype, 1, &out) : NULL;
+        if (gw == NULL || (has_bias && gbias == NULL))
+            return;
+        list[count++] = (ag_gemm){ .m = out, .n = in, .k = rows, .a = ag_data(gy), .a_row = 1, .a_col = out,
+                                   .b = ag_data(x), .b_row = in, .b_col = 1,
+                                   .c = gw->storage->data, .c_row = in, .batch = 1,
+                                   .a_sums = has_bias ? gbias->storage->data : NULL };
+    } else if (has_bias) {
+        gbias = ag_sum_to_shape("linear", gy, 1, &out);
     }
-    if (v->input_count == 3 && ag_vjp_wants(v, 2)) /* gbias = column sums of gy */
-        ag_vjp_add(v, 2, ag_sum_to_shape("linear", gy, 1, &out));
+    if (!run_gemm(v->ctx, gy->dtype, count, list))
+        return;
+    ag_vjp_add(v, 0, gx);
+    ag_vjp_add(v, 1, gw);
+    ag_vjp_add(v, 2, gbias);
 }
 
 const ag_op ag_op_linear = { "linear", -1, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, linear_vjp };
@@ -194,8 +195,11 @@ ag_tensor *ag_linear(ag_tensor *x, ag_tensor *w, ag_tensor *bias)
     ag_tensor *y = ag_empty(ctx, x->dtype, x->ndim, shape);
     if (dense == NULL || y == NULL || (bias != NULL && dense_bias == NULL))
         return NULL;
-    const int64_t w_transposed[2] = { w->stride[1], w->stride[0] };
-    if (!gemm(y, rows, out, in, dense, (const int64_t[]){ in, 1 }, w, w_transposed, dense_bias))
+    const ag_gemm product = { .m = rows, .n = out, .k = in, .a = ag_data(dense), .a_row = in, .a_col = 1,
+                              .b = ag_data(w), .b_row = w->stride[1], .b_col = w->stride[0],
+                              .c = y->storage->data, .c_row = out, .batch = 1,
+                              .bias = bias == NULL ? NULL : ag_data(dense_bias) };
+    if (!run_gemm(ctx, x->dtype, 1, &product))
         return NULL;
     return ag_record(&ag_op_linear, y, (ag_tensor *[]){ x, w, bias }, bias == NULL ? 2 : 3, NULL, 0, NULL);
 }

@@ -31,6 +31,7 @@ typedef struct gemm_case {
     bool a_transposed, b_transposed, bias, accumulate;
     int64_t batch;
     bool a_shared, b_shared; /* batch stride 0 */
+    bool a_sums;             /* wants a_transposed and batch 1 */
 } gemm_case;
 
 /* An array in the kernels' type beside the same values in double. */
@@ -88,29 +89,35 @@ static array array_rows(int64_t rows, int64_t columns, size_t size)
     return x;
 }
 
-/* The operands of a case and the kernel's arguments for it. c starts MARGIN elements into its array. */
+/* The operands of a case and the kernel's arguments for it. c starts MARGIN elements into its array, and MARGIN
+ * elements after it a_sums, which MARGIN elements follow. */
 typedef struct problem {
     ag_gemm gemm;
     array a, b, c, bias;
+    int64_t sums_at;
 } problem;
 
 static problem problem_new(const gemm_case *t, size_t size)
 {
     const int64_t a_rows = t->a_transposed ? t->k : t->m, a_columns = t->a_transposed ? t->m : t->k;
     const int64_t b_rows = t->b_transposed ? t->n : t->k, b_columns = t->b_transposed ? t->k : t->n;
-    const int64_t c_row = t->n + GAP;
+    const int64_t c_row = t->n + GAP, sums_at = t->batch * t->m * c_row + 2 * MARGIN;
     problem p = {
         .a = array_rows((t->a_shared ? 1 : t->batch) * a_rows, a_columns, size),
         .b = array_rows((t->b_shared ? 1 : t->batch) * b_rows, b_columns, size),
-        .c = array_new(t->batch * t->m * c_row + 2 * MARGIN, size, CANARY),
+        .c = array_new(sums_at + t->m + MARGIN, size, CANARY),
         .bias = array_rows(1, t->n, size),
+        .sums_at = sums_at,
     };
     for (int64_t i = 0; i < t->batch * t->m; i++)
         for (int64_t j = 0; j < t->n; j++)
             array_set(&p.c, MARGIN + i * c_row + j, t->accumulate ? next_random() : (double)NAN);
+    for (int64_t i = 0; t->a_sums && i < t->m; i++)
+        array_set(&p.c, sums_at + i, (double)NAN);
     p.gemm = (ag_gemm){
         .m = t->m, .n = t->n, .k = t->k, .batch = t->batch, .accumulate = t->accumulate,
         .a = p.a.real, .b = p.b.real, .bias = t->bias ? p.bias.real : NULL,
+        .c = (char *)p.c.real + MARGIN * size, .a_sums = t->a_sums ? (char *)p.c.real + (size_t)sums_at * size : NULL,
         .a_row = t->a_transposed ? 1 : a_columns + GAP, .a_col = t->a_transposed ? a_columns + GAP : 1,
         .b_row = t->b_transposed ? 1 : b_columns + GAP, .b_col = t->b_transposed ? b_columns + GAP : 1,
         .c_row = c_row,
@@ -129,23 +136,53 @@ static void problem_free(problem *p)
     array_free(&p->bias);
 }
 
-/* Runs the kernel with c at `c` and scratch of just the size it asked for; canaries end the scratch. */
-static void run(const ag_real_kernels *kernels, int threads, const ag_gemm *gemm, void *c)
+/* Runs the kernel with scratch of just the size it asked for; canaries end it. */
+static void run_list(const ag_real_kernels *kernels, int threads, int count, const ag_gemm *list)
 {
-    ag_gemm g = *gemm;
-    g.c = c;
-    const size_t bytes = kernels->gemm_scratch(threads, &g);
+    const size_t bytes = kernels->gemm_scratch(threads, count, list);
     unsigned char *block = malloc(bytes + 64 + CANARIES);
     ck_assert(block != NULL);
     unsigned char *scratch = block + (64 - (uintptr_t)block % 64);
     memset(scratch, 0xff, bytes); /* NaN: what is not packed must not be used */
     memset(scratch + bytes, CANARY_BYTE, CANARIES);
-    kernels->gemm(threads, &g, scratch);
+    kernels->gemm(threads, count, list, scratch);
     for (int i = 0; i < CANARIES; i++)
         if (scratch[bytes + (size_t)i] != CANARY_BYTE)
-            ck_abort_msg("scratch of %zu bytes overrun, m %lld n %lld k %lld",
-                      bytes, (long long)g.m, (long long)g.n, (long long)g.k);
+            ck_abort_msg("scratch of %zu bytes overrun, first of %d: m %lld n %lld k %lld", bytes, count,
+                         (long long)list->m, (long long)list->n, (long long)list->k);
     free(block);
+}
+
+/* The product with c elsewhere, and a_sums as far from it as before. */
+static ag_gemm moved(const ag_gemm *gemm, void *c)
+{
+    ag_gemm g = *gemm;
+    g.c = c;
+    if (g.a_sums != NULL)
+        g.a_sums = (char *)c + ((char *)gemm->a_sums - (char *)gemm->c);
+    return g;
+}
+
+static void run(const ag_real_kernels *kernels, int threads, const ag_gemm *gemm, void *c)
+{
+    const ag_gemm g = moved(gemm, c);
+    run_list(kernels, threads, 1, &g);
+}
+
+/* a_sums[i], whose terms are added 256 at a time. */
+static void check_sum(const problem *p, const array *result, int64_t i, const char *label)
+{
+    const ag_gemm *g = &p->gemm;
+    const double eps = result->size == sizeof(float) ? (double)FLT_EPSILON : DBL_EPSILON;
+    double want = 0, size = 0;
+    for (int64_t k = 0; k < g->k; k++) {
+        want += p->a.value[i + k * g->a_col];
+        size += fabs(p->a.value[i + k * g->a_col]);
+    }
+    const double got = array_get(result, p->sums_at + i);
+    if (!(fabs(got - want) <= 259 * eps * size))
+        ck_abort_msg("%s: m %lld n %lld k %lld: a_sums[%lld] is %.9g, want %.9g", label, (long long)g->m,
+                     (long long)g->n, (long long)g->k, (long long)i, got, want);
 }
 
 /* |c - exact| <= 2 (k + 3) eps (sum |a b| + |bias| + |c0|), element by element, and no canary changed. */
@@ -155,6 +192,10 @@ static void check_result(const problem *p, const array *result, const char *labe
     const double eps = result->size == sizeof(float) ? (double)FLT_EPSILON : DBL_EPSILON;
     for (int64_t at = 0; at < result->count; at++) {
         const int64_t row = (at - MARGIN) / g->c_row, j = (at - MARGIN) % g->c_row;
+        if (g->a_sums != NULL && at >= p->sums_at && at < p->sums_at + g->m) {
+            check_sum(p, result, at - p->sums_at, label);
+            continue;
+        }
         if (at < MARGIN || row >= g->batch * g->m || j >= g->n) {
             if (array_get(result, at) != CANARY)
                 ck_abort_msg("%s: wrote outside c at %lld", label, (long long)at);
@@ -214,7 +255,8 @@ START_TEST(small_sizes)
                                          .k = sizes[i / COUNT / COUNT], .a_transposed = kind % 2,
                                          .b_transposed = kind / 2, .bias = (turn / 4 + kind) % 2,
                                          .accumulate = turn / 3 % 2, .batch = 1 + turn % 3,
-                                         .a_shared = turn % 7 == 0, .b_shared = turn % 5 == 0 });
+                                         .a_shared = turn % 7 == 0, .b_shared = turn % 5 == 0,
+                                         .a_sums = kind % 2 == 1 && turn % 3 == 0 });
 }
 END_TEST
 
@@ -230,7 +272,7 @@ START_TEST(more_than_a_block)
         for (int kind = 0; kind < 4; kind++)
             check_case(_i, &(gemm_case){ .m = sizes[i][0], .n = sizes[i][1], .k = sizes[i][2],
                                          .a_transposed = kind % 2, .b_transposed = kind / 2, .bias = (i + kind) % 2,
-                                         .accumulate = (i + kind) / 2 % 2, .batch = 1 });
+                                         .accumulate = (i + kind) / 2 % 2, .batch = 1, .a_sums = kind % 2 });
 }
 END_TEST
 
@@ -270,6 +312,72 @@ START_TEST(a_batch_is_its_products)
         array_free(&one);
         problem_free(&p);
     }
+}
+END_TEST
+
+/* A list gives the bits of its products one by one, for every thread count. */
+START_TEST(a_list_is_its_products)
+{
+    static const gemm_case cases[] = {
+        { .m = 0, .n = 5, .k = 3, .batch = 1 },
+        { .m = 130, .n = 70, .k = 90, .batch = 1, .b_transposed = true, .bias = true },
+        { .m = 37, .n = 0, .k = 40, .batch = 1, .a_transposed = true, .a_sums = true },
+        { .m = 64, .n = 65, .k = 300, .batch = 1, .a_transposed = true, .a_sums = true },
+        { .m = 1, .n = 700, .k = 300, .batch = 1 },
+        { .m = 700, .n = 1, .k = 300, .batch = 1, .bias = true, .a_transposed = true, .a_sums = true },
+        { .m = 40, .n = 33, .k = 0, .batch = 1, .bias = true, .a_transposed = true, .a_sums = true },
+        { .m = 33, .n = 48, .k = 700, .batch = 3, .accumulate = true },
+        { .m = 200, .n = 300, .k = 100, .batch = 1, .b_transposed = true },
+        { .m = 9, .n = 9, .k = 9, .batch = 2, .b_shared = true },
+    };
+    enum { COUNT = sizeof cases / sizeof *cases };
+    const ag_real_kernels *kernels = kernels_of(_i);
+    const size_t size = _i % 2 ? sizeof(double) : sizeof(float);
+    problem p[COUNT];
+    array one[COUNT], together[COUNT];
+    ag_gemm list[COUNT];
+    for (int i = 0; kernels != NULL && i < COUNT; i++) {
+        p[i] = problem_new(&cases[i], size);
+        one[i] = array_new(p[i].c.count, size, 0);
+        together[i] = array_new(p[i].c.count, size, 0);
+        memcpy(one[i].real, p[i].c.real, (size_t)p[i].c.count * size);
+        run(kernels, 1, &p[i].gemm, (char *)one[i].real + MARGIN * size);
+        check_result(&p[i], &one[i], isas[_i / 2]);
+        list[i] = moved(&p[i].gemm, (char *)together[i].real + MARGIN * size);
+    }
+    for (int threads = 1; kernels != NULL && threads <= 9; threads++)
+        for (int count = 0; count <= COUNT; count += threads == 9 ? 1 : COUNT) {
+            for (int i = 0; i < COUNT; i++)
+                memcpy(together[i].real, p[i].c.real, (size_t)p[i].c.count * size);
+            run_list(kernels, threads, count, list);
+            for (int i = 0; i < COUNT; i++)
+                ck_assert_msg(memcmp(together[i].real, i < count ? one[i].real : p[i].c.real,
+                                     (size_t)p[i].c.count * size) == 0,
+                              "%s: product %d of a list of %d, %d threads", isas[_i / 2], i, count, threads);
+        }
+    for (int i = 0; kernels != NULL && i < COUNT; i++) {
+        array_free(&one[i]);
+        array_free(&together[i]);
+        problem_free(&p[i]);
+    }
+}
+END_TEST
+
+/* The sums of a long a are as good as those of a short one: a plain float sum of so many tenths is not. */
+START_TEST(long_sums)
+{
+    const ag_real_kernels *kernels = kernels_of(_i);
+    const size_t size = sizeof(float);
+    if (kernels == NULL || _i % 2)
+        return;
+    problem p = problem_new(&(gemm_case){ .m = 35, .n = 2, .k = 100000, .batch = 1, .a_transposed = true,
+                                          .a_sums = true }, size);
+    for (int64_t i = 0; i < p.a.count; i++)
+        array_set(&p.a, i, 0.1);
+    run(kernels, 2, &p.gemm, p.gemm.c);
+    for (int64_t i = 0; i < p.gemm.m; i++)
+        check_sum(&p, &p.c, i, isas[_i / 2]);
+    problem_free(&p);
 }
 END_TEST
 
@@ -335,6 +443,8 @@ Suite *gemm_suite(void)
     tcase_add_loop_test(tcase, more_than_a_block, 0, TABLES);
     tcase_add_loop_test(tcase, batches, 0, TABLES);
     tcase_add_loop_test(tcase, a_batch_is_its_products, 0, TABLES);
+    tcase_add_loop_test(tcase, a_list_is_its_products, 0, TABLES);
+    tcase_add_loop_test(tcase, long_sums, 0, TABLES);
     tcase_add_loop_test(tcase, a_corner_is_the_same, 0, TABLES);
     tcase_add_loop_test(tcase, not_finite, 0, TABLES);
     suite_add_tcase(suite, tcase);

@@ -134,10 +134,13 @@ typedef struct ag_gemm {
     bool accumulate;  /* add to c instead of overwriting it */
     int64_t batch;    /* >= 1 */
     int64_t a_batch, b_batch, c_batch;
+    void *a_sums; /* [m] := sum_p a[i,p], or NULL; only where a_row = 1 and batch = 1 */
 } ag_gemm;
 
-typedef void ag_gemm_kernel(int threads, const ag_gemm *g, void *scratch);
-typedef size_t ag_gemm_scratch_kernel(int threads, const ag_gemm *g); /* bytes; 64-byte aligned memory wanted */
+/* The `count` products of a list, in one parallel region. None may read or write what another one writes. */
+typedef void ag_gemm_kernel(int threads, int count, const ag_gemm *list, void *scratch);
+/* Bytes of scratch; 64-byte aligned memory wanted. */
+typedef size_t ag_gemm_scratch_kernel(int threads, int count, const ag_gemm *list);
 
 /* ---- Attention ----------------------------------------------------------------------------------
  * Per batch entry b and query head h, which reads key head h / (H / Hk), with a = scale:
