@@ -140,16 +140,17 @@ static void linear_vjp(ag_vjp *v)
     const int64_t out = w->shape[0], in = w->shape[1];
     const int64_t rows = in > 0 ? x->numel / in : out > 0 ? gy->numel / out : 0;
     const bool has_bias = v->input_count == 3 && ag_vjp_wants(v, 2);
-    ag_tensor *gx = NULL, *gw = NULL, *gbias = NULL;
+    ag_tensor *gw = NULL, *gbias = NULL;
     ag_gemm list[2];
     int count = 0;
     if (ag_vjp_wants(v, 0)) { /* gx = gy w */
-        gx = ag_empty(v->ctx, x->dtype, x->ndim, x->shape);
+        bool add = false;
+        ag_tensor *gx = ag_vjp_target(v, 0, &add);
         if (gx == NULL)
             return;
         list[count++] = (ag_gemm){ .m = rows, .n = in, .k = out, .a = ag_data(gy), .a_row = out, .a_col = 1,
                                    .b = ag_data(w), .b_row = w->stride[0], .b_col = w->stride[1],
-                                   .c = gx->storage->data, .c_row = in, .batch = 1 };
+                                   .c = ag_data_mut(gx), .c_row = in, .accumulate = add, .batch = 1 };
     }
     if (ag_vjp_wants(v, 1)) { /* gw = gy^T x, gbias = column sums of gy */
         gw = ag_empty(v->ctx, w->dtype, 2, w->shape);
@@ -165,7 +166,6 @@ static void linear_vjp(ag_vjp *v)
     }
     if (!run_gemm(v->ctx, gy->dtype, count, list))
         return;
-    ag_vjp_add(v, 0, gx);
     ag_vjp_add(v, 1, gw);
     ag_vjp_add(v, 2, gbias);
 }
