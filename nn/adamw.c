@@ -17,11 +17,11 @@ typedef struct adamw {
     ag_adamw_config config;
 } adamw;
 
-static void adamw_update(const ag_optimizer *optimizer, const ag_optimizer_slot *slot, const void *grad, void *param)
+static void set_args(const ag_optimizer *optimizer, ag_optimizer_slot *slot)
 {
     const ag_adamw_config *config = &((const adamw *)optimizer)->config;
     const ag_tensor *t = slot->param.tensor;
-    ag_adamw_step_args step = {
+    slot->args.adamw = (ag_adamw_step_args){
         .lr = optimizer->lr,
         .beta1 = config->beta1,
         .beta2 = config->beta2,
@@ -31,12 +31,12 @@ static void adamw_update(const ag_optimizer *optimizer, const ag_optimizer_slot 
         .correction1 = 1 - pow(config->beta1, (double)slot->steps),
         .correction2 = 1 - pow(config->beta2, (double)slot->steps),
     };
-    ag_kernels(t->ctx, t->dtype)->adamw(ag_ctx_threads(t->ctx), t->numel, &step, grad, ag_data_mut(slot->state[0]),
-                                        ag_data_mut(slot->state[1]), param);
 }
 
+static ag_step_kernel *kernel(const ag_real_kernels *k) { return k->adamw; }
+
 static const ag_optimizer_kind kind = {
-    .name = "adamw", .state_name = { "exp_avg", "exp_avg_sq" }, .update = adamw_update,
+    .name = "adamw", .state_name = { "exp_avg", "exp_avg_sq" }, .set_args = set_args, .kernel = kernel,
 };
 
 ag_optimizer *ag_adamw_new(ag_module *module, ag_adamw_config config)

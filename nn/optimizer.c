@@ -42,9 +42,11 @@ void *ag_optimizer_new(ag_module *module, const ag_optimizer_kind *kind, size_t 
     };
     int64_t count = module->param_count;
     optimizer->slot = ag_alloc(ctx, (size_t)count * sizeof *optimizer->slot);
-    if (optimizer->slot != NULL)
+    if (optimizer->slot != NULL) {
         optimizer->slot_count = count;
-    bool good = optimizer->slot != NULL;
+        optimizer->step = ag_alloc(ctx, (size_t)count * sizeof *optimizer->step);
+    }
+    bool good = optimizer->slot != NULL && optimizer->step != NULL;
     for (int64_t i = 0; i < optimizer->slot_count; i++) {
         optimizer->slot[i] = (ag_optimizer_slot){ .steps = 0 };
         good = good && slot_init(&optimizer->slot[i], module->param[i], state_count);
@@ -64,8 +66,36 @@ void ag_optimizer_free(ag_optimizer *optimizer)
         for (int s = 0; s < optimizer->state_count; s++)
             ag_release(optimizer->slot[i].state[s]);
     }
+    ag_free(optimizer->ctx, optimizer->step, (size_t)optimizer->slot_count * sizeof *optimizer->step);
     ag_free(optimizer->ctx, optimizer->slot, (size_t)optimizer->slot_count * sizeof *optimizer->slot);
     ag_free(optimizer->ctx, optimizer, optimizer->size);
+}
+
+/* All parameters of one type in one call of the kernel. */
+static void step_those_of(ag_optimizer *optimizer, ag_dtype dtype)
+{
+    const ag_optimizer_kind *kind = optimizer->kind;
+    int64_t count = 0;
+    for (int64_t i = 0; i < optimizer->slot_count; i++) {
+        ag_optimizer_slot *slot = &optimizer->slot[i];
+        ag_tensor *param = slot->param.tensor;
+        const ag_tensor *grad = ag_grad(param);
+        if (grad == NULL || param->dtype != dtype)
+            continue;
+        assert(ag_is_contiguous(param) && ag_is_contiguous(grad));
+        slot->steps++;
+        kind->set_args(optimizer, slot);
+        ag_step *step = &optimizer->step[count++];
+        *step = (ag_step){
+            .n = param->numel, .g = ag_data(grad), .param = ag_data_mut(param), .args = &slot->args,
+        };
+        ag_storage_changed(param, kind->name);
+        for (int s = 0; s < optimizer->state_count; s++) {
+            step->state[s] = ag_data_mut(slot->state[s]);
+            ag_storage_changed(slot->state[s], kind->name);
+        }
+    }
+    kind->kernel(ag_kernels(optimizer->ctx, dtype))(ag_ctx_threads(optimizer->ctx), count, optimizer->step);
 }
 
 ag_status ag_optimizer_step(ag_optimizer *optimizer)
@@ -74,19 +104,8 @@ ag_status ag_optimizer_step(ag_optimizer *optimizer)
         return AG_ERR_ARGUMENT;
     if (ag_error(optimizer->ctx) != AG_OK)
         return ag_error(optimizer->ctx);
-    for (int64_t i = 0; i < optimizer->slot_count; i++) {
-        ag_optimizer_slot *slot = &optimizer->slot[i];
-        ag_tensor *param = slot->param.tensor;
-        const ag_tensor *grad = ag_grad(param);
-        if (grad == NULL)
-            continue;
-        assert(ag_is_contiguous(param) && ag_is_contiguous(grad));
-        slot->steps++;
-        optimizer->kind->update(optimizer, slot, ag_data(grad), ag_data_mut(param));
-        ag_storage_changed(param, optimizer->kind->name);
-        for (int s = 0; s < optimizer->state_count; s++)
-            ag_storage_changed(slot->state[s], optimizer->kind->name);
-    }
+    step_those_of(optimizer, AG_F32);
+    step_those_of(optimizer, AG_F64);
     return AG_OK;
 }
 

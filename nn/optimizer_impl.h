@@ -17,13 +17,17 @@ typedef struct ag_optimizer_slot {
     ag_named_tensor param;
     ag_tensor *state[AG_STATES_MAX];
     uint64_t steps;
+    union {
+        ag_sgd_step_args sgd;
+        ag_adamw_step_args adamw;
+    } args; /* of the step now */
 } ag_optimizer_slot;
 
 typedef struct ag_optimizer_kind {
     const char *name;                      /* "sgd" */
     const char *state_name[AG_STATES_MAX]; /* as torch.optim names them */
-    /* One step of one parameter, `grad` dense. */
-    void (*update)(const ag_optimizer *optimizer, const ag_optimizer_slot *slot, const void *grad, void *param);
+    void (*set_args)(const ag_optimizer *optimizer, ag_optimizer_slot *slot);
+    ag_step_kernel *(*kernel)(const ag_real_kernels *k);
 } ag_optimizer_kind;
 
 struct ag_optimizer {
@@ -33,6 +37,7 @@ struct ag_optimizer {
     size_t size; /* of the whole optimizer's struct */
     ag_optimizer_slot *slot;
     int64_t slot_count;
+    ag_step *step;   /* [slot_count]: those of a step now, for the kernel */
     int state_count; /* of those named by the kind */
     double lr;
 };

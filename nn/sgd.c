@@ -17,11 +17,10 @@ typedef struct sgd {
     ag_sgd_config config;
 } sgd;
 
-static void sgd_update(const ag_optimizer *optimizer, const ag_optimizer_slot *slot, const void *grad, void *param)
+static void set_args(const ag_optimizer *optimizer, ag_optimizer_slot *slot)
 {
     const ag_sgd_config *config = &((const sgd *)optimizer)->config;
-    const ag_tensor *t = slot->param.tensor;
-    ag_sgd_step_args step = {
+    slot->args.sgd = (ag_sgd_step_args){
         .lr = optimizer->lr,
         .momentum = config->momentum,
         .dampening = config->dampening,
@@ -30,11 +29,13 @@ static void sgd_update(const ag_optimizer *optimizer, const ag_optimizer_slot *s
         .nesterov = config->nesterov,
         .first = slot->steps == 1,
     };
-    void *buffer = config->momentum > 0 ? ag_data_mut(slot->state[0]) : NULL;
-    ag_kernels(t->ctx, t->dtype)->sgd(ag_ctx_threads(t->ctx), t->numel, &step, grad, buffer, param);
 }
 
-static const ag_optimizer_kind kind = { .name = "sgd", .state_name = { "momentum_buffer" }, .update = sgd_update };
+static ag_step_kernel *kernel(const ag_real_kernels *k) { return k->sgd; }
+
+static const ag_optimizer_kind kind = {
+    .name = "sgd", .state_name = { "momentum_buffer" }, .set_args = set_args, .kernel = kernel,
+};
 
 ag_optimizer *ag_sgd_new(ag_module *module, ag_sgd_config config)
 {

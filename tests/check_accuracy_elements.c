@@ -443,8 +443,8 @@ static void one_sgd(accuracy *a, const ag_sgd_step_args *s)
             of_step = plus(plus(of_d, times(of_buf[i], s->momentum)), plus(roundings(2, ahead), rounding(step)));
         of_w[i] = plus(plus(times(of_step, s->lr), roundings(2, s->lr * step)), rounding(w.f64[i] - s->lr * step));
     }
-    a->f32->sgd(1, N, s, g.f32, buf.f32, w.f32);
-    a->f64->sgd(1, N, s, g.f64, buf.f64, w.f64);
+    a->f32->sgd(1, 1, &(ag_step){ N, g.f32, w.f32, { buf.f32, NULL }, s });
+    a->f64->sgd(1, 1, &(ag_step){ N, g.f64, w.f64, { buf.f64, NULL }, s });
     judge(a, "w", N, N, w.f32, w.f64, of_w);
     if (s->momentum != 0)
         judge(a, "buffer", N, N, buf.f32, buf.f64, of_buf);
@@ -482,8 +482,8 @@ static void one_adamw(accuracy *a, const char *input, int step, double lr, numbe
         of_w[i] = plus(plus(times(of_m[i], size), times(of_v[i], change / (2 * new_v))), roundings(8, change));
         of_w[i] = plus(of_w[i], plus(roundings(2, keep), rounding(keep - change)));
     }
-    a->f32->adamw(1, N, &s, g.f32, m.f32, v.f32, w.f32);
-    a->f64->adamw(1, N, &s, g.f64, m.f64, v.f64, w.f64);
+    a->f32->adamw(1, 1, &(ag_step){ N, g.f32, w.f32, { m.f32, v.f32 }, &s });
+    a->f64->adamw(1, 1, &(ag_step){ N, g.f64, w.f64, { m.f64, v.f64 }, &s });
     judge(a, input, N, N, w.f32, w.f64, of_w);
     judge(a, "m", N, N, m.f32, m.f64, of_m);
     judge(a, "v", N, N, v.f32, v.f64, of_v);

@@ -229,6 +229,28 @@ START_TEST(scratch_grows_with_time_not_its_square)
 }
 END_TEST
 
+/* A runtime may give fewer threads than it is asked for, as it does inside of a parallel region. */
+START_TEST(fewer_threads_than_asked_for)
+{
+    const attention_setup s = { .B = 1, .H = 1, .Tq = 300, .Tk = 290, .D = 16, .Dv = 16, .causal = true };
+    for (int t = 0; t < TABLE_COUNT; t++) {
+        const ag_real_kernels *kernels = kernels_of(TABLES[t], true);
+        if (kernels == NULL)
+            continue;
+        problem one = problem_new(s, true), both[] = { problem_new(s, true), problem_new(s, true) };
+        run(&one, kernels, 1);
+#pragma omp parallel for num_threads(2)
+        for (int n = 0; n < 2; n++)
+            run(&both[n], kernels, 3);
+        for (int n = 0; n < 2; n++) {
+            compare(&both[n], &one, 0, describe(TABLES[t], &one));
+            problem_free(&both[n]);
+        }
+        problem_free(&one);
+    }
+}
+END_TEST
+
 Suite *attention_kernel_suite(void)
 {
     Suite *suite = suite_create("attention_kernel");
@@ -243,6 +265,7 @@ Suite *attention_kernel_suite(void)
     tcase_add_test(tests, large_scores);
     tcase_add_test(tests, dropout_follows_the_stream);
     tcase_add_test(tests, scratch_grows_with_time_not_its_square);
+    tcase_add_test(tests, fewer_threads_than_asked_for);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -415,6 +415,24 @@ END_TEST
 
 /* ---- Optimizers ------------------------------------------------------------------------------ */
 
+/* `s` as a list of parameters, in pieces of these sizes and a rest. */
+enum { PARTS = 7 };
+static void split_step(const setting *s, const ag_step *whole, ag_step *list)
+{
+    static const int64_t parts[PARTS] = { 1, 0, 4095, 4097, 63, 0, 12000 };
+    int64_t begin = 0;
+    for (int k = 0; k <= PARTS; k++) {
+        const size_t skip = (size_t)begin * s->size;
+        list[k] = *whole;
+        list[k].n = k < PARTS ? parts[k] : whole->n - begin;
+        list[k].g = (const char *)whole->g + skip;
+        list[k].param = (char *)whole->param + skip;
+        for (int i = 0; i < 2; i++)
+            list[k].state[i] = whole->state[i] == NULL ? NULL : (char *)whole->state[i] + skip;
+        begin += list[k].n;
+    }
+}
+
 START_TEST(sgd_steps_as_its_rule_says)
 {
     static const struct { double momentum, dampening, decay; bool nesterov; } rules[] = {
@@ -437,9 +455,11 @@ START_TEST(sgd_steps_as_its_rule_says)
         for (int step = 0; step < 3; step++, a.first = false) {
             put(&s, memory[4], n, g);
             put(&s, memory[5], n, g);
-            void *buffer = a.momentum == 0 ? NULL : memory[2];
-            s.k->sgd(1, n, &a, memory[4], buffer, memory[0]);
-            s.k->sgd(3, n, &a, memory[4], a.momentum == 0 ? NULL : memory[3], memory[1]);
+            void *buffer = a.momentum == 0 ? NULL : memory[2], *other = a.momentum == 0 ? NULL : memory[3];
+            ag_step list[PARTS + 1];
+            s.k->sgd(1, 1, &(ag_step){ n, memory[4], memory[0], { buffer, NULL }, &a });
+            split_step(&s, &(ag_step){ n, memory[4], memory[1], { other, NULL }, &a }, list);
+            s.k->sgd(3, PARTS + 1, list);
             expect_same_bits(&s, "sgd: g is unchanged", n, memory[4], memory[5]);
             for (int64_t i = 0; i < n; i++) {
                 const double d = 0.5 * g[i] + a.weight_decay * w[i];
@@ -473,8 +493,10 @@ START_TEST(adamw_steps_as_its_rule_says)
         draw(g, n, (uint32_t)step + 1, -1, 1);
         g[7] = 0;
         put(&s, memory[6], n, g);
-        s.k->adamw(1, n, &a, memory[6], memory[1], memory[2], memory[0]);
-        s.k->adamw(3, n, &a, memory[6], memory[4], memory[5], memory[3]);
+        ag_step list[PARTS + 1];
+        s.k->adamw(1, 1, &(ag_step){ n, memory[6], memory[0], { memory[1], memory[2] }, &a });
+        split_step(&s, &(ag_step){ n, memory[6], memory[3], { memory[4], memory[5] }, &a }, list);
+        s.k->adamw(3, PARTS + 1, list);
         for (int64_t i = 0; i < n; i++) {
             const double d = 0.5 * g[i];
             w[i] *= 1 - a.lr * a.weight_decay;

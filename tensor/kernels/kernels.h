@@ -195,24 +195,28 @@ typedef void ag_attention_kernel(int threads, const ag_attention *a, void *scrat
 /* Bytes, O(T) for backward; for forward and weights (dout NULL) it depends on threads and sizes of heads alone. */
 typedef size_t ag_attention_scratch_kernel(int threads, const ag_attention *a);
 
-/* ---- Optimizers: one pass over a parameter. g is not changed. -------------------------------- */
+/* ---- Optimizers: one pass over each of `count` parameters, all in one parallel region. g is not changed. --------- */
 
+typedef struct ag_step {
+    int64_t n;
+    const void *g;
+    void *param, *state[2]; /* sgd: the momentum buffer, may be NULL when momentum is 0; adamw: m and v */
+    const void *args;       /* ag_sgd_step_args or ag_adamw_step_args */
+} ag_step;
+
+typedef void ag_step_kernel(int threads, int64_t count, const ag_step *step);
+
+/* torch.optim.SGD's rule. */
 typedef struct ag_sgd_step_args {
     double lr, momentum, dampening, weight_decay, grad_scale; /* grad_scale multiplies g first: clipping */
     bool nesterov, first;                                     /* first: momentum buffer := g */
 } ag_sgd_step_args;
 
-/* buf may be NULL when momentum is 0. torch.optim.SGD's rule. */
-typedef void ag_sgd_kernel(int threads, int64_t n, const ag_sgd_step_args *s, const void *g, void *buf, void *param);
-
+/* torch.optim.AdamW's rule (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019). */
 typedef struct ag_adamw_step_args {
     double lr, beta1, beta2, eps, weight_decay, grad_scale;
     double correction1, correction2; /* 1 - beta^t */
 } ag_adamw_step_args;
-
-/* torch.optim.AdamW's rule (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019). */
-typedef void ag_adamw_kernel(int threads, int64_t n, const ag_adamw_step_args *s, const void *g, void *m, void *v,
-                             void *param);
 
 /* ---- Tables ---------------------------------------------------------------------------------- */
 
