@@ -133,7 +133,8 @@ static void layer_norm_vjp(ag_vjp *v)
     const ag_real_kernels *k = ag_kernels(v->ctx, x->dtype);
     int64_t M = row_count(x), N = row_size(x);
     bool wants_w = ag_vjp_wants(v, 1), wants_b = ag_vjp_wants(v, 2), wants_x = ag_vjp_wants(v, 0);
-    ag_tensor *gx = wants_x ? ag_empty(v->ctx, x->dtype, x->ndim, x->shape) : NULL;
+    bool add = false; /* where x is a residual, its gradient has a part already */
+    ag_tensor *gx = ag_vjp_target(v, 0, &add);
     ag_tensor *gw = wants_w ? ag_empty(v->ctx, x->dtype, 1, &N) : NULL;
     ag_tensor *gb = wants_b ? ag_empty(v->ctx, x->dtype, 1, &N) : NULL;
     size_t bytes = k->layer_norm_vjp_scratch(M, N);
@@ -144,10 +145,9 @@ static void layer_norm_vjp(ag_vjp *v)
     }
     const char *mean = ag_data(v->extra), *rstd = mean + (size_t)M * ag_dtype_size(x->dtype);
     k->layer_norm_vjp(ag_ctx_threads(v->ctx), M, N, ag_data(x), w == NULL ? NULL : ag_data(w), mean, rstd, ag_data(gy),
-                      gx == NULL ? NULL : gx->storage->data, gw == NULL ? NULL : gw->storage->data,
+                      add, gx == NULL ? NULL : ag_data_mut(gx), gw == NULL ? NULL : gw->storage->data,
                       gb == NULL ? NULL : gb->storage->data, scratch);
     ag_free(v->ctx, scratch, bytes);
-    ag_vjp_add(v, 0, gx);
     ag_vjp_add(v, 1, gw);
     ag_vjp_add(v, 2, gb);
 }
@@ -200,15 +200,15 @@ static void rms_norm_vjp(ag_vjp *v)
     const ag_real_kernels *k = ag_kernels(v->ctx, x->dtype);
     int64_t M = row_count(x), N = row_size(x);
     bool wants_x = ag_vjp_wants(v, 0), wants_w = ag_vjp_wants(v, 1);
-    ag_tensor *gx = wants_x ? ag_empty(v->ctx, x->dtype, x->ndim, x->shape) : NULL;
+    bool add = false;
+    ag_tensor *gx = ag_vjp_target(v, 0, &add);
     ag_tensor *gw = wants_w ? ag_empty(v->ctx, x->dtype, 1, &N) : NULL;
     size_t bytes = k->rms_norm_vjp_scratch(M, N);
     void *scratch = ag_alloc(v->ctx, bytes);
     if (scratch != NULL && (gx != NULL || !wants_x) && (gw != NULL || !wants_w)) {
         k->rms_norm_vjp(ag_ctx_threads(v->ctx), M, N, ag_data(x), w == NULL ? NULL : ag_data(w), ag_data(v->extra),
-                        ag_data(gy), gx == NULL ? NULL : gx->storage->data, gw == NULL ? NULL : gw->storage->data,
-                        scratch);
-        ag_vjp_add(v, 0, gx);
+                        ag_data(gy), add, gx == NULL ? NULL : ag_data_mut(gx),
+                        gw == NULL ? NULL : gw->storage->data, scratch);
         ag_vjp_add(v, 1, gw);
     }
     ag_free(v->ctx, scratch, bytes);

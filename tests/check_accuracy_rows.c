@@ -519,13 +519,15 @@ static void one_norm_vjp(accuracy *a, const char *input, bool random, shape s, n
     n.mean = widened(n.mean);
     n.rstd = widened(n.rstd);
     if (centred) {
-        a->f32->layer_norm_vjp(1, s.M, s.N, x.f32, n.w.f32, n.mean.f32, n.rstd.f32, n.dy.f32, n.dx.f32, n.dw.f32,
-                               n.db.f32, scratch);
-        a->f64->layer_norm_vjp(1, s.M, s.N, x.f64, n.w.f64, n.mean.f64, n.rstd.f64, n.dy.f64, n.dx.f64, n.dw.f64,
-                               n.db.f64, scratch);
+        a->f32->layer_norm_vjp(1, s.M, s.N, x.f32, n.w.f32, n.mean.f32, n.rstd.f32, n.dy.f32, false, n.dx.f32,
+                               n.dw.f32, n.db.f32, scratch);
+        a->f64->layer_norm_vjp(1, s.M, s.N, x.f64, n.w.f64, n.mean.f64, n.rstd.f64, n.dy.f64, false, n.dx.f64,
+                               n.dw.f64, n.db.f64, scratch);
     } else {
-        a->f32->rms_norm_vjp(1, s.M, s.N, x.f32, n.w.f32, n.rstd.f32, n.dy.f32, n.dx.f32, n.dw.f32, scratch);
-        a->f64->rms_norm_vjp(1, s.M, s.N, x.f64, n.w.f64, n.rstd.f64, n.dy.f64, n.dx.f64, n.dw.f64, scratch);
+        a->f32->rms_norm_vjp(1, s.M, s.N, x.f32, n.w.f32, n.rstd.f32, n.dy.f32, false, n.dx.f32, n.dw.f32,
+                             scratch);
+        a->f64->rms_norm_vjp(1, s.M, s.N, x.f64, n.w.f64, n.rstd.f64, n.dy.f64, false, n.dx.f64, n.dw.f64,
+                             scratch);
     }
     judge_norm_gradient(a, input, random, centred, &n);
 }

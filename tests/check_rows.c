@@ -270,7 +270,8 @@ START_TEST(layer_norm_of_a_constant_row_is_the_bias)
     ck_assert(s.k->layer_norm_vjp_scratch(1, N) <= sizeof scratch);
     s.k->layer_norm(1, 1, N, 1e-5, memory[0], memory[1], memory[1], memory[2], memory[3], memory[4]);
     expect(&s, "layer_norm", N, memory[2], b, 0, 0);
-    s.k->layer_norm_vjp(1, 1, N, memory[0], NULL, memory[3], memory[4], memory[1], memory[5], memory[6], NULL, scratch);
+    s.k->layer_norm_vjp(1, 1, N, memory[0], NULL, memory[3], memory[4], memory[1], false, memory[5], memory[6], NULL,
+                        scratch);
     for (int j = 0; j < N; j++)
         ck_assert(isfinite(at(&s, memory[5], j)) && at(&s, memory[6], j) == 0);
 }
@@ -305,11 +306,16 @@ START_TEST(layer_norm_gradients_match_differences)
         put(&s, memory[1], M * N, dy);
         s.k->layer_norm(1, M, N, 1e-5, memory[0], weight, NULL, memory[3], memory[4], memory[5]);
         ck_assert(s.k->layer_norm_vjp_scratch(M, N) <= sizeof scratch);
-        s.k->layer_norm_vjp(1, M, N, memory[0], weight, memory[4], memory[5], memory[1], memory[3], memory[6],
-                            memory[7], scratch);
+        s.k->layer_norm_vjp(1, M, N, memory[0], weight, memory[4], memory[5], memory[1], false, memory[3],
+                            memory[6], memory[7], scratch);
         expect(&s, "layer_norm dx", M * N, memory[3], dx, 16, 1e-8);
         expect(&s, "layer_norm dw", N, memory[6], dw, 16, 1e-12);
         expect(&s, "layer_norm db", N, memory[7], db, 16, 1e-12);
+        s.k->layer_norm_vjp(1, M, N, memory[0], weight, memory[4], memory[5], memory[1], true, memory[3], NULL, NULL,
+                            scratch);
+        for (int64_t i = 0; i < M * N; i++)
+            dx[i] *= 2;
+        expect(&s, "layer_norm dx, added", M * N, memory[3], dx, 16, 1e-8);
     }
 }
 END_TEST
@@ -327,7 +333,7 @@ START_TEST(layer_norm_gradients_do_not_depend_on_threads)
     s.k->layer_norm(1, M, N, 1e-5, memory[0], memory[2], NULL, memory[3], memory[4], memory[5]);
     double *dw = number[1], *db = number[2], *dx = number[3];
     for (int threads = 1; threads <= 3; threads++) {
-        s.k->layer_norm_vjp(threads, M, N, memory[0], memory[2], memory[4], memory[5], memory[1],
+        s.k->layer_norm_vjp(threads, M, N, memory[0], memory[2], memory[4], memory[5], memory[1], false,
                             threads == 1 ? memory[6] : dx, threads == 1 ? memory[7] : dw,
                             threads == 1 ? memory[7] + N : db, scratch);
         if (threads == 1)
@@ -404,13 +410,17 @@ START_TEST(rms_norm_gradients_match_differences)
         put(&s, memory[1], M * N, dy);
         s.k->rms_norm(1, M, N, rms_eps, memory[0], weight, memory[3], memory[5]);
         ck_assert(s.k->rms_norm_vjp_scratch(M, N) <= sizeof scratch);
-        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], memory[3], memory[6], scratch);
+        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], false, memory[3], memory[6], scratch);
         expect(&s, "rms_norm dx", M * N, memory[3], dx, 16, 1e-8);
         expect(&s, "rms_norm dw", N, memory[6], dw, 16, 1e-12);
-        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], NULL, memory[4], scratch);
+        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], false, NULL, memory[4], scratch);
         expect_same_bits(&s, "rms_norm dw alone", N, memory[6], memory[4]);
-        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], memory[4], NULL, NULL);
+        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], false, memory[4], NULL, NULL);
         expect_same_bits(&s, "rms_norm dx alone", M * N, memory[3], memory[4]);
+        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], true, memory[3], NULL, NULL);
+        for (int64_t i = 0; i < M * N; i++)
+            dx[i] *= 2;
+        expect(&s, "rms_norm dx, added", M * N, memory[3], dx, 16, 1e-8);
     }
 }
 END_TEST
@@ -430,7 +440,7 @@ START_TEST(rms_norm_gradients_of_tiny_rows)
             number[3][j] = x[j] * (tiny ? scale : 1);
         put(&s, memory[0], N, number[3]);
         s.k->rms_norm(1, 1, N, 0, memory[0], NULL, memory[2], memory[3]);
-        s.k->rms_norm_vjp(1, 1, N, memory[0], NULL, memory[3], memory[1], memory[4 + tiny], NULL, NULL);
+        s.k->rms_norm_vjp(1, 1, N, memory[0], NULL, memory[3], memory[1], false, memory[4 + tiny], NULL, NULL);
     }
     for (int64_t j = 0; j < N; j++) {
         dx[j] = at(&s, memory[4], j);
@@ -454,8 +464,8 @@ START_TEST(rms_norm_gradients_do_not_depend_on_threads)
     s.k->rms_norm(1, M, N, 1e-5, memory[0], memory[2], memory[3], memory[5]);
     double *dw = number[1], *dx = number[3];
     for (int threads = 1; threads <= 3; threads++) {
-        s.k->rms_norm_vjp(threads, M, N, memory[0], memory[2], memory[5], memory[1], threads == 1 ? memory[6] : dx,
-                          threads == 1 ? memory[7] : dw, scratch);
+        s.k->rms_norm_vjp(threads, M, N, memory[0], memory[2], memory[5], memory[1], false,
+                          threads == 1 ? memory[6] : dx, threads == 1 ? memory[7] : dw, scratch);
         if (threads == 1)
             continue;
         expect_same_bits(&s, "rms_norm dx", M * N, memory[6], dx);

@@ -58,19 +58,21 @@ typedef void ag_logsumexp_vjp_kernel(int threads, int64_t M, int64_t N, const vo
 typedef void ag_layer_norm_kernel(int threads, int64_t M, int64_t N, double eps, const void *x, const void *w,
                                   const void *b, void *y, void *mean, void *rstd);
 
-/* dx[M,N], dw[N], db[N] (each may be NULL: not wanted) from dy[M,N]. scratch: layer_norm_vjp_scratch bytes. */
+/* dx[M,N] (added to what stands there, with `add`), dw[N], db[N] (each may be NULL: not wanted) from dy[M,N].
+ * scratch: layer_norm_vjp_scratch bytes. */
 typedef void ag_layer_norm_vjp_kernel(int threads, int64_t M, int64_t N, const void *x, const void *w,
-                                      const void *mean, const void *rstd, const void *dy, void *dx, void *dw,
-                                      void *db, void *scratch);
+                                      const void *mean, const void *rstd, const void *dy, bool add, void *dx,
+                                      void *dw, void *db, void *scratch);
 typedef size_t ag_layer_norm_vjp_scratch_kernel(int64_t M, int64_t N);
 
 /* y = x rstd w per row of x[M,N], rstd = 1/sqrt(mean(x^2) + eps). w[N] may be NULL (1). Saves rstd[M]. */
 typedef void ag_rms_norm_kernel(int threads, int64_t M, int64_t N, double eps, const void *x, const void *w, void *y,
                                 void *rstd);
 
-/* dx[M,N], dw[N] (each may be NULL: not wanted) from dy[M,N]. scratch: rms_norm_vjp_scratch bytes. */
+/* dx[M,N] (added to what stands there, with `add`), dw[N] (each may be NULL: not wanted) from dy[M,N]. scratch:
+ * rms_norm_vjp_scratch bytes. */
 typedef void ag_rms_norm_vjp_kernel(int threads, int64_t M, int64_t N, const void *x, const void *w,
-                                    const void *rstd, const void *dy, void *dx, void *dw, void *scratch);
+                                    const void *rstd, const void *dy, bool add, void *dx, void *dw, void *scratch);
 typedef size_t ag_rms_norm_vjp_scratch_kernel(int64_t M, int64_t N);
 
 /* Per row of logits[M,V] with target t: loss[M] = lse - (1-s) logit[t] - s/V sum_v logit[v], lse[M] the row's
