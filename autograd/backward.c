@@ -301,9 +301,12 @@ static void visit(ag_tape *tape, int64_t number)
 void ag_walk(ag_tape *tape, int64_t last, int64_t first, ag_tensor *gy)
 {
     tape->nodes[last].grad = ag_retain(gy);
-    for (int64_t i = last; i >= first && ag_error(tape->ctx) == AG_OK; i--)
+    for (int64_t i = last; i >= first && ag_error(tape->ctx) == AG_OK; i--) {
         if (tape->nodes[i].grad != NULL)
             visit(tape, i);
+        if (tape->segment != NULL) /* it is walked once: what its nodes keep makes room for gradients */
+            ag_node_forget(tape, i);
+    }
 }
 
 /* Leaves in the nodes the gradients that stay, each complete. */

@@ -239,6 +239,21 @@ ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int
     return o == NULL || o->recorded == NULL ? y : o->recorded(o, tape, number, y, input);
 }
 
+static void forget(ag_kept *kept)
+{
+    ag_release(kept->tensor);
+    kept->tensor = NULL;
+}
+
+void ag_node_forget(ag_tape *tape, int64_t number)
+{
+    ag_node *node = &tape->nodes[number];
+    forget(&node->output);
+    forget(&node->extra);
+    for (int i = 0; i < node->input_count; i++)
+        forget(&tape->kept[node->first_edge + i]);
+}
+
 /* ---- Segments ---- */
 
 void ag_segment_begin(ag_tape *tape, ag_segment *segment, bool keeps_outer)

@@ -101,6 +101,9 @@ bool ag_tape_knows(const ag_tape *tape, const ag_tensor *t);
 void ag_segment_begin(ag_tape *tape, ag_segment *segment, bool keeps_outer);
 void ag_segment_end(ag_tape *tape);
 
+/* Lets go of what a node keeps for its vjp. */
+void ag_node_forget(ag_tape *tape, int64_t node);
+
 /* Visits the nodes `last` down to `first`, each that has a gradient; `last` gets gy. Stops at an error. */
 void ag_walk(ag_tape *tape, int64_t last, int64_t first, ag_tensor *gy);
 
