@@ -3,8 +3,12 @@
 #   make              the library and the example programs
 #   make train        trains the toy language model on the bundled text and shows samples
 #   make test         builds and runs the tests; installs Check first when it is missing
-#   make bench        times a training step, beside PyTorch when it is installed
+#   make bench        measures all that docs/performance.md shows, beside PyTorch and OpenBLAS where they are installed;
+#                     about 15 minutes (parts=steps,isa,gemm,op,generation,start,growth,profile: some; rounds=N)
+#   make bench-growth measures how a step's time grows with each size, alone
+#   make bench-docs   writes what it measured into docs/performance.md, with the pictures
 #   make bench-attention  attention's time and memory for T = 4k .. 64k, causal and windowed; takes some minutes
+#   make profile      where the time of a training step goes, by op and by module (model=toy|tiny|baby|long)
 #   make bench-gemm   times the matrix product, beside OpenBLAS when it is installed
 #   make check-layers no folder uses what stands to its right
 #   make fuzz         feeds the file reader random bytes, with clang's fuzzer
@@ -194,6 +198,15 @@ $(bench_binaries): $(build)/bench/%: $(build)/bench/%.o $(library)
 
 $(build)/bench/%.o: flags += -D_POSIX_C_SOURCE=200809L
 
+# The machine's limits, once per instruction set.
+limit_objects := $(patsubst %,$(build)/bench/limits_%.o,$(filter-out reference,$(isas)))
+$(limit_objects): $(build)/bench/limits_%.o: bench/limits.c Makefile
+	@mkdir -p $(@D)
+	$(say) "  CC    $<, for $*"
+	$(hide)$(CC) $(flags) $(optimize) $(isa_flags_$*) -DAG_ISA=$* -MMD -MP -c $< -o $@
+
+$(build)/bench/bench_machine: $(limit_objects)
+
 # The matrix product has OpenBLAS beside it where that is installed.
 hash := \#
 has_openblas = $(shell printf '$(hash)include <cblas.h>\nint main(void) { return 0; }\n' | \
@@ -203,7 +216,17 @@ $(build)/bench/bench_gemm: bench_libraries = $(if $(has_openblas),-lopenblas)
 
 .PHONY: bench
 bench: $(bench_binaries)
-	sh bench/run.sh $(build)/bench
+	@sh bench/run.sh $(build)/bench --parts '$(parts)' --rounds $(or $(rounds),5) --flags '$(flags) $(optimize)' \
+	    --compiler '$(shell $(CC) --version | head -n 1)'
+
+.PHONY: bench-growth
+bench-growth:
+	@$(MAKE) --no-print-directory bench parts=growth
+
+# What docs/performance.md shows: the tables of the last `make bench`, and its pictures.
+.PHONY: bench-docs
+bench-docs:
+	python3 bench/report.py $(build)/bench/results.json docs/performance.md
 
 .PHONY: bench-attention
 bench-attention: $(build)/bench/bench_attention
@@ -213,7 +236,11 @@ bench-attention: $(build)/bench/bench_attention
 .PHONY: bench-gemm
 bench-gemm: $(build)/bench/bench_gemm
 	for threads in 1 2; do OPENBLAS_CORETYPE=$(if $(shell grep -m1 -o avx512f /proc/cpuinfo 2>/dev/null),SKYLAKEX,HASWELL) \
-	    OPENBLAS_NUM_THREADS=$$threads $< f32 $$threads; done
+	    OPENBLAS_NUM_THREADS=$$threads $< --threads $$threads; done
+
+.PHONY: profile
+profile: $(build)/bench/bench_step
+	$< --profile --model $(or $(model),tiny)
 
 .PHONY: clean
 clean:

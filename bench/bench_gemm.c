@@ -3,8 +3,9 @@
  * bench_gemm.c - the matrix product of linear layers, beside cblas when built with -DAG_HAVE_CBLAS (OpenBLAS).
  *
  * For M tokens and a layer of I inputs and O outputs: y[M,O] = x W^T (nt), dx[M,I] = dy W (nn),
- * dW[O,I] += dy^T x (tn), dx^T[I,M] = W^T dy^T (tt). The two sides take turns, each with all products after a pause
- * in which the other's threads stop spinning; the median of the turns counts. Ratio: above 1, ours is faster.
+ * dW[O,I] += dy^T x (tn), y[M,O] = x W^T of an x that is stored as [I,M] (tt). The two sides take turns, each with
+ * all products after a pause in which the other's threads stop spinning; the median of the turns counts. Ratio: above
+ * 1, ours is faster.
  * An OpenBLAS older than the machine falls back to AVX2; OPENBLAS_CORETYPE=SKYLAKEX makes it use AVX-512.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -127,7 +128,7 @@ static ag_gemm make_gemm(const char *kind, int64_t M, int64_t in, int64_t out)
         g = (ag_gemm){ .m = out, .n = in, .k = M, .a_row = 1, .a_col = out, .b_row = in, .b_col = 1,
                        .accumulate = true };
     else
-        g = (ag_gemm){ .m = in, .n = M, .k = out, .a_row = 1, .a_col = in, .b_row = 1, .b_col = out };
+        g = (ag_gemm){ .m = M, .n = out, .k = in, .a_row = 1, .a_col = M, .b_row = 1, .b_col = in };
     g.batch = 1;
     g.c_row = g.n;
     return g;

@@ -1,164 +1,313 @@
 /* SPDX-License-Identifier: MIT
  *
- * bench_step.c - times one training step (forward, backward, SGD with momentum) of four GPT models.
+ * bench_step.c - times training steps: a GPT's (forward, backward, SGD with momentum) and one mha layer's (forward of
+ * the mean square of its output, backward to every parameter and to x).
  *
- *     bench_step                                    all models, a table
+ *     bench_step                                          every model, a table
  *     bench_step --model toy --threads 2 --repeats 50 --json
+ *     bench_step --model tiny --time 512 --layers 2       other sizes; --layers 0 is the mha layer
  *     bench_step --model toy --save first.safetensors     writes the first weights and ends, for the peer
  *     bench_step --model toy --weights first.safetensors  starts from them
+ *     bench_step --model toy --profile                    where the time goes, by op and by module
  *
- * One step warms up; then the median of `repeats` steps. `loss` is that of the first step, `last_loss` that of
- * the last: a peer that starts from the same weights must print the same two.
+ * One step warms up; then the median of `repeats` steps. `loss` is that of the first step and grad_norm the norm of its
+ * gradients, later_loss that of the step LATER behind it, or of the last (rounding errors grow from step to step): a
+ * peer that starts from the same weights must print the same.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700
 
 #include "attngrad.h"
 #include "bench/measure.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct model {
+typedef struct model {
     const char *name;
-    int64_t batch, time, emb_size, num_heads, num_layers;
-    int repeats; /* about two seconds of work */
-} models[] = {
-    { "toy", 4, 32, 64, 4, 2, 400 },
-    { "tiny", 12, 64, 128, 4, 4, 40 },
-    { "baby", 8, 256, 384, 6, 6, 5 },
-    { "long", 1, 2048, 128, 4, 2, 11 },
+    int64_t batch, time, emb, heads, layers; /* no layers: one mha layer alone */
+    int repeats;                             /* about a second of work */
+    int64_t vocab;
+} model;
+
+static const model models[] = {
+    { "toy", 4, 32, 64, 4, 2, 600, 65 },      { "tiny", 12, 64, 128, 4, 4, 40, 65 },
+    { "baby", 8, 256, 384, 6, 6, 3, 65 },      { "long", 1, 2048, 128, 4, 2, 15, 65 },
+    { "mha-50", 1, 50, 512, 8, 0, 300, 0 },    { "mha-256", 2, 256, 512, 8, 0, 40, 0 },
+    { "mha-1024", 1, 1024, 512, 8, 0, 12, 0 }, { "mha-4096", 1, 4096, 512, 8, 0, 3, 0 },
 };
-enum { MODELS = sizeof models / sizeof *models, VOCAB = 65 };
+enum { MODELS = sizeof models / sizeof *models, LATER = 10 };
 
 typedef struct options {
     const char *model, *weights, *save;
-    int threads, repeats;
-    bool json;
+    model sizes; /* those that were given; 0: the model's */
+    int64_t threads, repeats;
+    bool json, recompute, profile;
 } options;
 
+/* What a step needs. */
+typedef struct work {
+    ag_ctx *ctx;
+    ag_gpt *gpt; /* or mha */
+    ag_mha *mha;
+    ag_module *module;
+    ag_optimizer *optimizer; /* the GPT's */
+    ag_tensor *input, *targets;
+    ag_profile *profile; /* NULL: none */
+} work;
+
 typedef struct timing {
-    double ms, loss, last_loss;
-    int threads;
-    char isa[32];
+    double ms, first_step_at, loss, later_loss, grad_norm;
 } timing;
 
-/* The same batch on every machine and in peer_torch.py: a linear congruential generator, its high bits. */
-static ag_tensor *make_tokens(ag_ctx *ctx, int64_t batch, int64_t time, uint32_t state)
+/* The same numbers on every machine and in peer_torch.py: the bits of i, mixed. */
+static uint32_t noise(uint32_t i)
 {
-    ag_tensor *tokens = ag_zeros(ctx, AG_I32, AG_SHAPE(batch, time));
+    for (int round = 0; round < 2; round++)
+        i = (i ^ i >> 16) * 0x45d9f3bu;
+    return i ^ i >> 16;
+}
+
+static ag_tensor *make_tokens(ag_ctx *ctx, const model *m, uint32_t first)
+{
+    ag_tensor *tokens = ag_zeros(ctx, AG_I32, AG_SHAPE(m->batch, m->time));
     int32_t *token = ag_data_mut(tokens);
-    for (int64_t i = 0; token != NULL && i < batch * time; i++) {
-        state = state * 1664525u + 1013904223u;
-        token[i] = (int32_t)((state >> 16) % VOCAB);
-    }
+    for (int64_t i = 0; token != NULL && i < m->batch * m->time; i++)
+        token[i] = (int32_t)(noise(first + (uint32_t)i) % (uint32_t)m->vocab);
     return tokens;
 }
 
-static ag_status step(ag_gpt *gpt, ag_optimizer *optimizer, ag_tensor *tokens, ag_tensor *targets, double *loss_value)
+static ag_tensor *make_input(ag_ctx *ctx, const model *m) /* uniform in [-1, 1) */
 {
-    ag_module_zero_grad(ag_gpt_module(gpt));
-    ag_tape *tape = ag_tape_begin(ag_ctx_of(tokens));
-    ag_tensor *loss = ag_cross_entropy(ag_gpt_forward(gpt, tokens), targets);
+    ag_tensor *x = ag_zeros(ctx, AG_F32, AG_SHAPE(m->batch, m->time, m->emb));
+    float *value = ag_data_mut(x);
+    for (int64_t i = 0; value != NULL && i < m->batch * m->time * m->emb; i++)
+        value[i] = (float)(noise((uint32_t)i) >> 8) / 8388608.0f - 1.0f;
+    return ag_require_grad(x);
+}
+
+static work make_work(ag_ctx *ctx, const model *m, bool recompute)
+{
+    work w = { .ctx = ctx };
+    if (m->layers == 0) {
+        w.mha = ag_mha_new(ctx, (ag_mha_config){ .emb_size = m->emb, .num_heads = m->heads, .max_seq_len = m->time });
+        w.module = ag_mha_module(w.mha);
+        w.input = make_input(ctx, m);
+        return w;
+    }
+    w.gpt = ag_gpt_new(ctx, (ag_transformer_config){ .vocab_size = m->vocab, .max_seq_len = m->time,
+                                                     .emb_size = m->emb, .num_heads = m->heads,
+                                                     .num_layers = m->layers, .recompute = recompute });
+    w.module = ag_gpt_module(w.gpt);
+    w.optimizer = ag_sgd_new(w.module, (ag_sgd_config){ .lr = 0.01, .momentum = 0.9 });
+    w.input = make_tokens(ctx, m, 0);
+    w.targets = make_tokens(ctx, m, 1u << 30);
+    return w;
+}
+
+static void free_work(work *w)
+{
+    ag_profile_free(w->profile);
+    ag_optimizer_free(w->optimizer);
+    ag_gpt_free(w->gpt);
+    ag_mha_free(w->mha);
+}
+
+static ag_tensor *loss_of(const work *w)
+{
+    if (w->gpt != NULL)
+        return ag_cross_entropy(ag_gpt_forward(w->gpt, w->input), w->targets);
+    ag_tensor *y = ag_mha_forward(w->mha, w->input);
+    return ag_mean(ag_mul(y, y), 3, (const int[]){ 0, 1, 2 }, false);
+}
+
+static ag_status step(const work *w, double *loss_value)
+{
+    ag_module_zero_grad(w->module);
+    ag_zero_grad(w->input);
+    ag_tape *tape = ag_tape_begin(w->ctx);
+    if (w->profile != NULL)
+        ag_profile_tape(w->profile, tape);
+    ag_tensor *loss = loss_of(w);
     ag_status status = ag_backward(tape, loss);
-    if (status == AG_OK)
-        status = ag_optimizer_step(optimizer);
+    if (status == AG_OK && w->optimizer != NULL)
+        status = ag_optimizer_step(w->optimizer);
     if (status == AG_OK)
         status = ag_item(loss, loss_value);
     ag_tape_end(tape);
+    if (w->profile != NULL)
+        ag_profile_note(w->profile, w->optimizer != NULL ? "optimizer" : "tape's end");
     return status;
 }
 
-/* Runs one model in a context of its own. */
-static ag_status run(const struct model *model, const options *o, timing *result)
+/* Over the parameters, and x where it has one. */
+static double grad_norm(const work *w)
 {
-    int repeats = o->repeats > 0 ? o->repeats : model->repeats;
+    double norm = 0, squares = 0;
+    ag_clip_grad_norm(w->module, (double)INFINITY, &norm);
+    const ag_tensor *gx = ag_grad(w->input);
+    const float *g = gx != NULL ? ag_data(gx) : NULL;
+    for (int64_t i = 0; g != NULL && i < ag_numel(gx); i++)
+        squares += (double)g[i] * (double)g[i];
+    return sqrt(norm * norm + squares);
+}
+
+static double seconds(void) { return 1e-3 * now_ms(); }
+
+static ag_status measure(work *w, int repeats, bool profile, timing *t)
+{
     double *ms = malloc((size_t)repeats * sizeof *ms);
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1, .threads = o->threads });
-    if (ms == NULL || ctx == NULL) {
-        fprintf(stderr, "bench_step: no context: out of memory, or AG_ISA is not one that this machine runs\n");
-        free(ms);
+    if (ms == NULL) {
+        ag_fail(w->ctx, AG_ERR_MEMORY, "measure", "%d repeats", repeats);
         return AG_ERR_MEMORY;
     }
-    ag_gpt *gpt = ag_gpt_new(ctx, (ag_transformer_config){ .vocab_size = VOCAB, .max_seq_len = model->time,
-                                                   .emb_size = model->emb_size, .num_heads = model->num_heads,
-                                                   .num_layers = model->num_layers });
-    ag_optimizer *sgd = ag_sgd_new(ag_gpt_module(gpt), (ag_sgd_config){ .lr = 0.01, .momentum = 0.9 });
-    ag_tensor *tokens = make_tokens(ctx, model->batch, model->time, 1);
-    ag_tensor *targets = make_tokens(ctx, model->batch, model->time, 2);
-    ag_status status = ag_error(ctx);
-    if (status == AG_OK && o->weights != NULL)
-        status = ag_module_load(ag_gpt_module(gpt), o->weights);
-    if (status == AG_OK && o->save != NULL) {
-        status = ag_module_save(ag_gpt_module(gpt), o->save);
-        goto done;
-    }
-    if (status == AG_OK)
-        status = step(gpt, sgd, tokens, targets, &result->loss);
+    ag_status status = step(w, &t->loss);
+    t->first_step_at = now_ms();
+    t->grad_norm = grad_norm(w);
+    if (profile)
+        w->profile = ag_profile_new(w->ctx, seconds);
     for (int i = 0; status == AG_OK && i < repeats; i++) {
-        double start = now_ms();
-        status = step(gpt, sgd, tokens, targets, &result->last_loss);
+        double start = now_ms(), loss = 0;
+        status = step(w, &loss);
         ms[i] = now_ms() - start;
+        if (i < LATER)
+            t->later_loss = loss;
     }
-    if (status == AG_OK) {
-        result->ms = median(ms, repeats);
-        result->threads = ag_ctx_threads(ctx);
-        snprintf(result->isa, sizeof result->isa, "%s", ag_ctx_isa(ctx));
-    }
-done:
-    if (status != AG_OK)
-        fprintf(stderr, "bench_step: %s: %s\n", model->name, ag_error_message(ctx));
-    ag_optimizer_free(sgd);
-    ag_gpt_free(gpt);
-    ag_ctx_free(ctx);
+    t->ms = median(ms, repeats);
     free(ms);
     return status;
 }
 
-static void print_result(const struct model *model, const timing *t, bool json)
+/* Floating-point operations of a step: 6 for each token and parameter of a product (forward, and both gradients), and
+ * attention's products over allowed pairs, 2 of them forward and 4 backward, of 2 D operations each. */
+static double flops(const model *m)
 {
-    double tokens_per_s = 1e3 * (double)(model->batch * model->time) / t->ms;
-    if (json)
-        printf("{\"model\": \"%s\", \"threads\": %d, \"isa\": \"%s\", \"ms\": %.4f, \"tokens_per_s\": %.0f, "
-               "\"loss\": %.7f, \"last_loss\": %.7f}\n",
-               model->name, t->threads, t->isa, t->ms, tokens_per_s, t->loss, t->last_loss);
-    else
-        printf("| %-5s | %2lld | %4lld | %3lld | %lld | %lld | %9.2f | %8.0f | %.5f | %9.5f |\n", model->name,
-               (long long)model->batch, (long long)model->time, (long long)model->emb_size,
-               (long long)model->num_heads, (long long)model->num_layers, t->ms, tokens_per_s, t->loss, t->last_loss);
+    const double tokens = (double)(m->batch * m->time), C = (double)m->emb;
+    const double parameters = m->layers > 0 ? (double)m->layers * 12 * C * C + (double)m->vocab * C : 4 * C * C;
+    const double pairs = 0.5 * tokens * (double)(m->time + 1) * (double)(m->layers > 0 ? m->layers : 1);
+    return 6 * parameters * tokens + 12 * C * pairs;
+}
+
+static void print_sizes(const model *m)
+{
+    printf("{\"model\": \"%s\", \"batch\": %lld, \"time\": %lld, \"emb\": %lld, \"heads\": %lld, \"layers\": %lld, "
+           "\"vocab\": %lld, \"repeats\": %d, \"gflop\": %.6f",
+           m->name, (long long)m->batch, (long long)m->time, (long long)m->emb, (long long)m->heads,
+           (long long)m->layers, (long long)m->vocab, m->repeats, 1e-9 * flops(m));
+}
+
+static void print_result(const model *m, const work *w, const timing *t, bool json)
+{
+    if (json) {
+        print_sizes(m);
+        printf(", \"threads\": %d, \"isa\": \"%s\", \"ms\": %.5f, \"first_step_at_ms\": %.3f, \"loss\": %.7f, "
+               "\"later_loss\": %.7f, \"grad_norm\": %.7g, \"parameters\": %lld, \"tensors_mb\": %.1f, "
+               "\"peak_mb\": %.1f}\n",
+               ag_ctx_threads(w->ctx), ag_ctx_isa(w->ctx), t->ms, t->first_step_at, t->loss, t->later_loss,
+               t->grad_norm, (long long)ag_module_numel(w->module), (double)ag_ctx_peak_bytes(w->ctx) / 1048576.0,
+               peak_mb());
+    } else {
+        printf("| %-8s | %2lld | %4lld | %3lld | %lld | %lld | %8.3f | %8.0f | %7.1f | %.5f | %9.5f |\n", m->name,
+               (long long)m->batch, (long long)m->time, (long long)m->emb, (long long)m->heads, (long long)m->layers,
+               t->ms, 1e3 * (double)(m->batch * m->time) / t->ms, 1e-6 * flops(m) / t->ms, t->loss, t->later_loss);
+    }
     fflush(stdout);
+}
+
+/* Runs one model in a context of its own. */
+static ag_status run(const model *m, const options *o)
+{
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1, .threads = (int)o->threads });
+    if (ctx == NULL) {
+        fprintf(stderr, "bench_step: no context: out of memory, or AG_ISA is not one that this machine runs\n");
+        return AG_ERR_MEMORY;
+    }
+    work w = make_work(ctx, m, o->recompute);
+    timing t = { 0 };
+    ag_status status = ag_error(ctx);
+    if (status == AG_OK && o->weights != NULL)
+        status = ag_module_load(w.module, o->weights);
+    if (status == AG_OK && o->save != NULL)
+        status = ag_module_save(w.module, o->save);
+    else if (status == AG_OK)
+        status = measure(&w, m->repeats, o->profile, &t);
+    if (status != AG_OK)
+        fprintf(stderr, "bench_step: %s: %s\n", m->name, ag_error_message(ctx));
+    else if (w.profile != NULL)
+        status = ag_profile_print(w.profile, stdout);
+    else if (o->save == NULL)
+        print_result(m, &w, &t, o->json);
+    else if (o->json)
+        print_sizes(m), printf("}\n");
+    free_work(&w);
+    ag_ctx_free(ctx);
+    return status;
 }
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: bench_step [--model toy|tiny|baby|long] [--threads N] [--repeats N] [--json]\n"
-                    "                  [--weights FILE] [--save FILE]\n");
+    fprintf(stderr, "usage: bench_step [--model NAME] [--batch B] [--time T] [--emb C] [--heads H] [--layers L]\n"
+                    "                  [--vocab V] [--threads N] [--repeats N] [--recompute] [--json]\n"
+                    "                  [--profile] [--weights FILE] [--save FILE]\nmodels:");
+    for (int i = 0; i < MODELS; i++)
+        fprintf(stderr, " %s", models[i].name);
+    fprintf(stderr, "\n");
     return 2;
+}
+
+static bool set(options *o, const char *name, const char *value)
+{
+    model *s = &o->sizes;
+    const struct { const char *name; int64_t *to; } numbers[] = {
+        { "--batch", &s->batch },   { "--time", &s->time },     { "--emb", &s->emb },
+        { "--heads", &s->heads },   { "--layers", &s->layers }, { "--vocab", &s->vocab },
+        { "--threads", &o->threads }, { "--repeats", &o->repeats },
+    };
+    const struct { const char *name; const char **to; } texts[] = {
+        { "--model", &o->model }, { "--weights", &o->weights }, { "--save", &o->save },
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (strcmp(name, numbers[i].name) == 0) {
+            *numbers[i].to = atoll(value);
+            return *numbers[i].to >= 0 && *numbers[i].to <= 1 << 20;
+        }
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (strcmp(name, texts[i].name) == 0) {
+            *texts[i].to = value;
+            return true;
+        }
+    return false;
 }
 
 static bool parse(int argc, char **argv, options *o)
 {
+    o->sizes.layers = -1; /* 0 means something */
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0) {
+        if (strcmp(argv[i], "--json") == 0)
             o->json = true;
-            continue;
-        }
-        if (i + 1 == argc)
+        else if (strcmp(argv[i], "--recompute") == 0)
+            o->recompute = true;
+        else if (strcmp(argv[i], "--profile") == 0)
+            o->profile = true;
+        else if (i + 1 == argc || !set(o, argv[i], argv[i + 1]))
             return false;
-        const char *name = argv[i++], *value = argv[i];
-        if (strcmp(name, "--model") == 0)
-            o->model = value;
-        else if (strcmp(name, "--weights") == 0)
-            o->weights = value;
-        else if (strcmp(name, "--save") == 0)
-            o->save = value;
-        else if (strcmp(name, "--threads") == 0)
-            o->threads = atoi(value);
-        else if (strcmp(name, "--repeats") == 0)
-            o->repeats = atoi(value);
         else
-            return false;
+            i++;
     }
     return o->model != NULL || (o->weights == NULL && o->save == NULL); /* a file belongs to one model */
+}
+
+static model sizes_of(const model *m, const options *o)
+{
+    const model *s = &o->sizes;
+    return (model){ .name = m->name,
+                    .batch = s->batch > 0 ? s->batch : m->batch,
+                    .time = s->time > 0 ? s->time : m->time,
+                    .emb = s->emb > 0 ? s->emb : m->emb,
+                    .heads = s->heads > 0 ? s->heads : m->heads,
+                    .layers = s->layers >= 0 ? s->layers : m->layers,
+                    .vocab = s->vocab > 0 ? s->vocab : m->vocab,
+                    .repeats = o->repeats > 0 ? (int)o->repeats : m->repeats };
 }
 
 int main(int argc, char **argv)
@@ -166,18 +315,16 @@ int main(int argc, char **argv)
     options o = { 0 };
     if (!parse(argc, argv, &o))
         return usage();
-    if (!o.json && o.save == NULL)
-        printf("| model |  B |    T |   C | H | L |   ms/step | tokens/s |    loss | last loss |\n"
-               "|-------|---:|-----:|----:|--:|--:|----------:|---------:|--------:|----------:|\n");
+    if (!o.json && !o.profile && o.save == NULL)
+        printf("| model    |  B |    T |   C | H | L |  ms/step | tokens/s | GFLOP/s |    loss | later one |\n"
+               "|----------|---:|-----:|----:|--:|--:|---------:|---------:|--------:|--------:|----------:|\n");
     int ran = 0;
     for (int i = 0; i < MODELS; i++) {
         if (o.model != NULL && strcmp(o.model, models[i].name) != 0)
             continue;
-        timing result = { 0 };
-        if (run(&models[i], &o, &result) != AG_OK)
+        const model m = sizes_of(&models[i], &o);
+        if (run(&m, &o) != AG_OK)
             return 1;
-        if (o.save == NULL)
-            print_result(&models[i], &result, o.json);
         ran++;
     }
     return ran > 0 ? 0 : usage();

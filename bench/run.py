@@ -1,79 +1,336 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""run.py - attngrad beside PyTorch: one training step of each model, in interleaved rounds, as a Markdown table.
+"""run.py - every benchmark in one run: attngrad beside PyTorch and OpenBLAS, and beside what the machine can do.
 
-    run.py BUILD [--models toy,tiny,baby,long] [--rounds N]
+    run.py BUILD [--parts steps,generation] [--rounds N] [--compiler TEXT] [--flags TEXT]
 
-BUILD holds the program bench_step. A round runs attngrad as it comes, then PyTorch as it comes, on 1 and on 2
-threads, each in a process of its own that reports the median of its steps. A figure is the median over the rounds;
-PyTorch's is the best of its three. Both start from the same weights and batch, and unless the losses of the first
-and of the last step agree to four digits, there is no comparison: exit status 1.
+BUILD holds the programs. Writes BUILD/results.json and BUILD/results.md, and prints the latter; progress goes to
+stderr. A part that is not asked for keeps what results.json has of it. The limits are measured each time.
+
+Each figure is the median over rounds in which all sides take turns, each in a process of its own that reports the
+median of its repeats, PyTorch's with each count of threads. Sides that start from the same weights must come to the
+same losses and gradient norm, to four digits, and to the same tokens: exit status 1 where they do not, and where a
+program fails; the other parts go on. A goal that is missed is shown, no more. Without PyTorch or OpenBLAS the columns
+of the peer stay empty.
 """
 import argparse
+import datetime
 import json
+import os
 import pathlib
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+
+import report
 
 MODELS = ("toy", "tiny", "baby", "long")
+LAYERS = ("mha-50", "mha-256", "mha-1024", "mha-4096")
+SIZES = ("batch", "time", "emb", "heads", "layers", "vocab")
 PEER = pathlib.Path(__file__).resolve().parent / "peer_torch.py"
-PEER_SETTINGS = {"default": [], "1 thread": ["--threads", "1"], "2 threads": ["--threads", "2"]}
+SETTINGS = {"default": 0, "1 thread": 1, "2 threads": 2}  # of PyTorch: threads
+GROWTH = {  # one size of this model at a time
+    "model": {"model": "tiny", "batch": 4, "time": 128, "emb": 128, "heads": 4, "layers": 4, "vocab": 65},
+    "time": (32, 64, 128, 256, 512, 1024, 2048, 4096),
+    "emb": (32, 64, 128, 256, 512, 1024),
+    "layers": (1, 2, 4, 8, 16),
+    "batch": (1, 2, 4, 8, 16, 32, 64),
+}
 
 
-def run(*command):
-    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True)
+class Failure(Exception):
+    """One line for the user."""
+
+
+def progress(text):
+    print(f"\r\033[K{text}\r" if sys.stderr.isatty() else text, end="" if sys.stderr.isatty() else "\n",
+          file=sys.stderr, flush=True)
+
+
+def call(*command, **environment):
+    command = [str(c) for c in command]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
     if done.returncode != 0:
-        sys.exit(f"run.py: {' '.join(str(c) for c in command)}: exit status {done.returncode}")
-    return json.loads(done.stdout)
+        raise Failure(f"{pathlib.Path(command[0]).name} {' '.join(command[1:])}: exit status {done.returncode}")
+    return done.stdout
 
 
-def check_losses(model, ours, peer):
-    for which in ("loss", "last_loss"):
-        if not abs(ours[which] - peer[which]) <= 1e-4 * abs(peer[which]):
-            sys.exit(f"run.py: {model}: {which} is {ours[which]} here and {peer[which]} in PyTorch: not the same work")
+def close(a, b):
+    return abs(a - b) <= 1e-4 * abs(b)
 
 
-def compare(program, model, rounds, folder):
-    weights = pathlib.Path(folder) / f"{model}.safetensors"
-    subprocess.run([program, "--model", model, "--save", weights], check=True)
-    ours, peers = [], {setting: [] for setting in PEER_SETTINGS}
-    for _ in range(rounds):
-        ours.append(run(program, "--model", model, "--weights", weights, "--json"))
-        for setting, options in PEER_SETTINGS.items():
-            peers[setting].append(run(sys.executable, PEER, "--model", model, "--weights", weights, *options))
-            check_losses(model, ours[-1], peers[setting][-1])
-    peer_ms = {setting: statistics.median(r["ms"] for r in results) for setting, results in peers.items()}
-    best = min(peer_ms, key=peer_ms.get)
-    our_ms = statistics.median(r["ms"] for r in ours)
-    tokens = ours[0]["tokens_per_s"] * ours[0]["ms"]
-    print(
-        f"| {model:5} | {our_ms:8.2f} | {peer_ms[best]:10.2f} | {best:9} | {peer_ms[best] / our_ms:5.2f} "
-        f"| {tokens / our_ms:8.0f} | {tokens / peer_ms[best]:10.0f} "
-        f"| {ours[0]['loss']:.4f} | {peers[best][0]['loss']:.4f} |",
-        flush=True,
-    )
-    return ours[0], peers[best][0]
+def median(results, key="ms"):
+    return statistics.median(r[key] for r in results)
+
+
+class Bench:
+    def __init__(self, build, rounds, folder):
+        self.build, self.rounds, self.folder = build, rounds, pathlib.Path(folder)
+        self.waits = 0  # for a core that was lent away
+        found = subprocess.run([sys.executable, "-c", "import torch; print(torch.__version__)"], capture_output=True,
+                               text=True)
+        self.torch = found.stdout.strip() if found.returncode == 0 else None
+        if self.torch is None:
+            print("No comparison with PyTorch: python3 has no torch (pip install torch).", file=sys.stderr)
+
+    def ours(self, program, *options, isa=None, **environment):
+        if isa:
+            environment["AG_ISA"] = isa
+        return json.loads(call(self.build / program, *options, **environment))
+
+    def step(self, sizes, *options, isa=None):
+        given = [word for size in SIZES for word in (f"--{size}", sizes[size])]
+        return self.ours("bench_step", "--model", sizes["model"], *given, "--repeats", sizes["repeats"], "--json",
+                         *options, isa=isa)
+
+    def peer_step(self, sizes, *options, settings=("default",), **environment):
+        given = [word for size in (*SIZES, "repeats") for word in (f"--{size}", sizes[size])]
+        return self.peer("step", *given, *options, settings=settings, **environment)
+
+    def peer(self, *options, settings=("default",), **environment):
+        """-> {side: result}, a side for each setting, one after the other in one process"""
+        threads = ",".join(str(SETTINGS[setting]) for setting in settings)
+        results = json.loads(call(sys.executable, PEER, *options, "--threads", threads, **environment))
+        return {f"PyTorch, {setting}": result for setting, result in zip(settings, results)}
+
+    def take_turns(self, what, sides, rounds=None):
+        """{side: function} -> {side: [result of each round]}; the function of PyTorch has several sides"""
+        results = {}
+        for turn in range(rounds or self.rounds):
+            progress(f"{what}: round {turn + 1} of {rounds or self.rounds}")
+            for side, work in sides.items():
+                done = work()
+                for name, result in done.items() if side == "PyTorch" else [(side, done)]:
+                    results.setdefault(name, []).append(result)
+        return results
+
+    def weights(self, model):
+        """-> a file with the model's first weights, and its sizes"""
+        path = self.folder / f"{model}.safetensors"
+        return path, self.ours("bench_step", "--model", model, "--save", path, "--json")
+
+    # ---- parts: each returns what results.json gets ----
+
+    def machine(self):
+        """Three times: the best counts."""
+        turns = [self.ours("bench_machine") for _ in range(3)]
+        best = turns[0]
+        for turn in turns[1:]:
+            for kind, figure in (("peaks", "gflops"), ("bandwidth", "gb_per_s")):
+                for entry, other in zip(best[kind], turn[kind]):
+                    entry[figure] = max(entry[figure], other[figure])
+        return best
+
+    def steps(self):
+        return [self.compare_steps(model) for model in (*MODELS, *LAYERS)]
+
+    def compare_steps(self, model):
+        weights, sizes = self.weights(model)
+        start = ("--weights", weights)
+        sides = {"ours": lambda: self.step(sizes, *start),
+                 "ours, 1 thread": lambda: self.step(sizes, *start, "--threads", 1)}
+        if model in ("baby", "long"):
+            sides["ours, recomputing"] = lambda: self.step(sizes, *start, "--recompute")
+        if self.torch:
+            sides["PyTorch"] = lambda: self.peer_step(sizes, *start, settings=SETTINGS)
+        results = self.take_turns(f"steps: {model}", sides)
+        check_work(model, results)
+        return {**sizes, "loss": results["ours"][0]["loss"], "parameters": results["ours"][0]["parameters"],
+                "sides": {side: summary(r) for side, r in results.items()}}
+
+    def isa(self):
+        """Builds for less than the best, and PyTorch told to use AVX2 at most."""
+        runs = {entry["isa"] for entry in self.limits["peaks"]}
+        rows = []
+        for model in MODELS:
+            weights, sizes = self.weights(model)
+            start = ("--weights", weights)
+            sizes["repeats"] = max(2, sizes["repeats"] // 3)
+            sides = {isa: lambda isa=isa: self.step(sizes, *start, isa=isa) for isa in sorted(runs, reverse=True)}
+            if self.torch and "x86-64-v3" in runs:
+                sides["PyTorch"] = lambda: self.peer_step(sizes, *start, settings=("default", "1 thread"),
+                                                          ATEN_CPU_CAPABILITY="avx2")
+            results = self.take_turns(f"isa: {model}", sides)
+            check_work(model, results)
+            for side, list_ in results.items():
+                if side.startswith("PyTorch") and list_[0]["capability"] != "AVX2":
+                    raise Failure(f"PyTorch uses {list_[0]['capability']}, not AVX2")
+            rows.append({**sizes, "sides": {side: summary(r) for side, r in results.items()}})
+        return rows
+
+    def gemm(self):
+        wide = any(entry["isa"] == "x86-64-v4" for entry in self.limits["peaks"])
+        results = []
+        for threads in (1, 2):
+            progress(f"gemm: {threads} threads")
+            results.append(self.ours("bench_gemm", "--threads", threads, "--json", OPENBLAS_NUM_THREADS=str(threads),
+                                     OPENBLAS_CORETYPE="SKYLAKEX" if wide else "HASWELL"))
+        if results[0]["peer"] is None:
+            print("No comparison with OpenBLAS: the build did not find it (apt install libopenblas-dev; make clean).",
+                  file=sys.stderr)
+        return results
+
+    def op(self):
+        sides = {"ours": lambda: self.ours("bench_op")}
+        if self.torch:
+            sides["PyTorch"] = lambda: self.peer("op")
+        results = self.take_turns("op", sides)
+        row = {side: {key: median(r, key) for key in ("record_ns", "backward_ns")} for side, r in results.items()}
+        row["ours"]["bytes"] = results["ours"][0]["bytes"]
+        return row
+
+    def generation(self):
+        weights = self.folder / "generate.safetensors"
+        sides = {"ours": lambda: self.ours("bench_generate", "--json", "--save", weights)}
+        if self.torch:
+            sides["PyTorch"] = lambda: self.peer("generate", "--weights", weights, settings=SETTINGS)
+        results = self.take_turns("generation", sides)
+        first = results["ours"][0]
+        for side, list_ in results.items():
+            if any(r["text"] != first["text"] for r in list_):
+                raise Failure(f"generation: {side} gives other tokens: not the same work")
+        keys = {side: [k for k in r[0] if k.endswith("_ms")] for side, r in results.items()}
+        return {"tokens": first["tokens"], "parameters": first["parameters"], "threads": first["threads"],
+                "sides": {side: {key: median(r, key) for key in keys[side]} for side, r in results.items()}}
+
+    def start(self):
+        """From before a program starts to the end of its first step. The programs read the same clock."""
+
+        def first_step():
+            took = []
+            for _ in range(5):
+                before = 1e3 * time.monotonic()
+                took.append(self.step(sizes)["first_step_at_ms"] - before)
+            return {"ms": statistics.median(took)}
+
+        def first_of_peer():
+            before = 1e3 * time.monotonic()
+            return {side: {"ms": r["first_step_at_ms"] - before} for side, r in self.peer_step(sizes).items()}
+
+        def nothing():
+            before = 1e3 * time.monotonic()
+            subprocess.run([self.build / "bench_step", "--help"], stderr=subprocess.DEVNULL, check=False)
+            return {"ms": 1e3 * time.monotonic() - before}
+
+        _, sizes = self.weights("toy")
+        sizes["repeats"] = 1
+        sides = {"ours": first_step, "a program that does nothing": nothing}
+        if self.torch:
+            sides["PyTorch"] = first_of_peer
+        return {side: summary(r) for side, r in self.take_turns("start", sides).items()}
+
+    def growth(self):
+        points = []
+        for axis in ("time", "emb", "layers", "batch"):
+            for value in GROWTH[axis]:
+                sizes = {**GROWTH["model"], axis: value, "repeats": 2}
+                gflop = self.step({**sizes, "repeats": 1})["gflop"]
+                sizes["repeats"] = int(min(500, max(3, 60 / gflop)))
+                sides = {f"{n} thread{'s' * (n > 1)}": lambda n=n: self.step(sizes, "--threads", n) for n in (1, 2)}
+                if self.torch:
+                    sides["PyTorch"] = lambda: self.peer_step({**sizes, "repeats": max(3, sizes["repeats"] // 4)})
+                results = self.take_turns(f"growth: {axis} {value}", sides, rounds=1)
+                points.append({"axis": axis, "value": value, "gflop": gflop,
+                               "sides": {side: summary(r) for side, r in results.items()}})
+        return {"model": GROWTH["model"], "points": points}
+
+    def profile(self):
+        progress("profile: baby")
+        return call(self.build / "bench_step", "--model", "baby", "--repeats", 5, "--profile")
+
+
+def summary(results):
+    """The median over rounds, and what a reader may want to see of them."""
+    entry = {"ms": median(results), "rounds_ms": [round(r["ms"], 4) for r in results]}
+    for key in ("peak_mb", "tensors_mb"):
+        if key in results[0]:
+            entry[key] = median(results, key)
+    for key in ("threads", "isa"):
+        if key in results[0]:
+            entry[key] = results[0][key]
+    return entry
+
+
+def check_work(model, results):
+    first = next(iter(results.values()))[0]
+    for side, list_ in results.items():
+        for key in ("loss", "later_loss", "grad_norm"):
+            for other in list_:
+                if not close(other[key], first[key]):
+                    raise Failure(f"{model}: {key} is {first[key]}, and {other[key]} of {side}: not the same work")
+
+
+# ---- What it ran on ----
+
+
+def describe_machine(args, torch):
+    def output(*command):
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return "unknown"
+
+    cpu = platform.processor() or platform.machine()
+    caches = []
+    try:
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+        for index in sorted(pathlib.Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+            level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+            caches.append(f"L{level} {kind.lower()} {size}")
+    except OSError:
+        pass  # another system: what it says of itself must do
+    flags = [flag for flag in args.flags.split() if not flag.startswith(("-W", "-I"))]
+    return {"cpu": cpu, "cores": os.cpu_count(), "caches": ", ".join(caches),
+            "kernel": f"{platform.system()} {platform.release().partition('-')[0]}", "compiler": args.compiler,
+            "flags": " ".join(flags), "commit": output("git", "rev-parse", "--short", "HEAD"), "torch": torch}
+
+
+PARTS = ("steps", "isa", "gemm", "op", "generation", "start", "growth", "profile")
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("build")
-    parser.add_argument("--models", default=",".join(MODELS))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("--parts", default="", help=f"some of {','.join(PARTS)}; empty: all")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--compiler", default="unknown")
+    parser.add_argument("--flags", default="unknown")
     args = parser.parse_args()
+    parts = [part for part in args.parts.split(",") if part] or list(PARTS)
+    if set(parts) - set(PARTS):
+        parser.error(f"parts are {','.join(PARTS)}")
 
-    print("| model | ours, ms | PyTorch, ms | PyTorch on | ratio | ours, tok/s | PyTorch, tok/s | loss | PyTorch's |")
-    print("|-------|---------:|------------:|------------|------:|------------:|---------------:|-----:|----------:|")
+    file = args.build / "results.json"
+    results = json.loads(file.read_text()) if file.exists() else {"parts": {}}
+    failed = False
     with tempfile.TemporaryDirectory() as folder:
-        for model in args.models.split(","):
-            ours, peer = compare(pathlib.Path(args.build) / "bench_step", model, args.rounds, folder)
-    print(
-        f"\nPyTorch {peer['version']}, best of its default, 1 and 2 threads; attngrad on {ours['threads']} threads, "
-        f"{ours['isa']}. Ratio above 1: attngrad is faster."
-    )
+        bench = Bench(args.build, args.rounds, folder)
+        progress("the machine's limits")
+        results["machine"] = describe_machine(args, bench.torch)
+        results["limits"] = bench.limits = bench.machine()
+        for part in parts:
+            try:
+                results["parts"][part] = getattr(bench, part)()
+            except Failure as failure:
+                print(f"run.py: {failure}", file=sys.stderr)
+                failed = True
+            results["waits"] = bench.waits
+            results["date"] = datetime.date.today().isoformat()
+            file.write_text(json.dumps(results, indent=1) + "\n")
+    progress("")
+    text = report.whole(results)
+    file.with_suffix(".md").write_text(text)
+    print(text)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except Failure as failure:
+        sys.exit(f"run.py: {failure}")

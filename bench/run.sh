@@ -1,25 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# run.sh BUILD - the benchmarks: attention's memory, generation with the cache, then a training step of each model,
-# beside PyTorch when python3 has it. BUILD holds the programs. Options after BUILD go to run.py.
+# run.sh BUILD [OPTIONS] - the benchmarks, by run.py with these options; without python3 attngrad's own figures alone.
+# BUILD holds the programs.
 set -eu
 
-build=$1
-shift
-failed=0
-"$build/bench_attention_memory" || failed=1
-"$build/bench_generate" || failed=1
-echo
-if ! command -v python3 >/dev/null 2>&1; then
-    missing='python3 is not installed'
-elif ! python3 -c 'import torch' >/dev/null 2>&1; then
-    missing='python3 has no torch (pip install torch)'
-else
-    python3 "$(dirname "$0")/run.py" "$build" "$@"
-    exit $failed
+if command -v python3 >/dev/null 2>&1; then
+    exec python3 "$(dirname "$0")/run.py" "$@"
 fi
-echo "No comparison with PyTorch: $missing. attngrad alone:"
-echo
+build=$1
+echo "No comparison with PyTorch: python3 is not installed. attngrad alone:"
+"$build/bench_machine"
 "$build/bench_step"
-exit $failed
+"$build/bench_op"
+"$build/bench_generate"
+"$build/bench_gemm" --threads 1
+"$build/bench_gemm" --threads 2
