@@ -327,5 +327,8 @@ int main(int argc, char **argv)
             return 1;
         ran++;
     }
-    return ran > 0 ? 0 : usage();
+    if (ran > 0)
+        return 0;
+    fprintf(stderr, "bench_step: there is no model '%s'\n", o.model);
+    return usage();
 }

@@ -306,8 +306,9 @@ def main():
     parser.add_argument("--flags", default="unknown")
     args = parser.parse_args()
     parts = [part for part in args.parts.split(",") if part] or list(PARTS)
-    if set(parts) - set(PARTS):
-        parser.error(f"parts are {','.join(PARTS)}")
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        parser.error(f"there is no part '{unknown[0]}'; parts are {','.join(PARTS)}")
 
     file = args.build / "results.json"
     results = json.loads(file.read_text()) if file.exists() else {"parts": {}}

@@ -226,6 +226,43 @@ START_TEST(leaf_gradients_are_nobody_elses)
 }
 END_TEST
 
+/* Linear adds to a gradient where it stands, unless someone else holds it: here y's retained gradient is h's first. */
+START_TEST(linear_adds_beside_a_retained_gradient)
+{
+    ag_ctx *ctx = test_begin();
+    ag_tensor *a = LEAF(ctx, 1, 2);
+    ag_tensor *w = ag_require_grad(ag_from_data(ctx, AG_F64, AG_SHAPE(1, 2), (double[]){ 3, 5 }));
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *h = ag_scale(a, 1), *z = ag_linear(h, w, NULL);
+    ag_tensor *y = ag_scale(h, 1), *sum = ag_add(y, ag_expand(z, AG_SHAPE(2)));
+    ag_tensor *twice = ag_add(h, sum);
+    ag_retain_grad(twice);
+    assert_ok(ctx, ag_backward_from(tape, twice, ag_full(ctx, AG_F64, AG_SHAPE(2), 1)));
+    assert_values(ag_grad(twice), 0, 1.0, 1.0);
+    assert_values(ag_grad(a), 0, 8.0, 12.0); /* 1 + 1 + 2 w */
+    ag_tape_end(tape);
+    test_end(ctx);
+}
+END_TEST
+
+/* Linear's input may be its weight too, and its bias alone may want a gradient. */
+START_TEST(linear_of_itself_and_of_a_bias_alone)
+{
+    ag_ctx *ctx = test_begin();
+    ag_tensor *x = ag_require_grad(ag_from_data(ctx, AG_F64, AG_SHAPE(2, 1), (double[]){ 2, 3 }));
+    ag_tensor *bias = LEAF(ctx, 0, 0), *fixed = ag_detach(x);
+    ag_tape *tape = ag_tape_begin(ctx);
+    assert_ok(ctx, ag_backward(tape, ag_sum(ag_linear(x, x, NULL), AG_ALL_DIMS, false)));
+    ag_tape_end(tape);
+    assert_values(ag_grad(x), 0, 10.0, 10.0); /* of (x1 + x2)^2 */
+    tape = ag_tape_begin(ctx);
+    assert_ok(ctx, ag_backward(tape, ag_sum(ag_linear(fixed, fixed, bias), AG_ALL_DIMS, false)));
+    ag_tape_end(tape);
+    assert_values(ag_grad(bias), 0, 2.0, 2.0);
+    test_end(ctx);
+}
+END_TEST
+
 /* A leaf that the caller still holds when the context goes takes its gradient along. */
 START_TEST(held_leaf_with_a_gradient)
 {
@@ -388,6 +425,8 @@ Suite *backward_suite(void)
     tcase_add_test(sums, half_a_loss_halves_every_gradient);
     tcase_add_test(sums, micro_batches_equal_one_batch);
     tcase_add_test(sums, leaf_gradients_are_nobody_elses);
+    tcase_add_test(sums, linear_adds_beside_a_retained_gradient);
+    tcase_add_test(sums, linear_of_itself_and_of_a_bias_alone);
     tcase_add_test(sums, held_leaf_with_a_gradient);
     tcase_add_test(sums, tied_leaf);
     tcase_add_test(sums, any_cotangent);

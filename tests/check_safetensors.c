@@ -31,7 +31,7 @@ static int lowest_free_descriptor(void)
 static void make_folder(void)
 {
     const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/attngrad-XXXXXX", base != NULL ? base : "/tmp");
+    snprintf(folder, sizeof folder, "%s/attngrad-XXXXXX", base != NULL ? base : "build");
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     free_descriptor = lowest_free_descriptor();
