@@ -241,6 +241,16 @@ ag_tensor *ag_matmul(ag_tensor *a, ag_tensor *b);
  * gbias = column sums of gy. */
 ag_tensor *ag_linear(ag_tensor *x, ag_tensor *w, ag_tensor *bias);
 
+/* y[i] = x w^T + bias of args[i], each as ag_linear gives it, for `count` <= AG_LINEAR_LIST_MAX of one dtype. The
+ * products run side by side, but one by one where a profile or the search for anomalies looks at the tape. False on
+ * error; then all of y are NULL. */
+#define AG_LINEAR_LIST_MAX 8
+typedef struct ag_linear_args {
+    ag_tensor *x, *w, *bias;
+    const char *module; /* whose name joins the module path of this one's node and errors; NULL: none does */
+} ag_linear_args;
+bool ag_linear_list(ag_ctx *ctx, int count, const ag_linear_args *args, ag_tensor **y);
+
 /* ---- Softmax, normalisation, losses ---------------------------------------------------------- */
 
 ag_tensor *ag_softmax(ag_tensor *x, int dim);     /* gx = y (gy - sum(gy y)); a slice of -inf only gives 0 */

@@ -172,34 +172,101 @@ static void linear_vjp(ag_vjp *v)
 
 const ag_op ag_op_linear = { "linear", -1, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, linear_vjp };
 
-ag_tensor *ag_linear(ag_tensor *x, ag_tensor *w, ag_tensor *bias)
+static bool check_linear(const ag_linear_args *args)
 {
+    const ag_tensor *x = args->x, *w = args->w, *bias = args->bias;
     if (!ag_same_real("linear", x, w) || (bias != NULL && !ag_same_real("linear", x, bias)))
-        return NULL;
+        return false;
     ag_ctx *ctx = x->ctx;
     if (w->ndim != 2)
-        return ag_fail(ctx, AG_ERR_SHAPE, "linear", "the weight is %s, must be [out,in]", ag_shape_text(w));
-    int64_t out = w->shape[0], in = w->shape[1];
-    if (x->ndim == 0 || x->shape[x->ndim - 1] != in)
-        return ag_fail(ctx, AG_ERR_SHAPE, "linear", "x is %s, in_features is %lld", ag_shape_text(x), (long long)in);
-    if (bias != NULL && (bias->ndim != 1 || bias->shape[0] != out))
-        return ag_fail(ctx, AG_ERR_SHAPE, "linear", "the bias is %s, out_features is %lld", ag_shape_text(bias),
-                       (long long)out);
-    int64_t shape[AG_MAX_DIMS], rows = 1;
+        ag_fail(ctx, AG_ERR_SHAPE, "linear", "the weight is %s, must be [out,in]", ag_shape_text(w));
+    else if (x->ndim == 0 || x->shape[x->ndim - 1] != w->shape[1])
+        ag_fail(ctx, AG_ERR_SHAPE, "linear", "x is %s, in_features is %lld", ag_shape_text(x), (long long)w->shape[1]);
+    else if (bias != NULL && (bias->ndim != 1 || bias->shape[0] != w->shape[0]))
+        ag_fail(ctx, AG_ERR_SHAPE, "linear", "the bias is %s, out_features is %lld", ag_shape_text(bias),
+                (long long)w->shape[0]);
+    else
+        return true;
+    return false;
+}
+
+/* Makes y = x w^T + bias, without its values, and says which product they are; NULL on error. */
+static ag_tensor *linear_product(const ag_linear_args *args, ag_gemm *product)
+{
+    ag_tensor *x = args->x, *w = args->w, *bias = args->bias;
+    int64_t shape[AG_MAX_DIMS], rows = 1, out = w->shape[0], in = w->shape[1];
     for (int d = 0; d < x->ndim - 1; d++) {
         shape[d] = x->shape[d];
         rows *= x->shape[d];
     }
     shape[x->ndim - 1] = out;
     ag_tensor *dense = ag_tensor_contiguous(x), *dense_bias = bias == NULL ? NULL : ag_tensor_contiguous(bias);
-    ag_tensor *y = ag_empty(ctx, x->dtype, x->ndim, shape);
+    ag_tensor *y = ag_empty(x->ctx, x->dtype, x->ndim, shape);
     if (dense == NULL || y == NULL || (bias != NULL && dense_bias == NULL))
         return NULL;
-    const ag_gemm product = { .m = rows, .n = out, .k = in, .a = ag_data(dense), .a_row = in, .a_col = 1,
-                              .b = ag_data(w), .b_row = w->stride[1], .b_col = w->stride[0],
-                              .c = y->storage->data, .c_row = out, .batch = 1,
-                              .bias = bias == NULL ? NULL : ag_data(dense_bias) };
-    if (!run_gemm(ctx, x->dtype, 1, &product))
-        return NULL;
-    return ag_record(&ag_op_linear, y, (ag_tensor *[]){ x, w, bias }, bias == NULL ? 2 : 3, NULL, 0, NULL);
+    *product = (ag_gemm){ .m = rows, .n = out, .k = in, .a = ag_data(dense), .a_row = in, .a_col = 1,
+                          .b = ag_data(w), .b_row = w->stride[1], .b_col = w->stride[0],
+                          .c = y->storage->data, .c_row = out, .batch = 1,
+                          .bias = bias == NULL ? NULL : ag_data(dense_bias) };
+    return y;
+}
+
+static ag_tensor *record_linear(const ag_linear_args *args, ag_tensor *y)
+{
+    ag_tensor *const input[] = { args->x, args->w, args->bias };
+    return ag_record(&ag_op_linear, y, input, args->bias == NULL ? 2 : 3, NULL, 0, NULL);
+}
+
+/* In the scope of the module, as far as there is one, an error and a node are that module's. */
+static void enter(ag_ctx *ctx, const ag_linear_args *args)
+{
+    if (args->module != NULL)
+        ag_scope_begin(ctx, args->module);
+}
+
+static ag_tensor *leave(ag_ctx *ctx, const ag_linear_args *args, ag_tensor *y)
+{
+    return args->module != NULL ? ag_scope_end(ctx, y) : y;
+}
+
+static bool run_linears(ag_ctx *ctx, int count, const ag_linear_args *args, ag_tensor **y)
+{
+    ag_gemm list[AG_LINEAR_LIST_MAX];
+    for (int i = 0; i < count; i++) {
+        enter(ctx, &args[i]);
+        bool good = check_linear(&args[i]) && ag_same_real("linear", args[0].x, args[i].x);
+        leave(ctx, &args[i], NULL);
+        y[i] = good ? linear_product(&args[i], &list[i]) : NULL;
+        if (y[i] == NULL)
+            return false;
+    }
+    if (count > 0 && !run_gemm(ctx, args[0].x->dtype, count, list))
+        return false;
+    for (int i = 0; i < count; i++) {
+        enter(ctx, &args[i]);
+        y[i] = leave(ctx, &args[i], record_linear(&args[i], y[i]));
+        if (y[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
+bool ag_linear_list(ag_ctx *ctx, int count, const ag_linear_args *args, ag_tensor **y)
+{
+    bool good = ctx != NULL && count >= 0 && count <= AG_LINEAR_LIST_MAX;
+    if (ctx != NULL && !good)
+        ag_fail(ctx, AG_ERR_ARGUMENT, "linear_list", "count is %d, must be in 0 .. %d", count, AG_LINEAR_LIST_MAX);
+    const int each = good && ag_watched(ctx) ? 1 : count; /* one by one for an observer, who may take the time */
+    for (int i = 0; i < count && good; i += each)
+        good = run_linears(ctx, each, args + i, y + i);
+    for (int i = 0; i < count && !good; i++)
+        y[i] = NULL;
+    return good;
+}
+
+ag_tensor *ag_linear(ag_tensor *x, ag_tensor *w, ag_tensor *bias)
+{
+    const ag_linear_args args = { .x = x, .w = w, .bias = bias };
+    ag_tensor *y = NULL;
+    return x != NULL && ag_linear_list(x->ctx, 1, &args, &y) ? y : NULL;
 }

@@ -2,6 +2,7 @@
  *
  * tape.c - recording: the tape's life, ag_record, and segments that go again. Backward is in backward.c.
  */
+#include "autograd/op_impl.h"
 #include "autograd/tape_impl.h"
 
 #include <math.h>
@@ -87,6 +88,12 @@ bool ag_recording(const ag_ctx *ctx)
 {
     const ag_tape *tape = ag_running_tape(ctx);
     return tape != NULL && !tape->paused;
+}
+
+bool ag_watched(const ag_ctx *ctx)
+{
+    const ag_tape *tape = ag_running_tape(ctx);
+    return tape != NULL && tape->observer != NULL;
 }
 
 /* ---- Which tensors are on the tape ---- */

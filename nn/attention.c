@@ -10,8 +10,8 @@
  * are made as far as they are needed, in steps of powers of two, and kept from call to call.
  */
 #include "nn/attention_impl.h"
-
 #include "nn/kv_cache_impl.h"
+#include "nn/layers_impl.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -316,11 +316,10 @@ static bool check_cache(const ag_attention_layer *layer, const ag_attend *with, 
     return false;
 }
 
-/* [B,S,C] -> [B,heads,S,size] */
-static ag_tensor *project(ag_linear_layer *linear, ag_rms_norm_layer *norm, ag_tensor *x, int64_t heads, int64_t size)
+/* [B,S,heads size] -> [B,heads,S,size] */
+static ag_tensor *split(ag_tensor *y, ag_rms_norm_layer *norm, int64_t heads, int64_t size)
 {
-    ag_tensor *y = ag_linear_forward(linear, x);
-    y = ag_reshape(y, AG_SHAPE(ag_dim(x, 0), ag_dim(x, 1), heads, size));
+    y = ag_reshape(y, AG_SHAPE(ag_dim(y, 0), ag_dim(y, 1), heads, size));
     if (norm != NULL)
         y = ag_rms_norm_forward(norm, y);
     return ag_transpose(y, 1, 2);
@@ -434,16 +433,21 @@ static ag_tensor *alibi(ag_attention_layer *layer, const ag_mask *mask, int64_t 
 
 /* ---- Forward ---- */
 
-/* Keys and values of this call, from the cache where it has those of memory. */
-static void keys_and_values(ag_attention_layer *layer, ag_tensor *x, const ag_attend *with,
-                            ag_attention_operands *operands)
+/* Queries, keys and values of this call, the two of memory from the cache where it has them. */
+static void project(ag_attention_layer *layer, ag_tensor *x, const ag_attend *with, ag_attention_operands *operands)
 {
     const ag_mha_config *config = &layer->config;
     ag_tensor *keys = with->memory != NULL ? with->memory : x, *values = with->values != NULL ? with->values : keys;
-    if (with->memory != NULL && ag_kv_cache_memory(with->cache, with->layer, &operands->k, &operands->v))
+    ag_tensor *y[3];
+    bool cached = with->memory != NULL && ag_kv_cache_memory(with->cache, with->layer, &operands->k, &operands->v);
+    if (!ag_linear_forward_list(cached ? 1 : 3, (ag_linear_layer *[]){ layer->q, layer->k, layer->v },
+                                (ag_tensor *[]){ x, keys, values }, y))
         return;
-    operands->k = project(layer->k, layer->k_norm, keys, config->attention.kv_heads, config->head_size);
-    operands->v = project(layer->v, NULL, values, config->attention.kv_heads, config->value_head_size);
+    operands->q = split(y[0], layer->q_norm, config->num_heads, config->head_size);
+    if (cached)
+        return;
+    operands->k = split(y[1], layer->k_norm, config->attention.kv_heads, config->head_size);
+    operands->v = split(y[2], NULL, config->attention.kv_heads, config->value_head_size);
 }
 
 static bool join_cache(const ag_attention_layer *layer, const ag_attend *with, const ag_kv_pass *pass,
@@ -470,8 +474,7 @@ bool ag_attention_operands_of(ag_attention_layer *layer, ag_tensor *x, const ag_
                               .back = mask->global == 0 && mask->stride == 0 && mask->blocks == NULL ? mask->back : 0 };
     if (with->cache != NULL && !check_cache(layer, with, &pass, x->shape[0]))
         return false;
-    operands->q = project(layer->q, layer->q_norm, x, config->num_heads, config->head_size);
-    keys_and_values(layer, x, with, operands);
+    project(layer, x, with, operands);
     if (options->rotary && !turn(layer, with, operands))
         return false;
     if (operands->q == NULL || operands->k == NULL || operands->v == NULL)

@@ -3,7 +3,7 @@
  * feed_forward.c - the feed-forward layer: down(activation(up(x))), or down(activation(gate(x)) * up(x)).
  * x[..,emb], up[ff,emb], gate[ff,emb], down[emb,ff] -> [..,emb].
  */
-#include "nn/module_impl.h"
+#include "nn/layers_impl.h"
 
 static const char kind[] = "feed_forward";
 
@@ -70,9 +70,11 @@ ag_tensor *ag_feed_forward_forward(ag_feed_forward *layer, ag_tensor *x)
     if (layer == NULL)
         return NULL;
     ag_module_begin(&layer->module);
-    ag_tensor *inner = ag_linear_forward(layer->up, x);
-    inner = layer->gate == NULL ? layer->activation(inner)
-                                : ag_mul(layer->activation(ag_linear_forward(layer->gate, x)), inner);
+    ag_tensor *wide[2];
+    ag_linear_forward_list(layer->gate == NULL ? 1 : 2, (ag_linear_layer *[]){ layer->up, layer->gate },
+                           (ag_tensor *[]){ x, x }, wide);
+    ag_tensor *inner = layer->gate == NULL ? layer->activation(wide[0])
+                                           : ag_mul(layer->activation(wide[1]), wide[0]);
     ag_tensor *y = ag_linear_forward(layer->down, ag_module_dropout(&layer->module, inner, layer->inner_dropout));
     return ag_scope_end(layer->module.ctx, ag_module_dropout(&layer->module, y, layer->dropout));
 }

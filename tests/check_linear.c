@@ -154,6 +154,136 @@ START_TEST(gradients)
 }
 END_TEST
 
+/* ---- Lists ---- */
+
+enum { LIST = 3, INPUTS = 7 };
+
+/* x[0] does not lie densely, x[1] and x[2] are one tensor; the last one has no bias, and no module. */
+static void make_list(ag_ctx *ctx, ag_linear_args *args, ag_tensor **inputs)
+{
+    static const char *const names[LIST] = { "q", "k", NULL };
+    static const int64_t out[LIST] = { 3, 70, 1 };
+    int n = 0;
+    inputs[n++] = ag_require_grad(ag_randn(ctx, AG_F32, AG_SHAPE(2, 5, 4)));
+    inputs[n++] = ag_require_grad(ag_randn(ctx, AG_F32, AG_SHAPE(7, 5)));
+    for (int i = 0; i < LIST; i++) {
+        ag_tensor *w = ag_require_grad(ag_randn(ctx, AG_F32, AG_SHAPE(out[i], 5))), *bias = NULL;
+        inputs[n++] = w;
+        if (i < 2)
+            inputs[n++] = bias = ag_require_grad(ag_randn(ctx, AG_F32, AG_SHAPE(out[i])));
+        args[i] = (ag_linear_args){ i == 0 ? NULL : inputs[1], w, bias, names[i] };
+    }
+    ck_assert_int_eq(n, INPUTS);
+}
+
+static ag_tensor *sum_of_squares(ag_tensor *const *y)
+{
+    ag_tensor *sum = NULL;
+    for (int i = 0; i < LIST; i++) {
+        ag_tensor *one = ag_sum(ag_mul(y[i], y[i]), 0, NULL, false);
+        sum = i == 0 ? one : ag_add(sum, one);
+    }
+    return sum;
+}
+
+START_TEST(list_is_its_linears)
+{
+    static const char *const paths[LIST] = { "attn.q", "attn.k", "attn" };
+    ag_ctx *ctx = test_begin();
+    ag_linear_args args[LIST];
+    ag_tensor *inputs[INPUTS], *y[2][LIST], *grad[2][INPUTS];
+    make_list(ctx, args, inputs);
+    for (int listed = 0; listed < 2; listed++) {
+        ag_tape *tape = ag_tape_begin(ctx);
+        args[0].x = ag_transpose(inputs[0], 1, 2);
+        ag_scope_begin(ctx, "attn");
+        for (int i = 0; i < LIST && !listed; i++)
+            y[0][i] = ag_linear(args[i].x, args[i].w, args[i].bias);
+        if (listed)
+            ck_assert(ag_linear_list(ctx, LIST, args, y[1]));
+        ag_tensor *sum = sum_of_squares(y[listed]);
+        assert_ok(ctx, ag_gradient(tape, sum, NULL, inputs, INPUTS, grad[listed]));
+        for (int i = 0; i < LIST; i++)
+            ag_retain(y[listed][i]);
+        for (int i = 0; i < INPUTS; i++)
+            ag_retain(grad[listed][i]);
+        int seen = 0;
+        for (int64_t n = 0; n < ag_tape_size(tape) && listed; n++)
+            if (strcmp(ag_tape_node(tape, n).op, "linear") == 0)
+                ck_assert_str_eq(ag_tape_node(tape, n).path, paths[seen++]);
+        ck_assert_int_eq(seen, listed ? LIST : 0);
+        ag_scope_end(ctx, NULL);
+        ag_tape_end(tape);
+    }
+    for (int i = 0; i < LIST; i++)
+        assert_same_bits(y[1][i], y[0][i]);
+    for (int i = 0; i < INPUTS; i++)
+        assert_same_bits(grad[1][i], grad[0][i]);
+    for (int listed = 0; listed < 2; listed++) {
+        for (int i = 0; i < LIST; i++)
+            ag_release(y[listed][i]);
+        for (int i = 0; i < INPUTS; i++)
+            ag_release(grad[listed][i]);
+    }
+    test_end(ctx);
+}
+END_TEST
+
+static void list_fails(ag_ctx *ctx, int count, const ag_linear_args *args, ag_status status, const char *text)
+{
+    ag_tensor *y[AG_LINEAR_LIST_MAX + 1] = { args[1].w, args[1].w, args[1].w };
+    ag_scope_begin(ctx, "attn");
+    ck_assert(!ag_linear_list(ctx, count, args, y));
+    ag_scope_end(ctx, NULL);
+    for (int i = 0; i < LIST && count == LIST; i++)
+        ck_assert_ptr_null(y[i]);
+    if (status != AG_OK)
+        assert_error(ctx, status, text);
+    assert_no_error(ctx);
+}
+
+START_TEST(list_errors)
+{
+    ag_ctx *ctx = test_begin();
+    ag_linear_args args[LIST];
+    ag_tensor *inputs[INPUTS];
+    make_list(ctx, args, inputs);
+    list_fails(ctx, LIST, args, AG_OK, NULL); /* x[0] is NULL */
+    args[0].x = inputs[0];
+    list_fails(ctx, LIST, args, AG_ERR_SHAPE, "attn.q: linear: x is [2,5,4], in_features is 5");
+    args[0].x = ag_transpose(inputs[0], 1, 2);
+    list_fails(ctx, AG_LINEAR_LIST_MAX + 1, args, AG_ERR_ARGUMENT, "linear_list: count is 9, must be in 0 .. 8");
+    list_fails(ctx, -1, args, AG_ERR_ARGUMENT, "linear_list: count is -1");
+    args[1].w = ag_tensor_cast(args[1].w, AG_F64);
+    list_fails(ctx, LIST, args, AG_ERR_DTYPE, "attn.k: linear: ");
+    args[1] = (ag_linear_args){ ag_tensor_cast(args[1].x, AG_F64), args[1].w, NULL, "k" };
+    list_fails(ctx, LIST, args, AG_ERR_DTYPE, "attn.k: linear: ");
+    ck_assert(!ag_linear_list(NULL, 0, NULL, NULL));
+    ck_assert(ag_linear_list(ctx, 0, NULL, NULL));
+    test_end(ctx);
+}
+END_TEST
+
+/* Then the second one's error comes after what is found in the first one's result. */
+START_TEST(list_one_by_one_when_watched)
+{
+    ag_ctx *ctx = test_begin();
+    ag_linear_args args[LIST];
+    ag_tensor *inputs[INPUTS];
+    make_list(ctx, args, inputs);
+    args[0].x = ag_full(ctx, AG_F32, AG_SHAPE(2, 5), (double)NAN);
+    args[1].x = inputs[0];
+    for (int watched = 0; watched < 2; watched++) {
+        ag_tape *tape = ag_tape_begin(ctx);
+        if (watched)
+            ag_tape_detect_anomalies(tape);
+        list_fails(ctx, LIST, args, watched ? AG_ERR_NUMBER : AG_ERR_SHAPE, watched ? "attn.q" : "attn.k");
+        ag_tape_end(tape);
+    }
+    test_end(ctx);
+}
+END_TEST
+
 Suite *linear_suite(void)
 {
     Suite *suite = suite_create("linear");
@@ -165,6 +295,9 @@ Suite *linear_suite(void)
     tcase_add_test(tcase, seeded);
     tcase_add_test(tcase, errors);
     tcase_add_test(tcase, gradients);
+    tcase_add_test(tcase, list_is_its_linears);
+    tcase_add_test(tcase, list_errors);
+    tcase_add_test(tcase, list_one_by_one_when_watched);
     suite_add_tcase(suite, tcase);
     return suite;
 }
