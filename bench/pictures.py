@@ -119,8 +119,10 @@ def label_points(axes, name, colour, marker, points):
 
 def growth(results, folder):
     points = results["parts"]["growth"]["points"]
-    figure, grid = pyplot.subplots(2, 2, figsize=(7, 5.8), layout="constrained")
+    figure, grid = pyplot.subplots(2, 3, figsize=(9, 5.8), layout="constrained")
     looks = {"1 thread": (GREEN, "s"), "2 threads": (BLUE, "o"), "PyTorch, default": (ORANGE, "^")}
+    speedup(grid.flat[4], results["parts"].get("steps", ()))
+    grid.flat[5].axis("off")
     for axes, (axis, title) in zip(grid.flat, AXES):
         of_axis = [p for p in points if p["axis"] == axis]
         values = [p["value"] for p in of_axis]
@@ -138,8 +140,23 @@ def growth(results, folder):
         axes.set_xlabel(title)
         axes.set_ylabel("ms a step")
     handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
+    grid.flat[5].legend(handles, labels, loc="center")
     save(figure, folder, "growth.svg")
+
+
+def speedup(axes, steps):
+    """How many times as fast all threads are as one, for each model."""
+    axes.set_xlabel("threads")
+    axes.set_ylabel("times as fast as one")
+    most = max((row["sides"]["ours"]["threads"] for row in steps), default=1)
+    axes.plot([1, most], [1, most], "--", color=BLACK, linewidth=1)
+    axes.set_xticks([1, most])
+    looks = zip(steps, (RED, GREEN, BLUE, ORANGE), "sov^")
+    for row, colour, marker in looks:
+        sides = row["sides"]
+        axes.plot([1, most], [1, sides["ours, 1 thread"]["ms"] / sides["ours"]["ms"]], "-" + marker, color=colour,
+                  markersize=4, linewidth=1.2, label=row["model"])
+    axes.legend(fontsize=9)
 
 
 def draw(results, folder):

@@ -225,11 +225,11 @@ class Bench:
             for value in GROWTH[axis]:
                 sizes = {**GROWTH["model"], axis: value, "repeats": 2}
                 gflop = self.step({**sizes, "repeats": 1})["gflop"]
-                sizes["repeats"] = int(min(500, max(3, 60 / gflop)))
+                sizes["repeats"] = int(min(500, max(3, 20 / gflop)))
                 sides = {f"{n} thread{'s' * (n > 1)}": lambda n=n: self.step(sizes, "--threads", n) for n in (1, 2)}
                 if self.torch:
                     sides["PyTorch"] = lambda: self.peer_step({**sizes, "repeats": max(3, sizes["repeats"] // 4)})
-                results = self.take_turns(f"growth: {axis} {value}", sides, rounds=1)
+                results = self.take_turns(f"growth: {axis} {value}", sides, rounds=min(3, self.rounds))
                 points.append({"axis": axis, "value": value, "gflop": gflop,
                                "sides": {side: summary(r) for side, r in results.items()}})
         return {"model": GROWTH["model"], "points": points}
