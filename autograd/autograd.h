@@ -56,6 +56,9 @@ ag_status ag_gradient(ag_tape *tape, ag_tensor *output, const ag_tensor *cotange
 typedef ag_tensor *ag_recompute_fn(ag_ctx *ctx, ag_tensor *const *input, int count, void *user);
 ag_tensor *ag_recompute(ag_ctx *ctx, ag_recompute_fn *f, ag_tensor *const *input, int count, void *user);
 
+/* Whether such a function runs now, for the first or the second time: what it keeps elsewhere saves no memory. */
+bool ag_recomputing(const ag_ctx *ctx);
+
 /* Marks a leaf: gradients accumulate in it. Real dtypes only. Returns t. To be called before the tensor is
  * used on the tape. */
 ag_tensor *ag_require_grad(ag_tensor *t);
@@ -585,6 +588,10 @@ void ag_vjp_add(ag_vjp *v, int input, ag_tensor *g);
 /* Memory that takes the contribution to an input, dense and of its shape, so that it is written once: the gradient
  * so far, to be added into (*add true), or nothing yet, to be overwritten. NULL: not wanted, or an error. */
 ag_tensor *ag_vjp_target(ag_vjp *v, int input, bool *add);
+
+/* Memory of gy's shape, for a contribution that is made from it element by element; gy is v's, or a dense copy of it.
+ * It is gy itself where nobody reads that afterwards. NULL: an error. */
+ag_tensor *ag_vjp_over(ag_vjp *v, ag_tensor *gy);
 
 /* For contributions that touch a part: the same, with zeros for nothing. */
 ag_tensor *ag_vjp_accumulator(ag_vjp *v, int input);

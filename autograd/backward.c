@@ -39,6 +39,15 @@ static bool is_private(const ag_tensor *g)
     return g->refs == 1 && g->storage->refs == 1 && ag_is_contiguous(g);
 }
 
+/* Whether a node's gradient is wanted at the end of the walk. */
+static bool gradient_stays(const ag_tape *tape, const ag_node *node)
+{
+    if (tape->choosing)
+        return node->chosen;
+    const ag_grad_state *state = node->watched == NULL ? NULL : ag_grad_state_of(node->watched);
+    return state != NULL && (state->leaf || state->retain);
+}
+
 /* sum += g, both of one shape, sum contiguous. */
 static void accumulate(ag_tensor *sum, const ag_tensor *g)
 {
@@ -156,6 +165,13 @@ ag_tensor *ag_vjp_accumulator(ag_vjp *v, int input)
     return grad;
 }
 
+ag_tensor *ag_vjp_over(ag_vjp *v, ag_tensor *gy)
+{
+    const engine *e = v->engine;
+    bool read_later = contributions_are_observed(e->tape) || gradient_stays(e->tape, &e->tape->nodes[e->node]);
+    return is_private(gy) && (gy != v->gy || !read_later) ? gy : ag_empty(v->ctx, gy->dtype, gy->ndim, gy->shape);
+}
+
 /* ---- One node ---- */
 
 /* Refuses a kept tensor whose storage has changed since it was recorded. */
@@ -222,9 +238,9 @@ bool ag_node_vjp(ag_tape *tape, int64_t number, ag_tensor *gy, ag_tensor **contr
     ag_ctx *ctx = tape->ctx;
     ag_scope_begin_at(ctx, tape->nodes[number].path);
     tape->paused = true;
-    tape->nodes[number].grad = gy;
+    tape->nodes[number].grad = ag_retain(gy); /* the caller's stays as it is */
     run_vjp(tape, number);
-    take_gradient(&tape->nodes[number]);
+    ag_release(take_gradient(&tape->nodes[number]));
     tape->paused = false;
     ag_scope_end(ctx, NULL);
     const int64_t *from = &tape->edges[tape->nodes[number].first_edge];
@@ -259,15 +275,6 @@ static void call_hook(ag_node *node)
     ag_retain(g);
     ag_release(node->grad);
     node->grad = g;
-}
-
-/* Whether a node's gradient is wanted at the end of the walk. */
-static bool gradient_stays(const ag_tape *tape, const ag_node *node)
-{
-    if (tape->choosing)
-        return node->chosen;
-    const ag_grad_state *state = node->watched == NULL ? NULL : ag_grad_state_of(node->watched);
-    return state != NULL && (state->leaf || state->retain);
 }
 
 /* The node's gradient is complete: let the hook see it, and pass it on to the inputs. */

@@ -24,7 +24,7 @@ static void unary_vjp(ag_vjp *v, ag_unary_vjp_kernel *kernel)
 {
     ag_tensor *gy = ag_tensor_contiguous(v->gy);
     ag_tensor *x = v->input[0] == NULL ? NULL : ag_tensor_contiguous(v->input[0]);
-    ag_tensor *gx = gy == NULL ? NULL : ag_empty(v->ctx, gy->dtype, gy->ndim, gy->shape);
+    ag_tensor *gx = gy == NULL ? NULL : ag_vjp_over(v, gy);
     if (gx == NULL || (x == NULL && v->input[0] != NULL))
         return;
     kernel(ag_ctx_threads(v->ctx), gx->numel, v->attr, x == NULL ? NULL : ag_data(x),

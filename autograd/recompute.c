@@ -27,22 +27,35 @@ typedef struct recompute_attr {
     trace done;
 } recompute_attr;
 
-/* Equal for equal elements in equal order in memory. */
-static uint64_t digest_of(const ag_tensor *t)
+/* Fletcher's checksum, of 32-bit words with 64-bit sums, in LANES streams that run side by side: the sums of a stream's
+ * words, and of these sums. A change of one element, or a swap of two in a stream, always shows. 0 on error. */
+static uint64_t digest_of(ag_tensor *t)
 {
-    uint64_t digest = 0;
-    size_t size = ag_dtype_size(t->dtype);
+    enum { LANES = 16 };
+    uint64_t sum[LANES] = { 0 }, sums[LANES] = { 0 }, digest = 0;
+    uint32_t word[LANES] = { 0 };
+    t = ag_tensor_contiguous(t);
+    if (t == NULL)
+        return 0;
     const char *data = ag_data(t);
-    ag_loop loop;
-    ag_loop_init(&loop, 1, (const ag_tensor *[]){ t });
-    for (; loop.row < loop.rows; ag_loop_next(&loop))
-        for (int64_t i = 0; i < loop.n; i++) {
-            uint64_t bits = 0;
-            memcpy(&bits, data + (loop.at[0] + i * loop.step[0]) * (int64_t)size, size);
-            digest = (digest ^ bits) * UINT64_C(0x9E3779B97F4A7C15); /* odd: no bits are lost */
-            digest ^= digest >> 32;
+    size_t bytes = (size_t)t->numel * ag_dtype_size(t->dtype);
+    for (size_t at = 0; at < bytes; at += sizeof word) {
+        if (bytes - at >= sizeof word) {
+            memcpy(word, data + at, sizeof word);
+        } else {
+            memset(word, 0, sizeof word);
+            memcpy(word, data + at, bytes - at);
         }
-    return digest;
+        for (int i = 0; i < LANES; i++) {
+            sum[i] += word[i];
+            sums[i] += sum[i];
+        }
+    }
+    for (int i = 0; i < LANES; i++) {
+        digest = (digest ^ sum[i]) * UINT64_C(0x9E3779B97F4A7C15); /* odd: no bits are lost */
+        digest = (digest ^ digest >> 32 ^ sums[i]) * UINT64_C(0x9E3779B97F4A7C15);
+    }
+    return digest ^ digest >> 32;
 }
 
 /* Runs f in a scope of its own. Closes the scopes that it leaves open. */
@@ -62,7 +75,7 @@ static bool made_inside(const ag_tape *tape, const ag_tensor *y)
     return y != NULL && y->tape == tape->segment->serial && tape->nodes[y->node].op != &ag_op_leaf;
 }
 
-static trace trace_of(const ag_tape *tape, const ag_tensor *y)
+static trace trace_of(const ag_tape *tape, ag_tensor *y)
 {
     trace t = { .digest = digest_of(y) };
     for (int64_t i = tape->segment->first_node; i < tape->node_count; i++)
@@ -164,10 +177,16 @@ ag_tensor *ag_recompute(ag_ctx *ctx, ag_recompute_fn *f, ag_tensor *const *input
     return y;
 }
 
+bool ag_recomputing(const ag_ctx *ctx)
+{
+    const ag_tape *tape = ag_running_tape(ctx);
+    return tape != NULL && tape->segment != NULL;
+}
+
 /* ---- Backward ---- */
 
 /* Whether f has done what it did in the forward pass; else the error. */
-static bool did_the_same(const ag_tape *tape, const recompute_attr *a, const ag_tensor *y, const ag_tensor *gy)
+static bool did_the_same(const ag_tape *tape, const recompute_attr *a, ag_tensor *y, const ag_tensor *gy)
 {
     ag_ctx *ctx = tape->ctx;
     const char *name = ag_op_recompute.name;
@@ -206,16 +225,20 @@ static void recompute_vjp(ag_vjp *v)
     ag_rng_set(ctx, a.rng);
     ag_segment segment;
     ag_segment_begin(tape, &segment, false);
+    ag_scope_begin(ctx, NULL);
     tape->paused = false;
     ag_tensor *y = run(ctx, &a, v->input);
     tape->paused = true;
     ag_rng_set(ctx, rng);
+    int64_t last = -1;
     if (ag_error(ctx) == AG_OK && did_the_same(tape, &a, y, v->gy)) {
-        ag_node *last = &tape->nodes[y->node];
-        ag_release(last->watched); /* its hook has run: at the node that stands for the function */
-        last->watched = NULL;
-        ag_walk(tape, y->node, segment.first_node, v->gy);
+        last = y->node;
+        ag_release(tape->nodes[last].watched); /* its hook has run: at the node that stands for the function */
+        tape->nodes[last].watched = NULL;
     }
+    ag_scope_end(ctx, NULL); /* the result has been compared: what keeps it are nodes */
+    if (last >= 0)
+        ag_walk(tape, last, segment.first_node, v->gy);
     ag_segment_end(tape);
 }
 

@@ -518,6 +518,8 @@ ag_tensor *ag_attention_forward(ag_attention_layer *layer, ag_tensor *x, const a
         return NULL;
     layer->last = operands;
     layer->last.v = NULL;
+    if (ag_recomputing(layer->module.ctx)) /* it is run so that queries and keys go */
+        layer->last.q = layer->last.k = NULL;
     layer->last.config.relative = relative;
     layer->lse = lse;
     retain_last(true, layer);
@@ -545,6 +547,9 @@ ag_tensor *ag_attention_weights(ag_attention_layer *layer, ag_weights_of which)
 {
     if (!check_last(layer))
         return NULL;
+    if (layer->last.q == NULL)
+        return ag_fail(layer->module.ctx, AG_ERR_STATE, layer->module.kind,
+                       "there are no weights: the layer ran in a function that is recomputed (ag_recompute)");
     return ag_sdpa_weights(layer->last.q, layer->last.k, layer->lse, layer->last.config, which);
 }
 

@@ -212,7 +212,8 @@ AG_OWNED ag_head_attention *ag_head_attention_new(ag_ctx *ctx, ag_head_attention
 ag_tensor *ag_head_attention_forward(ag_head_attention *layer, ag_tensor *x);
 ag_tensor *ag_head_attention_forward_with(ag_head_attention *layer, ag_tensor *x, ag_attend with);
 /* The weights of the last forward, as the layer masked them, before dropout: [B,T,T]. They are computed from the
- * queries and keys that ran and change nothing. An error when the layer has not run. */
+ * queries and keys that ran and change nothing. An error when the layer has not run, or ran inside ag_recompute with a
+ * tape: it keeps no queries and keys then. */
 ag_tensor *ag_head_attention_weights(ag_head_attention *layer);
 ag_tensor *ag_head_attention_weights_of(ag_head_attention *layer, ag_weights_of which); /* [B,rows,T]; no heads */
 ag_module *ag_head_attention_module(ag_head_attention *layer);

@@ -562,6 +562,41 @@ START_TEST(weights_are_of_the_forward)
 }
 END_TEST
 
+static ag_tensor *forward(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
+{
+    (void)ctx, (void)count;
+    return ag_mha_forward(user, input[0]);
+}
+
+/* Queries and keys go, so there are no weights; how many queries saw nothing is still known. */
+START_TEST(a_recomputed_layer_keeps_no_queries_and_keys)
+{
+    ag_ctx *ctx = test_begin();
+    ag_mha *mha = new_layer(ctx, (ag_attention_options){ 0 });
+    ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(B, T, 8));
+    int64_t where[3];
+    for (int recompute = 0; recompute < 2; recompute++) {
+        ag_tape *tape = ag_tape_begin(ctx);
+        ag_tensor *y = recompute ? ag_recompute(ctx, forward, &x, 1, mha) : ag_mha_forward(mha, x);
+        assert_ok(ctx, ag_backward(tape, test_total(y)));
+        ag_tape_end(tape);
+        if (recompute) {
+            ck_assert_ptr_null(ag_mha_weights(mha));
+            assert_error(ctx, AG_ERR_STATE, "mha: there are no weights: the layer ran in a function that is");
+        } else {
+            ck_assert_ptr_nonnull(ag_mha_weights(mha));
+        }
+        ck_assert_int_eq(ag_mha_blind_queries(mha, where), 0);
+        assert_ok(ctx, ag_error(ctx));
+        ag_module_zero_grad(ag_mha_module(mha));
+    }
+    ag_recompute(ctx, forward, &x, 1, mha); /* without a tape nothing runs again */
+    ck_assert_ptr_nonnull(ag_mha_weights(mha));
+    ag_mha_free(mha);
+    test_end(ctx);
+}
+END_TEST
+
 START_TEST(blind_queries)
 {
     ag_ctx *ctx = test_begin();
@@ -753,6 +788,7 @@ Suite *attention_suite(void)
     tcase_add_test(tcase, masks_of_layer_and_call_add_up);
     tcase_add_test(tcase, weights_are_of_the_forward);
     tcase_add_test(tcase, blind_queries);
+    tcase_add_test(tcase, a_recomputed_layer_keeps_no_queries_and_keys);
     tcase_add_test(tcase, head_attention_takes_the_options);
     tcase_add_test(tcase, parameters);
     tcase_add_test(tcase, config_errors);

@@ -4,6 +4,8 @@
  */
 #include "tests/test.h"
 
+#include "autograd/tape_impl.h"
+
 /* ---- Accumulation ---- */
 
 START_TEST(gradients_of_a_shared_value_add)
@@ -57,6 +59,72 @@ START_TEST(shared_gradients_stay_apart)
     assert_ok(ctx, ag_backward(tape, ag_add(ag_add(u, v), triple))); /* a's and b's are views of one gradient */
     assert_values(ag_grad(a), 0, 4.0);
     assert_values(ag_grad(b), 0, 1.0);
+    ag_tape_end(tape);
+    test_end(ctx);
+}
+END_TEST
+
+typedef struct seen {
+    const void *memory;
+    int64_t count;
+} seen;
+
+static ag_tensor *note_memory(void *user, ag_tensor *grad)
+{
+    seen *s = user;
+    s->memory = ag_data(grad);
+    s->count++;
+    return NULL;
+}
+
+/* The gradient of an elementwise function takes the place of that of its result, unless somebody reads it still. */
+START_TEST(a_gradient_is_overwritten_when_nobody_reads_it)
+{
+    enum { PLAIN, RETAINED, SHARED, CHOSEN };
+    ag_ctx *ctx = test_begin();
+    ag_tensor *x = LEAF(ctx, 1, 4), *weights = ag_detach(LEAF(ctx, 2, 3));
+    ag_tape *tape = ag_tape_begin(ctx);
+    for (int how = PLAIN; how <= CHOSEN; how++) {
+        seen before = { NULL, 0 }, after = { NULL, 0 };
+        ag_tensor *beside = ag_scale(x, 5), *h = ag_scale(x, 1), *y = ag_sqrt(h), *grad = NULL;
+        ag_hook(y, note_memory, &before);
+        ag_hook(h, note_memory, &after);
+        if (how == RETAINED)
+            ag_retain_grad(y);
+        if (how == SHARED) { /* one gradient goes to y and, walked after it, to what stands beside */
+            ag_hook(y, NULL, NULL);
+            ag_tensor *loss = test_total(ag_mul(ag_add(y, beside), weights));
+            assert_ok(ctx, ag_backward(tape, loss));
+            assert_values(ag_grad(x), 1e-15, 1.0 + 10, 0.75 + 15);
+        } else if (how == CHOSEN) {
+            ag_tensor *loss = test_total(ag_mul(y, weights));
+            assert_ok(ctx, ag_gradient(tape, loss, NULL, &y, 1, &grad));
+            assert_values(grad, 0, 2.0, 3.0);
+        } else {
+            assert_ok(ctx, ag_backward(tape, test_total(ag_mul(y, weights))));
+            assert_values(ag_grad(x), 1e-15, 1.0, 0.75);
+            ck_assert_int_eq(before.memory == after.memory, how == PLAIN);
+        }
+        if (how == RETAINED)
+            assert_values(ag_grad(y), 0, 2.0, 3.0);
+        ck_assert_int_eq(after.count, 1);
+        ag_zero_grad(x);
+    }
+    ag_tape_end(tape);
+    test_end(ctx);
+}
+END_TEST
+
+START_TEST(the_vjp_of_one_node_leaves_its_gradient)
+{
+    ag_ctx *ctx = test_begin();
+    ag_tensor *x = LEAF(ctx, 1, 4), *contribution = NULL;
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *y = ag_sqrt(x), *gy = ag_tensor_clone(y);
+    ck_assert(ag_node_vjp(tape, ag_node_of(tape, y), gy, &contribution));
+    assert_values(contribution, 0, 0.5, 0.5);
+    assert_values(gy, 0, 1.0, 2.0);
+    ag_release(contribution);
     ag_tape_end(tape);
     test_end(ctx);
 }
@@ -418,6 +486,8 @@ Suite *backward_suite(void)
     tcase_add_test(sums, gradients_of_a_shared_value_add);
     tcase_add_test(sums, diamond);
     tcase_add_test(sums, shared_gradients_stay_apart);
+    tcase_add_test(sums, a_gradient_is_overwritten_when_nobody_reads_it);
+    tcase_add_test(sums, the_vjp_of_one_node_leaves_its_gradient);
     tcase_add_test(sums, side_branch_changes_nothing);
     tcase_add_test(sums, intermediates_may_go_before_backward);
     tcase_add_test(sums, backward_twice_adds);
