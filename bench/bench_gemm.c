@@ -274,8 +274,10 @@ static bool parse(int argc, char **argv, options *o)
             char *end = NULL;
             errno = 0;
             const long threads = strtol(value, &end, 10);
-            if (errno != 0 || end == value || *end != '\0' || threads < 1 || threads > 1024)
-                return false;
+            if (errno != 0 || end == value || *end != '\0' || threads < 1 || threads > 1024) {
+                fprintf(stderr, "bench_gemm: --threads is %s, must be 1 to 1024\n", value);
+                exit(EXIT_FAILURE);
+            }
             o->threads = (int)threads;
             i++;
         } else {
