@@ -216,7 +216,10 @@ static const char *path_inside(ag_ctx *ctx, const char *name)
         return outer;
     if (*outer == '\0')
         return ag_intern(ctx, name);
-    /* Each module comes through here in each step: printf would be felt. */
+    /* Each module comes through here in each step: printf would be felt, and even making a path to look it up. */
+    ag_known_path *known = &ctx->paths[((uintptr_t)outer / 16 + (uintptr_t)name / 16 * 31) % AG_KNOWN_PATHS];
+    if (known->outer == outer && known->name == name && strcmp(known->tail, name) == 0)
+        return known->path;
     size_t before = strlen(outer), length = strlen(name), bytes = before + length + 2;
     char *path = ag_alloc(ctx, bytes);
     if (path == NULL)
@@ -226,6 +229,8 @@ static const char *path_inside(ag_ctx *ctx, const char *name)
     memcpy(path + before + 1, name, length + 1);
     const char *interned = ag_intern(ctx, path);
     ag_free(ctx, path, bytes);
+    if (interned != NULL)
+        *known = (ag_known_path){ outer, name, interned, interned + before + 1 };
     return interned;
 }
 

@@ -10,11 +10,18 @@
 #define AG_TEXT_BUFFERS 8
 #define AG_TEXT_BYTES 160
 #define AG_SIZE_CLASSES 1024
+#define AG_KNOWN_PATHS 256
 
 /* A freed block in the cache; the link lies in the block itself. */
 typedef struct ag_free_block {
     struct ag_free_block *next;
 } ag_free_block;
+
+/* A module path that was made before, by where its two parts lie. What lies at `name` may be another text by now: it
+ * must be the path's tail still. */
+typedef struct ag_known_path {
+    const char *outer, *name, *path, *tail; /* all NULL: none */
+} ag_known_path;
 
 typedef struct ag_scope {
     int64_t first;    /* where its tensors begin in ag_ctx.owned */
@@ -32,6 +39,7 @@ struct ag_ctx {
     ag_free_block *cache[AG_SIZE_CLASSES];
     size_t bytes, peak_bytes;
     ag_text_table texts;
+    ag_known_path paths[AG_KNOWN_PATHS];
 
     ag_scope *scopes;
     int64_t scope_count, scope_capacity;

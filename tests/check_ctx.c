@@ -165,6 +165,27 @@ START_TEST(module_paths)
 }
 END_TEST
 
+/* A path is known by where its parts lie, and another text may lie there by then. */
+START_TEST(module_paths_of_a_name_that_changes)
+{
+    ag_ctx *ctx = test_begin();
+    char name[8];
+    ag_scope_begin(ctx, "blocks");
+    for (int i = 0; i < 30; i++) {
+        char want[16];
+        snprintf(name, sizeof name, "%d", i % 12); /* one is another's beginning */
+        snprintf(want, sizeof want, "blocks.%d", i % 12);
+        for (int again = 0; again < 2; again++) {
+            ag_scope_begin(ctx, name);
+            ck_assert_str_eq(ag_module_path(ctx), want);
+            ag_scope_end(ctx, NULL);
+        }
+    }
+    ag_scope_end(ctx, NULL);
+    test_end(ctx);
+}
+END_TEST
+
 START_TEST(one_end_too_many)
 {
     ag_ctx *ctx = test_begin();
@@ -316,6 +337,7 @@ Suite *ctx_suite(void)
     tcase_add_test(scopes, retained_tensors_outlive_scopes);
     tcase_add_test(scopes, what_is_still_held_is_counted);
     tcase_add_test(scopes, module_paths);
+    tcase_add_test(scopes, module_paths_of_a_name_that_changes);
     tcase_add_test(scopes, one_end_too_many);
     tcase_add_test(scopes, scopes_by_the_thousand);
     suite_add_tcase(suite, scopes);
