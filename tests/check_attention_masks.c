@@ -8,6 +8,7 @@
 #include "tests/suites.h"
 
 #include <fcntl.h>
+#include <float.h>
 #include <math.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -179,12 +180,16 @@ START_TEST(nan_and_infinity_stay_where_they_are_allowed)
             for (int single = 0; single <= 1; single++) {
                 if (kernels_of(TABLES[t], single) == NULL)
                     continue;
-                problem clean = problem_new(kind(m, 1), single);
+                attention_setup s = kind(m, 1);
+                s.cap = (m + single) % 2 == 0 ? 2 : 0;
+                s.scale = 4; /* with it, products of the largest number are inf - inf */
+                problem clean = problem_new(s, single);
                 run(&clean, kernels_of(TABLES[t], single), 1);
                 for (int r = 0; r < 3; r++)
                     for (int x = Q; x <= DOUT; x++) {
                         check_isolation(TABLES[t], &clean, x, rows[r], (double)NAN);
                         check_isolation(TABLES[t], &clean, x, rows[r], (double)INFINITY);
+                        check_isolation(TABLES[t], &clean, x, rows[r], single ? (double)FLT_MAX : DBL_MAX);
                     }
                 problem_free(&clean);
             }
@@ -208,6 +213,40 @@ START_TEST(nan_stays_out_of_a_single_query)
                     set(&p, V, j * s.Dv + d, (double)NAN);
                     set(&p, K, j * s.D + d % s.D, (double)NAN);
                 }
+            run(&clean, kernels, 1);
+            run(&p, kernels, 1);
+            compare(&p, &clean, 0, describe(TABLES[t], &p));
+            problem_free(&clean);
+            problem_free(&p);
+        }
+}
+END_TEST
+
+/* Nor does what dout holds for queries that see nothing: because of the mask, or in tiles that no mask cuts because all
+ * their scores are -inf. */
+START_TEST(gradients_of_blind_queries_do_not_matter)
+{
+    for (int t = 0; t < TABLE_COUNT; t++)
+        for (int m = 0; m <= KIND_COUNT; m++) {
+            const ag_real_kernels *kernels = kernels_of(TABLES[t], true);
+            if (kernels == NULL)
+                continue;
+            attention_setup s = kind(m % KIND_COUNT, 1);
+            s.bias = true;
+            s.bias_own = 15;
+            s.cap = m % 2 == 0 ? 2 : 0;
+            if (m == KIND_COUNT)
+                s = (attention_setup){ .B = 1, .H = 1, .Tq = 90, .Tk = 90, .D = 4, .Dv = 16, .bias = true,
+                                       .bias_own = 15 };
+            problem clean = problem_new(s, true), p = problem_new(s, true);
+            for (int64_t i = 0; i < s.Tq; i++) {
+                for (int64_t j = 0; i % 7 == 3 && j < s.Tk; j++) {
+                    set(&clean, BIAS, i * s.Tk + j, -(double)INFINITY);
+                    set(&p, BIAS, i * s.Tk + j, -(double)INFINITY);
+                }
+                for (int64_t d = 0; (i % 7 == 3 || !sees_some(&p, 0, 0, i)) && d < s.Dv; d++)
+                    set(&p, DOUT, i * s.Dv + d, i % 2 == 0 ? (double)NAN : (double)INFINITY);
+            }
             run(&clean, kernels, 1);
             run(&p, kernels, 1);
             compare(&p, &clean, 0, describe(TABLES[t], &p));
@@ -493,6 +532,7 @@ Suite *attention_masks_suite(void)
     tcase_add_test(tests, tables_agree_on_global_tokens);
     tcase_add_test(tests, nan_and_infinity_stay_where_they_are_allowed);
     tcase_add_test(tests, nan_stays_out_of_a_single_query);
+    tcase_add_test(tests, gradients_of_blind_queries_do_not_matter);
     tcase_add_test(tests, biases_of_masked_pairs_do_not_matter);
     tcase_add_test(tests, rows_that_see_nothing_are_zero);
     tcase_add_test(tests, rows_that_see_one_key_have_no_gradient);
