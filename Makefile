@@ -4,7 +4,7 @@
 #   make train        trains the toy language model on the bundled text and shows samples
 #   make test         builds and runs the tests; installs Check first when it is missing
 #   make bench        measures all that docs/performance.md shows, beside PyTorch and OpenBLAS where they are installed;
-#                     about 15 minutes (parts=steps,isa,gemm,op,generation,start,growth,profile: some; rounds=N)
+#                     about 25 minutes (parts=steps,isa,gemm,op,generation,start,growth,profile: some; rounds=N)
 #   make bench-growth measures how a step's time grows with each size, alone
 #   make bench-docs   writes what it measured into docs/performance.md, with the pictures
 #   make bench-attention  attention's time and memory for T = 4k .. 64k, causal and windowed; takes some minutes

@@ -35,6 +35,8 @@ START_TEST(numel_that_overflows)
     ck_assert_int_eq(ag_checked_numel(AG_SHAPE(big, big, 2), 1), -1); /* 2^63 */
     ck_assert_int_eq(ag_checked_numel(AG_SHAPE(big, big), 1), INT64_C(1) << 62);
     ck_assert_int_eq(ag_checked_numel(AG_SHAPE(big, big), 2), -1); /* 2^63 bytes */
+    ck_assert_int_eq(ag_checked_numel(AG_SHAPE(big / 2, big / 2), 4), INT64_C(1) << 60);
+    ck_assert_int_eq(ag_checked_numel(AG_SHAPE(big / 2, big / 2), 8), -1); /* of extents that are small each */
     ck_assert_int_eq(ag_checked_numel(AG_SHAPE(INT64_MAX), 1), INT64_MAX);
     ck_assert_int_eq(ag_checked_numel(AG_SHAPE(INT64_MAX), 4), -1);
     /* Without the 0 it overflows, and so would its strides. */
