@@ -255,8 +255,10 @@ static int usage(void)
     return 2;
 }
 
+/* Takes an option that has a value; false with a line for the user. value NULL: the command line ends before it. */
 static bool set(options *o, const char *name, const char *value)
 {
+    enum { MOST = 1 << 20 };
     model *s = &o->sizes;
     const struct { const char *name; int64_t *to; } numbers[] = {
         { "--batch", &s->batch },   { "--time", &s->time },     { "--emb", &s->emb },
@@ -267,15 +269,21 @@ static bool set(options *o, const char *name, const char *value)
         { "--model", &o->model }, { "--weights", &o->weights }, { "--save", &o->save },
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (strcmp(name, numbers[i].name) == 0) {
-            *numbers[i].to = atoll(value);
-            return *numbers[i].to >= 0 && *numbers[i].to <= 1 << 20;
+        if (value != NULL && strcmp(name, numbers[i].name) == 0) {
+            char *end = NULL;
+            const long long number = strtoll(value, &end, 10);
+            *numbers[i].to = number;
+            if (end != value && *end == '\0' && number >= 0 && number <= MOST)
+                return true;
+            fprintf(stderr, "bench_step: %s is %s, must be 0 to %d\n", name, value, MOST);
+            return false;
         }
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (strcmp(name, texts[i].name) == 0) {
+        if (value != NULL && strcmp(name, texts[i].name) == 0) {
             *texts[i].to = value;
             return true;
         }
+    fprintf(stderr, "bench_step: %s is no option, or lacks its value\n", name);
     return false;
 }
 
@@ -289,12 +297,22 @@ static bool parse(int argc, char **argv, options *o)
             o->recompute = true;
         else if (strcmp(argv[i], "--profile") == 0)
             o->profile = true;
-        else if (i + 1 == argc || !set(o, argv[i], argv[i + 1]))
+        else if (strcmp(argv[i], "--help") == 0)
+            return false;
+        else if (!set(o, argv[i], i + 1 < argc ? argv[i + 1] : NULL))
             return false;
         else
             i++;
     }
-    return o->model != NULL || (o->weights == NULL && o->save == NULL); /* a file belongs to one model */
+    bool known = o->model == NULL;
+    for (int i = 0; i < MODELS; i++)
+        known = known || strcmp(o->model, models[i].name) == 0;
+    if (!known)
+        fprintf(stderr, "bench_step: there is no model '%s'\n", o->model);
+    const bool nameless = o->model == NULL && (o->weights != NULL || o->save != NULL);
+    if (nameless)
+        fprintf(stderr, "bench_step: --weights and --save belong to one --model\n");
+    return known && !nameless;
 }
 
 static model sizes_of(const model *m, const options *o)
@@ -318,17 +336,12 @@ int main(int argc, char **argv)
     if (!o.json && !o.profile && o.save == NULL)
         printf("| model    |  B |    T |   C | H | L |  ms/step | tokens/s | GFLOP/s |    loss | later one |\n"
                "|----------|---:|-----:|----:|--:|--:|---------:|---------:|--------:|--------:|----------:|\n");
-    int ran = 0;
     for (int i = 0; i < MODELS; i++) {
         if (o.model != NULL && strcmp(o.model, models[i].name) != 0)
             continue;
         const model m = sizes_of(&models[i], &o);
         if (run(&m, &o) != AG_OK)
             return 1;
-        ran++;
     }
-    if (ran > 0)
-        return 0;
-    fprintf(stderr, "bench_step: there is no model '%s'\n", o.model);
-    return usage();
+    return 0;
 }
