@@ -6,7 +6,7 @@
 #   make bench        measures all that docs/performance.md shows, beside PyTorch and OpenBLAS where they are installed;
 #                     about 25 minutes (parts=steps,isa,gemm,op,generation,start,growth,profile: some; rounds=N)
 #   make bench-growth measures how a step's time grows with each size, alone
-#   make bench-docs   writes what it measured into docs/performance.md, with the pictures
+#   make bench-docs   writes what it measured into README.md and docs/performance.md, with the pictures
 #   make bench-attention  attention's time and memory for T = 4k .. 64k, causal and windowed; takes some minutes
 #   make profile      where the time of a training step goes, by op and by module (model=toy|tiny|baby|long)
 #   make bench-gemm   times the matrix product, beside OpenBLAS when it is installed
@@ -223,10 +223,10 @@ bench: $(bench_binaries)
 bench-growth:
 	@$(MAKE) --no-print-directory bench parts=growth
 
-# What docs/performance.md shows: the tables of the last `make bench`, and its pictures.
+# What README.md and docs/performance.md show: the tables of the last `make bench`, and its pictures.
 .PHONY: bench-docs
 bench-docs:
-	python3 bench/report.py $(build)/bench/results.json docs/performance.md
+	python3 bench/report.py $(build)/bench/results.json README.md docs/performance.md
 
 .PHONY: bench-attention
 bench-attention: $(build)/bench/bench_attention

@@ -126,7 +126,8 @@ int main(int argc, char **argv)
     const char *save = argc > 2 && strcmp(argv[argc - 2], "--save") == 0 ? argv[argc - 1] : NULL;
     const bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
     if (argc != 1 + json + 2 * (save != NULL)) {
-        fprintf(stderr, "bench_generate: %s is not expected\nusage: bench_generate [--json] [--save FILE]\n", argv[1 + json]);
+        fprintf(stderr, "bench_generate: %s is not expected\nusage: bench_generate [--json] [--save FILE]\n",
+                argv[1 + json]);
         return 2;
     }
     ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1 });

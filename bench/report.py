@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """report.py - the tables of what run.py measured.
 
-    report.py RESULTS.json                          prints them all
-    report.py RESULTS.json docs/performance.md      writes each between its markers there, and the pictures beside it
+    report.py RESULTS.json           prints them all
+    report.py RESULTS.json PAGE...   writes each between its markers, and the pictures into the folder named as a page
 
-Markers: <!-- measured: NAME --> and <!-- end of NAME -->, NAME one of TABLES below. "of the limit" is a fraction of
-what applies: the multiply-add peak of the threads and instruction set used, a bandwidth, or what is said above a table.
+Markers: <!-- measured: NAME --> and <!-- end of NAME -->, NAME one of TABLES below, once on all pages together. "of the
+limit" is a fraction of what applies: the multiply-add peak of the threads and instruction set used, a bandwidth, or
+what is said above a table.
 """
 import json
 import math
@@ -14,6 +15,7 @@ import pathlib
 import re
 import statistics
 import sys
+import textwrap
 
 GOALS = {  # of a step: PyTorch's time by ours, the fraction of the peak
     "toy": (6, 0.50), "tiny": (2.2, 0.65), "baby": (1.25, 0.78), "long": (2, 0.55),
@@ -269,7 +271,94 @@ def profile(results):
     return f"```text\n{results['parts']['profile'].rstrip()}\n```\n"
 
 
+# ---- The summary in README.md: less precise, and a goal is named only where it is missed ----
+
+
+def brief(ms):
+    return f"{ms:.{2 if ms < 100 else 0}f}"
+
+
+def in_words(row, first):
+    """A model's sizes; those of the first are named."""
+    shape = f"{row['batch']} x {row['time']}"
+    sizes = (row["vocab"], shape, row["emb"], row["heads"], row["layers"])
+    if row["layers"] == 0:
+        layer = f"an mha layer, embedding {row['emb']}, {row['heads']} heads of {row['emb'] // row['heads']}: "
+        return f"{layer}{shape} tokens" if first else f"the same, {shape}"
+    text = "vocabulary {}, {} tokens, embedding {}, {} heads, {} layers" if first else "{}, {}, {}, {}, {}"
+    return f"{row['model']}: {text.format(*sizes)}"
+
+
+def steps_in_brief(results):
+    rows, kinds = [], set()
+    for row in results["parts"]["steps"]:
+        ratio_goal, peak_goal = GOALS[row["model"]]
+        ours, (_, peer_ms) = row["sides"]["ours"], best_peer(row["sides"])
+        ratio, fraction = peer_ms / ours["ms"], of_peak(results, row, ours)[1]
+        kind = "layer" if row["layers"] == 0 else "model"
+        rows.append((in_words(row, kind not in kinds), brief(ours["ms"]), f"{peer_ms:.{1 if peer_ms < 100 else 0}f}",
+                     f"{ratio:.1f}" + ("" if ratio >= ratio_goal else f" (goal {ratio_goal:g})"),
+                     percent(fraction) + ("" if fraction >= peak_goal else f" (goal {percent(peak_goal)})")))
+        kinds.add(kind)
+    return table(("training step, or forward and backward", ">ours, ms", ">PyTorch, ms", ">ratio", ">of the peak"),
+                 rows)
+
+
+def beside(name, unit, pairs, ratio):
+    """A row of figures, ours and PyTorch's; one that all of a side share stands once."""
+    ours, theirs = ("; ".join(f"{x:.0f}" for x in dict.fromkeys(side)) + f" {unit}" for side in zip(*pairs))
+    return name, ours, theirs, "; ".join(ratio(a, b) for a, b in pairs)
+
+
+def rest_in_brief(results):
+    parts = results["parts"]
+    generation, op = parts["generation"]["sides"], parts["op"]
+    cached_ms, whole_ms = (best_peer(generation, key)[1] for key in ("cached_ms", "whole_ms"))
+    ours_ms = generation["ours"]["cached_ms"]
+    sides = {row["model"]: row["sides"] for row in parts["steps"]}
+    again_ms = sides["baby"]["ours, recomputing"]["ms"]
+
+    def peaks_mb(*runs):
+        return [(sides[model][side]["peak_mb"], best_peer(sides[model], "peak_mb")[1]) for model, side in runs]
+
+    def share(ours, theirs):
+        return f"{ours / theirs:.2f}"
+
+    return table(("", ">ours", ">PyTorch", ">ratio"), [
+        beside("256 tokens of tiny's model with a cache of keys and values", "ms", [(ours_ms, cached_ms)],
+               lambda ours, theirs: f"{theirs / ours:.1f}"),
+        ("PyTorch's module code without a cache for the same tokens", None, f"{whole_ms:.0f} ms",
+         f"{whole_ms / ours_ms:.0f}"),
+        beside("one addition of 8 floats, recorded; its backward", "ns",
+               [(op["ours"][key], op["PyTorch, default"][key]) for key in ("record_ns", "backward_ns")],
+               lambda ours, theirs: f"{theirs / ours:.0f}"),
+        beside(f"peak memory of the process, step of baby; recomputing ({again_ms:.0f} ms)", "MB",
+               peaks_mb(("baby", "ours"), ("baby", "ours, recomputing")), share),
+        beside("the same of long; of an mha layer, T = 4096", "MB", peaks_mb(("long", "ours"), ("mha-4096", "ours")),
+               share),
+        beside("from program start to toy's first step done", "ms",
+               [(parts["start"]["ours"]["ms"], best_peer(parts["start"])[1])], lambda *_: ""),
+    ])
+
+
+def summary(results):
+    """None where a peer was not measured."""
+    parts = results["parts"]
+    sides = (parts["op"], parts["start"], parts["generation"]["sides"], *(row["sides"] for row in parts["steps"]))
+    one, two = parts["gemm"]
+    if not one["peer"] or not all("PyTorch, default" in side for side in sides):
+        return None
+    peer, shapes = " ".join(one["peer"].split()[:2]), len(one["products"])
+    products = (f"The matrix product beside {peer}, {shapes} shapes of these models in all transpose kinds: on one "
+                f"thread the geometric mean of the ratios is {one['geomean']:.2f} (least {one['worst']:.2f}), on two "
+                f"{two['geomean']:.2f} (least {two['worst']:.2f}).")
+    return "\n".join((
+        f"The peak is what two cores reach with multiply-adds alone, {peak(results, two['isa'], 2):.0f} GFLOP/s.\n",
+        steps_in_brief(results), rest_in_brief(results), textwrap.fill(products, 120) + "\n"))
+
+
 TABLES = {  # heading, function
+    "summary": ("In brief", summary),
     "machine": ("What it ran on", machine), "limits": ("The machine's limits", limits),
     "steps": ("Training steps", steps), "isa": ("Instruction sets", isa), "gemm": ("Matrix product", gemm),
     "op": ("One small op", op),
@@ -277,41 +366,51 @@ TABLES = {  # heading, function
     "start": ("From program start to the first step", start), "growth": ("Growth", growth),
     "profile": ("Profile of the baby step", profile),
 }
+PARTS = {  # of the results, that a table needs; the others need the one of their name
+    "summary": {"steps", "generation", "op", "start", "gemm"}, "machine": set(), "limits": set(), "memory": {"steps"},
+}
 
 
 def measured(results):
     """{name: text} of the tables there are figures for."""
-    parts = {"memory": "steps", "machine": None, "limits": None}
-    return {name: function(results) for name, (_, function) in TABLES.items()
-            if parts.get(name, name) is None or parts.get(name, name) in results["parts"]}
+    tables = {name: function(results) for name, (_, function) in TABLES.items()
+              if PARTS.get(name, {name}) <= set(results["parts"])}
+    return {name: text for name, text in tables.items() if text is not None}
 
 
 def whole(results):
     return "".join(f"## {TABLES[name][0]}\n\n{text}\n" for name, text in measured(results).items())
 
 
-def refresh(page, results):
-    text = page.read_text()
-    for name, content in measured(results).items():
+def refresh(pages, results):
+    tables = measured(results)
+    texts = {page: page.read_text() for page in pages}
+    for name, content in tables.items():
         pattern = rf"(<!-- measured: {name} -->\n).*?(<!-- end of {name} -->)"
-        text, count = re.subn(pattern, lambda m: f"{m[1]}\n{content}\n{m[2]}", text, flags=re.S)
-        if count != 1:
-            sys.exit(f"report.py: {page}: {count} places for {name}, not one")
-    page.write_text(text)
+        places = 0
+        for page in pages:
+            texts[page], count = re.subn(pattern, lambda m: f"{m[1]}\n{content}\n{m[2]}", texts[page], flags=re.S)
+            places += count
+        if places != 1:
+            sys.exit(f"report.py: {', '.join(map(str, pages))}: {places} places for {name}, not one")
+    for page, text in texts.items():
+        page.write_text(text)
 
 
 def main():
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
     results = json.loads(pathlib.Path(sys.argv[1]).read_text())
-    if len(sys.argv) == 2:
+    pages = [pathlib.Path(name) for name in sys.argv[2:]]
+    if not pages:
         print(whole(results))
         return
-    page = pathlib.Path(sys.argv[2])
-    refresh(page, results)
+    refresh(pages, results)
     import pictures
 
-    pictures.draw(results, page.with_suffix(""))
+    for folder in (page.with_suffix("") for page in pages):
+        if folder.is_dir():
+            pictures.draw(results, folder)
 
 
 if __name__ == "__main__":
