@@ -189,7 +189,7 @@ static bool generate(generation *g, const model_files *files, uint64_t seed, boo
 int main(int argc, char **argv)
 {
     model_options o = { .dtype = "float32" };
-    generation g = { .length = 0 };
+    generation g = { .how.top_p = 1 };
     uint64_t length = 32, top_k = 0, seed = 1;
     bool past_end = false;
     const option options[] = {
@@ -200,7 +200,7 @@ int main(int argc, char **argv)
         { "--length", OPTION_NUMBER, &length, "N", "tokens to generate for each prompt, at most [32]" },
         { "--temperature", OPTION_REAL, &g.how.temperature, "X", "0: always the likeliest token [0]" },
         { "--top-k", OPTION_NUMBER, &top_k, "N", "only among the N likeliest, 0: all [0]" },
-        { "--top-p", OPTION_REAL, &g.how.top_p, "P", "only among the likeliest that reach P together, 0: all [0]" },
+        { "--top-p", OPTION_REAL, &g.how.top_p, "P", "only among the likeliest that reach P together [1]" },
         { "--seed", OPTION_NUMBER, &seed, "N", "another seed, other tokens [1]" },
         { "--past-end", OPTION_FLAG, &past_end, NULL, "go on after a token that ends a text" },
         { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores [0]" },
@@ -213,10 +213,8 @@ int main(int argc, char **argv)
     model_files files;
     if (!model_files_of(&files, program, &o))
         return OPTIONS_WRONG;
-    if (g.how.top_p > 1) {
-        fprintf(stderr, "%s: --top-p is %g, must be at most 1\n", program, g.how.top_p);
+    if (!sampling_in_range(program, &g.how))
         return OPTIONS_WRONG;
-    }
     if (length == 0 || length > INT32_MAX) {
         fprintf(stderr, "%s: --length is %" PRIu64 ", must be 1 to %" PRId32 "\n", program, length, INT32_MAX);
         return OPTIONS_WRONG;

@@ -60,7 +60,7 @@ static int train(int argc, char **argv)
         { "--dropout", OPTION_REAL, &o.dropout, "P", "probability of dropping [0]" },
         { "--optimizer", OPTION_TEXT, &optimizer, "NAME", "adamw or sgd [adamw]" },
         { "--lr", OPTION_REAL, &o.lr, "X", "peak learning rate [adamw 3e-3, sgd 0.1]" },
-        { "--momentum", OPTION_REAL, &o.momentum, "X", "of sgd [0.9]" },
+        { "--momentum", OPTION_REAL, &o.momentum, "X", "of sgd, below 1 [0.9]" },
         { "--weight-decay", OPTION_REAL, &o.weight_decay, "X", "[adamw 0.1, sgd 0]" },
         { "--schedule", OPTION_TEXT, &schedule, "NAME", "constant, linear or cosine [cosine]" },
         { "--warmup", OPTION_NUMBER, &o.warmup, "N", "steps of linear warm-up [100]" },
@@ -130,19 +130,22 @@ static int sample(int argc, char **argv)
 {
     const char *path = "runs/lm/model.safetensors", *prompt = "\n";
     uint64_t tokens = 500, top_k = 0, seed = 1, threads = 0;
-    sampling how = { .temperature = 0.8 };
+    sampling how = { .temperature = 0.8, .top_p = 1 };
     const option options[] = {
         { "--model", OPTION_TEXT, &path, "FILE", "[runs/lm/model.safetensors]" },
         { "--prompt", OPTION_TEXT, &prompt, "TEXT", "what to go on from [an empty line]" },
         { "--tokens", OPTION_NUMBER, &tokens, "N", "how many to write [500]" },
         { "--temperature", OPTION_REAL, &how.temperature, "X", "0: always the likeliest token [0.8]" },
         { "--top-k", OPTION_NUMBER, &top_k, "N", "only among the N likeliest, 0: all [0]" },
+        { "--top-p", OPTION_REAL, &how.top_p, "P", "only among the likeliest that reach P together [1]" },
         { "--seed", OPTION_NUMBER, &seed, "N", "another seed, another text [1]" },
         { "--threads", OPTION_NUMBER, &threads, "N", "0: all cores [0]" },
     };
     int status = options_read("lm sample", about_sample, options, sizeof options / sizeof *options, argc, argv);
     if (status != OPTIONS_RUN)
         return status;
+    if (!sampling_in_range("lm sample", &how))
+        return OPTIONS_WRONG;
     how.top_k = (int64_t)top_k;
     lm_model model = { .ctx = program_context("lm sample", seed, threads) };
     if (model.ctx == NULL)

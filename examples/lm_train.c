@@ -228,6 +228,10 @@ static bool check_options(const run *r)
                     (unsigned long long)positive[i].value);
             return false;
         }
+    if (o->momentum >= 1) {
+        fprintf(stderr, "lm train: --momentum is %g, must be at least 0 and below 1\n", o->momentum);
+        return false;
+    }
     if (o->profile && o->anomalies) {
         fprintf(stderr, "lm train: --profile and --anomalies can not be had at once: each watches the tape\n");
         return false;

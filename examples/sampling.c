@@ -5,8 +5,17 @@
 #include "examples/sampling.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+bool sampling_in_range(const char *program, const sampling *how)
+{
+    if (how->top_p > 0 && how->top_p <= 1)
+        return true;
+    fprintf(stderr, "%s: --top-p is %g, must be above 0 and at most 1\n", program, how->top_p);
+    return false;
+}
 
 static int descending(const void *a, const void *b)
 {

@@ -14,6 +14,9 @@ typedef struct sampling {
                            those as likely as it; 0 or 1: all */
 } sampling;
 
+/* Whether what options gave is in range: top_p in (0, 1]; else false, after one line on stderr. */
+bool sampling_in_range(const char *program, const sampling *how);
+
 /* Draws from logits[V] with one number of the context's stream, none at temperature 0. -1 on error. */
 int32_t sampling_draw(ag_tensor *logits, const sampling *how);
 

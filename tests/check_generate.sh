@@ -87,7 +87,7 @@ check "too long" refused 1 '--length 22 fits' $gpt2 --tokens '1 2 3' --length 23
 check "just not too long" [ "$($gpt2 --tokens '1 2 3' --length 22 --past-end 2>/dev/null | wc -w)" -eq 22 ]
 check "no length" refused 2 "--length is 0, must be 1 to 2147483647" $gpt2 --tokens 1 --length 0
 check "no dtype" refused 2 "--dtype is 'float16'" $gpt2 --tokens 1 --dtype float16
-check "a probability above 1" refused 2 '--top-p is 1.5, must be at most 1' $gpt2 --tokens 1 --top-p 1.5
+check "a probability above 1" refused 2 '--top-p is 1.5, must be above 0 and at most 1' $gpt2 --tokens 1 --top-p 1.5
 check "too many threads" refused 1 '--threads is 257, must be at most 256' $gpt2 --tokens 1 --threads 257
 printf '1 2\n\n3\n' >"$folder/gap"
 check "an empty line" sh -c "! $gpt2 <$folder/gap 2>$folder/message && grep -q 'line 2 has no tokens' $folder/message"

@@ -87,6 +87,9 @@ check "the same seed writes the same text" [ "$(sample --seed 5)" = "$(sample --
 check "another seed writes another" [ "$(sample --seed 5)" != "$(sample --seed 6)" ]
 check "temperature 0 needs no seed" [ "$(sample --temperature 0 --seed 5)" = "$(sample --temperature 0 --seed 6)" ]
 check "top-k 1 is temperature 0" [ "$(sample --top-k 1)" = "$(sample --temperature 0)" ]
+check "so is a tiny top-p" [ "$(sample --top-p 1e-9)" = "$(sample --temperature 0)" ]
+check "top-p 1 keeps all" [ "$(sample --top-p 1)" = "$(sample)" ]
+check "top-p 0.5 does not" [ "$(sample --top-p 0.5)" != "$(sample)" ]
 check "the text begins with the prompt" [ "$(sample | head -c 4)" = "Mr. " ]
 
 printf 'abcdefghijklmnopqrst' >"$folder/twenty.txt" # 18 to train on: one window of 17 and its successor
@@ -167,6 +170,12 @@ check "no command" refused 2 'usage: lm train'
 check "unknown command" refused 2 "unknown command 'tarin'" tarin
 check "unknown option" refused 2 "unknown option '--stpes'" train --stpes 5
 check "a word that is no number" refused 2 "--steps is 'many'" train --steps many
+check "top-p of nothing" refused 2 'lm sample: --top-p is 0, must be above 0 and at most 1' sample --model "$model" \
+    --top-p 0
+check "top-p above 1" refused 2 'lm sample: --top-p is 1.01, must be above 0 and at most 1' sample --model "$model" \
+    --top-p 1.01
+check "a momentum that grows for ever" refused 1 'lm train: --momentum is 1, must be at least 0 and below 1' train \
+    --optimizer sgd --momentum 1 --steps 1 --out "$folder/none"
 check "zero steps" refused 1 '--steps is 0' train --steps 0
 check "more threads than a machine bears" refused 1 'lm train: --threads is 257, must be at most 256' \
     train --threads 257 --out "$folder/none"

@@ -79,7 +79,8 @@ for program in translate forecast classify; do
     check "$program: another seed, another output" other one seed
 done
 for program in translate classify; do
-    check "$program: a picture that can not be written" refused 'no-folder/a.svg' $program --steps 1 --out no-folder/a.svg
+    check "$program: a picture that can not be written" refused 'no-folder/a.svg' $program --steps 1 \
+        --out no-folder/a.svg
     check "$program: a picture of the attention" svg $program.svg
 done
 [ -z "${AG_SHORT:-}" ] || exit $failed
