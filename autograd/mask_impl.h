@@ -9,7 +9,8 @@
 #include "tensor/tensor_impl.h"
 
 /* The mask for the kernels; false, with the error of `where`, when it does not fit pairs[4] = B, H, Tq, Tk. It borrows
- * from the mask's tensors, and from the innermost scope, which gets copies of those that no kernel reads as they lie. */
+ * from the mask's tensors, and from the innermost scope, which gets copies of those that no kernel reads as they
+ * lie. */
 bool ag_mask_for_kernels(ag_ctx *ctx, const char *where, const ag_mask *mask, const int64_t *pairs,
                          ag_attention_mask *out);
 

@@ -108,9 +108,9 @@ static bound silu_vjp_bound(const double *p, double x, double dy, double y)
     return plus(times(slope, dy), roundings(3, y));
 }
 
-/* The tail Phi(-a) = bell ratio, bell = exp(-a^2 / 2), for 0 <= a <= 6. Relative errors: of bell its exponent (constant,
- * square, product) and two more; of the ratio 1/2 - g, g = a u / q with polynomials of positive terms, the fit
- * (2^-25.3 (1 + 0.36 a^2)), ten roundings of g, the difference, and the product with bell. */
+/* The tail Phi(-a) = bell ratio, bell = exp(-a^2 / 2), for 0 <= a <= 6. Relative errors: of bell its exponent
+ * (constant, square, product) and two more; of the ratio 1/2 - g, g = a u / q with polynomials of positive terms, the
+ * fit (2^-25.3 (1 + 0.36 a^2)), ten roundings of g, the difference, and the product with bell. */
 typedef struct normal_tail {
     double tail, bell;
     bound of_bell, of_ratio;

@@ -257,8 +257,8 @@ END_TEST
 START_TEST(parameter_is_named)
 {
     ag_ctx *ctx = test_begin();
-    ag_gpt *gpt = ag_gpt_new(ctx, (ag_transformer_config){ .vocab_size = 7, .max_seq_len = 4, .emb_size = 8, .num_heads = 2,
-                                                   .num_layers = 2, .recompute = _i == 1 });
+    ag_gpt *gpt = ag_gpt_new(ctx, (ag_transformer_config){ .vocab_size = 7, .max_seq_len = 4, .emb_size = 8,
+                                                           .num_heads = 2, .num_layers = 2, .recompute = _i == 1 });
     ag_module *module = ag_gpt_module(gpt);
     ag_tensor *tokens = ag_randint(ctx, 0, 7, AG_SHAPE(2, 4));
     ag_tape *tape = begin(ctx);

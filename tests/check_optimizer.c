@@ -181,8 +181,8 @@ END_TEST
 START_TEST(tied_parameter_steps_once)
 {
     ag_ctx *ctx = test_begin();
-    ag_gpt *gpt = ag_gpt_new(ctx, (ag_transformer_config){ .vocab_size = 5, .max_seq_len = 4, .emb_size = 4, .num_heads = 1,
-                                                   .num_layers = 1, .dtype = AG_F64 });
+    ag_gpt *gpt = ag_gpt_new(ctx, (ag_transformer_config){ .vocab_size = 5, .max_seq_len = 4, .emb_size = 4,
+                                                           .num_heads = 1, .num_layers = 1, .dtype = AG_F64 });
     ag_module *module = ag_gpt_module(gpt);
     ag_optimizer *optimizer = ag_sgd_new(module, (ag_sgd_config){ .lr = 0.5 });
     ag_tensor *tokens = ag_randint(ctx, 0, 5, AG_SHAPE(2, 4)), *w = test_param(module, "tok.weight");

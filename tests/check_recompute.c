@@ -644,7 +644,38 @@ static size_t peak_bytes(bool recompute)
 START_TEST(less_memory)
 {
     size_t plain = peak_bytes(false), again = peak_bytes(true);
-ck_assert_msg(3 * again < plain, "%zu bytes with recomputation, %zu without", again, plain);
+    ck_assert_msg(3 * again < plain, "%zu bytes with recomputation, %zu without", again, plain);
+}
+END_TEST
+
+enum { SIDE = 256 };
+
+static ag_tensor *product(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
+{
+    (void)ctx, (void)count, (void)user;
+    return ag_matmul(input[0], input[1]);
+}
+
+static size_t peak_of_product(bool recompute)
+{
+    ag_ctx *ctx = test_begin();
+    ag_tensor *input[] = { random_leaf(ctx, SIDE, SIDE), random_leaf(ctx, SIDE, SIDE) };
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_scope_begin(ctx, NULL);
+    ag_tensor *loss = ag_scope_end(ctx, test_total(call(recompute, ctx, product, input, 2, NULL)));
+    assert_ok(ctx, ag_backward(tape, loss));
+    ag_tape_end(tape);
+    size_t peak = ag_ctx_peak_bytes(ctx);
+    test_end(ctx);
+    return peak;
+}
+
+/* Its vjp does not need the result: the second one is gone before the gradients of the inputs come. */
+START_TEST(the_second_result_goes_before_the_walk)
+{
+    size_t plain = peak_of_product(false), again = peak_of_product(true), matrix = SIDE * SIDE * sizeof(float);
+    ck_assert_msg(again < plain + matrix / 2, "%zu bytes with recomputation, %zu without, a matrix takes %zu", again,
+                  plain, matrix);
 }
 END_TEST
 
@@ -709,6 +740,9 @@ Suite *recompute_suite(void)
     tcase_add_test(model, training_has_the_same_bits);
     tcase_add_test(model, less_memory);
     suite_add_tcase(suite, model);
+    TCase *memory = tcase_create("memory");
+    tcase_add_test(memory, the_second_result_goes_before_the_walk);
+    suite_add_tcase(suite, memory);
     TCase *length = tcase_create("length");
     tcase_set_timeout(length, 120);
     tcase_add_test(length, chains_are_linear);

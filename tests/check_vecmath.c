@@ -180,7 +180,8 @@ START_TEST(gelu_at_special_values)
     const ag_kernel_table *table = ag_kernels_find(isas[_i]);
     if (table == NULL)
         return;
-    const float x[] = { 0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e30f, -1e30f, -14 }, one[8] = { 1, 1, 1, 1, 1, 1, 1, 1 };
+    const float x[] = { 0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e30f, -1e30f, -14 };
+    const float one[8] = { 1, 1, 1, 1, 1, 1, 1, 1 };
     float y[8], dx[8];
     table->f32.gelu(1, 8, NULL, x, y);
     table->f32.gelu_vjp(1, 8, NULL, x, NULL, one, dx);

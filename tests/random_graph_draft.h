@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * random_graph_draft.h - a graph while it is drawn, and what the ops of random_graph_ops.c draw from it: arguments that
- * fit, new leaves, shapes. Everything depends on the seed alone.
+ * random_graph_draft.h - a graph while it is drawn, and what its ops draw from it: arguments that fit, new leaves,
+ * shapes. Everything depends on the seed alone.
  */
 #ifndef TESTS_RANDOM_GRAPH_DRAFT_H
 #define TESTS_RANDOM_GRAPH_DRAFT_H
