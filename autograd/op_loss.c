@@ -60,31 +60,16 @@ ag_tensor *ag_embedding(ag_tensor *table, ag_tensor *index)
     return ag_record(&ag_op_embedding, y, (ag_tensor *[]){ table, index }, 2, NULL, 0, NULL);
 }
 
-/* ---- cross_entropy ---- */
-
-typedef struct cross_entropy_attr {
-    double smoothing, scale; /* scale: 1, or 1 / number of targets that count */
-    int32_t ignore;
-} cross_entropy_attr;
+/* ---- cross_entropy: while a tape records, forward makes the gradient too, from the exponentials that it has ---- */
 
 static void cross_entropy_vjp(ag_vjp *v)
 {
-    const cross_entropy_attr *attr = v->attr;
-    ag_tensor *logits = ag_tensor_contiguous(v->input[0]), *target = ag_tensor_contiguous(v->input[1]);
     double gy = 0;
-    if (logits == NULL || target == NULL || ag_item(v->gy, &gy) != AG_OK)
-        return;
-    ag_tensor *glogits = ag_empty(v->ctx, logits->dtype, logits->ndim, logits->shape);
-    if (glogits == NULL)
-        return;
-    ag_kernels(v->ctx, logits->dtype)->cross_entropy_vjp(ag_ctx_threads(v->ctx), target->numel,
-                                                         logits->shape[logits->ndim - 1], ag_data(logits),
-                                                         ag_data(target), attr->ignore, attr->smoothing,
-                                                         ag_data(v->extra), gy * attr->scale, glogits->storage->data);
-    ag_vjp_add(v, 0, glogits);
+    if (ag_item(v->gy, &gy) == AG_OK)
+        ag_vjp_add(v, 0, gy == 1 ? v->extra : ag_scale(v->extra, gy));
 }
 
-const ag_op ag_op_cross_entropy = { "cross_entropy", 2, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, cross_entropy_vjp };
+const ag_op ag_op_cross_entropy = { "cross_entropy", 2, AG_KEEP_NONE, cross_entropy_vjp };
 
 /* The shapes fit: logits[..,V], target[..]. */
 static bool check_cross_entropy(const ag_tensor *logits, const ag_tensor *target, const ag_cross_entropy_config *config)
@@ -112,24 +97,20 @@ ag_tensor *ag_cross_entropy_with(ag_tensor *logits, ag_tensor *target, ag_cross_
     int64_t M = target->numel, V = logits->shape[logits->ndim - 1];
     int32_t ignore = config.ignore ? config.ignore_index : INT32_MIN; /* which no valid target is */
     ag_tensor *index = checked_index("cross_entropy", target, V, config.ignore ? &ignore : NULL);
-    ag_tensor *dense = ag_tensor_contiguous(logits);
-    ag_tensor *row_loss = ag_empty(ctx, logits->dtype, 1, &M), *lse = ag_empty(ctx, logits->dtype, 1, &M);
-    if (index == NULL || dense == NULL || row_loss == NULL || lse == NULL)
+    ag_tensor *dense = ag_tensor_contiguous(logits), *row_loss = ag_empty(ctx, logits->dtype, 1, &M);
+    bool wanted = ag_recording(ctx);
+    ag_tensor *slope = wanted ? ag_empty(ctx, logits->dtype, logits->ndim, logits->shape) : NULL;
+    if (index == NULL || dense == NULL || row_loss == NULL || (wanted && slope == NULL))
         return NULL;
-    k->cross_entropy(ag_ctx_threads(ctx), M, V, ag_data(dense), ag_data(index), ignore, config.label_smoothing,
-                     row_loss->storage->data, lse->storage->data);
     const int32_t *value = ag_data(index);
-    double sum = 0, counted = 0;
-    for (int64_t i = 0; i < M; i++) {
-        double loss = 0;
-        ag_get(row_loss, &i, &loss);
-        sum += loss;
+    int64_t counted = 0;
+    for (int64_t i = 0; i < M; i++)
         counted += value[i] != ignore;
-    }
-    double scale = config.reduction == AG_SUM ? 1 : counted > 0 ? 1 / counted : 0;
-    cross_entropy_attr attr = { config.label_smoothing, scale, ignore };
+    double scale = config.reduction == AG_SUM ? 1 : counted > 0 ? 1 / (double)counted : 0;
+    double sum = k->cross_entropy(ag_ctx_threads(ctx), M, V, ag_data(dense), value, ignore, config.label_smoothing,
+                                  scale, row_loss->storage->data, wanted ? slope->storage->data : NULL);
     ag_tensor *y = ag_full(ctx, logits->dtype, AG_SCALAR, sum * scale);
-    return ag_record(&ag_op_cross_entropy, y, (ag_tensor *[]){ logits, target }, 2, &attr, sizeof attr, lse);
+    return ag_record(&ag_op_cross_entropy, y, (ag_tensor *[]){ logits, target }, 2, NULL, 0, slope);
 }
 
 ag_tensor *ag_cross_entropy(ag_tensor *logits, ag_tensor *target)

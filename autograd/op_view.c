@@ -113,25 +113,36 @@ ag_tensor *ag_transpose(ag_tensor *x, int dim0, int dim1)
     return record_view(&ag_op_permute, y, x, &attr, sizeof attr);
 }
 
-/* ---- slice, select, split: the gradient is added into the part it came from ---- */
+/* ---- slice, select, split: the gradient goes into the part it came from ---- */
 
 typedef struct slice_attr {
     int dim;
     int64_t start, stop, step;
 } slice_attr;
 
-/* part += g. The part is a view into an accumulator. */
-static void add_into(ag_tensor *part, ag_tensor *g)
+/* The gradient of input 0: what has been added so far, or new zeros, *add false. */
+static ag_tensor *sum_or_zeros(ag_vjp *v, bool *add)
 {
-    ag_tensor *sum = part == NULL ? NULL : ag_add(part, g);
-    if (sum != NULL)
+    ag_tensor *gx = ag_vjp_target(v, 0, add);
+    if (gx != NULL && !*add)
+        memset(ag_data_mut(gx), 0, (size_t)gx->numel * ag_dtype_size(gx->dtype));
+    return gx;
+}
+
+/* part (+)= g. */
+static void put_into(ag_tensor *part, ag_tensor *g, bool add)
+{
+    ag_tensor *sum = part == NULL || !add ? g : ag_add(part, g);
+    if (part != NULL && sum != NULL)
         ag_copy_into(part, sum);
 }
 
 static void slice_vjp(ag_vjp *v)
 {
     const slice_attr *a = v->attr;
-    add_into(ag_tensor_slice(ag_vjp_accumulator(v, 0), a->dim, a->start, a->stop, a->step), v->gy);
+    bool add = false;
+    ag_tensor *gx = sum_or_zeros(v, &add);
+    put_into(ag_tensor_slice(gx, a->dim, a->start, a->stop, a->step), v->gy, add);
 }
 
 const ag_op ag_op_slice = { "slice", 1, AG_KEEP_NONE, slice_vjp };
@@ -150,7 +161,9 @@ ag_tensor *ag_slice(ag_tensor *x, int dim, int64_t start, int64_t stop, int64_t 
 static void select_vjp(ag_vjp *v)
 {
     const slice_attr *a = v->attr;
-    add_into(ag_tensor_select(ag_vjp_accumulator(v, 0), a->dim, a->start), v->gy);
+    bool add = false;
+    ag_tensor *gx = sum_or_zeros(v, &add);
+    put_into(ag_tensor_select(gx, a->dim, a->start), v->gy, add);
 }
 
 const ag_op ag_op_select = { "select", 1, AG_KEEP_NONE, select_vjp };

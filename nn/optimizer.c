@@ -19,6 +19,7 @@ bool ag_check_lr(ag_ctx *ctx, const char *kind, double lr)
 static bool slot_init(ag_optimizer_slot *slot, ag_named_tensor param, int state_count)
 {
     ag_tensor *t = param.tensor;
+    assert(ag_is_contiguous(t));
     slot->param = (ag_named_tensor){ param.name, ag_retain(t) };
     bool good = true;
     ag_scope_begin(t->ctx, NULL);
@@ -79,10 +80,10 @@ static void step_those_of(ag_optimizer *optimizer, ag_dtype dtype)
     for (int64_t i = 0; i < optimizer->slot_count; i++) {
         ag_optimizer_slot *slot = &optimizer->slot[i];
         ag_tensor *param = slot->param.tensor;
-        const ag_tensor *grad = ag_grad(param);
-        if (grad == NULL || param->dtype != dtype)
+        const ag_tensor *grad = param->dtype == dtype ? ag_grad(param) : NULL;
+        if (grad == NULL)
             continue;
-        assert(ag_is_contiguous(param) && ag_is_contiguous(grad));
+        assert(ag_is_contiguous(grad));
         slot->steps++;
         kind->set_args(optimizer, slot);
         ag_step *step = &optimizer->step[count++];
@@ -91,7 +92,7 @@ static void step_those_of(ag_optimizer *optimizer, ag_dtype dtype)
         };
         ag_storage_changed(param, kind->name);
         for (int s = 0; s < optimizer->state_count; s++) {
-            step->state[s] = ag_data_mut(slot->state[s]);
+            step->state[s] = slot->state[s]->storage->data;
             ag_storage_changed(slot->state[s], kind->name);
         }
     }

@@ -270,11 +270,11 @@ static bound cross_entropy_element(int64_t V, const double *x, int32_t target, d
     return plus(b, rounding(loss));
 }
 
-/* dloss (exp(x - lse) - s/V, and at the target - (1-s)): difference, exp, constants, differences, dloss, product. */
-static bound cross_entropy_slope(double x, double lse, double floor, double target, double dloss, double dx)
+/* dloss (softmax - s/V, and at the target - (1-s)): constants, differences, dloss, product. */
+static bound cross_entropy_slope(const soft_row *s, double x, double floor, double target, double dloss, double dx)
 {
-    const double p = exp(x - lse);
-    bound b = plus(rounding(EXP * p), rounding((x - lse) * p));
+    const double p = exp(x - s->m - s->log_sum);
+    bound b = softmax_element(s, x, p);
     if (floor > 0)
         b = plus(b, plus(plus(rounding(floor), rounding(p - floor)), rounding(target)));
     return plus(plus(times(b, dloss), rounding(dx)), plus(rounding(dx), rounding(target == 0 ? 0 : dx)));
@@ -282,34 +282,25 @@ static bound cross_entropy_slope(double x, double lse, double floor, double targ
 
 static void one_cross_entropy(accuracy *a, const char *input, bool random, shape s, double smoothing, numbers x)
 {
-    const bool gradient = a->row->field == offsetof(ag_real_kernels, cross_entropy_vjp);
-    numbers loss = take_numbers(a, s.M), lse = take_numbers(a, s.M), dx = take_numbers(a, s.M * s.N);
-    bound *bounds = take_bounds(a, s.M), *of_lse = take_bounds(a, s.M), *of_dx = take_bounds(a, s.M * s.N);
+    numbers loss = take_numbers(a, s.M), dx = take_numbers(a, s.M * s.N);
+    bound *bounds = take_bounds(a, s.M), *of_dx = take_bounds(a, s.M * s.N);
     int32_t *target = take(a, (size_t)s.M * sizeof *target);
     const double dloss = 1.0 / 3 / (double)s.M, floor = smoothing / (double)s.N;
     for (int64_t i = 0; i < s.M; i++)
         target[i] = i % 5 == 4 ? -1 : (int32_t)(i * 7 % s.N);
-    a->f32->cross_entropy(1, s.M, s.N, x.f32, target, -1, smoothing, loss.f32, lse.f32);
-    a->f64->cross_entropy(1, s.M, s.N, x.f64, target, -1, smoothing, loss.f64, lse.f64);
-    for (int64_t i = 0; i < s.M && !gradient; i++)
-        if (target[i] >= 0) {
-            const soft_row row = soften(s.N, x.f64 + i * s.N);
-            of_lse[i] = plus(plus(row.of_sum, rounding(LOG * row.log_sum)), rounding(lse.f64[i]));
-            bounds[i] = cross_entropy_element(s.N, x.f64 + i * s.N, target[i], smoothing, loss.f64[i]);
-        }
-    if (!gradient) {
-        judge(a, input, random ? s.M : 0, s.M, loss.f32, loss.f64, bounds);
-        judge(a, "lse", random ? s.M : 0, s.M, lse.f32, lse.f64, of_lse);
-        return;
+    a->f32->cross_entropy(1, s.M, s.N, x.f32, target, -1, smoothing, dloss, loss.f32, dx.f32);
+    a->f64->cross_entropy(1, s.M, s.N, x.f64, target, -1, smoothing, dloss, loss.f64, dx.f64);
+    for (int64_t i = 0; i < s.M; i++) {
+        if (target[i] < 0)
+            continue;
+        const soft_row row = soften(s.N, x.f64 + i * s.N);
+        bounds[i] = cross_entropy_element(s.N, x.f64 + i * s.N, target[i], smoothing, loss.f64[i]);
+        for (int64_t v = 0, j = i * s.N; v < s.N; v++, j++)
+            of_dx[j] = cross_entropy_slope(&row, x.f64[j], floor, v == target[i] ? 1 - smoothing : 0, dloss,
+                                           dx.f64[j]);
     }
-    lse = widened(lse);
-    a->f32->cross_entropy_vjp(1, s.M, s.N, x.f32, target, -1, smoothing, lse.f32, dloss, dx.f32);
-    a->f64->cross_entropy_vjp(1, s.M, s.N, x.f64, target, -1, smoothing, lse.f64, dloss, dx.f64);
-    for (int64_t i = 0; i < s.M * s.N; i++)
-        if (target[i / s.N] >= 0)
-            of_dx[i] = cross_entropy_slope(x.f64[i], lse.f64[i / s.N], floor,
-                                           i % s.N == target[i / s.N] ? 1 - smoothing : 0, dloss, dx.f64[i]);
-    judge(a, input, random ? s.M : 0, s.M * s.N, dx.f32, dx.f64, of_dx);
+    judge(a, input, random ? s.M : 0, s.M, loss.f32, loss.f64, bounds);
+    judge(a, "dx", random ? s.M : 0, s.M * s.N, dx.f32, dx.f64, of_dx);
 }
 
 static void cross_entropy(accuracy *a)
@@ -555,7 +546,6 @@ const accuracy_row accuracy_rows[] = {
     { KERNEL(logsumexp), .measure = logsumexp },
     { KERNEL(logsumexp_vjp), .measure = logsumexp_vjp },
     { KERNEL(cross_entropy), .measure = cross_entropy },
-    { KERNEL(cross_entropy_vjp), .measure = cross_entropy },
     { KERNEL(layer_norm), .measure = layer_norm },
     { KERNEL(layer_norm_vjp), .measure = norm_vjp },
     { KERNEL(layer_norm_vjp_scratch), .measure = NULL },

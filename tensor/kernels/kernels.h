@@ -75,16 +75,12 @@ typedef void ag_rms_norm_vjp_kernel(int threads, int64_t M, int64_t N, const voi
                                     const void *rstd, const void *dy, bool add, void *dx, void *dw, void *scratch);
 typedef size_t ag_rms_norm_vjp_scratch_kernel(int64_t M, int64_t N);
 
-/* Per row of logits[M,V] with target t: loss[M] = lse - (1-s) logit[t] - s/V sum_v logit[v], lse[M] the row's
- * log-sum-exp, s the label smoothing. Rows whose target is `ignore` get loss 0. Other targets are in 0..V-1
- * (the caller has checked). */
-typedef void ag_cross_entropy_kernel(int threads, int64_t M, int64_t V, const void *logits, const int32_t *target,
-                                     int32_t ignore, double smoothing, void *loss, void *lse);
-
-/* dlogits[M,V] = dloss (softmax(logits) - (1-s) onehot - s/V); 0 in ignored rows. dloss is one number. */
-typedef void ag_cross_entropy_vjp_kernel(int threads, int64_t M, int64_t V, const void *logits,
-                                         const int32_t *target, int32_t ignore, double smoothing, const void *lse,
-                                         double dloss, void *dlogits);
+/* Per row of logits[M,V] with target t: loss[M] = lse - (1-s) logit[t] - s/V sum_v logit[v], lse the row's
+ * log-sum-exp, s the label smoothing; and dlogits[M,V] (NULL: not wanted) = dloss (softmax - (1-s) onehot - s/V).
+ * Rows whose target is `ignore` get zeros. Other targets are in 0..V-1 (the caller has checked). Returns the sum of
+ * loss, in double. */
+typedef double ag_cross_entropy_kernel(int threads, int64_t M, int64_t V, const void *logits, const int32_t *target,
+                                       int32_t ignore, double smoothing, double dloss, void *loss, void *dlogits);
 
 /* y[n,C] = table[index[n],C]; indices have been checked. */
 typedef void ag_embedding_kernel(int threads, int64_t n, int64_t C, const int32_t *index, const void *table, void *y);
