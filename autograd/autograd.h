@@ -244,13 +244,17 @@ ag_tensor *ag_matmul(ag_tensor *a, ag_tensor *b);
  * gbias = column sums of gy. */
 ag_tensor *ag_linear(ag_tensor *x, ag_tensor *w, ag_tensor *bias);
 
-/* y[i] = x w^T + bias of args[i], each as ag_linear gives it, for `count` <= AG_LINEAR_LIST_MAX of one dtype. The
- * products run side by side, but one by one where a profile or the search for anomalies looks at the tape. False on
- * error; then all of y are NULL. */
+/* y[i] = residual + activation(x w^T + bias) of args[i], for `count` <= AG_LINEAR_LIST_MAX of one dtype: bits and tape
+ * are those of ag_linear, the activation and ag_add one after the other. But the products run side by side, and what
+ * follows one is done to each part of its result while that is in the cache; for the activations ag_gelu, ag_gelu_tanh,
+ * ag_silu the tape then keeps the slope in place of x w^T + bias. All is done one after the other where a profile or
+ * the search for anomalies looks at the tape. False on error; then all of y are NULL. */
 #define AG_LINEAR_LIST_MAX 8
 typedef struct ag_linear_args {
-    ag_tensor *x, *w, *bias;
-    const char *module; /* whose name joins the module path of this one's node and errors; NULL: none does */
+    ag_tensor *x, *w, *bias;             /* bias NULL: none */
+    ag_tensor *(*activation)(ag_tensor *x); /* any function; NULL: none */
+    ag_tensor *residual;                 /* [..,out], the shape of the result; NULL: none */
+    const char *module; /* whose name joins the module path of the linear's node and errors; NULL: none does */
 } ag_linear_args;
 bool ag_linear_list(ag_ctx *ctx, int count, const ag_linear_args *args, ag_tensor **y);
 
@@ -546,7 +550,8 @@ typedef struct ag_vjp ag_vjp;
 enum { /* what the tape keeps until it ends */
     AG_KEEP_NONE = 0,
     AG_KEEP_INPUT = 1, /* AG_KEEP_INPUT << i: input i */
-    AG_KEEP_OUTPUT = 1 << 16
+    AG_KEEP_OUTPUT = 1 << 16,
+    AG_VJP_LIST = 1 << 17 /* and: vjp takes nodes that stand side by side in one call, see ag_vjp.next */
 };
 
 typedef struct ag_op {
@@ -575,6 +580,7 @@ struct ag_vjp {
     ag_tensor *extra;
     const void *attr;
     void *engine;
+    ag_vjp *next; /* of an op with AG_VJP_LIST: another node of it to be done in this call, of the same dtype; NULL: none */
 };
 
 bool ag_vjp_wants(const ag_vjp *v, int input); /* false: the contribution would be thrown away */

@@ -12,6 +12,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { SIDE_BY_SIDE = AG_LINEAR_LIST_MAX }; /* nodes in one call of a vjp, at the most */
+
 /* What ag_vjp.engine points at. */
 typedef struct engine {
     ag_tape *tape;
@@ -131,11 +133,14 @@ static ag_tensor *own_slot(const ag_node *node, ag_ctx *ctx, ag_tensor **slot, b
     *add = *slot != NULL;
     if (*add && is_private(*slot))
         return *slot;
+    ag_scope_begin(ctx, NULL); /* which lets go of it: the next who asks finds it held by the slot alone */
     ag_tensor *own = *add ? ag_tensor_clone(*slot) : ag_empty(ctx, node->dtype, node->ndim, node->shape);
-    if (own == NULL)
-        return NULL;
-    ag_release(*slot);
-    return *slot = ag_retain(own);
+    if (own != NULL) {
+        ag_release(*slot);
+        *slot = ag_retain(own);
+    }
+    ag_scope_end(ctx, NULL);
+    return own;
 }
 
 ag_tensor *ag_vjp_target(ag_vjp *v, int input, bool *add)
@@ -186,43 +191,73 @@ static bool unchanged(const ag_tape *tape, const ag_node *node, const ag_kept *k
     return false;
 }
 
-/* The vjp of a recomputed function appends to the tape: no pointer into the tape's arrays outlives it. */
-static void run_vjp(ag_tape *tape, int64_t number)
+/* The vjp of a node on its way. */
+typedef struct call {
+    ag_vjp v;
+    engine e;
+    size_t bytes; /* of v.input, and of the parts behind it */
+} call;
+
+/* Makes ready what a node's vjp sees. False on error; the call is to be ended then too. */
+static bool begin_call(ag_tape *tape, int64_t number, call *c)
 {
     ag_ctx *ctx = tape->ctx;
     const ag_node *node = &tape->nodes[number];
     bool valid = unchanged(tape, node, &node->output, "result") && unchanged(tape, node, &node->extra, "saved tensor");
-    size_t count = (size_t)node->input_count, bytes = 2 * count * sizeof(ag_tensor *);
-    ag_tensor **input = ag_alloc(ctx, bytes);
-    if (input == NULL)
-        return;
-    for (size_t i = 0; i < count; i++) {
+    size_t count = (size_t)node->input_count;
+    c->bytes = 2 * count * sizeof(ag_tensor *);
+    ag_tensor **input = ag_alloc(ctx, c->bytes);
+    for (size_t i = 0; i < count && input != NULL; i++) {
         const ag_kept *kept = &tape->kept[node->first_edge + (int64_t)i];
         valid = valid && unchanged(tape, node, kept, "input");
         input[i] = kept->tensor;
         input[count + i] = NULL;
     }
-    if (valid) {
-        bool observed = contributions_are_observed(tape);
-        engine e = { tape, number, observed ? input + count : NULL, observed && !tape->observer->in_place };
-        ag_vjp v = {
-            .ctx = ctx,
-            .gy = node->grad,
-            .input_count = node->input_count,
-            .input = input,
-            .output = node->output.tensor,
-            .extra = node->extra.tensor,
-            .attr = tape->attrs == NULL ? NULL : &tape->attrs[node->attr], /* NULL: no node has any */
-            .engine = &e,
-        };
-        node->op->vjp(&v);
-        for (int i = 0; observed && i < v.input_count; i++)
-            if (e.part[i] != NULL && e.apart)
-                contribute(&e, i, e.part[i]);
-            else if (e.part[i] != NULL)
-                show_contribution(&e, i, input_node(&e, i)->grad);
+    bool observed = contributions_are_observed(tape);
+    c->e = (engine){ tape, number, observed && input != NULL ? input + count : NULL,
+                     observed && !tape->observer->in_place };
+    c->v = (ag_vjp){
+        .ctx = ctx,
+        .gy = node->grad,
+        .input_count = node->input_count,
+        .input = input,
+        .output = node->output.tensor,
+        .extra = node->extra.tensor,
+        .attr = tape->attrs == NULL ? NULL : &tape->attrs[node->attr], /* NULL: no node has any */
+        .engine = &c->e,
+    };
+    return valid && input != NULL;
+}
+
+/* Shows, and passes on, what stands apart. */
+static void end_call(call *c)
+{
+    const engine *e = &c->e;
+    for (int i = 0; e->part != NULL && i < c->v.input_count; i++)
+        if (e->part[i] != NULL && e->apart)
+            contribute(e, i, e->part[i]);
+        else if (e->part[i] != NULL)
+            show_contribution(e, i, input_node(e, i)->grad);
+    ag_free(c->v.ctx, c->v.input, c->bytes);
+}
+
+/* The vjp of nodes that stand side by side. That of a recomputed function appends to the tape: no pointer into the
+ * tape's arrays outlives it. */
+static void run_vjp(ag_tape *tape, int count, const int64_t *number)
+{
+    call c[SIDE_BY_SIDE];
+    const ag_op *op = tape->nodes[number[0]].op;
+    bool valid = true;
+    int begun = 0;
+    for (; begun < count && valid; begun++) {
+        valid = begin_call(tape, number[begun], &c[begun]);
+        if (begun > 0)
+            c[begun - 1].v.next = &c[begun].v;
     }
-    ag_free(ctx, input, bytes);
+    if (valid)
+        op->vjp(&c[0].v);
+    for (int i = 0; i < begun; i++)
+        end_call(&c[i]);
 }
 
 /* Hands over the gradient that lies in a node. */
@@ -239,7 +274,7 @@ bool ag_node_vjp(ag_tape *tape, int64_t number, ag_tensor *gy, ag_tensor **contr
     ag_scope_begin_at(ctx, tape->nodes[number].path);
     tape->paused = true;
     tape->nodes[number].grad = ag_retain(gy); /* the caller's stays as it is */
-    run_vjp(tape, number);
+    run_vjp(tape, 1, &number);
     ag_release(take_gradient(&tape->nodes[number]));
     tape->paused = false;
     ag_scope_end(ctx, NULL);
@@ -277,11 +312,46 @@ static void call_hook(ag_node *node)
     node->grad = g;
 }
 
-/* The node's gradient is complete: let the hook see it, and pass it on to the inputs. */
-static void visit(ag_tape *tape, int64_t number)
+/* Whether some of the nodes have node i as an input. */
+static bool is_input_of(const ag_tape *tape, int64_t i, int count, const int64_t *number)
+{
+    for (int n = 0; n < count; n++) {
+        const ag_node *node = &tape->nodes[number[n]];
+        for (int input = 0; input < node->input_count; input++)
+            if (tape->edges[node->first_edge + input] == i)
+                return true;
+    }
+    return false;
+}
+
+/* The nodes that the vjp of node `last` takes with it: of its op, with nothing but leaves between, none the input of
+ * another. Nobody must be looking: hooks and observers see node by node. Returns how many. */
+static int side_by_side(const ag_tape *tape, int64_t last, int64_t first, int64_t *number)
+{
+    const ag_node *head = &tape->nodes[last];
+    int count = 0;
+    number[count++] = last;
+    if ((head->op->keep & AG_VJP_LIST) == 0 || tape->observer != NULL || tape->measure_grads ||
+        head->watched != NULL || head->chosen)
+        return count;
+    for (int64_t i = last - 1; i >= first && count < SIDE_BY_SIDE; i--) {
+        const ag_node *node = &tape->nodes[i];
+        if (node->op == &ag_op_leaf)
+            continue;
+        if (node->op != head->op || node->dtype != head->dtype || node->grad == NULL || node->watched != NULL ||
+            node->chosen || is_input_of(tape, i, count, number))
+            break;
+        number[count++] = i;
+    }
+    return count;
+}
+
+/* The gradients of nodes that stand side by side are complete: let the hook see it, when it is one, and pass them on to
+ * the inputs. */
+static void visit(ag_tape *tape, int count, const int64_t *number)
 {
     ag_ctx *ctx = tape->ctx;
-    ag_node *node = &tape->nodes[number];
+    ag_node *node = &tape->nodes[number[0]];
     ag_scope_begin_at(ctx, node->path);
     if (node->watched != NULL && ag_grad_state_of(node->watched)->hook != NULL)
         call_hook(node);
@@ -292,14 +362,12 @@ static void visit(ag_tape *tape, int64_t number)
     }
     ag_observer *o = tape->observer;
     if (o != NULL && o->arrived != NULL && ag_error(ctx) == AG_OK)
-        o->arrived(o, tape, number, node->grad);
+        o->arrived(o, tape, number[0], node->grad);
     if (node->op->vjp != NULL && ag_error(ctx) == AG_OK)
-        run_vjp(tape, number);
-    node = &tape->nodes[number];
-    if (!gradient_stays(tape, node)) {
-        ag_release(node->grad);
-        node->grad = NULL;
-    }
+        run_vjp(tape, count, number);
+    for (int i = 0; i < count; i++)
+        if (!gradient_stays(tape, &tape->nodes[number[i]]))
+            ag_release(take_gradient(&tape->nodes[number[i]]));
     ag_scope_end(ctx, NULL);
 }
 
@@ -309,8 +377,10 @@ void ag_walk(ag_tape *tape, int64_t last, int64_t first, ag_tensor *gy)
 {
     tape->nodes[last].grad = ag_retain(gy);
     for (int64_t i = last; i >= first && ag_error(tape->ctx) == AG_OK; i--) {
-        if (tape->nodes[i].grad != NULL)
-            visit(tape, i);
+        if (tape->nodes[i].grad != NULL) {
+            int64_t number[SIDE_BY_SIDE];
+            visit(tape, side_by_side(tape, i, first, number), number);
+        }
         if (tape->segment != NULL) /* it is walked once: what its nodes keep makes room for gradients */
             ag_node_forget(tape, i);
     }
@@ -319,7 +389,7 @@ void ag_walk(ag_tape *tape, int64_t last, int64_t first, ag_tensor *gy)
 /* Leaves in the nodes the gradients that stay, each complete. */
 static void walk(ag_tape *tape, const ag_tensor *output, ag_tensor *cotangent)
 {
-    for (int64_t i = 0; i < tape->node_count; i++)
+    for (int64_t i = 0; tape->measure_grads && i < tape->node_count; i++)
         tape->nodes[i].grad_norm = (double)NAN;
     tape->paused = true;
     ag_walk(tape, output->node, 0, cotangent);
@@ -345,7 +415,6 @@ static void prepare_results(ag_tape *tape, int64_t last)
         ag_node *node = &tape->nodes[i];
         if (node->grad == NULL)
             continue;
-        ag_scope_begin(ctx, NULL);
         ag_tensor *before = ag_grad_state_of(node->watched)->grad, *after = node->grad;
         if (before != NULL)
             after = ag_add(before, node->grad);
@@ -356,23 +425,24 @@ static void prepare_results(ag_tape *tape, int64_t last)
             ag_release(node->grad);
             node->grad = after;
         }
-        ag_scope_end(ctx, NULL);
     }
 }
 
 /* Hands the prepared gradients to their tensors, or throws all away after an error. */
 static void finish(ag_tape *tape, int64_t last)
 {
-    for (int64_t i = 0; i <= last && ag_error(tape->ctx) == AG_OK; i++) {
+    if (ag_error(tape->ctx) != AG_OK) {
+        drop_gradients(tape, last);
+        return;
+    }
+    for (int64_t i = 0; i <= last; i++) {
         ag_node *node = &tape->nodes[i];
         if (node->grad == NULL)
             continue;
         ag_grad_state *state = ag_grad_state_of(node->watched);
         ag_release(state->grad);
-        state->grad = node->grad;
-        node->grad = NULL;
+        state->grad = take_gradient(node);
     }
-    drop_gradients(tape, last);
 }
 
 /* ---- Calls ---- */

@@ -21,6 +21,17 @@ const ag_real_kernels *ag_real_kernels_for(const char *where, const ag_tensor *x
 /* Whether a and b are not NULL and of one real dtype; false with the error of op `where`, or silently for NULL. */
 bool ag_same_real(const char *where, const ag_tensor *a, const ag_tensor *b);
 
+/* Runs the products of a list with scratch memory from the context; false when there is none. */
+bool ag_run_gemm(ag_ctx *ctx, ag_dtype dtype, int count, const ag_gemm *list);
+
+/* An activation as the end of a product: the kernel, and the op to record it as. One that keeps its input keeps the
+ * slope in its place, the kernel's `other`. kernel NULL: f is no such activation. */
+typedef struct ag_finish {
+    ag_finish_kernel *kernel;
+    const ag_op *op;
+} ag_finish;
+ag_finish ag_finish_of(ag_tensor *(*f)(ag_tensor *x), const ag_real_kernels *k);
+
 /* g summed over the dims that broadcasting added or stretched; g itself when the shapes are equal. NULL, with
  * the error of op `where`, when `shape` does not broadcast to g's shape. */
 ag_tensor *ag_sum_to_shape(const char *where, ag_tensor *g, int ndim, const int64_t *shape);

@@ -236,3 +236,32 @@ ag_tensor *ag_clamp(ag_tensor *x, double low, double high)
         return ag_fail(x->ctx, AG_ERR_ARGUMENT, "clamp", "low is %g, high is %g", low, high);
     return unary(&ag_op_clamp, k->clamp, x, low, high);
 }
+
+/* ---- As the end of a product: of the input the slope is kept ---- */
+
+static void slope_vjp(ag_vjp *v)
+{
+    ag_tensor *gy = ag_tensor_contiguous(v->gy);
+    ag_tensor *gx = gy == NULL ? NULL : ag_vjp_over(v, gy);
+    if (gx == NULL)
+        return;
+    kernels_of(v)->mul(ag_ctx_threads(v->ctx), gx->numel, ag_data(gy), 1, ag_data(v->input[0]), 1, gx->storage->data);
+    ag_vjp_add(v, 0, gx);
+}
+
+static const ag_op gelu_by_slope = { "gelu", 1, AG_KEEP_INPUT, slope_vjp };
+static const ag_op gelu_tanh_by_slope = { "gelu_tanh", 1, AG_KEEP_INPUT, slope_vjp };
+static const ag_op silu_by_slope = { "silu", 1, AG_KEEP_INPUT, slope_vjp };
+
+ag_finish ag_finish_of(ag_tensor *(*f)(ag_tensor *x), const ag_real_kernels *k)
+{
+    if (f == ag_relu)
+        return (ag_finish){ k->relu_finish, &ag_op_relu };
+    if (f == ag_gelu)
+        return (ag_finish){ k->gelu_finish, &gelu_by_slope };
+    if (f == ag_gelu_tanh)
+        return (ag_finish){ k->gelu_tanh_finish, &gelu_tanh_by_slope };
+    if (f == ag_silu)
+        return (ag_finish){ k->silu_finish, &silu_by_slope };
+    return (ag_finish){ NULL, NULL };
+}

@@ -440,8 +440,10 @@ static void project(ag_attention_layer *layer, ag_tensor *x, const ag_attend *wi
     ag_tensor *keys = with->memory != NULL ? with->memory : x, *values = with->values != NULL ? with->values : keys;
     ag_tensor *y[3];
     bool cached = with->memory != NULL && ag_kv_cache_memory(with->cache, with->layer, &operands->k, &operands->v);
-    if (!ag_linear_forward_list(cached ? 1 : 3, (ag_linear_layer *[]){ layer->q, layer->k, layer->v },
-                                (ag_tensor *[]){ x, keys, values }, y))
+    const ag_linear_call call[] = { { .layer = layer->q, .x = x },
+                                    { .layer = layer->k, .x = keys },
+                                    { .layer = layer->v, .x = values } };
+    if (!ag_linear_forward_list(cached ? 1 : 3, call, y))
         return;
     operands->q = split(y[0], layer->q_norm, config->num_heads, config->head_size);
     if (cached)

@@ -8,6 +8,7 @@
  *
  * The feed-forward layer drops its own result; those of the attention layers are dropped here.
  */
+#include "nn/layers_impl.h"
 #include "nn/norm_impl.h"
 
 #include <inttypes.h>
@@ -105,9 +106,13 @@ ag_block *ag_block_new(ag_ctx *ctx, ag_block_config config)
     return ag_module_made(&block->module);
 }
 
-static ag_tensor *attend(ag_block *block, ag_mha *attention, ag_tensor *x, ag_attend with)
+/* residual + drop(attention(x)) */
+static ag_tensor *attend(ag_block *block, ag_mha *attention, ag_tensor *x, ag_attend with, ag_tensor *residual)
 {
-    return ag_module_dropout(&block->module, ag_mha_forward_with(attention, x, with), block->dropout);
+    if (!ag_module_drops(&block->module) || block->dropout == 0)
+        return ag_mha_forward_onto(attention, x, with, residual);
+    return ag_add(residual,
+                  ag_module_dropout(&block->module, ag_mha_forward_with(attention, x, with), block->dropout));
 }
 
 /* What the cross-attention brings. With a cache the keys and values of memory are kept there. */
@@ -130,15 +135,15 @@ static bool check_memory(const ag_block *block, const ag_block_inputs *with)
 static ag_tensor *run(ag_block *block, ag_tensor *x, const ag_block_inputs *with)
 {
     if (block->post_norm) {
-        x = ag_norm_forward(block->norm1, ag_add(x, attend(block, block->attn, x, with->attn)));
+        x = ag_norm_forward(block->norm1, attend(block, block->attn, x, with->attn, x));
         if (block->cross != NULL)
-            x = ag_norm_forward(block->norm_cross, ag_add(x, attend(block, block->cross, x, over_memory(with))));
-        return ag_norm_forward(block->norm2, ag_add(x, ag_feed_forward_forward(block->ff, x)));
+            x = ag_norm_forward(block->norm_cross, attend(block, block->cross, x, over_memory(with), x));
+        return ag_norm_forward(block->norm2, ag_feed_forward_onto(block->ff, x, x));
     }
-    x = ag_add(x, attend(block, block->attn, ag_norm_forward(block->norm1, x), with->attn));
+    x = attend(block, block->attn, ag_norm_forward(block->norm1, x), with->attn, x);
     if (block->cross != NULL)
-        x = ag_add(x, attend(block, block->cross, ag_norm_forward(block->norm_cross, x), over_memory(with)));
-    return ag_add(x, ag_feed_forward_forward(block->ff, ag_norm_forward(block->norm2, x)));
+        x = attend(block, block->cross, ag_norm_forward(block->norm_cross, x), over_memory(with), x);
+    return ag_feed_forward_onto(block->ff, ag_norm_forward(block->norm2, x), x);
 }
 
 ag_tensor *ag_block_forward_with(ag_block *block, ag_tensor *x, ag_block_inputs with)

@@ -65,18 +65,33 @@ ag_feed_forward *ag_feed_forward_new(ag_ctx *ctx, ag_feed_forward_config config)
     return ag_module_made(&layer->module);
 }
 
-ag_tensor *ag_feed_forward_forward(ag_feed_forward *layer, ag_tensor *x)
+ag_tensor *ag_feed_forward_onto(ag_feed_forward *layer, ag_tensor *x, ag_tensor *residual)
 {
     if (layer == NULL)
         return NULL;
-    ag_module_begin(&layer->module);
-    ag_tensor *wide[2];
-    ag_linear_forward_list(layer->gate == NULL ? 1 : 2, (ag_linear_layer *[]){ layer->up, layer->gate },
-                           (ag_tensor *[]){ x, x }, wide);
-    ag_tensor *inner = layer->gate == NULL ? layer->activation(wide[0])
-                                           : ag_mul(layer->activation(wide[1]), wide[0]);
-    ag_tensor *y = ag_linear_forward(layer->down, ag_module_dropout(&layer->module, inner, layer->inner_dropout));
-    return ag_scope_end(layer->module.ctx, ag_module_dropout(&layer->module, y, layer->dropout));
+    ag_module *module = &layer->module;
+    ag_module_begin(module);
+    const bool gated = layer->gate != NULL;
+    const ag_linear_call first[] = { { .layer = layer->up, .x = x, .activation = gated ? NULL : layer->activation },
+                                     { .layer = layer->gate, .x = x, .activation = layer->activation } };
+    const bool dropped = ag_module_drops(module) && layer->dropout > 0;
+    ag_tensor *wide[2], *y = NULL;
+    if (ag_linear_forward_list(gated ? 2 : 1, first, wide)) {
+        ag_tensor *inner = gated ? ag_mul(wide[1], wide[0]) : wide[0];
+        const ag_linear_call last = { .layer = layer->down, .x = ag_module_dropout(module, inner, layer->inner_dropout),
+                                      .residual = dropped ? NULL : residual };
+        ag_linear_forward_list(1, &last, &y);
+    }
+    if (dropped) {
+        y = ag_module_dropout(module, y, layer->dropout);
+        y = residual == NULL ? y : ag_add(residual, y);
+    }
+    return ag_scope_end(module->ctx, y);
+}
+
+ag_tensor *ag_feed_forward_forward(ag_feed_forward *layer, ag_tensor *x)
+{
+    return ag_feed_forward_onto(layer, x, NULL);
 }
 
 ag_module *ag_feed_forward_module(ag_feed_forward *layer)

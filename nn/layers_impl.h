@@ -12,8 +12,20 @@ struct ag_linear_layer {
     ag_tensor *weight, *bias; /* bias NULL: none */
 };
 
-/* y[i] = layer[i](x[i]) for 1 to AG_LINEAR_LIST_MAX layers, side by side. False on error; then all of y are NULL. */
-bool ag_linear_forward_list(int count, ag_linear_layer *const *layer, ag_tensor *const *x, ag_tensor **y);
+/* residual + activation(layer(x)), as ag_linear_args has them. */
+typedef struct ag_linear_call {
+    ag_linear_layer *layer;
+    ag_tensor *x;
+    ag_tensor *(*activation)(ag_tensor *x);
+    ag_tensor *residual;
+} ag_linear_call;
+
+/* 1 to AG_LINEAR_LIST_MAX of them into y, side by side. False on error; then all of y are NULL. */
+bool ag_linear_forward_list(int count, const ag_linear_call *call, ag_tensor **y);
+
+/* residual + layer(x); residual NULL: layer(x). */
+ag_tensor *ag_mha_forward_onto(ag_mha *layer, ag_tensor *x, ag_attend with, ag_tensor *residual);
+ag_tensor *ag_feed_forward_onto(ag_feed_forward *layer, ag_tensor *x, ag_tensor *residual);
 
 struct ag_embedding_layer {
     ag_module module;

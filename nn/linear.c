@@ -39,12 +39,16 @@ ag_tensor *ag_linear_forward(ag_linear_layer *layer, ag_tensor *x)
     return ag_scope_end(layer->module.ctx, ag_linear(x, layer->weight, layer->bias));
 }
 
-bool ag_linear_forward_list(int count, ag_linear_layer *const *layer, ag_tensor *const *x, ag_tensor **y)
+bool ag_linear_forward_list(int count, const ag_linear_call *call, ag_tensor **y)
 {
     ag_linear_args args[AG_LINEAR_LIST_MAX];
-    for (int i = 0; i < count; i++)
-        args[i] = (ag_linear_args){ x[i], layer[i]->weight, layer[i]->bias, layer[i]->module.name };
-    return ag_linear_list(layer[0]->module.ctx, count, args, y);
+    for (int i = 0; i < count; i++) {
+        const ag_linear_layer *layer = call[i].layer;
+        args[i] = (ag_linear_args){ .x = call[i].x, .w = layer->weight, .bias = layer->bias,
+                                    .activation = call[i].activation, .residual = call[i].residual,
+                                    .module = layer->module.name };
+    }
+    return ag_linear_list(call[0].layer->module.ctx, count, args, y);
 }
 
 ag_module *ag_linear_module(ag_linear_layer *layer)

@@ -4,6 +4,7 @@
  * x[B,T,emb], q[H*D,emb], k[Hk*D,key_size], v[Hk*Dv,value_size], proj[emb,H*Dv] -> [B,T,emb].
  */
 #include "nn/attention_impl.h"
+#include "nn/layers_impl.h"
 
 #include <inttypes.h>
 
@@ -52,11 +53,17 @@ ag_tensor *ag_mha_forward(ag_mha *layer, ag_tensor *x)
 
 ag_tensor *ag_mha_forward_with(ag_mha *layer, ag_tensor *x, ag_attend with)
 {
+    return ag_mha_forward_onto(layer, x, with, NULL);
+}
+
+ag_tensor *ag_mha_forward_onto(ag_mha *layer, ag_tensor *x, ag_attend with, ag_tensor *residual)
+{
     if (layer == NULL)
         return NULL;
     ag_module_begin(&layer->attention.module);
-    ag_tensor *o = ag_attention_forward(&layer->attention, x, &with);
-    return ag_scope_end(layer->attention.module.ctx, ag_linear_forward(layer->proj, o));
+    ag_tensor *o = ag_attention_forward(&layer->attention, x, &with), *y = NULL;
+    const ag_linear_call join = { .layer = layer->proj, .x = o, .residual = residual };
+    return ag_scope_end(layer->attention.module.ctx, ag_linear_forward_list(1, &join, &y) ? y : NULL);
 }
 
 ag_tensor *ag_mha_weights(ag_mha *layer)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * check_accuracy_elements.c - the bounds of kernels whose elements depend on few others: functions, their gradients,
- * arithmetic, choice, embedding, dropout, rope, optimizers. See check_accuracy.h.
+ * arithmetic, choice, the ends of products, embedding, dropout, rope, optimizers. See check_accuracy.h.
  *
  * A bound function lists the roundings by their size; x and y are the exact input and result. A factor of the result
  * that is known to r roundings adds r times the result.
@@ -326,6 +326,40 @@ static void where(accuracy *a)
     judge(a, "uniform", N, N, z.f32, z.f64, take_bounds(a, N));
 }
 
+/* ---- The ends of products: c is row by row what the plain kernels make of it, `other` the slope ---- */
+
+enum { FINISH_ROWS = 101, FINISH_COLUMNS = 99 };
+
+/* p[0]: whether `of` bounds the slope, which `other` gets; else it bounds c. For add `other` is read. */
+static void one_finish(accuracy *a, const char *input, numbers x)
+{
+    const accuracy_row *row = a->row;
+    const numbers other = draw_uniform(a, x.count, 7, -3, 3);
+    numbers c = take_numbers(a, x.count), slope = take_numbers(a, x.count);
+    bound *bounds = take_bounds(a, x.count);
+    ag_finish_kernel *f32 = NULL, *f64 = NULL;
+    memcpy(&f32, (const char *)a->f32 + row->field, sizeof f32);
+    memcpy(&f64, (const char *)a->f64 + row->field, sizeof f64);
+    for (int64_t i = 0; i < x.count; i++) {
+        set_number(c, i, x.f64[i]);
+        set_number(slope, i, other.f64[i]);
+    }
+    f32(FINISH_ROWS, FINISH_COLUMNS, c.f32, FINISH_COLUMNS, slope.f32);
+    f64(FINISH_ROWS, FINISH_COLUMNS, c.f64, FINISH_COLUMNS, slope.f64);
+    const numbers result = row->p[0] != 0 ? slope : c;
+    for (int64_t i = 0; i < x.count; i++)
+        bounds[i] = row->of(row->p, x.f64[i], 1, result.f64[i]);
+    judge(a, input, x.count, x.count, result.f32, result.f64, bounds);
+}
+
+static void finish(accuracy *a)
+{
+    const int64_t count = FINISH_ROWS * FINISH_COLUMNS;
+    const double most = fmax(-a->row->low, a->row->high);
+    one_finish(a, "uniform", draw_uniform(a, count, 1, a->row->low, a->row->high));
+    one_finish(a, "magnitudes", draw_magnitudes(a, count, 2, true, a->row->least, most));
+}
+
 /* ---- Embedding, dropout, rope ---------------------------------------------------------------- */
 
 enum { TOKENS = 4001, VOCAB = 37, C = 33 };
@@ -550,6 +584,14 @@ const accuracy_row accuracy_elements[] = {
     { KERNEL(maximum_vjp), binary_vjp, exact, { 0, 0 }, 0, 0, 0 },
     { KERNEL(minimum_vjp), binary_vjp, exact, { 0, 0 }, 0, 0, 0 },
     { KERNEL(where), where, exact, { 0, 0 }, 0, 0, 0 },
+    { KERNEL(add_finish), finish, one_rounding, { 0, 0 }, -5, 5, 0x1p-60 },
+    { KERNEL(relu_finish), finish, exact, { 0, 0 }, -5, 5, 0x1p-60 },
+    { KERNEL(gelu_finish), finish, gelu_bound, { 0, 0 }, -6, 6, 0x1p-60 },
+    { KERNEL(gelu_finish), finish, gelu_vjp_bound, { 1, 0 }, -6, 6, 0x1p-60 },
+    { KERNEL(gelu_tanh_finish), finish, gelu_tanh_bound, { 0, 0 }, -12, 12, 0x1p-60 },
+    { KERNEL(gelu_tanh_finish), finish, gelu_tanh_vjp_bound, { 1, 0 }, -12, 12, 0x1p-60 },
+    { KERNEL(silu_finish), finish, silu_bound, { 0, 0 }, -100, 100, 0x1p-60 },
+    { KERNEL(silu_finish), finish, silu_vjp_bound, { 1, 0 }, -30, 30, 0x1p-60 },
     { KERNEL(embedding), embedding, exact, { 0, 0 }, 0, 0, 0 },
     { KERNEL(embedding_vjp), embedding_vjp, NULL, { 0, 0 }, 0, 0, 0 },
     { KERNEL(dropout), dropout, NULL, { 0, 0 }, 0, 0, 0 },

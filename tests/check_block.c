@@ -346,6 +346,148 @@ START_TEST(dropout_of_weights)
 }
 END_TEST
 
+/* ---- Bits, and the tape ---- */
+
+static ag_tensor *drop_of(ag_tensor *x, double p)
+{
+    return p > 0 ? ag_dropout(x, p) : x;
+}
+
+/* One op after the other: up, the gate and its activation, their product, down. */
+static ag_tensor *dropped_feed_forward(const ag_module *m, const ag_block_config *c, ag_tensor *x)
+{
+    ag_tensor *up = linear_of(m, "ff.up", x);
+    ag_tensor *inner = c->gated ? ag_mul(ag_silu(linear_of(m, "ff.gate", x)), up) : ag_silu(up);
+    return drop_of(linear_of(m, "ff.down", drop_of(inner, c->ff_dropout)), c->dropout);
+}
+
+/* The attention layers are the block's own; what they give is added here. */
+static ag_tensor *attended(ag_mha *attention, ag_tensor *x, ag_tensor *memory, double p)
+{
+    return drop_of(ag_mha_forward_with(attention, x, (ag_attend){ .memory = memory }), p);
+}
+
+static ag_tensor *parts_of(ag_block *block, const ag_block_config *c, ag_tensor *x, ag_tensor *memory)
+{
+    const ag_module *m = ag_block_module(block);
+    ag_mha *attn = ag_block_attn(block), *cross = ag_block_cross(block);
+    ag_tensor *y;
+    if (c->post_norm) {
+        x = norm_of(m, "norm1", c->norm, ag_add(x, attended(attn, x, NULL, c->dropout)));
+        if (c->cross)
+            x = norm_of(m, "norm_cross", c->norm, ag_add(x, attended(cross, x, memory, c->dropout)));
+        return norm_of(m, "norm2", c->norm, ag_add(x, dropped_feed_forward(m, c, x)));
+    }
+    y = attended(attn, norm_of(m, "norm1", c->norm, x), NULL, c->dropout);
+    x = ag_add(x, y);
+    if (c->cross) {
+        y = attended(cross, norm_of(m, "norm_cross", c->norm, x), memory, c->dropout);
+        x = ag_add(x, y);
+    }
+    y = dropped_feed_forward(m, c, norm_of(m, "norm2", c->norm, x));
+    return ag_add(x, y);
+}
+
+enum { TENSORS = 40 }; /* the result, gradients of x and memory, of parameters */
+
+/* Forward and backward with the random numbers that follow `rng`; returns how many tensors are in out. */
+static int run_bits(ag_block *block, const ag_block_config *c, bool apart, ag_rng rng, ag_tensor *const *input,
+                    ag_tensor **out, char *ops, size_t size)
+{
+    ag_module *m = ag_block_module(block);
+    ag_ctx *ctx = ag_ctx_of(input[0]);
+    const int count = (int)ag_module_param_count(m);
+    ag_rng_set(ctx, rng);
+    ag_tape *tape = ag_tape_begin(ctx);
+    out[0] = apart ? parts_of(block, c, input[0], c->cross ? input[1] : NULL)
+                   : ag_block_forward_with(block, input[0], (ag_block_inputs){ .memory = c->cross ? input[1] : NULL });
+    ag_retain(out[0]);
+    assert_ok(ctx, ag_backward_from(tape, out[0], input[2]));
+    ops[0] = '\0';
+    for (int64_t i = 0; i < ag_tape_size(tape); i++) {
+        ck_assert_uint_lt(strlen(ops) + 40, size);
+        strcat(strcat(ops, ag_tape_node(tape, i).op), " ");
+    }
+    ag_tape_end(tape);
+    ck_assert_int_lt(3 + count, TENSORS);
+    for (int i = 0; i < 2 + count; i++) {
+        ag_tensor *leaf = i < 2 ? input[i] : ag_module_param(m, i - 2).tensor;
+        out[1 + i] = ag_retain(ag_grad(leaf));
+        ag_zero_grad(leaf);
+    }
+    return 3 + count;
+}
+
+/* What is done as the end of a product leaves the bits, the random numbers and the ops on the tape as they are. */
+START_TEST(bits_of_its_parts)
+{
+    ag_ctx *ctx = test_begin_serial();
+    for (int k = 0; k < 8; k++) {
+        ag_block_config config = variant(_i);
+        config.activation = AG_SILU;
+        config.dtype = k & 1 ? AG_F32 : AG_F64;
+        config.dropout = k & 2 ? 0.3 : 0;
+        config.ff_dropout = k & 4 ? 0.4 : 0;
+        ag_block *block = make(ctx, config);
+        ag_tensor *input[] = { ag_require_grad(ag_randn(ctx, config.dtype, AG_SHAPE(2, T, C))),
+                               ag_require_grad(ag_randn(ctx, config.dtype, AG_SHAPE(2, S, M))),
+                               ag_randn(ctx, config.dtype, AG_SHAPE(2, T, C)) };
+        ag_tensor *out[2][TENSORS];
+        char ops[2][2000];
+        const ag_rng rng = ag_rng_get(ctx);
+        int count = 0;
+        for (int apart = 0; apart < 2; apart++)
+            count = run_bits(block, &config, apart, rng, input, out[apart], ops[apart], sizeof ops[apart]);
+        ck_assert_str_eq(ops[0], ops[1]);
+        for (int i = 0; i < count; i++) {
+            ck_assert(i == 2 || out[1][i] != NULL); /* without cross no memory */
+            if (out[1][i] != NULL)
+                assert_same_bits(out[0][i], out[1][i]);
+            ag_release(out[0][i]);
+            ag_release(out[1][i]);
+        }
+        ag_block_free(block);
+    }
+    test_end(ctx);
+}
+END_TEST
+
+/* What the tape of a block holds when backward begins is not more than that of its ops one by one. */
+START_TEST(bytes_before_backward)
+{
+    ag_block_config config = { .emb_size = 32, .num_heads = 2, .head_size = 16, .max_seq_len = 16, .ff_size = 128,
+                               .activation = (ag_activation)_i };
+    size_t kept[2];
+    for (int apart = 0; apart < 2; apart++) {
+        ag_ctx *ctx = test_begin_serial();
+        ag_block *block = make(ctx, config);
+        ag_module *m = ag_block_module(block);
+        ag_tensor *x = ag_randn(ctx, AG_F32, AG_SHAPE(8, 16, 32));
+        ag_tensor *(*const op[])(ag_tensor *) = { ag_gelu, ag_gelu_tanh, ag_relu, ag_silu };
+        ag_tape *tape = ag_tape_begin(ctx);
+        ag_ctx_trim(ctx);
+        kept[apart] = ag_ctx_bytes(ctx);
+        ag_scope_begin(ctx, NULL);
+        ag_tensor *y = x;
+        if (apart) {
+            y = ag_add(x, ag_mha_forward(ag_block_attn(block), norm_of(m, "norm1", AG_LAYER_NORM, x)));
+            ag_tensor *up = linear_of(m, "ff.up", norm_of(m, "norm2", AG_LAYER_NORM, y));
+            y = ag_add(y, linear_of(m, "ff.down", op[_i](up)));
+        } else {
+            y = ag_block_forward(block, x);
+        }
+        ck_assert_ptr_nonnull(ag_scope_end(ctx, y));
+        ag_ctx_trim(ctx);
+        kept[apart] = ag_ctx_bytes(ctx) - kept[apart];
+        ag_tape_end(tape);
+        ag_block_free(block);
+        test_end(ctx);
+    }
+    ck_assert_uint_gt(kept[1], 8 * 16 * 128 * sizeof(float)); /* what is wide is a good part of it */
+    ck_assert_uint_le(kept[0], kept[1] + 4096);
+}
+END_TEST
+
 /* ---- Errors ---- */
 
 START_TEST(errors)
@@ -396,6 +538,8 @@ Suite *block_suite(void)
     tcase_add_test(tcase, memory_lengths);
     tcase_add_test(tcase, dropout);
     tcase_add_test(tcase, dropout_of_weights);
+    tcase_add_loop_test(tcase, bits_of_its_parts, 0, VARIANTS);
+    tcase_add_loop_test(tcase, bytes_before_backward, 0, 4);
     tcase_add_test(tcase, errors);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -435,6 +435,156 @@ START_TEST(not_finite)
 }
 END_TEST
 
+/* ---- What becomes of c ---- */
+
+enum { FINISHES = 5 };
+
+static ag_finish_kernel *finish_of(const ag_real_kernels *k, int i)
+{
+    ag_finish_kernel *const finish[FINISHES] = { k->add_finish, k->relu_finish, k->gelu_finish, k->gelu_tanh_finish,
+                                                 k->silu_finish };
+    return finish[i];
+}
+
+/* As large as c's array, and as c lies there. */
+static array other_new(const problem *p)
+{
+    array other = array_new(p->c.count, p->c.size, CANARY);
+    for (int64_t i = 0; i < p->gemm.m; i++)
+        for (int64_t j = 0; j < p->gemm.n; j++)
+            array_set(&other, MARGIN + i * p->gemm.c_row + j, next_random());
+    return other;
+}
+
+static void *start_of(const array *x)
+{
+    return (char *)x->real + MARGIN * x->size;
+}
+
+static array copy_of(const array *x)
+{
+    array copy = array_new(x->count, x->size, 0);
+    memcpy(copy.real, x->real, (size_t)x->count * x->size);
+    return copy;
+}
+
+static bool same_bits(const array *x, const array *y)
+{
+    return memcmp(x->real, y->real, (size_t)x->count * x->size) == 0;
+}
+
+/* The product, and then its finish over all of c. */
+static void run_apart(const ag_real_kernels *kernels, const ag_gemm *gemm, array *c, array *other)
+{
+    ag_gemm plain = *gemm;
+    plain.finish = NULL;
+    plain.other = NULL;
+    run(kernels, 1, &plain, start_of(c));
+    if (gemm->finish != NULL)
+        gemm->finish(gemm->m, gemm->n, start_of(c), gemm->c_row, other == NULL ? NULL : start_of(other));
+}
+
+/* With 1 to 4 threads two of the finishes each, of which the last one is gelu without its slope. */
+static void check_finishes(int which, const gemm_case *t)
+{
+    const ag_real_kernels *kernels = kernels_of(which);
+    problem p = problem_new(t, which % 2 ? sizeof(double) : sizeof(float));
+    array plain = copy_of(&p.c), other = other_new(&p);
+    run_apart(kernels, &p.gemm, &plain, NULL);
+    for (int k = 0; k < 8; k++) {
+        const int threads = 1 + k / 2, kind = k / 2 + k % 2 * 2;
+        const bool wanted = kind < FINISHES;
+        array want = copy_of(&plain), want_other = copy_of(&other), got = copy_of(&p.c), got_other = copy_of(&other);
+        ag_gemm g = moved(&p.gemm, start_of(&got));
+        g.finish = finish_of(kernels, wanted ? kind : 2);
+        g.other = wanted ? start_of(&got_other) : NULL;
+        g.finish(g.m, g.n, start_of(&want), g.c_row, wanted ? start_of(&want_other) : NULL);
+        run_list(kernels, threads, 1, &g);
+        ck_assert_msg(same_bits(&got, &want) && same_bits(&got_other, &want_other),
+                      "%s: finish %d of m %lld n %lld k %lld, %d threads: other bits than afterwards", isas[which / 2],
+                      kind, (long long)t->m, (long long)t->n, (long long)t->k, threads);
+        array_free(&want);
+        array_free(&want_other);
+        array_free(&got);
+        array_free(&got_other);
+    }
+    array_free(&plain);
+    array_free(&other);
+    problem_free(&p);
+}
+
+/* Every path: a vector on either side, k = 0, an odd last column, several blocks of rows, columns and k, b packed and
+ * in place, shares by rows, by columns and by units. */
+START_TEST(a_finish_comes_last)
+{
+    static const int64_t sizes[][3] = { { 0, 5, 3 },    { 5, 0, 3 },      { 1, 40, 70 },   { 1, 700, 900 },
+                                        { 70, 1, 40 },  { 700, 1, 900 },  { 40, 33, 0 },   { 2, 3, 4 },
+                                        { 13, 17, 20 }, { 64, 33, 90 },   { 20, 65, 513 }, { 17, 40, 1025 },
+                                        { 9, 300, 40 }, { 66, 290, 513 }, { 193, 48, 70 }, { 385, 33, 100 },
+                                        { 160, 200, 64 } };
+    if (kernels_of(_i) == NULL)
+        return;
+    for (int i = 0; i < (int)(sizeof sizes / sizeof *sizes); i++)
+        for (int kind = 0; kind < 4; kind++)
+            check_finishes(_i, &(gemm_case){ .m = sizes[i][0], .n = sizes[i][1], .k = sizes[i][2], .batch = 1,
+                                             .a_transposed = kind % 2, .b_transposed = kind / 2,
+                                             .bias = (i + kind) % 3 != 0, .accumulate = (i + kind) % 2,
+                                             .a_sums = kind % 2 == 1 && i % 2 == 0 });
+}
+END_TEST
+
+/* Each product of a list has its own finish, or none. */
+START_TEST(a_list_has_its_finishes)
+{
+    static const struct { gemm_case t; int finish; bool other; } cases[] = {
+        { { .m = 130, .n = 70, .k = 90, .batch = 1, .b_transposed = true, .bias = true }, 2, true },
+        { { .m = 150, .n = 65, .k = 300, .batch = 1, .a_transposed = true, .a_sums = true }, -1, false },
+        { { .m = 200, .n = 300, .k = 100, .batch = 1, .accumulate = true }, 0, true },
+        { { .m = 160, .n = 200, .k = 64, .batch = 1, .a_transposed = true }, 4, false },
+        { { .m = 33, .n = 48, .k = 700, .batch = 3 }, -1, false },
+        { { .m = 1, .n = 700, .k = 300, .batch = 1, .bias = true }, 3, true },
+    };
+    enum { COUNT = sizeof cases / sizeof *cases };
+    const ag_real_kernels *kernels = kernels_of(_i);
+    problem p[COUNT];
+    array c[COUNT], other[COUNT], want[COUNT], want_other[COUNT];
+    ag_gemm list[COUNT];
+    for (int i = 0; kernels != NULL && i < COUNT; i++) {
+        p[i] = problem_new(&cases[i].t, _i % 2 ? sizeof(double) : sizeof(float));
+        p[i].gemm.finish = cases[i].finish < 0 ? NULL : finish_of(kernels, cases[i].finish);
+        other[i] = other_new(&p[i]);
+        c[i] = copy_of(&p[i].c);
+        want[i] = copy_of(&p[i].c);
+        want_other[i] = copy_of(&other[i]);
+        run_apart(kernels, &p[i].gemm, &want[i], cases[i].other ? &want_other[i] : NULL);
+        list[i] = moved(&p[i].gemm, start_of(&c[i]));
+        list[i].other = cases[i].other ? start_of(&other[i]) : NULL;
+    }
+    for (int threads = 1; kernels != NULL && threads <= 4; threads++)
+        for (int count = 4; count <= COUNT; count += COUNT - 4) { /* the first four go by rows */
+            array kept[COUNT];
+            for (int i = 0; i < count; i++) {
+                memcpy(c[i].real, p[i].c.real, (size_t)c[i].count * c[i].size);
+                kept[i] = copy_of(&other[i]);
+            }
+            run_list(kernels, threads, count, list);
+            for (int i = 0; i < count; i++) {
+                ck_assert_msg(same_bits(&c[i], &want[i]) && same_bits(&other[i], &want_other[i]),
+                              "%s: product %d of a list of %d, %d threads", isas[_i / 2], i, count, threads);
+                memcpy(other[i].real, kept[i].real, (size_t)other[i].count * other[i].size);
+                array_free(&kept[i]);
+            }
+        }
+    for (int i = 0; kernels != NULL && i < COUNT; i++) {
+        array_free(&c[i]);
+        array_free(&other[i]);
+        array_free(&want[i]);
+        array_free(&want_other[i]);
+        problem_free(&p[i]);
+    }
+}
+END_TEST
+
 Suite *gemm_suite(void)
 {
     Suite *suite = suite_create("gemm");
@@ -448,6 +598,8 @@ Suite *gemm_suite(void)
     tcase_add_loop_test(tcase, long_sums, 0, TABLES);
     tcase_add_loop_test(tcase, a_corner_is_the_same, 0, 2 * TABLES);
     tcase_add_loop_test(tcase, not_finite, 0, TABLES);
+    tcase_add_loop_test(tcase, a_finish_comes_last, 0, TABLES);
+    tcase_add_loop_test(tcase, a_list_has_its_finishes, 0, TABLES);
     suite_add_tcase(suite, tcase);
     return suite;
 }

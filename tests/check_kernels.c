@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * check_kernels.c - the elementwise kernels, embedding, dropout, rope and the optimizers, in every setting (see
- * kernel_settings.h), against formulas in double; gradients against central differences.
+ * kernel_settings.h), against formulas in double; gradients against central differences; the ends of products against
+ * the plain kernels, bit by bit.
  */
 #include "tests/kernel_settings.h"
 
@@ -283,6 +284,105 @@ START_TEST(where_chooses)
 }
 END_TEST
 
+/* ---- The ends of products --------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    size_t finish, kernel, vjp; /* vjp 0: `other` is no slope */
+} finishes[] = {
+    { "add_finish", FIELD(add_finish), FIELD(add), 0 },
+    { "relu_finish", FIELD(relu_finish), FIELD(relu), 0 },
+    { "gelu_finish", FIELD(gelu_finish), FIELD(gelu), FIELD(gelu_vjp) },
+    { "gelu_tanh_finish", FIELD(gelu_tanh_finish), FIELD(gelu_tanh), FIELD(gelu_tanh_vjp) },
+    { "silu_finish", FIELD(silu_finish), FIELD(silu), FIELD(silu_vjp) },
+};
+enum { FINISHES = (int)(sizeof finishes / sizeof *finishes) };
+
+/* Every second one special: where gelu ends, what is not finite, zeros of both signs. */
+static double *draw_special(double *values, int64_t n, uint32_t seed)
+{
+    const double special[] = { 0, -0.0, nan(""), HUGE_VAL, -HUGE_VAL, 13, -13, 12.75, -12.75, 13.25, -13.25, 1e30,
+                               -1e30, 0x1p-140, -0x1p-140, 88, -88, -104, 5 };
+    draw(values, n, seed, -15, 15);
+    for (int64_t i = 0; i < n; i += 2)
+        values[i] = special[i / 2 % (int64_t)(sizeof special / sizeof *special)];
+    return values;
+}
+
+/* The same bits, but for those of NaN, of which there are many. */
+static void expect_bits(const setting *s, const char *what, int64_t n, const void *got, const void *want)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const size_t skip = (size_t)i * s->size;
+        if (isnan(at(s, got, i)) && isnan(at(s, want, i)))
+            continue;
+        if (memcmp((const char *)got + skip, (const char *)want + skip, s->size) != 0) {
+            char text[200];
+            snprintf(text, sizeof text, "%s (%s, %d bytes): [%lld] is %.17g, not %.17g", what, s->isa, (int)s->size,
+                     (long long)i, at(s, got, i), at(s, want, i));
+            ck_abort_msg("%s", text);
+        }
+    }
+}
+
+/* c in memory[0], `other` in memory[1]; what both must be is made in memory[2] and [3], with the plain kernels. What
+ * lies between the rows and behind the last one stays as it is. */
+static void check_finish(const setting *s, int op, int64_t rows, int64_t columns, int64_t c_row)
+{
+    const int64_t n = rows * c_row + 9;
+    const bool sloped = finishes[op].vjp != 0;
+    ag_finish_kernel *finish = NULL;
+    ag_binary_kernel *add = NULL;
+    memcpy(&finish, (const char *)s->k + finishes[op].finish, sizeof finish);
+    memcpy(&add, (const char *)s->k + finishes[op].kernel, sizeof add);
+    draw_special(number[0], n, 1);
+    draw_special(number[1], n, 2);
+    draw(number[2], n, 3, -1, 1);
+    for (int k = 0; k < 4; k++)
+        put(s, memory[k], n, number[k % 2]);
+    put(s, memory[4], n, number[2]); /* dy */
+    for (int64_t i = 0; i < n; i++)
+        number[3][i] = 1;
+    put(s, memory[5], n, number[3]);
+    for (int64_t i = 0; i < rows; i++) {
+        const size_t skip = (size_t)(i * c_row) * s->size;
+        const char *x = (const char *)memory[0] + skip, *one = (const char *)memory[5] + skip;
+        char *y = (char *)memory[2] + skip, *slope = (char *)memory[3] + skip;
+        if (op == 0)
+            add(1, columns, x, 1, slope, 1, y);
+        else
+            unary_of(s, finishes[op].kernel)(1, columns, NULL, x, y);
+        if (sloped)
+            unary_vjp_of(s, finishes[op].vjp)(1, columns, NULL, x, NULL, one, slope);
+    }
+    finish(rows, columns, memory[0], c_row, memory[1]);
+    expect_bits(s, finishes[op].name, n, memory[0], memory[2]);
+    expect_bits(s, finishes[op].name, n, memory[1], memory[3]);
+    put(s, memory[0], n, number[0]);
+    for (int64_t i = 0; i < rows && sloped; i++) { /* dy f' */
+        const size_t skip = (size_t)(i * c_row) * s->size;
+        const char *dy = (const char *)memory[4] + skip;
+        unary_vjp_of(s, finishes[op].vjp)(1, columns, NULL, (const char *)memory[0] + skip, NULL, dy, memory[6]);
+        s->k->mul(1, columns, dy, 1, (const char *)memory[1] + skip, 1, memory[7]);
+        expect_bits(s, finishes[op].name, columns, memory[7], memory[6]);
+    }
+    if (op == 0)
+        return;
+    finish(rows, columns, memory[0], c_row, NULL);
+    expect_bits(s, finishes[op].name, n, memory[0], memory[2]);
+}
+
+START_TEST(finishes_are_their_kernels)
+{
+    static const int64_t columns[] = { 0, 1, 7, 15, 16, 17, 33, 100 }, rows[] = { 0, 1, 5, 9 }, gaps[] = { 0, 1, 19 };
+    setting s;
+    if (!setting_at(_i / FINISHES, &s))
+        return;
+    for (int k = 0; k < 8 * 4 * 3; k++)
+        check_finish(&s, _i % FINISHES, rows[k / 8 % 4], columns[k % 8], columns[k % 8] + gaps[k / 32]);
+}
+END_TEST
+
 /* ---- embedding, dropout ---------------------------------------------------------------------- */
 
 START_TEST(embedding_gathers_and_scatters)
@@ -522,6 +622,7 @@ Suite *kernels_suite(void)
     tcase_add_loop_test(elements, binaries_match_their_formulas, 0, BINARIES * SETTINGS);
     tcase_add_loop_test(elements, nan_passes_through_maximum_and_minimum, 0, SETTINGS);
     tcase_add_loop_test(elements, where_chooses, 0, SETTINGS);
+    tcase_add_loop_test(elements, finishes_are_their_kernels, 0, FINISHES * SETTINGS);
     tcase_add_loop_test(rest, embedding_gathers_and_scatters, 0, SETTINGS);
     tcase_add_loop_test(rest, dropout_draws_by_element, 0, SETTINGS);
     tcase_add_loop_test(rest, rope_turns_pairs, 0, SETTINGS);

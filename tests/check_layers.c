@@ -314,6 +314,54 @@ START_TEST(feed_forward_inner_dropout)
 }
 END_TEST
 
+/* Op after op: the bits of the result and of every gradient, with dropout inside, behind, or not at all. */
+START_TEST(feed_forward_is_its_ops)
+{
+    static ag_tensor *(*const op[])(ag_tensor *) = { ag_gelu, ag_gelu_tanh, ag_relu, ag_silu };
+    enum { MOST = 8 };
+    ag_ctx *ctx = test_begin_serial();
+    for (int k = 0; k < 32; k++) {
+        const bool gated = k & 4, no_bias = k & 16;
+        const double inner_p = k & 8 ? 0.25 : 0, p = k % 3 == 0 ? 0.5 : 0;
+        ag_feed_forward *layer = ag_feed_forward_new(ctx, (ag_feed_forward_config){
+            .emb_size = 9, .ff_size = 33, .activation = (ag_activation)(k % 4), .gated = gated, .no_bias = no_bias,
+            .inner_dropout = inner_p, .dropout = p });
+        ag_module *module = ag_feed_forward_module(layer);
+        ag_tensor *x = ag_require_grad(ag_randn(ctx, AG_F32, AG_SHAPE(3, 5, 9)));
+        ag_tensor *cotangent = ag_randn(ctx, AG_F32, AG_SHAPE(3, 5, 9)), *out[2][MOST];
+        const int count = (int)ag_module_param_count(module);
+        const ag_rng rng = ag_rng_get(ctx);
+        ck_assert_int_le(2 + count, MOST);
+        for (int apart = 0; apart < 2; apart++) {
+            ag_rng_set(ctx, rng);
+            ag_tape *tape = ag_tape_begin(ctx);
+            ag_tensor *y = apart ? NULL : ag_feed_forward_forward(layer, x);
+            if (apart) {
+                y = op[k % 4](linear_of(module, gated ? "gate" : "up", x));
+                y = gated ? ag_mul(y, linear_of(module, "up", x)) : y;
+                y = linear_of(module, "down", inner_p > 0 ? ag_dropout(y, inner_p) : y);
+                y = p > 0 ? ag_dropout(y, p) : y;
+            }
+            out[apart][0] = ag_retain(y);
+            assert_ok(ctx, ag_backward_from(tape, y, cotangent));
+            ag_tape_end(tape);
+            for (int i = 0; i <= count; i++) {
+                ag_tensor *leaf = i == 0 ? x : ag_module_param(module, i - 1).tensor;
+                out[apart][1 + i] = ag_retain(ag_grad(leaf));
+                ag_zero_grad(leaf);
+            }
+        }
+        for (int i = 0; i < 2 + count; i++) {
+            assert_same_bits(out[0][i], out[1][i]);
+            ag_release(out[0][i]);
+            ag_release(out[1][i]);
+        }
+        ag_feed_forward_free(layer);
+    }
+    test_end(ctx);
+}
+END_TEST
+
 START_TEST(feed_forward_dropout)
 {
     ag_ctx *ctx = test_begin();
@@ -494,6 +542,7 @@ Suite *layers_suite(void)
     tcase_add_test(tcase, feed_forward);
     tcase_add_test(tcase, gated_feed_forward);
     tcase_add_test(tcase, feed_forward_inner_dropout);
+    tcase_add_test(tcase, feed_forward_is_its_ops);
     tcase_add_test(tcase, feed_forward_dropout);
     tcase_add_test(tcase, feed_forward_errors);
     tcase_add_test(tcase, transformer_block);

@@ -26,6 +26,13 @@
 #define AG_JOIN2_(a, b) a##_##b
 #define AG_JOIN2(a, b) AG_JOIN2_(a, b)
 
+/* Only when a function is inlined do constant arguments reach its loops as constants, and sums stay in registers. */
+#if defined(__GNUC__)
+#define AG_ALWAYS_INLINE static inline __attribute__((always_inline))
+#else
+#define AG_ALWAYS_INLINE static inline
+#endif
+
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 

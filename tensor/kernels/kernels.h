@@ -116,6 +116,13 @@ typedef struct ag_dropout_stream {
 /* y[i] = keep(i) ? x[i] / (1-p) : 0. Its own vjp. y may be x. Uses ceil(n/4) counter blocks. */
 typedef void ag_dropout_kernel(int threads, int64_t n, const ag_dropout_stream *stream, const void *x, void *y);
 
+/* Of a part of a matrix c, with rows c_row apart, and of the same part of another one, which lies as c does:
+ *   add_finish      c += other
+ *   gelu_finish     other := f'(c), then c := f(c), f = gelu; `other` may be NULL: not wanted. gelu_tanh, silu alike.
+ *   relu_finish     c := relu(c); `other` is not used
+ * In the thread that calls it. Element by element, the bits of add, gelu and so on; dy f' has those of their vjp. */
+typedef void ag_finish_kernel(int64_t rows, int64_t columns, void *c, int64_t c_row, void *other);
+
 /* ---- Matrix product -----------------------------------------------------------------------------
  * c[i,j] (+)= sum_p a[i,p] b[p,j] (+ bias[j]), a[i,p] at a + i a_row + p a_col, and so on: the four transpose
  * kinds are strides. `batch` products, their operands batch strides apart (0: shared). c has unit column
@@ -133,9 +140,13 @@ typedef struct ag_gemm {
     int64_t batch;    /* >= 1 */
     int64_t a_batch, b_batch, c_batch;
     void *a_sums; /* [m] := sum_p a[i,p], or NULL; only where a_row = 1 and batch = 1 */
+    /* What becomes of c, part by part while it is in the cache; NULL: nothing. `other` lies as c does; batch = 1. */
+    ag_finish_kernel *finish;
+    void *other;
 } ag_gemm;
 
-/* The `count` products of a list, in one parallel region. None may read or write what another one writes. */
+/* The `count` products of a list, in one parallel region. None may read or write what another one writes, but one with
+ * `accumulate` may add to the c of earlier ones: in the order of the list, if need be in a region of its own. */
 typedef void ag_gemm_kernel(int threads, int count, const ag_gemm *list, void *scratch);
 /* Bytes of scratch; 64-byte aligned memory wanted. */
 typedef size_t ag_gemm_scratch_kernel(int threads, int count, const ag_gemm *list);
