@@ -580,7 +580,7 @@ struct ag_vjp {
     ag_tensor *extra;
     const void *attr;
     void *engine;
-    ag_vjp *next; /* of an op with AG_VJP_LIST: another node of it to be done in this call, of the same dtype; NULL: none */
+    ag_vjp *next; /* of an op with AG_VJP_LIST: one more node of it and of that dtype to be done in this call, or NULL */
 };
 
 bool ag_vjp_wants(const ag_vjp *v, int input); /* false: the contribution would be thrown away */

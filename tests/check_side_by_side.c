@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * check_side_by_side.c - vjps that take several nodes in one call: which nodes stand side by side, and that linears give
- * the same bits so as one by one.
+ * check_side_by_side.c - vjps that take several nodes in one call: which nodes stand side by side, and that linears
+ * give the same bits so as one by one.
  */
 #include "tests/test.h"
 
