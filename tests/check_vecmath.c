@@ -28,11 +28,7 @@ enum { CHUNK = 4096 };
 static float exp_here(float x) { return vecmath_vexp(x); }
 static float log_here(float x) { return vecmath_vlog(x); }
 static float tanh_here(float x) { return vecmath_vtanh(x); }
-static float tail_here(float x)
-{
-    float bell;
-    return vecmath_normal_tail(x, &bell);
-}
+static float tail_here(float x) { return vecmath_tail_bell(x) * vecmath_tail_ratio(x); }
 
 static double tail_of(double x) { return 0.5 * erfc(x * sqrt(0.5)); }
 static double gelu_of(double x) { return x * tail_of(-x); }
