@@ -251,9 +251,9 @@ ag_tensor *ag_linear(ag_tensor *x, ag_tensor *w, ag_tensor *bias);
  * the search for anomalies looks at the tape. False on error; then all of y are NULL. */
 #define AG_LINEAR_LIST_MAX 8
 typedef struct ag_linear_args {
-    ag_tensor *x, *w, *bias;             /* bias NULL: none */
+    ag_tensor *x, *w, *bias;                /* bias NULL: none */
     ag_tensor *(*activation)(ag_tensor *x); /* any function; NULL: none */
-    ag_tensor *residual;                 /* [..,out], the shape of the result; NULL: none */
+    ag_tensor *residual;                    /* [..,out], the shape of the result; NULL: none */
     const char *module; /* whose name joins the module path of the linear's node and errors; NULL: none does */
 } ag_linear_args;
 bool ag_linear_list(ag_ctx *ctx, int count, const ag_linear_args *args, ag_tensor **y);
