@@ -61,7 +61,7 @@ static void accumulate(ag_tensor *sum, const ag_tensor *g)
     ag_loop_init(&loop, 2, (const ag_tensor *[]){ sum, g });
     for (; loop.row < loop.rows; ag_loop_next(&loop)) {
         char *row = to + loop.at[0] * (int64_t)size;
-        k->add(ag_ctx_threads(sum->ctx), loop.n, row, 1, from + loop.at[1] * (int64_t)size, loop.step[1], row);
+        k->add(ag_ctx_team(sum->ctx), loop.n, row, 1, from + loop.at[1] * (int64_t)size, loop.step[1], row);
     }
 }
 
@@ -358,7 +358,7 @@ static void visit(ag_tape *tape, int count, const int64_t *number)
     if (tape->measure_grads && ag_error(ctx) == AG_OK) {
         ag_tensor *g = ag_tensor_contiguous(node->grad);
         if (g != NULL)
-            node->grad_norm = sqrt(ag_kernels(ctx, g->dtype)->sum_squares(ag_ctx_threads(ctx), g->numel, ag_data(g)));
+            node->grad_norm = sqrt(ag_kernels(ctx, g->dtype)->sum_squares(ag_ctx_team(ctx), g->numel, ag_data(g)));
     }
     ag_observer *o = tape->observer;
     if (o != NULL && o->arrived != NULL && ag_error(ctx) == AG_OK)

@@ -36,7 +36,7 @@ static ag_tensor *apply(const char *where, ag_binary_kernel *kernel, ag_tensor *
     ag_loop loop;
     ag_loop_init(&loop, 3, (const ag_tensor *[]){ y, a, b });
     for (; loop.row < loop.rows; ag_loop_next(&loop))
-        kernel(ag_ctx_threads(ctx), loop.n, at(a, loop.at[1]), loop.step[1], at(b, loop.at[2]), loop.step[2],
+        kernel(ag_ctx_team(ctx), loop.n, at(a, loop.at[1]), loop.step[1], at(b, loop.at[2]), loop.step[2],
                at(y, loop.at[0]));
     return y;
 }
@@ -119,7 +119,7 @@ static ag_tensor *pick_vjp(ag_binary_vjp_kernel *kernel, ag_tensor *a, ag_tensor
     ag_loop loop;
     ag_loop_init(&loop, 4, (const ag_tensor *[]){ ga, gy, a, b });
     for (; loop.row < loop.rows; ag_loop_next(&loop))
-        kernel(ag_ctx_threads(gy->ctx), loop.n, at(a, loop.at[2]), loop.step[2], at(b, loop.at[3]), loop.step[3],
+        kernel(ag_ctx_team(gy->ctx), loop.n, at(a, loop.at[2]), loop.step[2], at(b, loop.at[3]), loop.step[3],
                at(gy, loop.at[1]), at(ga, loop.at[0]));
     return ga;
 }
@@ -195,7 +195,7 @@ ag_tensor *ag_where(ag_tensor *cond, ag_tensor *a, ag_tensor *b)
     ag_loop loop;
     ag_loop_init(&loop, 4, (const ag_tensor *[]){ y, c, from_a, from_b });
     for (; loop.row < loop.rows; ag_loop_next(&loop))
-        k->where(ag_ctx_threads(ctx), loop.n, (const int32_t *)(const void *)at(c, loop.at[1]), loop.step[1],
+        k->where(ag_ctx_team(ctx), loop.n, (const int32_t *)(const void *)at(c, loop.at[1]), loop.step[1],
                  at(from_a, loop.at[2]), loop.step[2], at(from_b, loop.at[3]), loop.step[3], at(y, loop.at[0]));
     return ag_record(&ag_op_where, y, (ag_tensor *[]){ cond, a, b }, 3, NULL, 0, NULL);
 }
@@ -223,7 +223,7 @@ static ag_tensor *drop(ag_tensor *x, const ag_dropout_stream *stream)
     if (y == NULL)
         return NULL;
     const ag_real_kernels *k = ag_kernels(x->ctx, x->dtype);
-    k->dropout(ag_ctx_threads(x->ctx), y->numel, stream, ag_data(dense), y->storage->data);
+    k->dropout(ag_ctx_team(x->ctx), y->numel, stream, ag_data(dense), y->storage->data);
     return y;
 }
 

@@ -31,7 +31,7 @@ static void embedding_vjp(ag_vjp *v)
     ag_tensor *gtable = ag_vjp_accumulator(v, 0);
     if (index == NULL || gy == NULL || gtable == NULL)
         return;
-    ag_kernels(v->ctx, gy->dtype)->embedding_vjp(ag_ctx_threads(v->ctx), index->numel, gtable->shape[1], ag_data(index),
+    ag_kernels(v->ctx, gy->dtype)->embedding_vjp(ag_ctx_team(v->ctx), index->numel, gtable->shape[1], ag_data(index),
                                                  ag_data(gy), ag_data_mut(gtable));
 }
 
@@ -56,7 +56,7 @@ ag_tensor *ag_embedding(ag_tensor *table, ag_tensor *index)
     ag_tensor *y = dense == NULL ? NULL : ag_empty(ctx, table->dtype, index->ndim + 1, shape);
     if (y == NULL || rows == NULL)
         return NULL;
-    k->embedding(ag_ctx_threads(ctx), index->numel, table->shape[1], ag_data(dense), ag_data(rows), y->storage->data);
+    k->embedding(ag_ctx_team(ctx), index->numel, table->shape[1], ag_data(dense), ag_data(rows), y->storage->data);
     return ag_record(&ag_op_embedding, y, (ag_tensor *[]){ table, index }, 2, NULL, 0, NULL);
 }
 
@@ -107,7 +107,7 @@ ag_tensor *ag_cross_entropy_with(ag_tensor *logits, ag_tensor *target, ag_cross_
     for (int64_t i = 0; i < M; i++)
         counted += value[i] != ignore;
     double scale = config.reduction == AG_SUM ? 1 : counted > 0 ? 1 / (double)counted : 0;
-    double sum = k->cross_entropy(ag_ctx_threads(ctx), M, V, ag_data(dense), value, ignore, config.label_smoothing,
+    double sum = k->cross_entropy(ag_ctx_team(ctx), M, V, ag_data(dense), value, ignore, config.label_smoothing,
                                   scale, row_loss->storage->data, wanted ? slope->storage->data : NULL);
     ag_tensor *y = ag_full(ctx, logits->dtype, AG_SCALAR, sum * scale);
     return ag_record(&ag_op_cross_entropy, y, (ag_tensor *[]){ logits, target }, 2, NULL, 0, slope);

@@ -18,7 +18,7 @@ bool ag_run_gemm(ag_ctx *ctx, ag_dtype dtype, int count, const ag_gemm *list)
     void *scratch = ag_alloc(ctx, bytes);
     if (scratch == NULL)
         return false;
-    k->gemm(ag_ctx_threads(ctx), count, list, scratch);
+    k->gemm(ag_ctx_team(ctx), count, list, scratch);
     ag_free(ctx, scratch, bytes);
     return true;
 }

@@ -138,7 +138,7 @@ static ag_tensor *turned(ag_tensor *x, ag_tensor *table, ag_tensor *positions, a
         .x = ag_data(rows), .x_batch = rows->stride[0], .x_head = rows->stride[1], .x_time = rows->stride[2],
         .y = y->storage->data, .y_batch = y->stride[0], .y_head = y->stride[1], .y_time = y->stride[2],
     };
-    ag_kernels(x->ctx, x->dtype)->rope(ag_ctx_threads(x->ctx), &args);
+    ag_kernels(x->ctx, x->dtype)->rope(ag_ctx_team(x->ctx), &args);
     return y;
 }
 

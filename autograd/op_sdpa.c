@@ -148,7 +148,7 @@ static bool run(ag_ctx *ctx, const ag_real_kernels *k, ag_attention_kernel *kern
     void *scratch = ag_alloc(ctx, bytes);
     if (scratch == NULL)
         return false;
-    kernel(ag_ctx_threads(ctx), a, scratch);
+    kernel(ag_ctx_team(ctx), a, scratch);
     ag_free(ctx, scratch, bytes);
     return true;
 }

@@ -38,7 +38,7 @@ static ag_tensor *rows(const ag_op *op, ag_rows_kernel *kernel, ag_tensor *x)
     ag_tensor *y = dense == NULL ? NULL : ag_empty(x->ctx, x->dtype, x->ndim, x->shape);
     if (y == NULL)
         return NULL;
-    kernel(ag_ctx_threads(x->ctx), row_count(x), row_size(x), ag_data(dense), y->storage->data);
+    kernel(ag_ctx_team(x->ctx), row_count(x), row_size(x), ag_data(dense), y->storage->data);
     return ag_record(op, y, &x, 1, NULL, 0, NULL);
 }
 
@@ -48,7 +48,7 @@ static void rows_vjp(ag_vjp *v, ag_rows_vjp_kernel *kernel)
     ag_tensor *gx = gy == NULL ? NULL : ag_empty(v->ctx, gy->dtype, gy->ndim, gy->shape);
     if (gx == NULL)
         return;
-    kernel(ag_ctx_threads(v->ctx), row_count(gx), row_size(gx), ag_data(v->output), ag_data(gy), gx->storage->data);
+    kernel(ag_ctx_team(v->ctx), row_count(gx), row_size(gx), ag_data(v->output), ag_data(gy), gx->storage->data);
     ag_vjp_add(v, 0, gx);
 }
 
@@ -94,7 +94,7 @@ static void logsumexp_vjp(ag_vjp *v)
     ag_tensor *gx = x == NULL ? NULL : ag_empty(v->ctx, x->dtype, x->ndim, x->shape);
     if (gx == NULL || gy == NULL)
         return;
-    ag_kernels(v->ctx, x->dtype)->logsumexp_vjp(ag_ctx_threads(v->ctx), row_count(x), row_size(x), ag_data(x),
+    ag_kernels(v->ctx, x->dtype)->logsumexp_vjp(ag_ctx_team(v->ctx), row_count(x), row_size(x), ag_data(x),
                                                 ag_data(v->output), ag_data(gy), gx->storage->data);
     ag_vjp_add(v, 0, gx);
 }
@@ -111,7 +111,7 @@ static ag_tensor *logsumexp_rows(ag_tensor *x)
     ag_tensor *y = ag_empty(x->ctx, x->dtype, ndim, shape);
     if (y == NULL)
         return NULL;
-    ag_kernels(x->ctx, x->dtype)->logsumexp(ag_ctx_threads(x->ctx), row_count(x), row_size(x), ag_data(dense),
+    ag_kernels(x->ctx, x->dtype)->logsumexp(ag_ctx_team(x->ctx), row_count(x), row_size(x), ag_data(dense),
                                             y->storage->data);
     return ag_record(&ag_op_logsumexp, y, &x, 1, NULL, 0, NULL);
 }
@@ -144,7 +144,7 @@ static void layer_norm_vjp(ag_vjp *v)
         return;
     }
     const char *mean = ag_data(v->extra), *rstd = mean + (size_t)M * ag_dtype_size(x->dtype);
-    k->layer_norm_vjp(ag_ctx_threads(v->ctx), M, N, ag_data(x), w == NULL ? NULL : ag_data(w), mean, rstd, ag_data(gy),
+    k->layer_norm_vjp(ag_ctx_team(v->ctx), M, N, ag_data(x), w == NULL ? NULL : ag_data(w), mean, rstd, ag_data(gy),
                       add, gx == NULL ? NULL : ag_data_mut(gx), gw == NULL ? NULL : gw->storage->data,
                       gb == NULL ? NULL : gb->storage->data, scratch);
     ag_free(v->ctx, scratch, bytes);
@@ -184,7 +184,7 @@ ag_tensor *ag_layer_norm(ag_tensor *x, ag_tensor *w, ag_tensor *b, double eps)
     if (dense == NULL || y == NULL || saved == NULL || (w != NULL && dense_w == NULL) || (b != NULL && dense_b == NULL))
         return NULL;
     char *mean = saved->storage->data, *rstd = mean + (size_t)M * ag_dtype_size(x->dtype);
-    k->layer_norm(ag_ctx_threads(x->ctx), M, N, eps, ag_data(dense), w == NULL ? NULL : ag_data(dense_w),
+    k->layer_norm(ag_ctx_team(x->ctx), M, N, eps, ag_data(dense), w == NULL ? NULL : ag_data(dense_w),
                   b == NULL ? NULL : ag_data(dense_b), y->storage->data, mean, rstd);
     return ag_record(&ag_op_layer_norm, y, (ag_tensor *[]){ x, w, b }, 3, NULL, 0, saved);
 }
@@ -206,7 +206,7 @@ static void rms_norm_vjp(ag_vjp *v)
     size_t bytes = k->rms_norm_vjp_scratch(M, N);
     void *scratch = ag_alloc(v->ctx, bytes);
     if (scratch != NULL && (gx != NULL || !wants_x) && (gw != NULL || !wants_w)) {
-        k->rms_norm_vjp(ag_ctx_threads(v->ctx), M, N, ag_data(x), w == NULL ? NULL : ag_data(w), ag_data(v->extra),
+        k->rms_norm_vjp(ag_ctx_team(v->ctx), M, N, ag_data(x), w == NULL ? NULL : ag_data(w), ag_data(v->extra),
                         ag_data(gy), add, gx == NULL ? NULL : ag_data_mut(gx),
                         gw == NULL ? NULL : gw->storage->data, scratch);
         ag_vjp_add(v, 1, gw);
@@ -230,7 +230,7 @@ ag_tensor *ag_rms_norm(ag_tensor *x, ag_tensor *w, double eps)
     ag_tensor *rstd = ag_empty(x->ctx, x->dtype, 1, &M), *dense_w = w == NULL ? NULL : ag_tensor_contiguous(w);
     if (dense == NULL || y == NULL || rstd == NULL || (w != NULL && dense_w == NULL))
         return NULL;
-    k->rms_norm(ag_ctx_threads(x->ctx), M, row_size(x), eps, ag_data(dense), w == NULL ? NULL : ag_data(dense_w),
+    k->rms_norm(ag_ctx_team(x->ctx), M, row_size(x), eps, ag_data(dense), w == NULL ? NULL : ag_data(dense_w),
                 y->storage->data, rstd->storage->data);
     return ag_record(&ag_op_rms_norm, y, (ag_tensor *[]){ x, w }, 2, NULL, 0, rstd);
 }

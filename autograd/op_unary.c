@@ -15,7 +15,7 @@ static ag_tensor *unary(const ag_op *op, ag_unary_kernel *kernel, ag_tensor *x, 
     ag_tensor *y = dense == NULL ? NULL : ag_empty(x->ctx, x->dtype, x->ndim, x->shape);
     if (y == NULL)
         return NULL;
-    kernel(ag_ctx_threads(x->ctx), y->numel, p, ag_data(dense), y->storage->data);
+    kernel(ag_ctx_team(x->ctx), y->numel, p, ag_data(dense), y->storage->data);
     return ag_record(op, y, &x, 1, p, sizeof p, NULL);
 }
 
@@ -27,7 +27,7 @@ static void unary_vjp(ag_vjp *v, ag_unary_vjp_kernel *kernel)
     ag_tensor *gx = gy == NULL ? NULL : ag_vjp_over(v, gy);
     if (gx == NULL || (x == NULL && v->input[0] != NULL))
         return;
-    kernel(ag_ctx_threads(v->ctx), gx->numel, v->attr, x == NULL ? NULL : ag_data(x),
+    kernel(ag_ctx_team(v->ctx), gx->numel, v->attr, x == NULL ? NULL : ag_data(x),
            v->output == NULL ? NULL : ag_data(v->output), ag_data(gy), gx->storage->data);
     ag_vjp_add(v, 0, gx);
 }
@@ -245,7 +245,7 @@ static void slope_vjp(ag_vjp *v)
     ag_tensor *gx = gy == NULL ? NULL : ag_vjp_over(v, gy);
     if (gx == NULL)
         return;
-    kernels_of(v)->mul(ag_ctx_threads(v->ctx), gx->numel, ag_data(gy), 1, ag_data(v->input[0]), 1, gx->storage->data);
+    kernels_of(v)->mul(ag_ctx_team(v->ctx), gx->numel, ag_data(gy), 1, ag_data(v->input[0]), 1, gx->storage->data);
     ag_vjp_add(v, 0, gx);
 }
 

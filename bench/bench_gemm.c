@@ -148,7 +148,7 @@ static void take_turn(const ag_real_kernels *kernels, int threads, int side, int
             if (r == 0)
                 start = now_ms();
             if (side == OURS)
-                kernels->gemm(threads, 1, &p->gemm, scratch);
+                kernels->gemm(AG_TEAM(threads), 1, &p->gemm, scratch);
             else
                 run_peer(p);
         }

@@ -154,28 +154,46 @@ static double grad_norm(const work *w)
 
 static double seconds(void) { return 1e-3 * now_ms(); }
 
-static ag_status measure(work *w, int repeats, bool profile, timing *t)
+/* Steps to take, and what becomes of them. */
+typedef struct trial {
+    work *work;
+    int repeats;
+    bool profile;
+    double *ms; /* [repeats] */
+    timing *timing;
+    ag_status status;
+} trial;
+
+static void take_steps(void *argument)
 {
-    double *ms = malloc((size_t)repeats * sizeof *ms);
-    if (ms == NULL) {
-        ag_fail(w->ctx, AG_ERR_MEMORY, "measure", "%d repeats", repeats);
-        return AG_ERR_MEMORY;
-    }
-    ag_status status = step(w, &t->loss);
+    trial *all = argument;
+    timing *t = all->timing;
+    all->status = step(all->work, &t->loss);
     t->first_step_at = now_ms();
-    t->grad_norm = grad_norm(w);
-    if (profile)
-        w->profile = ag_profile_new(w->ctx, seconds);
-    for (int i = 0; status == AG_OK && i < repeats; i++) {
+    t->grad_norm = grad_norm(all->work);
+    if (all->profile)
+        all->work->profile = ag_profile_new(all->work->ctx, seconds);
+    for (int i = 0; all->status == AG_OK && i < all->repeats; i++) {
         double start = now_ms(), loss = 0;
-        status = step(w, &loss);
-        ms[i] = now_ms() - start;
+        all->status = step(all->work, &loss);
+        all->ms[i] = now_ms() - start;
         if (i < LATER)
             t->later_loss = loss;
     }
-    t->ms = median(ms, repeats);
-    free(ms);
-    return status;
+}
+
+static ag_status measure(work *w, int repeats, bool profile, timing *t)
+{
+    trial all = { .work = w, .repeats = repeats, .profile = profile, .timing = t };
+    all.ms = malloc((size_t)repeats * sizeof *all.ms);
+    if (all.ms == NULL) {
+        ag_fail(w->ctx, AG_ERR_MEMORY, "measure", "%d repeats", repeats);
+        return AG_ERR_MEMORY;
+    }
+    ag_with_threads(w->ctx, take_steps, &all);
+    t->ms = median(all.ms, repeats);
+    free(all.ms);
+    return all.status;
 }
 
 /* Floating-point operations of a step: 6 for each token and parameter of a product (forward, and both gradients), and

@@ -43,8 +43,9 @@ static void report(const learning *l, int64_t done, double loss, double began)
             (int)left % 60, terminal && done < l->steps ? "" : "\n");
 }
 
-bool learn(const learning *l)
+static void steps(void *argument)
 {
+    const learning *l = argument;
     ag_optimizer *optimizer = ag_adamw_new(l->module, (ag_adamw_config){ .lr = l->lr, .beta2 = 0.99,
                                                                          .weight_decay = l->weight_decay });
     ag_schedule schedule = { AG_LR_COSINE, l->lr, l->lr / 20, l->steps / 20 + 1, l->steps };
@@ -64,5 +65,10 @@ bool learn(const learning *l)
         }
     }
     ag_optimizer_free(optimizer);
+}
+
+bool learn(learning *l)
+{
+    ag_with_threads(l->ctx, steps, l);
     return ag_error(l->ctx) == AG_OK;
 }

@@ -20,7 +20,7 @@ typedef struct learning {
 } learning;
 
 /* Trains. False after an error, which stands on the context, or when the loss is no number any more. */
-bool learn(const learning *l);
+bool learn(learning *l);
 
 /* Seconds since some moment. */
 double seconds(void);

@@ -29,6 +29,7 @@ typedef struct run {
     double loss_sum, gnorm;  /* since the last report; of the last step */
     int64_t loss_count;
     double reported_at;
+    bool good; /* so far */
 } run;
 
 static volatile sig_atomic_t interrupted;
@@ -440,16 +441,22 @@ static bool finish(run *r)
     return true;
 }
 
+static void train(void *argument)
+{
+    run *r = argument;
+    r->good = train_loop(r) && finish(r);
+}
+
 int lm_train(const train_options *options)
 {
     run r = { .o = *options };
-    bool good = set_up(&r);
-    if (good) {
+    r.good = set_up(&r);
+    if (r.good) {
         introduce(&r);
         r.profile = r.o.profile ? ag_profile_new(r.model.ctx, now) : NULL;
         signal(SIGINT, on_interrupt);
         signal(SIGTERM, on_interrupt);
-        good = train_loop(&r) && finish(&r);
+        ag_with_threads(r.model.ctx, train, &r);
     }
     if (r.log != NULL)
         fclose(r.log);
@@ -459,7 +466,7 @@ int lm_train(const train_options *options)
     corpus_free(&r.corpus);
     if (r.model.ctx != NULL && ag_ctx_free(r.model.ctx) != 0) {
         fprintf(stderr, "lm: tensors are still held at the end\n");
-        good = false;
+        r.good = false;
     }
-    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+    return r.good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -96,7 +96,7 @@ static void step_those_of(ag_optimizer *optimizer, ag_dtype dtype)
             ag_storage_changed(slot->state[s], kind->name);
         }
     }
-    kind->kernel(ag_kernels(optimizer->ctx, dtype))(ag_ctx_threads(optimizer->ctx), count, optimizer->step);
+    kind->kernel(ag_kernels(optimizer->ctx, dtype))(ag_ctx_team(optimizer->ctx), count, optimizer->step);
 }
 
 ag_status ag_optimizer_step(ag_optimizer *optimizer)
@@ -136,7 +136,7 @@ static ag_status sum_grad_squares(const ag_module *module, double *sum)
         if (grad == NULL)
             continue;
         assert(ag_is_contiguous(grad));
-        *sum += ag_kernels(ctx, grad->dtype)->sum_squares(ag_ctx_threads(ctx), grad->numel, ag_data(grad));
+        *sum += ag_kernels(ctx, grad->dtype)->sum_squares(ag_ctx_team(ctx), grad->numel, ag_data(grad));
         if (!isfinite(*sum)) {
             ag_fail(ctx, AG_ERR_NUMBER, clip_name, "the norm is %g with the gradient of %s", sqrt(*sum),
                     module->param[i].name);
@@ -168,7 +168,7 @@ ag_status ag_clip_grad_norm(ag_module *module, double max_norm, double *norm)
         if (grad == NULL)
             continue;
         void *g = ag_data_mut(grad);
-        ag_kernels(ctx, grad->dtype)->affine(ag_ctx_threads(ctx), grad->numel, scale, g, g);
+        ag_kernels(ctx, grad->dtype)->affine(ag_ctx_team(ctx), grad->numel, scale, g, g);
         ag_storage_changed(grad, clip_name);
     }
     return AG_OK;

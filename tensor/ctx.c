@@ -51,7 +51,7 @@ ag_ctx *ag_ctx_new(ag_ctx_config config)
         .bytes = sizeof *ctx,
         .peak_bytes = sizeof *ctx,
         .rng = { .seed = config.seed },
-        .threads = thread_count(config.threads),
+        .team = { .threads = thread_count(config.threads) },
         .kernels = kernels,
         .error_path = "",
     };
@@ -110,7 +110,17 @@ int64_t ag_ctx_free(ag_ctx *ctx)
 
 int ag_ctx_threads(const ag_ctx *ctx)
 {
-    return ctx->threads;
+    return ctx->team.threads;
+}
+
+ag_team *ag_ctx_team(ag_ctx *ctx)
+{
+    return &ctx->team;
+}
+
+void ag_with_threads(ag_ctx *ctx, void (*body)(void *argument), void *argument)
+{
+    ag_team_hold(&ctx->team, body, argument);
 }
 
 const char *ag_ctx_isa(const ag_ctx *ctx)

@@ -49,7 +49,7 @@ struct ag_ctx {
     ag_tensor *newest; /* list of the live tensors */
 
     ag_rng rng;
-    int threads;
+    ag_team team;
     const ag_kernel_table *kernels;
     ag_recorder *recorder;
     uint64_t serial;

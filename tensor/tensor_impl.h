@@ -112,6 +112,9 @@ void ag_loop_next(ag_loop *loop);
 
 /* ---- Kernels --------------------------------------------------------------------------------- */
 
+/* Its threads, for a kernel. */
+ag_team *ag_ctx_team(ag_ctx *ctx);
+
 /* The context's kernels for AG_F32 or AG_F64. */
 const ag_real_kernels *ag_kernels(const ag_ctx *ctx, ag_dtype dtype);
 

@@ -227,8 +227,8 @@ static void one_unary(accuracy *a, const char *input, bool random, numbers x)
     memcpy(&f64, (const char *)a->f64 + row->field, sizeof f64);
     numbers y = take_numbers(a, x.count);
     bound *bounds = take_bounds(a, x.count);
-    f32(1, x.count, row->p, x.f32, y.f32);
-    f64(1, x.count, row->p, x.f64, y.f64);
+    f32(AG_TEAM(1), x.count, row->p, x.f32, y.f32);
+    f64(AG_TEAM(1), x.count, row->p, x.f64, y.f64);
     for (int64_t i = 0; i < x.count; i++)
         bounds[i] = row->of(row->p, x.f64[i], 0, y.f64[i]);
     judge(a, input, random ? x.count : 0, x.count, y.f32, y.f64, bounds);
@@ -251,8 +251,8 @@ static void one_unary_vjp(accuracy *a, const char *input, bool random, numbers v
     memcpy(&f64, (const char *)a->f64 + row->field, sizeof f64);
     numbers dx = take_numbers(a, v.count);
     bound *bounds = take_bounds(a, v.count);
-    f32(1, v.count, row->p, v.f32, v.f32, dy.f32, dx.f32);
-    f64(1, v.count, row->p, v.f64, v.f64, dy.f64, dx.f64);
+    f32(AG_TEAM(1), v.count, row->p, v.f32, v.f32, dy.f32, dx.f32);
+    f64(AG_TEAM(1), v.count, row->p, v.f64, v.f64, dy.f64, dx.f64);
     for (int64_t i = 0; i < v.count; i++)
         bounds[i] = row->of(row->p, v.f64[i], dy.f64[i], dx.f64[i]);
     judge(a, input, random ? v.count : 0, v.count, dx.f32, dx.f64, bounds);
@@ -278,8 +278,8 @@ static void one_binary(accuracy *a, const char *input, numbers x, numbers y)
     memcpy(&f64, (const char *)a->f64 + row->field, sizeof f64);
     numbers z = take_numbers(a, n);
     bound *bounds = take_bounds(a, n);
-    f32(1, n, x.f32, 1, y.f32, 1, z.f32);
-    f64(1, n, x.f64, 1, y.f64, 1, z.f64);
+    f32(AG_TEAM(1), n, x.f32, 1, y.f32, 1, z.f32);
+    f64(AG_TEAM(1), n, x.f64, 1, y.f64, 1, z.f64);
     for (int64_t i = 0; i < n; i++)
         bounds[i] = row->of(row->p, x.f64[i], y.f64[i], z.f64[i]);
     judge(a, input, n, n, z.f32, z.f64, bounds);
@@ -309,8 +309,8 @@ static void binary_vjp(accuracy *a)
     ag_binary_vjp_kernel *f32 = NULL, *f64 = NULL;
     memcpy(&f32, (const char *)a->f32 + a->row->field, sizeof f32);
     memcpy(&f64, (const char *)a->f64 + a->row->field, sizeof f64);
-    f32(1, N, x.f32, 1, y.f32, 1, dy.f32, dx.f32);
-    f64(1, N, x.f64, 1, y.f64, 1, dy.f64, dx.f64);
+    f32(AG_TEAM(1), N, x.f32, 1, y.f32, 1, dy.f32, dx.f32);
+    f64(AG_TEAM(1), N, x.f64, 1, y.f64, 1, dy.f64, dx.f64);
     judge(a, "near ties", N, N, dx.f32, dx.f64, take_bounds(a, N));
 }
 
@@ -321,8 +321,8 @@ static void where(accuracy *a)
     int32_t *cond = take(a, N * sizeof *cond);
     for (int i = 0; i < N; i++)
         cond[i] = i % 3;
-    a->f32->where(1, N, cond, 1, x.f32, 1, y.f32, 1, z.f32);
-    a->f64->where(1, N, cond, 1, x.f64, 1, y.f64, 1, z.f64);
+    a->f32->where(AG_TEAM(1), N, cond, 1, x.f32, 1, y.f32, 1, z.f32);
+    a->f64->where(AG_TEAM(1), N, cond, 1, x.f64, 1, y.f64, 1, z.f64);
     judge(a, "uniform", N, N, z.f32, z.f64, take_bounds(a, N));
 }
 
@@ -378,8 +378,8 @@ static void embedding(accuracy *a)
     const numbers table = draw_uniform(a, VOCAB * C, 1, -1, 1);
     const int32_t *index = draw_tokens(a);
     numbers y = take_numbers(a, TOKENS * C);
-    a->f32->embedding(1, TOKENS, C, index, table.f32, y.f32);
-    a->f64->embedding(1, TOKENS, C, index, table.f64, y.f64);
+    a->f32->embedding(AG_TEAM(1), TOKENS, C, index, table.f32, y.f32);
+    a->f64->embedding(AG_TEAM(1), TOKENS, C, index, table.f64, y.f64);
     judge(a, "uniform", TOKENS * C, TOKENS * C, y.f32, y.f64, take_bounds(a, TOKENS * C));
 }
 
@@ -397,8 +397,8 @@ static void one_embedding_vjp(accuracy *a, const char *input, numbers dy)
     for (int64_t i = 0; i < VOCAB * C; i++)
         if (sums[i].count > 1)
             bounds[i] = sum_bound((sum_order){ .chain = sums[i].count }, sums[i]);
-    a->f32->embedding_vjp(1, TOKENS, C, index, dy.f32, dtable.f32);
-    a->f64->embedding_vjp(1, TOKENS, C, index, dy.f64, dtable.f64);
+    a->f32->embedding_vjp(AG_TEAM(1), TOKENS, C, index, dy.f32, dtable.f32);
+    a->f64->embedding_vjp(AG_TEAM(1), TOKENS, C, index, dy.f64, dtable.f64);
     judge(a, input, VOCAB * C, VOCAB * C, dtable.f32, dtable.f64, bounds);
 }
 
@@ -415,8 +415,8 @@ static void dropout(accuracy *a)
     const numbers x = draw_magnitudes(a, N, 1, true, 0x1p-60, 0x1p60);
     numbers y = take_numbers(a, N);
     bound *bounds = take_bounds(a, N);
-    a->f32->dropout(1, N, &stream, x.f32, y.f32);
-    a->f64->dropout(1, N, &stream, x.f64, y.f64);
+    a->f32->dropout(AG_TEAM(1), N, &stream, x.f32, y.f32);
+    a->f64->dropout(AG_TEAM(1), N, &stream, x.f64, y.f64);
     for (int64_t i = 0; i < N; i++)
         bounds[i] = roundings(2, y.f64[i]);
     judge(a, "magnitudes", N, N, y.f32, y.f64, bounds);
@@ -437,9 +437,9 @@ static void rope(accuracy *a)
     for (int kind = 0; kind < 4; kind++) {
         args.neighbours = kind & 1, args.back = kind & 2;
         args.x = x.f32, args.y = y.f32, args.table = table.f32;
-        a->f32->rope(1, &args);
+        a->f32->rope(AG_TEAM(1), &args);
         args.x = x.f64, args.y = y.f64, args.table = table.f64;
-        a->f64->rope(1, &args);
+        a->f64->rope(AG_TEAM(1), &args);
         for (int i = 0; i < T * D; i++) {
             const int c = i % D, half = R / 2, pair = args.neighbours ? c / 2 : c % half;
             const int other = args.neighbours ? c ^ 1 : (c + half) % R;
@@ -477,8 +477,8 @@ static void one_sgd(accuracy *a, const ag_sgd_step_args *s)
             of_step = plus(plus(of_d, times(of_buf[i], s->momentum)), plus(roundings(2, ahead), rounding(step)));
         of_w[i] = plus(plus(times(of_step, s->lr), roundings(2, s->lr * step)), rounding(w.f64[i] - s->lr * step));
     }
-    a->f32->sgd(1, 1, &(ag_step){ N, g.f32, w.f32, { buf.f32, NULL }, s });
-    a->f64->sgd(1, 1, &(ag_step){ N, g.f64, w.f64, { buf.f64, NULL }, s });
+    a->f32->sgd(AG_TEAM(1), 1, &(ag_step){ N, g.f32, w.f32, { buf.f32, NULL }, s });
+    a->f64->sgd(AG_TEAM(1), 1, &(ag_step){ N, g.f64, w.f64, { buf.f64, NULL }, s });
     judge(a, "w", N, N, w.f32, w.f64, of_w);
     if (s->momentum != 0)
         judge(a, "buffer", N, N, buf.f32, buf.f64, of_buf);
@@ -516,8 +516,8 @@ static void one_adamw(accuracy *a, const char *input, int step, double lr, numbe
         of_w[i] = plus(plus(times(of_m[i], size), times(of_v[i], change / (2 * new_v))), roundings(8, change));
         of_w[i] = plus(of_w[i], plus(roundings(2, keep), rounding(keep - change)));
     }
-    a->f32->adamw(1, 1, &(ag_step){ N, g.f32, w.f32, { m.f32, v.f32 }, &s });
-    a->f64->adamw(1, 1, &(ag_step){ N, g.f64, w.f64, { m.f64, v.f64 }, &s });
+    a->f32->adamw(AG_TEAM(1), 1, &(ag_step){ N, g.f32, w.f32, { m.f32, v.f32 }, &s });
+    a->f64->adamw(AG_TEAM(1), 1, &(ag_step){ N, g.f64, w.f64, { m.f64, v.f64 }, &s });
     judge(a, input, N, N, w.f32, w.f64, of_w);
     judge(a, "m", N, N, m.f32, m.f64, of_m);
     judge(a, "v", N, N, v.f32, v.f64, of_v);

@@ -49,7 +49,7 @@ static ag_gemm gemm_of(const product *p)
 static void multiply(accuracy *a, const ag_real_kernels *k, const ag_gemm *g)
 {
     char *scratch = take(a, k->gemm_scratch(1, 1, g) + 64);
-    k->gemm(1, 1, g, scratch + (64 - (uintptr_t)scratch % 64));
+    k->gemm(AG_TEAM(1), 1, g, scratch + (64 - (uintptr_t)scratch % 64));
 }
 
 /* Sums of a's rows, as sum takes them down columns: chains of 256, then double, and one rounding. */
@@ -252,8 +252,8 @@ static call call_new(accuracy *a, const problem *p)
     c.of_score = take_bounds(a, pairs), c.of_slope = take_bounds(a, pairs);
     for (int64_t row = 0; row < p->H * p->Tq; row++)
         bound_row(&c, row / p->Tq, row % p->Tq);
-    a->f32->attention(1, &c.f32, scratch_for(a, a->f32, &c.f32));
-    a->f64->attention(1, &c.f64, NULL);
+    a->f32->attention(AG_TEAM(1), &c.f32, scratch_for(a, a->f32, &c.f32));
+    a->f64->attention(AG_TEAM(1), &c.f64, NULL);
     return c;
 }
 
@@ -339,8 +339,8 @@ static void attention_weights(accuracy *a)
         c.weights = take_numbers(a, pairs);
         c.lse = widened(c.lse);
         POINT(weights, weights);
-        a->f32->attention_weights(1, &c.f32, scratch_for(a, a->f32, &c.f32));
-        a->f64->attention_weights(1, &c.f64, NULL);
+        a->f32->attention_weights(AG_TEAM(1), &c.f32, scratch_for(a, a->f32, &c.f32));
+        a->f64->attention_weights(AG_TEAM(1), &c.f64, NULL);
         for (int64_t i = 0; i < pairs; i++)
             bounds[i] = times(exponential(&c, i, c.lse.f64[i / p->Tk]), c.weights.f64[i]);
         judge(a, problem_name[k], c.lse.count, pairs, c.weights.f32, c.weights.f64, bounds);
@@ -442,8 +442,8 @@ static void attention_vjp(accuracy *a)
         call c = backward_new(a, p);
         product_sum *dq = take(a, (size_t)c.dq.count * sizeof *dq), *dk = take(a, (size_t)c.dk.count * sizeof *dk);
         product_sum *dv = take(a, (size_t)c.dv.count * sizeof *dv);
-        a->f32->attention_vjp(1, &c.f32, scratch_for(a, a->f32, &c.f32));
-        a->f64->attention_vjp(1, &c.f64, NULL);
+        a->f32->attention_vjp(AG_TEAM(1), &c.f32, scratch_for(a, a->f32, &c.f32));
+        a->f64->attention_vjp(AG_TEAM(1), &c.f64, NULL);
         bound_gradients(&c, dq, dk, dv);
         judge_sums(a, "dv", p->Hk * p->Tk, c.dv, dv, 1);
         judge_sums(a, "dk", p->Hk * p->Tk, c.dk, dk, c.f64.scale);
@@ -461,8 +461,8 @@ static void attention_bias_vjp(accuracy *a)
         call c = backward_new(a, p);
         c.dbias = take_numbers(a, c.bias.count), c.drelative = take_numbers(a, c.relative.count);
         POINT(dbias, dbias), POINT(drelative, drelative);
-        a->f32->attention_bias_vjp(1, &c.f32, scratch_for(a, a->f32, &c.f32));
-        a->f64->attention_bias_vjp(1, &c.f64, NULL);
+        a->f32->attention_bias_vjp(AG_TEAM(1), &c.f32, scratch_for(a, a->f32, &c.f32));
+        a->f64->attention_bias_vjp(AG_TEAM(1), &c.f64, NULL);
         bound *bounds = take_bounds(a, c.dbias.count);
         product_sum *sums = take(a, (size_t)c.drelative.count * sizeof *sums);
         for (int64_t at = 0; at < c.dbias.count; at++) {

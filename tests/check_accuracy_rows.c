@@ -46,8 +46,8 @@ static void one_sum(accuracy *a, const char *input, bool random, int64_t A, int6
     numbers y = take_numbers(a, A * B);
     bound *bounds = take_bounds(a, A * B);
     const sum_order along = lanes_of(R < 4096 ? R : 4096), down = { .chain = (double)(R < 256 ? R : 256) };
-    a->f32->sum(1, A, R, B, x.f32, y.f32);
-    a->f64->sum(1, A, R, B, x.f64, y.f64);
+    a->f32->sum(AG_TEAM(1), A, R, B, x.f32, y.f32);
+    a->f64->sum(AG_TEAM(1), A, R, B, x.f64, y.f64);
     for (int64_t i = 0; i < A * B; i++) {
         terms t = { 0 };
         for (int64_t r = 0; r < R; r++)
@@ -76,8 +76,8 @@ static void max(accuracy *a)
     for (special_rows kind = 0; kind < SPECIALS; kind++) {
         const numbers x = draw_special(a, kind, (shape){ A, R });
         numbers y = take_numbers(a, A);
-        a->f32->max(1, A, R, 1, x.f32, y.f32);
-        a->f64->max(1, A, R, 1, x.f64, y.f64);
+        a->f32->max(AG_TEAM(1), A, R, 1, x.f32, y.f32);
+        a->f64->max(AG_TEAM(1), A, R, 1, x.f64, y.f64);
         judge(a, special_name[kind], 0, A, y.f32, y.f64, take_bounds(a, A));
     }
 }
@@ -89,7 +89,8 @@ static void sum_squares(accuracy *a)
     static const int64_t sizes[] = { 1, 1000, 100003 };
     for (int k = 0; k < 3; k++) {
         const numbers x = draw_magnitudes(a, sizes[k], 3, true, 0x1p-70, 0x1p70);
-        const double got = a->f32->sum_squares(1, sizes[k], x.f32), want = a->f64->sum_squares(1, sizes[k], x.f64);
+        const double got = a->f32->sum_squares(AG_TEAM(1), sizes[k], x.f32);
+        const double want = a->f64->sum_squares(AG_TEAM(1), sizes[k], x.f64);
         const float rest = (float)((got - want) * 0x1p29 / want); /* in units that float32 can hold */
         const bound b = { 2 * 321 * UNIT, 0 };
         judge(a, "magnitudes", 0, 1, &rest, &(double){ 0 }, &b);
@@ -147,8 +148,8 @@ static void one_softmax(accuracy *a, const char *input, bool random, shape s, nu
     const bool logarithm = a->row->field == offsetof(ag_real_kernels, log_softmax);
     numbers y = take_numbers(a, s.M * s.N);
     bound *bounds = take_bounds(a, s.M * s.N);
-    (logarithm ? a->f32->log_softmax : a->f32->softmax)(1, s.M, s.N, x.f32, y.f32);
-    (logarithm ? a->f64->log_softmax : a->f64->softmax)(1, s.M, s.N, x.f64, y.f64);
+    (logarithm ? a->f32->log_softmax : a->f32->softmax)(AG_TEAM(1), s.M, s.N, x.f32, y.f32);
+    (logarithm ? a->f64->log_softmax : a->f64->softmax)(AG_TEAM(1), s.M, s.N, x.f64, y.f64);
     for (int64_t i = 0; i < s.M; i++) {
         const soft_row row = soften(s.N, x.f64 + i * s.N);
         for (int64_t j = i * s.N; j < (i + 1) * s.N; j++)
@@ -169,8 +170,8 @@ static void one_logsumexp(accuracy *a, const char *input, bool random, shape s, 
 {
     numbers y = take_numbers(a, s.M);
     bound *bounds = take_bounds(a, s.M);
-    a->f32->logsumexp(1, s.M, s.N, x.f32, y.f32);
-    a->f64->logsumexp(1, s.M, s.N, x.f64, y.f64);
+    a->f32->logsumexp(AG_TEAM(1), s.M, s.N, x.f32, y.f32);
+    a->f64->logsumexp(AG_TEAM(1), s.M, s.N, x.f64, y.f64);
     for (int64_t i = 0; i < s.M; i++) {
         const soft_row row = soften(s.N, x.f64 + i * s.N);
         bounds[i] = plus(plus(row.of_sum, rounding(LOG * row.log_sum)), rounding(y.f64[i]));
@@ -194,10 +195,10 @@ static void one_softmax_vjp(accuracy *a, const char *input, bool random, shape s
     const bool logarithm = a->row->field == offsetof(ag_real_kernels, log_softmax_vjp);
     numbers y = take_numbers(a, s.M * s.N), dx = take_numbers(a, s.M * s.N);
     bound *bounds = take_bounds(a, s.M * s.N);
-    (logarithm ? a->f32->log_softmax : a->f32->softmax)(1, s.M, s.N, x.f32, y.f32);
+    (logarithm ? a->f32->log_softmax : a->f32->softmax)(AG_TEAM(1), s.M, s.N, x.f32, y.f32);
     y = widened(y);
-    (logarithm ? a->f32->log_softmax_vjp : a->f32->softmax_vjp)(1, s.M, s.N, y.f32, dy.f32, dx.f32);
-    (logarithm ? a->f64->log_softmax_vjp : a->f64->softmax_vjp)(1, s.M, s.N, y.f64, dy.f64, dx.f64);
+    (logarithm ? a->f32->log_softmax_vjp : a->f32->softmax_vjp)(AG_TEAM(1), s.M, s.N, y.f32, dy.f32, dx.f32);
+    (logarithm ? a->f64->log_softmax_vjp : a->f64->softmax_vjp)(AG_TEAM(1), s.M, s.N, y.f64, dy.f64, dx.f64);
     for (int64_t i = 0; i < s.M; i++) {
         const double *ys = y.f64 + i * s.N, *dys = dy.f64 + i * s.N, *dxs = dx.f64 + i * s.N;
         terms t = { 0 };
@@ -232,10 +233,10 @@ static void one_logsumexp_vjp(accuracy *a, const char *input, bool random, shape
 {
     numbers y = take_numbers(a, s.M), dx = take_numbers(a, s.M * s.N), dy = draw_uniform(a, s.M, 2, -1, 1);
     bound *bounds = take_bounds(a, s.M * s.N);
-    a->f32->logsumexp(1, s.M, s.N, x.f32, y.f32);
+    a->f32->logsumexp(AG_TEAM(1), s.M, s.N, x.f32, y.f32);
     y = widened(y);
-    a->f32->logsumexp_vjp(1, s.M, s.N, x.f32, y.f32, dy.f32, dx.f32);
-    a->f64->logsumexp_vjp(1, s.M, s.N, x.f64, y.f64, dy.f64, dx.f64);
+    a->f32->logsumexp_vjp(AG_TEAM(1), s.M, s.N, x.f32, y.f32, dy.f32, dx.f32);
+    a->f64->logsumexp_vjp(AG_TEAM(1), s.M, s.N, x.f64, y.f64, dy.f64, dx.f64);
     for (int64_t i = 0; i < s.M * s.N; i++)
         if (dx.f64[i] != 0)
             bounds[i] = times(plus(rounding(x.f64[i] - y.f64[i / s.N]), plus(rounding(EXP), rounding(1))), dx.f64[i]);
@@ -288,8 +289,8 @@ static void one_cross_entropy(accuracy *a, const char *input, bool random, shape
     const double dloss = 1.0 / 3 / (double)s.M, floor = smoothing / (double)s.N;
     for (int64_t i = 0; i < s.M; i++)
         target[i] = i % 5 == 4 ? -1 : (int32_t)(i * 7 % s.N);
-    a->f32->cross_entropy(1, s.M, s.N, x.f32, target, -1, smoothing, dloss, loss.f32, dx.f32);
-    a->f64->cross_entropy(1, s.M, s.N, x.f64, target, -1, smoothing, dloss, loss.f64, dx.f64);
+    a->f32->cross_entropy(AG_TEAM(1), s.M, s.N, x.f32, target, -1, smoothing, dloss, loss.f32, dx.f32);
+    a->f64->cross_entropy(AG_TEAM(1), s.M, s.N, x.f64, target, -1, smoothing, dloss, loss.f64, dx.f64);
     for (int64_t i = 0; i < s.M; i++) {
         if (target[i] < 0)
             continue;
@@ -358,9 +359,9 @@ static void one_layer_norm(accuracy *a, const char *input, bool random, shape s,
     const numbers w = draw_uniform(a, s.N, 11, -2, 2), b = draw_uniform(a, s.N, 12, -1, 1);
     numbers y = take_numbers(a, s.M * s.N), mean = take_numbers(a, s.M), rstd = take_numbers(a, s.M);
     bound *bounds = take_bounds(a, s.M * s.N), *of_mean = take_bounds(a, s.M), *of_rstd = take_bounds(a, s.M);
-    a->f32->layer_norm(1, s.M, s.N, eps, x.f32, scaled ? w.f32 : NULL, scaled ? b.f32 : NULL, y.f32, mean.f32,
+    a->f32->layer_norm(AG_TEAM(1), s.M, s.N, eps, x.f32, scaled ? w.f32 : NULL, scaled ? b.f32 : NULL, y.f32, mean.f32,
                        rstd.f32);
-    a->f64->layer_norm(1, s.M, s.N, eps, x.f64, scaled ? w.f64 : NULL, scaled ? b.f64 : NULL, y.f64, mean.f64,
+    a->f64->layer_norm(AG_TEAM(1), s.M, s.N, eps, x.f64, scaled ? w.f64 : NULL, scaled ? b.f64 : NULL, y.f64, mean.f64,
                        rstd.f64);
     for (int64_t i = 0; i < s.M; i++) {
         const double *row = x.f64 + i * s.N;
@@ -405,8 +406,8 @@ static void one_rms_norm(accuracy *a, const char *input, bool random, shape s, b
     const numbers w = draw_uniform(a, s.N, 11, -2, 2);
     numbers y = take_numbers(a, s.M * s.N), rstd = take_numbers(a, s.M);
     bound *bounds = take_bounds(a, s.M * s.N), *of_rstd = take_bounds(a, s.M);
-    a->f32->rms_norm(1, s.M, s.N, eps, x.f32, scaled ? w.f32 : NULL, y.f32, rstd.f32);
-    a->f64->rms_norm(1, s.M, s.N, eps, x.f64, scaled ? w.f64 : NULL, y.f64, rstd.f64);
+    a->f32->rms_norm(AG_TEAM(1), s.M, s.N, eps, x.f32, scaled ? w.f32 : NULL, y.f32, rstd.f32);
+    a->f64->rms_norm(AG_TEAM(1), s.M, s.N, eps, x.f64, scaled ? w.f64 : NULL, y.f64, rstd.f64);
     for (int64_t i = 0; i < s.M; i++)
         of_rstd[i] = rounding(rstd.f64[i]);
     for (int64_t i = 0; i < s.M * s.N; i++) {
@@ -504,20 +505,20 @@ static void one_norm_vjp(accuracy *a, const char *input, bool random, shape s, n
     float *y = take(a, (size_t)(s.M * s.N) * sizeof *y);
     void *scratch = take(a, a->f64->layer_norm_vjp_scratch(s.M, s.N));
     if (centred)
-        a->f32->layer_norm(1, s.M, s.N, 1e-5, x.f32, NULL, NULL, y, n.mean.f32, n.rstd.f32);
+        a->f32->layer_norm(AG_TEAM(1), s.M, s.N, 1e-5, x.f32, NULL, NULL, y, n.mean.f32, n.rstd.f32);
     else
-        a->f32->rms_norm(1, s.M, s.N, 1e-5, x.f32, NULL, y, n.rstd.f32);
+        a->f32->rms_norm(AG_TEAM(1), s.M, s.N, 1e-5, x.f32, NULL, y, n.rstd.f32);
     n.mean = widened(n.mean);
     n.rstd = widened(n.rstd);
     if (centred) {
-        a->f32->layer_norm_vjp(1, s.M, s.N, x.f32, n.w.f32, n.mean.f32, n.rstd.f32, n.dy.f32, false, n.dx.f32,
+        a->f32->layer_norm_vjp(AG_TEAM(1), s.M, s.N, x.f32, n.w.f32, n.mean.f32, n.rstd.f32, n.dy.f32, false, n.dx.f32,
                                n.dw.f32, n.db.f32, scratch);
-        a->f64->layer_norm_vjp(1, s.M, s.N, x.f64, n.w.f64, n.mean.f64, n.rstd.f64, n.dy.f64, false, n.dx.f64,
+        a->f64->layer_norm_vjp(AG_TEAM(1), s.M, s.N, x.f64, n.w.f64, n.mean.f64, n.rstd.f64, n.dy.f64, false, n.dx.f64,
                                n.dw.f64, n.db.f64, scratch);
     } else {
-        a->f32->rms_norm_vjp(1, s.M, s.N, x.f32, n.w.f32, n.rstd.f32, n.dy.f32, false, n.dx.f32, n.dw.f32,
+        a->f32->rms_norm_vjp(AG_TEAM(1), s.M, s.N, x.f32, n.w.f32, n.rstd.f32, n.dy.f32, false, n.dx.f32, n.dw.f32,
                              scratch);
-        a->f64->rms_norm_vjp(1, s.M, s.N, x.f64, n.w.f64, n.rstd.f64, n.dy.f64, false, n.dx.f64, n.dw.f64,
+        a->f64->rms_norm_vjp(AG_TEAM(1), s.M, s.N, x.f64, n.w.f64, n.rstd.f64, n.dy.f64, false, n.dx.f64, n.dw.f64,
                              scratch);
     }
     judge_norm_gradient(a, input, random, centred, &n);

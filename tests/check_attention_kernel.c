@@ -88,7 +88,7 @@ END_TEST
 static double objective(problem *p)
 {
     const ag_attention *a = &p->a;
-    kernels_of("reference", false)->attention(1, a, NULL);
+    kernels_of("reference", false)->attention(AG_TEAM(1), a, NULL);
     double sum = 0;
     for (int64_t b = 0; b < a->B; b++)
         for (int64_t h = 0; h < a->H; h++)

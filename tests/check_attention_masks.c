@@ -516,7 +516,7 @@ START_TEST(windows_do_not_walk_over_what_they_do_not_see)
                 const ag_attention a = { .B = 1, .H = 1, .Tq = Tq, .Tk = 2 * far, .D = 1, .Dv = 1, .scale = 1,
                                          .mask = masks[m], .q = q, .k = k, .v = v, .o = o, .lse = lse, .q_time = 1,
                                          .o_time = 1 };
-                kernels->attention(1, &a, scratch);
+                kernels->attention(AG_TEAM(1), &a, scratch);
                 ck_assert(fabsf(o[0] - 3) < 1e-5f && fabsf(o[Tq - 1] - 3) < 1e-5f);
                 ck_assert(fabs((double)lse[0] - 0.5 - log((double)seen[m])) < 1e-5);
             }

@@ -267,7 +267,7 @@ void run(problem *p, const ag_real_kernels *kernels, int threads)
     char *block = memory(bytes + 64);
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         memset(block, 0xff, bytes + 64);
-        calls[i](threads, &p->a, block + (64 - (uintptr_t)block % 64));
+        calls[i](AG_TEAM(threads), &p->a, block + (64 - (uintptr_t)block % 64));
     }
     free(block);
 }

@@ -145,7 +145,7 @@ static void run_list(const ag_real_kernels *kernels, int threads, int count, con
     unsigned char *scratch = block + (64 - (uintptr_t)block % 64);
     memset(scratch, 0xff, bytes); /* NaN: what is not packed must not be used */
     memset(scratch + bytes, CANARY_BYTE, CANARIES);
-    kernels->gemm(threads, count, list, scratch);
+    kernels->gemm(AG_TEAM(threads), count, list, scratch);
     for (int i = 0; i < CANARIES; i++)
         if (scratch[bytes + (size_t)i] != CANARY_BYTE)
             ck_abort_msg("scratch of %zu bytes overrun, first of %d: m %lld n %lld k %lld", bytes, count,

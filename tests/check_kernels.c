@@ -93,11 +93,11 @@ START_TEST(unaries_match_their_formulas)
         for (int64_t i = 0; i < n; i++)
             want[i] = c->f(x[i], c->p);
         put(&s, memory[0], n, x);
-        unary_of(&s, c->kernel)(1, n, c->p, memory[0], memory[1]);
+        unary_of(&s, c->kernel)(AG_TEAM(1), n, c->p, memory[0], memory[1]);
         expect(&s, c->name, n, memory[1], want, 4, 0);
         for (int threads = 2; threads <= 3; threads++) { /* in place, too */
             put(&s, memory[2], n, x);
-            unary_of(&s, c->kernel)(threads, n, c->p, memory[2], memory[2]);
+            unary_of(&s, c->kernel)(AG_TEAM(threads), n, c->p, memory[2], memory[2]);
             expect_same_bits(&s, c->name, n, memory[1], memory[2]);
         }
     }
@@ -125,11 +125,11 @@ START_TEST(unary_gradients_match_differences)
             number[3][i] = c->f(x[i], c->p);
         put(&s, memory[2], n, number[3]);
         const void *read_x = c->reads_y ? NULL : memory[0], *read_y = c->reads_y ? memory[2] : NULL;
-        unary_vjp_of(&s, c->vjp)(1, n, c->p, read_x, read_y, memory[1], memory[3]);
+        unary_vjp_of(&s, c->vjp)(AG_TEAM(1), n, c->p, read_x, read_y, memory[1], memory[3]);
         expect(&s, c->name, n, memory[3], want, 8, 1e-8);
         for (int threads = 2; threads <= 3; threads++) {
             put(&s, memory[4], n, dy);
-            unary_vjp_of(&s, c->vjp)(threads, n, c->p, read_x, read_y, memory[4], memory[4]);
+            unary_vjp_of(&s, c->vjp)(AG_TEAM(threads), n, c->p, read_x, read_y, memory[4], memory[4]);
             expect_same_bits(&s, c->name, n, memory[3], memory[4]);
         }
     }
@@ -141,7 +141,7 @@ static double apply(const setting *s, size_t field, double x, double p0, double 
 {
     const double p[2] = { p0, p1 };
     double in[1], out[1];
-    unary_of(s, field)(1, 1, p, put(s, in, 1, &x), out);
+    unary_of(s, field)(AG_TEAM(1), 1, p, put(s, in, 1, &x), out);
     return at(s, out, 0);
 }
 
@@ -150,7 +150,7 @@ static double slope(const setting *s, size_t field, double v, double p0, double 
     const double p[2] = { p0, p1 }, one = 1;
     double in[1], dy[1], out[1];
     put(s, in, 1, &v);
-    unary_vjp_of(s, field)(1, 1, p, in, in, put(s, dy, 1, &one), out);
+    unary_vjp_of(s, field)(AG_TEAM(1), 1, p, in, in, put(s, dy, 1, &one), out);
     return at(s, out, 0);
 }
 
@@ -229,17 +229,17 @@ START_TEST(binaries_match_their_formulas)
         const int64_t sa = k % 3, sb = k / 3 % 3, n = sizes[k / 9] / (sa == 2 || sb == 2 ? 2 : 1);
         for (int64_t i = 0; i < n; i++)
             number[3][i] = binaries[op].f(a[i * sa], b[i * sb]);
-        kernel(1, n, memory[0], sa, memory[1], sb, memory[3]);
+        kernel(AG_TEAM(1), n, memory[0], sa, memory[1], sb, memory[3]);
         expect(&s, binaries[op].name, n, memory[3], number[3], 1, 0);
-        kernel(3, n, memory[0], sa, memory[1], sb, memory[4]);
+        kernel(AG_TEAM(3), n, memory[0], sa, memory[1], sb, memory[4]);
         expect_same_bits(&s, binaries[op].name, n, memory[3], memory[4]);
         if (binaries[op].vjp == 0)
             continue;
         for (int64_t i = 0; i < n; i++)
             number[3][i] = dy[i] * binaries[op].slope(a[i * sa], b[i * sb]);
-        vjp(1, n, memory[0], sa, memory[1], sb, memory[2], memory[3]);
+        vjp(AG_TEAM(1), n, memory[0], sa, memory[1], sb, memory[2], memory[3]);
         expect(&s, binaries[op].name, n, memory[3], number[3], 0, 0);
-        vjp(3, n, memory[0], sa, memory[1], sb, memory[2], memory[4]);
+        vjp(AG_TEAM(3), n, memory[0], sa, memory[1], sb, memory[2], memory[4]);
         expect_same_bits(&s, binaries[op].name, n, memory[3], memory[4]);
     }
 }
@@ -253,9 +253,9 @@ START_TEST(nan_passes_through_maximum_and_minimum)
     const double a[] = { nan(""), 1, nan("") }, b[] = { 1, nan(""), nan("") }, want[] = { nan(""), nan(""), nan("") };
     put(&s, memory[0], 3, a);
     put(&s, memory[1], 3, b);
-    s.k->maximum(1, 3, memory[0], 1, memory[1], 1, memory[2]);
+    s.k->maximum(AG_TEAM(1), 3, memory[0], 1, memory[1], 1, memory[2]);
     expect(&s, "maximum", 3, memory[2], want, 0, 0);
-    s.k->minimum(1, 3, memory[0], 1, memory[1], 1, memory[2]);
+    s.k->minimum(AG_TEAM(1), 3, memory[0], 1, memory[1], 1, memory[2]);
     expect(&s, "minimum", 3, memory[2], want, 0, 0);
 }
 END_TEST
@@ -276,9 +276,9 @@ START_TEST(where_chooses)
         const int64_t n = sizes[k / 8], sc = k % 2, sa = k / 2 % 2, sb = k / 4 % 2;
         for (int64_t i = 0; i < n; i++)
             number[2][i] = cond[i * sc] != 0 ? a[i * sa] : b[i * sb];
-        s.k->where(1, n, cond, sc, memory[0], sa, memory[1], sb, memory[2]);
+        s.k->where(AG_TEAM(1), n, cond, sc, memory[0], sa, memory[1], sb, memory[2]);
         expect(&s, "where", n, memory[2], number[2], 0, 0);
-        s.k->where(2, n, cond, sc, memory[0], sa, memory[1], sb, memory[3]);
+        s.k->where(AG_TEAM(2), n, cond, sc, memory[0], sa, memory[1], sb, memory[3]);
         expect_same_bits(&s, "where", n, memory[2], memory[3]);
     }
 }
@@ -349,11 +349,11 @@ static void check_finish(const setting *s, int op, int64_t rows, int64_t columns
         const char *x = (const char *)memory[0] + skip, *one = (const char *)memory[5] + skip;
         char *y = (char *)memory[2] + skip, *slope = (char *)memory[3] + skip;
         if (op == 0)
-            add(1, columns, x, 1, slope, 1, y);
+            add(AG_TEAM(1), columns, x, 1, slope, 1, y);
         else
-            unary_of(s, finishes[op].kernel)(1, columns, NULL, x, y);
+            unary_of(s, finishes[op].kernel)(AG_TEAM(1), columns, NULL, x, y);
         if (sloped)
-            unary_vjp_of(s, finishes[op].vjp)(1, columns, NULL, x, NULL, one, slope);
+            unary_vjp_of(s, finishes[op].vjp)(AG_TEAM(1), columns, NULL, x, NULL, one, slope);
     }
     finish(rows, columns, memory[0], c_row, memory[1]);
     expect_bits(s, finishes[op].name, n, memory[0], memory[2]);
@@ -361,9 +361,9 @@ static void check_finish(const setting *s, int op, int64_t rows, int64_t columns
     put(s, memory[0], n, number[0]);
     for (int64_t i = 0; i < rows && sloped; i++) { /* dy f' */
         const size_t skip = (size_t)(i * c_row) * s->size;
-        const char *dy = (const char *)memory[4] + skip;
-        unary_vjp_of(s, finishes[op].vjp)(1, columns, NULL, (const char *)memory[0] + skip, NULL, dy, memory[6]);
-        s->k->mul(1, columns, dy, 1, (const char *)memory[1] + skip, 1, memory[7]);
+        const char *x = (const char *)memory[0] + skip, *dy = (const char *)memory[4] + skip;
+        unary_vjp_of(s, finishes[op].vjp)(AG_TEAM(1), columns, NULL, x, NULL, dy, memory[6]);
+        s->k->mul(AG_TEAM(1), columns, dy, 1, (const char *)memory[1] + skip, 1, memory[7]);
         expect_bits(s, finishes[op].name, columns, memory[7], memory[6]);
     }
     if (op == 0)
@@ -408,12 +408,12 @@ START_TEST(embedding_gathers_and_scatters)
             dtable[index[i / C] * C + i % C] += dy[i];
         }
         for (int threads = 1; threads <= 3; threads++) {
-            s.k->embedding(threads, N, C, index, memory[0], memory[4]);
+            s.k->embedding(AG_TEAM(threads), N, C, index, memory[0], memory[4]);
             expect(&s, "embedding", N * C, memory[4], number[3], 0, 0);
         }
-        s.k->embedding_vjp(1, N, C, index, memory[1], memory[2]);
+        s.k->embedding_vjp(AG_TEAM(1), N, C, index, memory[1], memory[2]);
         expect(&s, "embedding_vjp", VOCAB * C, memory[2], dtable, 32, 0);
-        s.k->embedding_vjp(3, N, C, index, memory[1], memory[3]);
+        s.k->embedding_vjp(AG_TEAM(3), N, C, index, memory[1], memory[3]);
         expect_same_bits(&s, "embedding_vjp", VOCAB * C, memory[2], memory[3]);
     }
 }
@@ -429,7 +429,7 @@ START_TEST(dropout_draws_by_element)
     double *x = draw(number[0], n, 1, 1, 2);
     x[5] = nan("");
     put(&s, memory[0], n, x);
-    s.k->dropout(1, n, &stream, memory[0], memory[1]);
+    s.k->dropout(AG_TEAM(1), n, &stream, memory[0], memory[1]);
     int64_t dropped = 0;
     for (int64_t i = 0; i < n; i++) {
         const double y = at(&s, memory[1], i);
@@ -437,18 +437,18 @@ START_TEST(dropout_draws_by_element)
         ck_assert(y == 0 || isnan(x[i]) || fabs(y - x[i] / 0.75) <= 4 * s.eps);
     }
     ck_assert(llabs(dropped - n / 4) < 500); /* 4.5 standard deviations */
-    plain.k->dropout(1, n, &stream, memory[0], memory[2]);
+    plain.k->dropout(AG_TEAM(1), n, &stream, memory[0], memory[2]);
     expect_same_bits(&s, "dropout", n, memory[1], memory[2]);
     memcpy(memory[2], memory[0], (size_t)n * s.size);
-    s.k->dropout(3, n, &stream, memory[2], memory[2]);
+    s.k->dropout(AG_TEAM(3), n, &stream, memory[2], memory[2]);
     expect_same_bits(&s, "dropout", n, memory[1], memory[2]);
     /* The elements from 4 on are those of the stream one block later. */
     const ag_dropout_stream later = { .p = 0.25, .seed = 42, .counter = 1001 };
     put(&s, memory[3], n - 4, x + 4);
-    s.k->dropout(1, n - 4, &later, memory[3], memory[3]);
+    s.k->dropout(AG_TEAM(1), n - 4, &later, memory[3], memory[3]);
     expect_same_bits(&s, "dropout", n - 4, (const char *)memory[1] + 4 * s.size, memory[3]);
     const ag_dropout_stream none = { .p = 0, .seed = 42, .counter = 1000 };
-    s.k->dropout(1, n, &none, memory[0], memory[2]);
+    s.k->dropout(AG_TEAM(1), n, &none, memory[0], memory[2]);
     expect(&s, "dropout", n, memory[2], x, 0, 0);
 }
 END_TEST
@@ -486,10 +486,10 @@ static void check_rope(const setting *s, int64_t R, int64_t D, bool neighbours, 
         .x = put(s, memory[0], n, x), .x_batch = T * H * D, .x_head = D, .x_time = H * D,
         .y = memory[2], .y_batch = H * T * D, .y_head = T * D, .y_time = D,
     };
-    s->k->rope(1, &args);
+    s->k->rope(AG_TEAM(1), &args);
     expect(s, "rope", n, memory[2], y, 4, 0);
     args.y = memory[3];
-    s->k->rope(3, &args);
+    s->k->rope(AG_TEAM(3), &args);
     expect_same_bits(s, "rope", n, memory[2], memory[3]);
     const ag_rope_args back = {
         .B = B, .H = H, .T = T, .D = D, .R = R, .neighbours = neighbours, .back = true,
@@ -497,7 +497,7 @@ static void check_rope(const setting *s, int64_t R, int64_t D, bool neighbours, 
         .x = put(s, memory[4], n, dy), .x_batch = H * T * D, .x_head = T * D, .x_time = D,
         .y = memory[5], .y_batch = T * H * D, .y_head = D, .y_time = H * D,
     };
-    s->k->rope(1, &back);
+    s->k->rope(AG_TEAM(1), &back);
     expect(s, "rope back", n, memory[5], dx, 4, 0);
 }
 
@@ -557,9 +557,9 @@ START_TEST(sgd_steps_as_its_rule_says)
             put(&s, memory[5], n, g);
             void *buffer = a.momentum == 0 ? NULL : memory[2], *other = a.momentum == 0 ? NULL : memory[3];
             ag_step list[PARTS + 1];
-            s.k->sgd(1, 1, &(ag_step){ n, memory[4], memory[0], { buffer, NULL }, &a });
+            s.k->sgd(AG_TEAM(1), 1, &(ag_step){ n, memory[4], memory[0], { buffer, NULL }, &a });
             split_step(&s, &(ag_step){ n, memory[4], memory[1], { other, NULL }, &a }, list);
-            s.k->sgd(3, PARTS + 1, list);
+            s.k->sgd(AG_TEAM(3), PARTS + 1, list);
             expect_same_bits(&s, "sgd: g is unchanged", n, memory[4], memory[5]);
             for (int64_t i = 0; i < n; i++) {
                 const double d = 0.5 * g[i] + a.weight_decay * w[i];
@@ -594,9 +594,9 @@ START_TEST(adamw_steps_as_its_rule_says)
         g[7] = 0;
         put(&s, memory[6], n, g);
         ag_step list[PARTS + 1];
-        s.k->adamw(1, 1, &(ag_step){ n, memory[6], memory[0], { memory[1], memory[2] }, &a });
+        s.k->adamw(AG_TEAM(1), 1, &(ag_step){ n, memory[6], memory[0], { memory[1], memory[2] }, &a });
         split_step(&s, &(ag_step){ n, memory[6], memory[3], { memory[4], memory[5] }, &a }, list);
-        s.k->adamw(3, PARTS + 1, list);
+        s.k->adamw(AG_TEAM(3), PARTS + 1, list);
         for (int64_t i = 0; i < n; i++) {
             const double d = 0.5 * g[i];
             w[i] *= 1 - a.lr * a.weight_decay;

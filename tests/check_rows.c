@@ -32,18 +32,18 @@ START_TEST(reductions_match_their_formulas)
     for (int64_t i = 0; i < A * R * B; i++)
         squares += x[i] * x[i];
     put(&s, memory[0], A * R * B, x);
-    s.k->sum(1, A, R, B, memory[0], memory[1]);
+    s.k->sum(AG_TEAM(1), A, R, B, memory[0], memory[1]);
     expect(&s, "sum", A * B, memory[1], sum, 8, 1e-11);
-    s.k->max(1, A, R, B, memory[0], memory[2]);
+    s.k->max(AG_TEAM(1), A, R, B, memory[0], memory[2]);
     expect(&s, "max", A * B, memory[2], max, 0, 0);
-    const double norm = s.k->sum_squares(1, A * R * B, memory[0]);
+    const double norm = s.k->sum_squares(AG_TEAM(1), A * R * B, memory[0]);
     ck_assert(fabs(norm - squares) <= 1e-13 * squares);
     for (int threads = 2; threads <= 3; threads++) {
-        s.k->sum(threads, A, R, B, memory[0], memory[3]);
+        s.k->sum(AG_TEAM(threads), A, R, B, memory[0], memory[3]);
         expect_same_bits(&s, "sum", A * B, memory[1], memory[3]);
-        s.k->max(threads, A, R, B, memory[0], memory[3]);
+        s.k->max(AG_TEAM(threads), A, R, B, memory[0], memory[3]);
         expect_same_bits(&s, "max", A * B, memory[2], memory[3]);
-        ck_assert(s.k->sum_squares(threads, A * R * B, memory[0]) == norm);
+        ck_assert(s.k->sum_squares(AG_TEAM(threads), A * R * B, memory[0]) == norm);
     }
 }
 END_TEST
@@ -57,9 +57,9 @@ START_TEST(max_passes_nan_on)
         double *x = draw(number[0], 80, 1, -1, 1);
         x[place] = nan("");
         put(&s, memory[0], 80, x);
-        s.k->max(1, 2, 40, 1, memory[0], memory[1]);
+        s.k->max(AG_TEAM(1), 2, 40, 1, memory[0], memory[1]);
         ck_assert(isnan(at(&s, memory[1], 0)) && !isnan(at(&s, memory[1], 1)));
-        s.k->max(1, 1, 2, 40, memory[0], memory[1]);
+        s.k->max(AG_TEAM(1), 1, 2, 40, memory[0], memory[1]);
         for (int64_t i = 0; i < 40; i++)
             ck_assert(!isnan(at(&s, memory[1], i)) == (i != place));
     }
@@ -136,19 +136,19 @@ START_TEST(softmax_family_matches_formulas)
             logsumexp_row(N, x + i * N, number[3] + i);
         }
         put(&s, memory[0], M * N, x);
-        s.k->softmax(1, M, N, memory[0], memory[1]);
+        s.k->softmax(AG_TEAM(1), M, N, memory[0], memory[1]);
         expect(&s, "softmax", M * N, memory[1], number[1], 4, 0);
-        s.k->log_softmax(1, M, N, memory[0], memory[2]);
+        s.k->log_softmax(AG_TEAM(1), M, N, memory[0], memory[2]);
         expect(&s, "log_softmax", M * N, memory[2], number[2], 4, 0);
-        s.k->logsumexp(1, M, N, memory[0], memory[3]);
+        s.k->logsumexp(AG_TEAM(1), M, N, memory[0], memory[3]);
         expect(&s, "logsumexp", M, memory[3], number[3], 4, 0);
         for (int threads = 2; threads <= 3; threads++) {
             put(&s, memory[4], M * N, x); /* in place, too */
-            s.k->softmax(threads, M, N, memory[4], memory[4]);
+            s.k->softmax(AG_TEAM(threads), M, N, memory[4], memory[4]);
             expect_same_bits(&s, "softmax", M * N, memory[1], memory[4]);
-            s.k->log_softmax(threads, M, N, memory[0], memory[4]);
+            s.k->log_softmax(AG_TEAM(threads), M, N, memory[0], memory[4]);
             expect_same_bits(&s, "log_softmax", M * N, memory[2], memory[4]);
-            s.k->logsumexp(threads, M, N, memory[0], memory[4]);
+            s.k->logsumexp(AG_TEAM(threads), M, N, memory[0], memory[4]);
             expect_same_bits(&s, "logsumexp", M, memory[3], memory[4]);
         }
     }
@@ -166,18 +166,18 @@ START_TEST(softmax_family_gradients_match_differences)
     put(&s, memory[1], M * N, dy);
     for (int64_t i = 0; i < M; i++)
         difference(softmax_row, N, N, x + i * N, dy + i * N, dx + i * N);
-    s.k->softmax(1, M, N, memory[0], memory[2]);
-    s.k->softmax_vjp(1, M, N, memory[2], memory[1], memory[3]);
+    s.k->softmax(AG_TEAM(1), M, N, memory[0], memory[2]);
+    s.k->softmax_vjp(AG_TEAM(1), M, N, memory[2], memory[1], memory[3]);
     expect(&s, "softmax_vjp", M * N, memory[3], dx, 8, 1e-9);
     for (int64_t i = 0; i < M; i++)
         difference(log_softmax_row, N, N, x + i * N, dy + i * N, dx + i * N);
-    s.k->log_softmax(1, M, N, memory[0], memory[2]);
-    s.k->log_softmax_vjp(1, M, N, memory[2], memory[1], memory[3]);
+    s.k->log_softmax(AG_TEAM(1), M, N, memory[0], memory[2]);
+    s.k->log_softmax_vjp(AG_TEAM(1), M, N, memory[2], memory[1], memory[3]);
     expect(&s, "log_softmax_vjp", M * N, memory[3], dx, 8, 1e-9);
     for (int64_t i = 0; i < M; i++)
         difference(logsumexp_row, N, 1, x + i * N, dy + i, dx + i * N);
-    s.k->logsumexp(1, M, N, memory[0], memory[2]);
-    s.k->logsumexp_vjp(1, M, N, memory[0], memory[2], memory[1], memory[3]);
+    s.k->logsumexp(AG_TEAM(1), M, N, memory[0], memory[2]);
+    s.k->logsumexp_vjp(AG_TEAM(1), M, N, memory[0], memory[2], memory[1], memory[3]);
     expect(&s, "logsumexp_vjp", M * N, memory[3], dx, 8, 1e-9);
 }
 END_TEST
@@ -196,11 +196,11 @@ START_TEST(softmax_family_at_special_rows)
         x[3 * N + j] = j % 2 == 0 ? 3e38 : -3e38;
     put(&s, memory[0], M * N, x);
     put(&s, memory[1], M * N, dy);
-    s.k->softmax(1, M, N, memory[0], memory[2]);
-    s.k->softmax_vjp(1, M, N, memory[2], memory[1], memory[3]);
-    s.k->log_softmax(1, M, N, memory[0], memory[4]);
-    s.k->logsumexp(1, M, N, memory[0], memory[5]);
-    s.k->logsumexp_vjp(1, M, N, memory[0], memory[5], memory[1], memory[6]);
+    s.k->softmax(AG_TEAM(1), M, N, memory[0], memory[2]);
+    s.k->softmax_vjp(AG_TEAM(1), M, N, memory[2], memory[1], memory[3]);
+    s.k->log_softmax(AG_TEAM(1), M, N, memory[0], memory[4]);
+    s.k->logsumexp(AG_TEAM(1), M, N, memory[0], memory[5]);
+    s.k->logsumexp_vjp(AG_TEAM(1), M, N, memory[0], memory[5], memory[1], memory[6]);
     for (int j = 0; j < N; j++) {
         ck_assert(at(&s, memory[2], N + j) == 0 && at(&s, memory[3], N + j) == 0 && at(&s, memory[6], N + j) == 0);
         ck_assert(isnan(at(&s, memory[2], 2 * N + j)) && isnan(at(&s, memory[4], 2 * N + j)));
@@ -208,7 +208,7 @@ START_TEST(softmax_family_at_special_rows)
         ck_assert(at(&s, memory[2], 4 * N + j) > 0 && at(&s, memory[2], j) > 0 && isfinite(at(&s, memory[4], j)));
     }
     ck_assert(at(&s, memory[5], 1) == -HUGE_VAL && isnan(at(&s, memory[5], 2)));
-    s.k->logsumexp(1, 1, 0, memory[0], memory[5]);
+    s.k->logsumexp(AG_TEAM(1), 1, 0, memory[0], memory[5]);
     ck_assert(at(&s, memory[5], 0) == -HUGE_VAL);
 }
 END_TEST
@@ -245,11 +245,11 @@ START_TEST(layer_norm_matches_its_formula)
         for (int64_t i = 0; i < M; i++)
             layer_norm_row(N, x + i * N, number[3] + i * N);
         put(&s, memory[0], M * N, x);
-        s.k->layer_norm(1, M, N, 1e-5, memory[0], k & 1 ? memory[1] : NULL, k & 2 ? memory[2] : NULL, memory[3],
-                        memory[4], memory[5]);
+        s.k->layer_norm(AG_TEAM(1), M, N, 1e-5, memory[0], k & 1 ? memory[1] : NULL, k & 2 ? memory[2] : NULL,
+                        memory[3], memory[4], memory[5]);
         expect(&s, "layer_norm", M * N, memory[3], number[3], 8, 2e-11);
-        s.k->layer_norm(3, M, N, 1e-5, memory[0], k & 1 ? memory[1] : NULL, k & 2 ? memory[2] : NULL, memory[6],
-                        memory[4], memory[5]);
+        s.k->layer_norm(AG_TEAM(3), M, N, 1e-5, memory[0], k & 1 ? memory[1] : NULL, k & 2 ? memory[2] : NULL,
+                        memory[6], memory[4], memory[5]);
         expect_same_bits(&s, "layer_norm", M * N, memory[3], memory[6]);
     }
 }
@@ -268,10 +268,10 @@ START_TEST(layer_norm_of_a_constant_row_is_the_bias)
     put(&s, memory[0], N, number[0]);
     put(&s, memory[1], N, b);
     ck_assert(s.k->layer_norm_vjp_scratch(1, N) <= sizeof scratch);
-    s.k->layer_norm(1, 1, N, 1e-5, memory[0], memory[1], memory[1], memory[2], memory[3], memory[4]);
+    s.k->layer_norm(AG_TEAM(1), 1, N, 1e-5, memory[0], memory[1], memory[1], memory[2], memory[3], memory[4]);
     expect(&s, "layer_norm", N, memory[2], b, 0, 0);
-    s.k->layer_norm_vjp(1, 1, N, memory[0], NULL, memory[3], memory[4], memory[1], false, memory[5], memory[6], NULL,
-                        scratch);
+    s.k->layer_norm_vjp(AG_TEAM(1), 1, N, memory[0], NULL, memory[3], memory[4], memory[1], false, memory[5], memory[6],
+                        NULL, scratch);
     for (int j = 0; j < N; j++)
         ck_assert(isfinite(at(&s, memory[5], j)) && at(&s, memory[6], j) == 0);
 }
@@ -304,15 +304,15 @@ START_TEST(layer_norm_gradients_match_differences)
         void *weight = k == 1 ? put(&s, memory[2], N, w) : NULL;
         put(&s, memory[0], M * N, x);
         put(&s, memory[1], M * N, dy);
-        s.k->layer_norm(1, M, N, 1e-5, memory[0], weight, NULL, memory[3], memory[4], memory[5]);
+        s.k->layer_norm(AG_TEAM(1), M, N, 1e-5, memory[0], weight, NULL, memory[3], memory[4], memory[5]);
         ck_assert(s.k->layer_norm_vjp_scratch(M, N) <= sizeof scratch);
-        s.k->layer_norm_vjp(1, M, N, memory[0], weight, memory[4], memory[5], memory[1], false, memory[3],
+        s.k->layer_norm_vjp(AG_TEAM(1), M, N, memory[0], weight, memory[4], memory[5], memory[1], false, memory[3],
                             memory[6], memory[7], scratch);
         expect(&s, "layer_norm dx", M * N, memory[3], dx, 16, 1e-8);
         expect(&s, "layer_norm dw", N, memory[6], dw, 16, 1e-12);
         expect(&s, "layer_norm db", N, memory[7], db, 16, 1e-12);
-        s.k->layer_norm_vjp(1, M, N, memory[0], weight, memory[4], memory[5], memory[1], true, memory[3], NULL, NULL,
-                            scratch);
+        s.k->layer_norm_vjp(AG_TEAM(1), M, N, memory[0], weight, memory[4], memory[5], memory[1], true, memory[3], NULL,
+                            NULL, scratch);
         for (int64_t i = 0; i < M * N; i++)
             dx[i] *= 2;
         expect(&s, "layer_norm dx, added", M * N, memory[3], dx, 16, 1e-8);
@@ -330,10 +330,10 @@ START_TEST(layer_norm_gradients_do_not_depend_on_threads)
     put(&s, memory[0], M * N, draw(number[0], M * N, 1, -2, 2));
     put(&s, memory[1], M * N, draw(number[0], M * N, 2, -1, 1));
     put(&s, memory[2], N, draw(number[0], N, 3, -1, 1));
-    s.k->layer_norm(1, M, N, 1e-5, memory[0], memory[2], NULL, memory[3], memory[4], memory[5]);
+    s.k->layer_norm(AG_TEAM(1), M, N, 1e-5, memory[0], memory[2], NULL, memory[3], memory[4], memory[5]);
     double *dw = number[1], *db = number[2], *dx = number[3];
     for (int threads = 1; threads <= 3; threads++) {
-        s.k->layer_norm_vjp(threads, M, N, memory[0], memory[2], memory[4], memory[5], memory[1], false,
+        s.k->layer_norm_vjp(AG_TEAM(threads), M, N, memory[0], memory[2], memory[4], memory[5], memory[1], false,
                             threads == 1 ? memory[6] : dx, threads == 1 ? memory[7] : dw,
                             threads == 1 ? memory[7] + N : db, scratch);
         if (threads == 1)
@@ -376,7 +376,7 @@ START_TEST(rms_norm_matches_its_formula)
             rms_norm_row(N, x + i * N, number[3] + i * N);
         put(&s, memory[0], M * N, x);
         for (int threads = 1; threads <= 3; threads += 2)
-            s.k->rms_norm(threads, M, N, rms_eps, memory[0], norm_w != NULL ? memory[1] : NULL,
+            s.k->rms_norm(AG_TEAM(threads), M, N, rms_eps, memory[0], norm_w != NULL ? memory[1] : NULL,
                           memory[threads == 1 ? 3 : 4], memory[5]);
         expect(&s, "rms_norm", M * N, memory[3], number[3], 4, 1e-13); /* the sum of squares here is plain */
         expect_same_bits(&s, "rms_norm", M * N, memory[3], memory[4]);
@@ -408,16 +408,17 @@ START_TEST(rms_norm_gradients_match_differences)
         void *weight = k == 1 ? put(&s, memory[2], N, w) : NULL;
         put(&s, memory[0], M * N, x);
         put(&s, memory[1], M * N, dy);
-        s.k->rms_norm(1, M, N, rms_eps, memory[0], weight, memory[3], memory[5]);
+        s.k->rms_norm(AG_TEAM(1), M, N, rms_eps, memory[0], weight, memory[3], memory[5]);
         ck_assert(s.k->rms_norm_vjp_scratch(M, N) <= sizeof scratch);
-        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], false, memory[3], memory[6], scratch);
+        s.k->rms_norm_vjp(AG_TEAM(1), M, N, memory[0], weight, memory[5], memory[1], false, memory[3], memory[6],
+                          scratch);
         expect(&s, "rms_norm dx", M * N, memory[3], dx, 16, 1e-8);
         expect(&s, "rms_norm dw", N, memory[6], dw, 16, 1e-12);
-        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], false, NULL, memory[4], scratch);
+        s.k->rms_norm_vjp(AG_TEAM(1), M, N, memory[0], weight, memory[5], memory[1], false, NULL, memory[4], scratch);
         expect_same_bits(&s, "rms_norm dw alone", N, memory[6], memory[4]);
-        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], false, memory[4], NULL, NULL);
+        s.k->rms_norm_vjp(AG_TEAM(1), M, N, memory[0], weight, memory[5], memory[1], false, memory[4], NULL, NULL);
         expect_same_bits(&s, "rms_norm dx alone", M * N, memory[3], memory[4]);
-        s.k->rms_norm_vjp(1, M, N, memory[0], weight, memory[5], memory[1], true, memory[3], NULL, NULL);
+        s.k->rms_norm_vjp(AG_TEAM(1), M, N, memory[0], weight, memory[5], memory[1], true, memory[3], NULL, NULL);
         for (int64_t i = 0; i < M * N; i++)
             dx[i] *= 2;
         expect(&s, "rms_norm dx, added", M * N, memory[3], dx, 16, 1e-8);
@@ -439,8 +440,8 @@ START_TEST(rms_norm_gradients_of_tiny_rows)
         for (int64_t j = 0; j < N; j++)
             number[3][j] = x[j] * (tiny ? scale : 1);
         put(&s, memory[0], N, number[3]);
-        s.k->rms_norm(1, 1, N, 0, memory[0], NULL, memory[2], memory[3]);
-        s.k->rms_norm_vjp(1, 1, N, memory[0], NULL, memory[3], memory[1], false, memory[4 + tiny], NULL, NULL);
+        s.k->rms_norm(AG_TEAM(1), 1, N, 0, memory[0], NULL, memory[2], memory[3]);
+        s.k->rms_norm_vjp(AG_TEAM(1), 1, N, memory[0], NULL, memory[3], memory[1], false, memory[4 + tiny], NULL, NULL);
     }
     for (int64_t j = 0; j < N; j++) {
         dx[j] = at(&s, memory[4], j);
@@ -461,10 +462,10 @@ START_TEST(rms_norm_gradients_do_not_depend_on_threads)
     put(&s, memory[0], M * N, draw(number[0], M * N, 1, -2, 2));
     put(&s, memory[1], M * N, draw(number[0], M * N, 2, -1, 1));
     put(&s, memory[2], N, draw(number[0], N, 3, -1, 1));
-    s.k->rms_norm(1, M, N, 1e-5, memory[0], memory[2], memory[3], memory[5]);
+    s.k->rms_norm(AG_TEAM(1), M, N, 1e-5, memory[0], memory[2], memory[3], memory[5]);
     double *dw = number[1], *dx = number[3];
     for (int threads = 1; threads <= 3; threads++) {
-        s.k->rms_norm_vjp(threads, M, N, memory[0], memory[2], memory[5], memory[1], false,
+        s.k->rms_norm_vjp(AG_TEAM(threads), M, N, memory[0], memory[2], memory[5], memory[1], false,
                           threads == 1 ? memory[6] : dx, threads == 1 ? memory[7] : dw, scratch);
         if (threads == 1)
             continue;
@@ -500,8 +501,8 @@ START_TEST(cross_entropy_matches_its_formula)
             }
         }
         put(&s, memory[0], (int64_t)M * V, x);
-        const double total = s.k->cross_entropy(1, M, V, memory[0], target, IGNORE, smoothing, dloss, memory[1],
-                                                memory[3]);
+        const double total = s.k->cross_entropy(AG_TEAM(1), M, V, memory[0], target, IGNORE, smoothing, dloss,
+                                                memory[1], memory[3]);
         expect(&s, "cross_entropy", M, memory[1], loss, 4, 0);
         expect(&s, "cross_entropy dx", (int64_t)M * V, memory[3], dx, 8, 0);
         double sum = 0;
@@ -511,11 +512,12 @@ START_TEST(cross_entropy_matches_its_formula)
         for (int i = 0; i < M * V; i++)
             ck_assert(target[i / V] != IGNORE || at(&s, memory[3], i) == 0);
         for (int threads = 2; threads <= 3; threads++) {
-            s.k->cross_entropy(threads, M, V, memory[0], target, IGNORE, smoothing, dloss, memory[4], memory[5]);
+            s.k->cross_entropy(AG_TEAM(threads), M, V, memory[0], target, IGNORE, smoothing, dloss, memory[4],
+                                 memory[5]);
             expect_same_bits(&s, "cross_entropy", M, memory[1], memory[4]);
             expect_same_bits(&s, "cross_entropy dx", (int64_t)M * V, memory[3], memory[5]);
         }
-        s.k->cross_entropy(1, M, V, memory[0], target, IGNORE, smoothing, dloss, memory[4], NULL);
+        s.k->cross_entropy(AG_TEAM(1), M, V, memory[0], target, IGNORE, smoothing, dloss, memory[4], NULL);
         expect_same_bits(&s, "cross_entropy alone", M, memory[1], memory[4]);
     }
 }

@@ -295,7 +295,7 @@ static void run_products(const ag_real_kernels *k, int threads, int count, const
 {
     unsigned char *block = malloc(k->gemm_scratch(threads, count, list) + 64);
     ck_assert_ptr_nonnull(block);
-    k->gemm(threads, count, list, block + (64 - (uintptr_t)block % 64));
+    k->gemm(AG_TEAM(threads), count, list, block + (64 - (uintptr_t)block % 64));
     free(block);
 }
 

@@ -6,13 +6,18 @@
 #ifndef AG_GRAIN_H
 #define AG_GRAIN_H
 
+#include <stdint.h>
+
 enum {
     LANES = 16,            /* partial results side by side in a reduction: a vector register, or a few */
     GRAIN = 4096,          /* elements of an elementwise loop that one thread takes at a time */
-    PARALLEL_CHEAP = 32768, /* the least elements worth a parallel region: additions, copies */
+    PARALLEL_CHEAP = 32768, /* the least elements worth more than one thread: additions, copies */
     PARALLEL_DEAR = 8192,  /* the same where an element costs an exponential */
     BLOCK = 4096,          /* elements summed in `real` before the sum goes on in double */
     SUM_CHUNKS = 64        /* at the most so many pieces of one long sum */
 };
+
+/* How many of GRAIN elements n are. */
+static inline int64_t grains(int64_t n) { return (n + GRAIN - 1) / GRAIN; }
 
 #endif

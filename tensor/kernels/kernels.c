@@ -17,10 +17,6 @@
 #include <math.h>
 #include <string.h>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 #define AG_JOIN3_(a, b, c) a##_##b##_##c
 #define AG_JOIN3(a, b, c) AG_JOIN3_(a, b, c)
 #define AG_JOIN2_(a, b) a##_##b

@@ -5,8 +5,8 @@
  * kernels.c is compiled once per instruction set (and once as the plain reference); each build exports one
  * const table, and a context points at one of them. A table has one set of kernels per real type; `void *`
  * stands for an array of that type. Every array is row-major and dense unless strides (in elements) are
- * given. `threads` bounds the OpenMP team; results do not depend on it, bit for bit: each output element is
- * written by one thread, in an order of reduction fixed by the sizes alone.
+ * given. Results do not depend on the team, bit for bit: each output element is written by one thread, in an order
+ * of reduction fixed by the sizes alone.
  *
  * An output may be the same array as an input only where said.
  */
@@ -14,64 +14,65 @@
 #define AG_KERNELS_H
 
 #include "tensor/kernels/attention_mask.h"
+#include "tensor/team.h"
 
 /* y[i] = f(x[i]; p). y may be x. Parameters p[0], p[1] by kernel: affine p0 x + p1; pow x^p0;
  * clamp to [p0, p1]. The others take none (p may be NULL). */
-typedef void ag_unary_kernel(int threads, int64_t n, const double *p, const void *x, void *y);
+typedef void ag_unary_kernel(ag_team *team, int64_t n, const double *p, const void *x, void *y);
 
 /* dx[i] = f'(x[i]; p) dy[i], given x and y = f(x) (each kernel reads only what it needs, see autograd's
  * op descriptors; the other may be NULL). dx may be dy. */
-typedef void ag_unary_vjp_kernel(int threads, int64_t n, const double *p, const void *x, const void *y,
+typedef void ag_unary_vjp_kernel(ag_team *team, int64_t n, const double *p, const void *x, const void *y,
                                  const void *dy, void *dx);
 
 /* y[i] = f(a[i sa], b[i sb]); strides are usually 0 or 1. y may be a or b where that stride is 1. */
-typedef void ag_binary_kernel(int threads, int64_t n, const void *a, int64_t sa, const void *b, int64_t sb, void *y);
+typedef void ag_binary_kernel(ag_team *team, int64_t n, const void *a, int64_t sa, const void *b, int64_t sb, void *y);
 
 /* da[i] = dy[i] df/da(a[i sa], b[i sb]); for db swap a and b. dy and da are dense. At a tie half each. */
-typedef void ag_binary_vjp_kernel(int threads, int64_t n, const void *a, int64_t sa, const void *b, int64_t sb,
+typedef void ag_binary_vjp_kernel(ag_team *team, int64_t n, const void *a, int64_t sa, const void *b, int64_t sb,
                                   const void *dy, void *da);
 
 /* y[i] = cond[i sc] != 0 ? a[i sa] : b[i sb]. */
-typedef void ag_where_kernel(int threads, int64_t n, const int32_t *cond, int64_t sc, const void *a, int64_t sa,
+typedef void ag_where_kernel(ag_team *team, int64_t n, const int32_t *cond, int64_t sc, const void *a, int64_t sa,
                              const void *b, int64_t sb, void *y);
 
 /* x[A,R,B] -> y[A,B], over the middle. sum of nothing is 0, max of nothing -inf; max passes NaN on. */
-typedef void ag_reduce_kernel(int threads, int64_t A, int64_t R, int64_t B, const void *x, void *y);
+typedef void ag_reduce_kernel(ag_team *team, int64_t A, int64_t R, int64_t B, const void *x, void *y);
 
 /* sum of x[i]^2, in double. */
-typedef double ag_sum_squares_kernel(int threads, int64_t n, const void *x);
+typedef double ag_sum_squares_kernel(ag_team *team, int64_t n, const void *x);
 
 /* Rows x[M,N] -> y[M,N] (softmax, log_softmax; y may be x). A row of -inf only gives softmax 0. */
-typedef void ag_rows_kernel(int threads, int64_t M, int64_t N, const void *x, void *y);
+typedef void ag_rows_kernel(ag_team *team, int64_t M, int64_t N, const void *x, void *y);
 
 /* dx[M,N] from y[M,N] (the forward's output) and dy[M,N]. dx may be dy. */
-typedef void ag_rows_vjp_kernel(int threads, int64_t M, int64_t N, const void *y, const void *dy, void *dx);
+typedef void ag_rows_vjp_kernel(ag_team *team, int64_t M, int64_t N, const void *y, const void *dy, void *dx);
 
 /* y[M] = log sum_j exp(x[M,j]); -inf for a row of -inf or of no elements. */
-typedef void ag_logsumexp_kernel(int threads, int64_t M, int64_t N, const void *x, void *y);
+typedef void ag_logsumexp_kernel(ag_team *team, int64_t M, int64_t N, const void *x, void *y);
 /* dx[M,N] = dy[M] exp(x - y[M]); 0 in a row whose y is -inf. */
-typedef void ag_logsumexp_vjp_kernel(int threads, int64_t M, int64_t N, const void *x, const void *y, const void *dy,
+typedef void ag_logsumexp_vjp_kernel(ag_team *team, int64_t M, int64_t N, const void *x, const void *y, const void *dy,
                                      void *dx);
 
 /* y = (x - mean) rstd w + b per row of x[M,N], rstd = 1/sqrt(var + eps), var the biased variance.
  * w[N], b[N] may be NULL (1 and 0). Saves mean[M], rstd[M]. */
-typedef void ag_layer_norm_kernel(int threads, int64_t M, int64_t N, double eps, const void *x, const void *w,
+typedef void ag_layer_norm_kernel(ag_team *team, int64_t M, int64_t N, double eps, const void *x, const void *w,
                                   const void *b, void *y, void *mean, void *rstd);
 
 /* dx[M,N] (added to what stands there, with `add`), dw[N], db[N] (each may be NULL: not wanted) from dy[M,N].
  * scratch: layer_norm_vjp_scratch bytes. */
-typedef void ag_layer_norm_vjp_kernel(int threads, int64_t M, int64_t N, const void *x, const void *w,
+typedef void ag_layer_norm_vjp_kernel(ag_team *team, int64_t M, int64_t N, const void *x, const void *w,
                                       const void *mean, const void *rstd, const void *dy, bool add, void *dx,
                                       void *dw, void *db, void *scratch);
 typedef size_t ag_layer_norm_vjp_scratch_kernel(int64_t M, int64_t N);
 
 /* y = x rstd w per row of x[M,N], rstd = 1/sqrt(mean(x^2) + eps). w[N] may be NULL (1). Saves rstd[M]. */
-typedef void ag_rms_norm_kernel(int threads, int64_t M, int64_t N, double eps, const void *x, const void *w, void *y,
+typedef void ag_rms_norm_kernel(ag_team *team, int64_t M, int64_t N, double eps, const void *x, const void *w, void *y,
                                 void *rstd);
 
 /* dx[M,N] (added to what stands there, with `add`), dw[N] (each may be NULL: not wanted) from dy[M,N]. scratch:
  * rms_norm_vjp_scratch bytes. */
-typedef void ag_rms_norm_vjp_kernel(int threads, int64_t M, int64_t N, const void *x, const void *w,
+typedef void ag_rms_norm_vjp_kernel(ag_team *team, int64_t M, int64_t N, const void *x, const void *w,
                                     const void *rstd, const void *dy, bool add, void *dx, void *dw, void *scratch);
 typedef size_t ag_rms_norm_vjp_scratch_kernel(int64_t M, int64_t N);
 
@@ -79,13 +80,13 @@ typedef size_t ag_rms_norm_vjp_scratch_kernel(int64_t M, int64_t N);
  * log-sum-exp, s the label smoothing; and dlogits[M,V] (NULL: not wanted) = dloss (softmax - (1-s) onehot - s/V).
  * Rows whose target is `ignore` get zeros. Other targets are in 0..V-1 (the caller has checked). Returns the sum of
  * loss, in double. */
-typedef double ag_cross_entropy_kernel(int threads, int64_t M, int64_t V, const void *logits, const int32_t *target,
+typedef double ag_cross_entropy_kernel(ag_team *team, int64_t M, int64_t V, const void *logits, const int32_t *target,
                                        int32_t ignore, double smoothing, double dloss, void *loss, void *dlogits);
 
 /* y[n,C] = table[index[n],C]; indices have been checked. */
-typedef void ag_embedding_kernel(int threads, int64_t n, int64_t C, const int32_t *index, const void *table, void *y);
+typedef void ag_embedding_kernel(ag_team *team, int64_t n, int64_t C, const int32_t *index, const void *table, void *y);
 /* dtable[index[n],C] += dy[n,C], in the order of n. */
-typedef void ag_embedding_vjp_kernel(int threads, int64_t n, int64_t C, const int32_t *index, const void *dy,
+typedef void ag_embedding_vjp_kernel(ag_team *team, int64_t n, int64_t C, const int32_t *index, const void *dy,
                                      void *dtable);
 
 /* Rotary positions. Of x[b,h,t,:] the pair n = 0 .. R/2 - 1 of channels c, c' turns by the angle whose cosine is
@@ -104,7 +105,7 @@ typedef struct ag_rope_args {
     int64_t y_batch, y_head, y_time;
 } ag_rope_args;
 
-typedef void ag_rope_kernel(int threads, const ag_rope_args *r);
+typedef void ag_rope_kernel(ag_team *team, const ag_rope_args *r);
 
 /* Which elements a dropout keeps: element i takes word i % 4 of Philox block counter + i / 4 and is dropped where
  * that is below p 2^32 (philox.h). A pure function, so backward draws the same again and nothing is stored. */
@@ -114,7 +115,7 @@ typedef struct ag_dropout_stream {
 } ag_dropout_stream;
 
 /* y[i] = keep(i) ? x[i] / (1-p) : 0. Its own vjp. y may be x. Uses ceil(n/4) counter blocks. */
-typedef void ag_dropout_kernel(int threads, int64_t n, const ag_dropout_stream *stream, const void *x, void *y);
+typedef void ag_dropout_kernel(ag_team *team, int64_t n, const ag_dropout_stream *stream, const void *x, void *y);
 
 /* Of a part of a matrix c, with rows c_row apart, and of the same part of another one, which lies as c does:
  *   add_finish      c += other
@@ -147,7 +148,7 @@ typedef struct ag_gemm {
 
 /* The `count` products of a list, in one parallel region. None may read or write what another one writes, but one with
  * `accumulate` may add to the c of earlier ones: in the order of the list, if need be in a region of its own. */
-typedef void ag_gemm_kernel(int threads, int count, const ag_gemm *list, void *scratch);
+typedef void ag_gemm_kernel(ag_team *team, int count, const ag_gemm *list, void *scratch);
 /* Bytes of scratch; 64-byte aligned memory wanted. */
 typedef size_t ag_gemm_scratch_kernel(int threads, int count, const ag_gemm *list);
 
@@ -200,7 +201,7 @@ typedef struct ag_attention {
     int64_t head_count, row_count;
 } ag_attention;
 
-typedef void ag_attention_kernel(int threads, const ag_attention *a, void *scratch);
+typedef void ag_attention_kernel(ag_team *team, const ag_attention *a, void *scratch);
 /* Bytes, O(T) for backward; for forward and weights (dout NULL) it depends on threads and sizes of heads alone. */
 typedef size_t ag_attention_scratch_kernel(int threads, const ag_attention *a);
 
@@ -213,7 +214,7 @@ typedef struct ag_step {
     const void *args;       /* ag_sgd_step_args or ag_adamw_step_args */
 } ag_step;
 
-typedef void ag_step_kernel(int threads, int64_t count, const ag_step *step);
+typedef void ag_step_kernel(ag_team *team, int64_t count, const ag_step *step);
 
 /* torch.optim.SGD's rule. */
 typedef struct ag_sgd_step_args {

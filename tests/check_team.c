@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check_team.c - a context's threads: every item of some work is done once, in as many parts as there are threads,
+ * whether each work opens a parallel region or all share one.
+ */
+#include "tests/test.h"
+
+#include "tensor/team.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include <string.h>
+
+enum { MOST = 40, PARTS = 6 };
+
+/* Work that counts what becomes of its items. */
+typedef struct counting {
+    int *done;          /* [MOST]: how often each item was done */
+    int64_t (*span)[2]; /* [MOST]: from and to of a part, at its first item */
+    int *thread;        /* [MOST]: which thread did it, at its first item */
+} counting;
+
+static int this_thread(void)
+{
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+static int threads_of(int wanted)
+{
+#ifdef _OPENMP
+    return wanted;
+#else
+    (void)wanted;
+    return 1;
+#endif
+}
+
+static void count(const void *work, int64_t from, int64_t to)
+{
+    const counting *c = work;
+    for (int64_t i = from; i < to; i++)
+        c->done[i]++;
+    c->span[from][0] = from;
+    c->span[from][1] = to;
+    c->thread[from] = this_thread();
+}
+
+/* Runs `items` items and looks at the parts: as many as threads and items allow, equal but for one, each in a thread of
+ * its own, in order. */
+static void run_and_check(ag_team *team, int64_t items, int parts)
+{
+    int done[MOST] = { 0 }, thread[MOST];
+    int64_t span[MOST][2];
+    memset(span, -1, sizeof span);
+    ag_team_run(team, items, count, &(counting){ done, span, thread });
+    int seen = 0;
+    int64_t at = 0;
+    for (; at < items; at = span[at][1], seen++) {
+        ck_assert_int_eq(span[at][0], at);
+        ck_assert_int_le(span[at][1] - at, (items + parts - 1) / parts);
+        ck_assert_int_ge(span[at][1] - at, items / parts);
+        ck_assert_int_eq(thread[at], seen);
+    }
+    ck_assert_int_eq(at, items);
+    ck_assert_int_eq(seen, items == 0 ? 0 : parts);
+    for (int64_t i = 0; i < MOST; i++)
+        ck_assert_int_eq(done[i], i < items);
+}
+
+static void all_sizes(void *argument)
+{
+    ag_team *team = argument;
+    const int threads = threads_of(team->threads);
+    for (int round = 0; round < 20; round++) /* as many parts as before, fewer, more */
+        for (int64_t items = 0; items < MOST; items += 1 + items / 8) {
+            run_and_check(team, items, items == 0 ? 1 : items < threads ? (int)items : threads);
+            run_and_check(NULL, items, 1);
+        }
+}
+
+START_TEST(every_item_is_done_once)
+{
+    for (int threads = 1; threads <= PARTS; threads++) {
+        all_sizes(AG_TEAM(threads));
+        ag_team *team = AG_TEAM(threads);
+        for (int again = 0; again < 3; again++) {
+            ag_team_hold(team, all_sizes, team);
+            ck_assert_ptr_null(team->region);
+        }
+        all_sizes(team);
+    }
+}
+END_TEST
+
+/* A body within a body, and what it finds. */
+typedef struct nesting {
+    ag_team *team;
+    const struct ag_region *outer;
+    int depth, calls;
+} nesting;
+
+static void nest(void *argument)
+{
+    nesting *n = argument;
+    n->calls++;
+    if (n->depth == 0)
+        n->outer = n->team->region;
+    ck_assert_ptr_eq(n->team->region, n->outer);
+    all_sizes(n->team);
+    if (n->depth++ < 2) {
+        ag_team_hold(n->team, nest, n);
+        ck_assert_ptr_eq(n->team->region, n->outer);
+        all_sizes(n->team); /* still open */
+    }
+}
+
+START_TEST(a_region_in_a_region_is_that_region)
+{
+    nesting n = { .team = AG_TEAM(3) };
+    ag_team_hold(n.team, nest, &n);
+    ck_assert_int_eq(n.calls, 3);
+    ck_assert_ptr_null(n.team->region);
+    ck_assert_int_eq(n.outer != NULL, threads_of(3) > 1);
+}
+END_TEST
+
+/* Two teams, the one held inside the other: OpenMP gives it one thread, and the work is done all the same. */
+static void hold_another(void *argument)
+{
+    ag_team *other = argument;
+    int done[MOST] = { 0 }, thread[MOST];
+    int64_t span[MOST][2];
+    ag_team_run(other, MOST, count, &(counting){ done, span, thread });
+    for (int i = 0; i < MOST; i++)
+        ck_assert_int_eq(done[i], 1);
+}
+
+static void hold_and_run_another(void *argument)
+{
+    hold_another(argument);
+    ag_team_hold(argument, hold_another, argument);
+    hold_another(argument);
+}
+
+START_TEST(another_team_in_a_region)
+{
+    ag_team_hold(AG_TEAM(3), hold_and_run_another, AG_TEAM(4));
+}
+END_TEST
+
+/* ---- Contexts ---- */
+
+/* Trains a layer large enough for threads, and keeps the losses. */
+typedef struct fit {
+    ag_ctx *ctx;
+    double loss[4];
+} fit;
+
+static void train(void *argument)
+{
+    fit *f = argument;
+    ag_ctx *ctx = f->ctx;
+    ag_mha *mha = ag_mha_new(ctx, (ag_mha_config){ .num_heads = 4, .emb_size = 64, .max_seq_len = 64 });
+    ag_optimizer *sgd = ag_sgd_new(ag_mha_module(mha), (ag_sgd_config){ .lr = 0.1, .momentum = 0.9 });
+    ag_tensor *x = ag_randn(ctx, AG_F32, AG_SHAPE(4, 64, 64));
+    for (int step = 0; step < 4; step++) {
+        ag_module_zero_grad(ag_mha_module(mha));
+        ag_tape *tape = ag_tape_begin(ctx);
+        ag_tensor *y = ag_mha_forward(mha, x);
+        ag_tensor *loss = ag_mean(ag_mul(y, y), 3, (const int[]){ 0, 1, 2 }, false);
+        ck_assert_int_eq(ag_backward(tape, loss), AG_OK);
+        ck_assert_int_eq(ag_item(loss, &f->loss[step]), AG_OK);
+        ag_tape_end(tape);
+        ck_assert_int_eq(ag_optimizer_step(sgd), AG_OK);
+    }
+    ag_optimizer_free(sgd);
+    ag_mha_free(mha);
+}
+
+START_TEST(training_in_one_region_gives_the_same_bits)
+{
+    fit plain = { .ctx = ag_ctx_new((ag_ctx_config){ .seed = 5, .threads = 1 }) };
+    train(&plain);
+    ck_assert(plain.loss[3] < plain.loss[0]);
+    test_end(plain.ctx);
+    for (int threads = 1; threads <= 4; threads++) {
+        fit held = { .ctx = ag_ctx_new((ag_ctx_config){ .seed = 5, .threads = threads }) };
+        ag_with_threads(held.ctx, train, &held);
+        ck_assert_mem_eq(held.loss, plain.loss, sizeof plain.loss);
+        test_end(held.ctx);
+    }
+}
+END_TEST
+
+static void fail_in_body(void *argument)
+{
+    ag_tensor *x = ag_randn(argument, AG_F32, AG_SHAPE(2, 3));
+    ck_assert_ptr_null(ag_matmul(x, x));
+}
+
+START_TEST(an_error_in_a_region_stays_with_the_context)
+{
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .threads = 2 });
+    ag_with_threads(ctx, fail_in_body, ctx);
+    assert_error(ctx, AG_ERR_SHAPE, "matmul");
+    test_end(ctx);
+}
+END_TEST
+
+Suite *team_suite(void)
+{
+    Suite *suite = suite_create("team");
+    TCase *tcase = tcase_create("team");
+    tcase_add_test(tcase, every_item_is_done_once);
+    tcase_add_test(tcase, a_region_in_a_region_is_that_region);
+    tcase_add_test(tcase, another_team_in_a_region);
+    tcase_add_test(tcase, training_in_one_region_gives_the_same_bits);
+    tcase_add_test(tcase, an_error_in_a_region_stays_with_the_context);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
