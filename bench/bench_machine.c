@@ -4,7 +4,8 @@
  * second of each instruction set that it runs, and bytes per second read, copied and triad (z = x + a y) from memory
  * and, read and copied, from each cache.
  *
- * With --probe only how many times as fast two threads are as one right now: a virtual machine may lend a core away.
+ * With --peak only the multiply-adds, of the best instruction set. With --probe only how many times as fast two threads
+ * are as one right now: a virtual machine may lend a core away.
  *
  * Each figure is the best of TURNS. Bytes are those that the program asks for: a cache that reads a line before it is
  * written moves more. The size is that of all arrays of all threads together.
@@ -110,6 +111,18 @@ static int probe(const limits *l)
     return 0;
 }
 
+static int print_peak(const limits *const *all, size_t count)
+{
+    while (ag_kernels_find(all[count - 1]->isa) == NULL)
+        count--;
+    const limits *best = all[count - 1];
+    printf("{\"isa\": \"%s\", \"1\": %.1f", best->isa, peak_gflops(best, 1));
+    if (most_threads() > 1)
+        printf(", \"2\": %.1f", peak_gflops(best, 2));
+    printf("}\n");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static const limits *const all[] = {
@@ -120,6 +133,8 @@ int main(int argc, char **argv)
     };
     if (argc > 1 && strcmp(argv[1], "--probe") == 0)
         return probe(all[0]);
+    if (argc > 1 && strcmp(argv[1], "--peak") == 0)
+        return print_peak(all, sizeof all / sizeof *all);
     static const size_t sizes[] = { 24, 512, 4 * KB, MEMORY_KB };
     void *memory = NULL;
     if (posix_memalign(&memory, 4096, (size_t)MEMORY_KB * KB) != 0) {

@@ -120,7 +120,10 @@ ag_team *ag_ctx_team(ag_ctx *ctx)
 
 void ag_with_threads(ag_ctx *ctx, void (*body)(void *argument), void *argument)
 {
-    ag_team_hold(&ctx->team, body, argument);
+    if (ctx != NULL)
+        ag_team_hold(&ctx->team, body, argument);
+    else
+        body(argument);
 }
 
 const char *ag_ctx_isa(const ag_ctx *ctx)

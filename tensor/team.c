@@ -13,7 +13,8 @@
 void ag_team_run(ag_team *team, int64_t count, ag_team_part *part, const void *work)
 {
     (void)team;
-    part(work, 0, count);
+    if (count > 0)
+        part(work, 0, count);
 }
 
 void ag_team_hold(ag_team *team, void (*body)(void *argument), void *argument)
@@ -185,13 +186,13 @@ void ag_team_hold(ag_team *team, void (*body)(void *argument), void *argument)
 
 void ag_team_run(ag_team *team, int64_t count, ag_team_part *part, const void *work)
 {
-    job j = { .part = part, .work = work, .count = count };
-    j.parts = team == NULL ? 1 : count < team->threads ? (int)count : team->threads;
-    if (j.parts <= 1) {
+    const int threads = team == NULL ? 1 : team->threads;
+    job j = { .part = part, .work = work, .count = count, .parts = count < threads ? (int)count : threads };
+    if (j.parts == 1) {
         part(work, 0, count);
-    } else if (team->region != NULL) {
+    } else if (j.parts > 1 && team->region != NULL) {
         run_in_region(team->region, j);
-    } else {
+    } else if (j.parts > 1) {
 #pragma omp parallel num_threads(j.parts) firstprivate(j)
         {
             j.parts = omp_get_num_threads();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * team.h - a context's threads (private header). All threading is in team.c: a kernel says how many items its work has
+ * team.h - a context's threads (private header). All threads begin in team.c: a kernel says how many items its work has
  * and gives a function that does some of them.
  */
 #ifndef AG_TEAM_H
@@ -20,8 +20,8 @@ typedef struct ag_team {
 typedef void ag_team_part(const void *work, int64_t from, int64_t to);
 
 /* All items of the work, 0 .. count - 1, in equal parts side by side, each in a thread of its own; the caller is the
- * first of them. There may be fewer parts than threads. team NULL: the caller alone, without delay. The parts must
- * not use the team. */
+ * first of them. No more parts than items; fewer than threads where OpenMP gives fewer. team NULL: the caller alone.
+ * A part must not use the team. */
 void ag_team_run(ag_team *team, int64_t count, ag_team_part *part, const void *work);
 
 /* body(argument) in one parallel region: the team's other threads wait in it for what ag_team_run has for them. To

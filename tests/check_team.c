@@ -213,6 +213,19 @@ START_TEST(an_error_in_a_region_stays_with_the_context)
 }
 END_TEST
 
+static void note(void *argument)
+{
+    ++*(int *)argument;
+}
+
+START_TEST(without_a_context_the_body_is_called)
+{
+    int calls = 0;
+    ag_with_threads(NULL, note, &calls);
+    ck_assert_int_eq(calls, 1);
+}
+END_TEST
+
 Suite *team_suite(void)
 {
     Suite *suite = suite_create("team");
@@ -221,6 +234,7 @@ Suite *team_suite(void)
     tcase_add_test(tcase, a_region_in_a_region_is_that_region);
     tcase_add_test(tcase, another_team_in_a_region);
     tcase_add_test(tcase, training_in_one_region_gives_the_same_bits);
+    tcase_add_test(tcase, without_a_context_the_body_is_called);
     tcase_add_test(tcase, an_error_in_a_region_stays_with_the_context);
     suite_add_tcase(suite, tcase);
     return suite;

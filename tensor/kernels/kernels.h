@@ -146,8 +146,8 @@ typedef struct ag_gemm {
     void *other;
 } ag_gemm;
 
-/* The `count` products of a list, in one parallel region. None may read or write what another one writes, but one with
- * `accumulate` may add to the c of earlier ones: in the order of the list, if need be in a region of its own. */
+/* The `count` products of a list, handed out together. None may read or write what another one writes, but one with
+ * `accumulate` may add to the c of earlier ones: in the order of the list, if need be handed out by itself. */
 typedef void ag_gemm_kernel(ag_team *team, int count, const ag_gemm *list, void *scratch);
 /* Bytes of scratch; 64-byte aligned memory wanted. */
 typedef size_t ag_gemm_scratch_kernel(int threads, int count, const ag_gemm *list);
@@ -205,7 +205,7 @@ typedef void ag_attention_kernel(ag_team *team, const ag_attention *a, void *scr
 /* Bytes, O(T) for backward; for forward and weights (dout NULL) it depends on threads and sizes of heads alone. */
 typedef size_t ag_attention_scratch_kernel(int threads, const ag_attention *a);
 
-/* ---- Optimizers: one pass over each of `count` parameters, all in one parallel region. g is not changed. --------- */
+/* ---- Optimizers: one pass over each of `count` parameters, all handed out together. g is not changed. ------------ */
 
 typedef struct ag_step {
     int64_t n;
