@@ -77,7 +77,8 @@ const char *ag_ctx_isa(const ag_ctx *ctx);
 /* body(argument), for example a training loop, in one OpenMP parallel region whose other threads wait for the ops of
  * ctx: an op's work begins and ends there in 0.1 us, elsewhere in 0.5 us, which is some percent of a small model's step.
  * Results are the same. Another region of OpenMP that body opens has one thread, unless nesting is on. Inside another
- * such body, with one thread, without OpenMP, or with ctx NULL, body is just called. It must return, not jump. */
+ * such body, with one thread, without OpenMP, or with ctx NULL, body is just called. It must return, not jump, and
+ * leave ctx alive. */
 void ag_with_threads(ag_ctx *ctx, void (*body)(void *argument), void *argument);
 
 /* Bytes that the allocator has handed out and not got back: now, and at the most so far. */
