@@ -7,8 +7,8 @@
 BUILD holds the programs. Writes BUILD/results.json and BUILD/results.md, and prints the latter; progress goes to
 stderr. A part that is not asked for keeps what results.json has of it. The limits are measured each time.
 
-Each figure is the median over rounds in which all sides take turns, each in a process of its own that reports the
-median of its repeats, PyTorch's with each count of threads. Sides that start from the same weights must come to the
+Each figure is the median over rounds, in which all rows of a part have their turn, and in it all sides, each in a
+process of its own that reports the median of its repeats, PyTorch's with each count of threads. Sides that start from the same weights must come to the
 same losses and gradient norm, to four digits, and to the same tokens: exit status 1 where they do not, and where a
 program fails; the other parts go on. A goal that is missed is shown, no more. Without PyTorch or OpenBLAS the columns
 of the peer stay empty.
@@ -96,15 +96,18 @@ class Bench:
         results = json.loads(call(sys.executable, PEER, *options, "--threads", threads, **environment))
         return {f"PyTorch, {setting}": result for setting, result in zip(settings, results)}
 
-    def take_turns(self, what, sides, rounds=None):
-        """{side: function} -> {side: [result of each round]}; the function of PyTorch has several sides"""
-        results = {}
+    def take_turns(self, part, rows, rounds=None):
+        """{row: {side: function}} -> {row: {side: [result of each round]}}; the function of PyTorch has several sides.
+        All rows have their turn in each round: a bad minute of the machine is then one round of some, not all rounds
+        of one."""
+        results = {row: {} for row in rows}
         for turn in range(rounds or self.rounds):
-            progress(f"{what}: round {turn + 1} of {rounds or self.rounds}")
-            for side, work in sides.items():
-                done = work()
-                for name, result in done.items() if side == "PyTorch" else [(side, done)]:
-                    results.setdefault(name, []).append(result)
+            for row, sides in rows.items():
+                progress(f"{part}: round {turn + 1} of {rounds or self.rounds}: {row}")
+                for side, work in sides.items():
+                    done = work()
+                    for name, result in done.items() if side == "PyTorch" else [(side, done)]:
+                        results[row].setdefault(name, []).append(result)
         return results
 
     def weights(self, model):
@@ -122,10 +125,12 @@ class Bench:
         return best
 
     def steps(self):
-        return [self.compare_steps(model) for model in (*MODELS, *LAYERS)]
+        models = (*MODELS, *LAYERS)
+        saved = {model: self.weights(model) for model in models}
+        rows = self.take_turns("steps", {model: self.step_sides(model, *saved[model]) for model in models})
+        return [self.step_row(model, saved[model][1], rows[model]) for model in models]
 
-    def compare_steps(self, model):
-        weights, sizes = self.weights(model)
+    def step_sides(self, model, weights, sizes):
         start = ("--weights", weights)
         sides = {"ours": lambda: self.step(sizes, *start),
                  "ours, 1 thread": lambda: self.step(sizes, *start, "--threads", 1),
@@ -134,7 +139,9 @@ class Bench:
             sides["ours, recomputing"] = lambda: self.step(sizes, *start, "--recompute")
         if self.torch:
             sides["PyTorch"] = lambda: self.peer_step(sizes, *start, settings=SETTINGS)
-        results = self.take_turns(f"steps: {model}", sides)
+        return sides
+
+    def step_row(self, model, sizes, results):
         found = results.pop("peak")
         peaks = [{"isa": found[0]["isa"], "threads": n, "gflops": median(found, str(n))}
                  for n in (1, 2) if str(n) in found[0]]
@@ -144,23 +151,27 @@ class Bench:
 
     def isa(self):
         """Builds for less than the best, and PyTorch told to use AVX2 at most."""
-        runs = {entry["isa"] for entry in self.limits["peaks"]}
-        rows = []
-        for model in MODELS:
-            weights, sizes = self.weights(model)
-            start = ("--weights", weights)
+        saved = {model: self.weights(model) for model in MODELS}
+        for _, sizes in saved.values():
             sizes["repeats"] = max(2, sizes["repeats"] // 3)
-            sides = {isa: lambda isa=isa: self.step(sizes, *start, isa=isa) for isa in sorted(runs, reverse=True)}
-            if self.torch and "x86-64-v3" in runs:
-                sides["PyTorch"] = lambda: self.peer_step(sizes, *start, settings=("default", "1 thread"),
-                                                          ATEN_CPU_CAPABILITY="avx2")
-            results = self.take_turns(f"isa: {model}", sides)
-            check_work(model, results)
-            for side, list_ in results.items():
-                if side.startswith("PyTorch") and list_[0]["capability"] != "AVX2":
-                    raise Failure(f"PyTorch uses {list_[0]['capability']}, not AVX2")
-            rows.append({**sizes, "sides": {side: summary(r) for side, r in results.items()}})
-        return rows
+        rows = self.take_turns("isa", {model: self.isa_sides(*saved[model]) for model in MODELS})
+        return [self.isa_row(model, saved[model][1], rows[model]) for model in MODELS]
+
+    def isa_sides(self, weights, sizes):
+        runs = {entry["isa"] for entry in self.limits["peaks"]}
+        start = ("--weights", weights)
+        sides = {isa: lambda isa=isa: self.step(sizes, *start, isa=isa) for isa in sorted(runs, reverse=True)}
+        if self.torch and "x86-64-v3" in runs:
+            sides["PyTorch"] = lambda: self.peer_step(sizes, *start, settings=("default", "1 thread"),
+                                                      ATEN_CPU_CAPABILITY="avx2")
+        return sides
+
+    def isa_row(self, model, sizes, results):
+        check_work(model, results)
+        for side, list_ in results.items():
+            if side.startswith("PyTorch") and list_[0]["capability"] != "AVX2":
+                raise Failure(f"PyTorch uses {list_[0]['capability']}, not AVX2")
+        return {**sizes, "sides": {side: summary(r) for side, r in results.items()}}
 
     def gemm(self):
         wide = any(entry["isa"] == "x86-64-v4" for entry in self.limits["peaks"])
@@ -178,7 +189,7 @@ class Bench:
         sides = {"ours": lambda: self.ours("bench_op")}
         if self.torch:
             sides["PyTorch"] = lambda: self.peer("op")
-        results = self.take_turns("op", sides)
+        results = self.take_turns("op", {"one addition": sides})["one addition"]
         row = {side: {key: median(r, key) for key in ("record_ns", "backward_ns")} for side, r in results.items()}
         row["ours"]["bytes"] = results["ours"][0]["bytes"]
         return row
@@ -188,7 +199,7 @@ class Bench:
         sides = {"ours": lambda: self.ours("bench_generate", "--json", "--save", weights)}
         if self.torch:
             sides["PyTorch"] = lambda: self.peer("generate", "--weights", weights, settings=SETTINGS)
-        results = self.take_turns("generation", sides)
+        results = self.take_turns("generation", {"tiny": sides})["tiny"]
         first = results["ours"][0]
         for side, list_ in results.items():
             if any(r["text"] != first["text"] for r in list_):
@@ -221,22 +232,29 @@ class Bench:
         sides = {"ours": first_step, "a program that does nothing": nothing}
         if self.torch:
             sides["PyTorch"] = first_of_peer
-        return {side: summary(r) for side, r in self.take_turns("start", sides).items()}
+        return {side: summary(r) for side, r in self.take_turns("start", {"toy": sides})["toy"].items()}
 
     def growth(self):
-        points = []
-        for axis in ("time", "emb", "layers", "batch"):
-            for value in GROWTH[axis]:
-                sizes = {**GROWTH["model"], axis: value, "repeats": 2}
-                gflop = self.step({**sizes, "repeats": 1})["gflop"]
-                sizes["repeats"] = int(min(500, max(3, 20 / gflop)))
-                sides = {f"{n} thread{'s' * (n > 1)}": lambda n=n: self.step(sizes, "--threads", n) for n in (1, 2)}
-                if self.torch:
-                    sides["PyTorch"] = lambda: self.peer_step({**sizes, "repeats": max(3, sizes["repeats"] // 4)})
-                results = self.take_turns(f"growth: {axis} {value}", sides, rounds=min(3, self.rounds))
-                points.append({"axis": axis, "value": value, "gflop": gflop,
-                               "sides": {side: summary(r) for side, r in results.items()}})
+        points = [self.growth_point(axis, value) for axis in ("time", "emb", "layers", "batch")
+                  for value in GROWTH[axis]]
+        rows = {f"{p['axis']} {p['value']}": self.growth_sides({**GROWTH["model"], p["axis"]: p["value"]}, p["gflop"])
+                for p in points}
+        results = self.take_turns("growth", rows, rounds=min(3, self.rounds))
+        for point, sides in zip(points, results.values()):
+            point["sides"] = {side: summary(r) for side, r in sides.items()}
         return {"model": GROWTH["model"], "points": points}
+
+    def growth_point(self, axis, value):
+        step = self.step({**GROWTH["model"], axis: value, "repeats": 1})
+        return {"axis": axis, "value": value, "gflop": step["gflop"]}
+
+    def growth_sides(self, sizes, gflop):
+        repeats = int(min(500, max(3, 20 / gflop)))
+        sides = {f"{n} thread{'s' * (n > 1)}": lambda n=n: self.step({**sizes, "repeats": repeats}, "--threads", n)
+                 for n in (1, 2)}
+        if self.torch:
+            sides["PyTorch"] = lambda: self.peer_step({**sizes, "repeats": max(3, repeats // 4)})
+        return sides
 
     def profile(self):
         progress("profile: baby")
