@@ -8,10 +8,10 @@ BUILD holds the programs. Writes BUILD/results.json and BUILD/results.md, and pr
 stderr. A part that is not asked for keeps what results.json has of it. The limits are measured each time.
 
 Each figure is the median over rounds, in which all rows of a part have their turn, and in it all sides, each in a
-process of its own that reports the median of its repeats, PyTorch's with each count of threads. Sides that start from the same weights must come to the
-same losses and gradient norm, to four digits, and to the same tokens: exit status 1 where they do not, and where a
-program fails; the other parts go on. A goal that is missed is shown, no more. Without PyTorch or OpenBLAS the columns
-of the peer stay empty.
+process of its own that reports the median of its repeats, PyTorch's with each count of threads. Sides that start from
+the same weights must come to the same losses and gradient norm, to four digits, and to the same tokens: exit status 1
+where they do not, and where a program fails; the other parts go on. A goal that is missed is shown, no more. Without
+PyTorch or OpenBLAS the columns of the peer stay empty.
 """
 import argparse
 import datetime
