@@ -98,12 +98,22 @@ def sizes_text(row):
 # ---- The tables ----
 
 
+def commits(results):
+    """The commit that was measured; part by part where they are of more than one."""
+    parts = {}
+    for part in results["parts"]:
+        parts.setdefault(results.get("commits", {}).get(part, "unknown"), []).append(part)
+    if len(parts) == 1:
+        return f"commit {next(iter(parts))}"
+    return "; ".join(f"{', '.join(names)}: commit {commit}" for commit, names in parts.items())
+
+
 def machine(results):
     m, limits = results["machine"], results["limits"]
     gemm = results["parts"].get("gemm")
     lines = [("date", results["date"]), ("processor", f"{m['cpu']}, {m['cores']} cores; {m['caches']}"),
              ("system", m["kernel"]), ("compiler", m["compiler"]), ("flags", f"`{m['flags']}`"),
-             ("attngrad", f"commit {m['commit']}, {limits['isa']}"), ("PyTorch", m["torch"] or "not installed")]
+             ("attngrad", f"{commits(results)}; {limits['isa']}"), ("PyTorch", m["torch"] or "not installed")]
     if gemm:
         lines.append(("OpenBLAS", gemm[0]["peer"] or "not installed"))
     return table(("", ""), lines)

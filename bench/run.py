@@ -69,7 +69,6 @@ def median(results, key="ms"):
 class Bench:
     def __init__(self, build, rounds, folder):
         self.build, self.rounds, self.folder = build, rounds, pathlib.Path(folder)
-        self.waits = 0  # for a core that was lent away
         found = subprocess.run([sys.executable, "-c", "import torch; print(torch.__version__)"], capture_output=True,
                                text=True)
         self.torch = found.stdout.strip() if found.returncode == 0 else None
@@ -292,13 +291,15 @@ def check_work(model, results):
 # ---- What it ran on ----
 
 
-def describe_machine(args, torch):
-    def output(*command):
-        try:
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return "unknown"
+def commit():
+    try:
+        return subprocess.run(("git", "describe", "--always", "--dirty", "--exclude=*"), capture_output=True, text=True,
+                              check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
+
+def describe_machine(args, torch):
     cpu = platform.processor() or platform.machine()
     caches = []
     try:
@@ -313,7 +314,7 @@ def describe_machine(args, torch):
     flags = [flag for flag in args.flags.split() if not flag.startswith(("-W", "-I"))]
     return {"cpu": cpu, "cores": os.cpu_count(), "caches": ", ".join(caches),
             "kernel": f"{platform.system()} {platform.release().partition('-')[0]}", "compiler": args.compiler,
-            "flags": " ".join(flags), "commit": output("git", "rev-parse", "--short", "HEAD"), "torch": torch}
+            "flags": " ".join(flags), "torch": torch}
 
 
 PARTS = ("steps", "isa", "gemm", "op", "generation", "start", "growth", "profile")
@@ -346,10 +347,10 @@ def main():
         for part in parts:
             try:
                 results["parts"][part] = getattr(bench, part)()
+                results.setdefault("commits", {})[part] = commit()
             except Failure as failure:
                 print(f"run.py: {failure}", file=sys.stderr)
                 failed = True
-            results["waits"] = bench.waits
             results["date"] = datetime.date.today().isoformat()
             file.write_text(json.dumps(results, indent=1) + "\n")
     progress("")
