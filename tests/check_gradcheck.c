@@ -4,6 +4,7 @@
  * what it leaves behind. The op under test is y = x^2 + x with a backward that can be made wrong. What is said of a
  * failure is in check_explain.c, check_locate.c and check_report.c.
  */
+#include "autograd/op_impl.h"
 #include "tests/test.h"
 
 #include <string.h>
@@ -652,6 +653,64 @@ START_TEST(modules_that_can_not_be_checked)
 }
 END_TEST
 
+/* ---- Ops that are wrong only together ---- */
+
+/* y = x / 2. Of nodes side by side the vjp does the first alone. */
+static void half_vjp(ag_vjp *v)
+{
+    ag_vjp_add(v, 0, ag_scale(v->gy, 0.5));
+}
+
+static const ag_op half_op = { "half", 1, AG_KEEP_NONE | AG_VJP_LIST, half_vjp };
+
+static ag_tensor *half(ag_tensor *x)
+{
+    return ag_record(&half_op, ag_scale(ag_detach(x), 0.5), &x, 1, NULL, 0, NULL);
+}
+
+static void two_halves(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
+{
+    (void)ctx, (void)user;
+    ag_tensor *first = half(x[0]);
+    y[0] = ag_mul(first, half(x[1]));
+}
+
+START_TEST(a_vjp_that_is_wrong_for_nodes_side_by_side_is_named)
+{
+    ag_ctx *ctx = test_begin();
+    ag_tensor *x[] = { ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3))),
+                       ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3))) };
+    ag_gradcheck_result r = ag_gradcheck(ctx, two_halves, x, 2, NULL, (ag_gradcheck_config){ 0 });
+    ck_assert_int_eq(r.verdict, AG_FAIL);
+    ck_assert_msg(strstr(r.explanation, "Every op is right by itself; the gradient of input 0 is wrong when the vjp of "
+                                        "'half' takes several nodes") != NULL, "%s", r.explanation);
+    test_end(ctx);
+}
+END_TEST
+
+/* w x, and x^2 + x of it, whose gradient is wrong while nobody looks. */
+static void watched(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
+{
+    plan p = { ag_watched(ctx) ? RIGHT : TWICE, 0 };
+    ag_tensor *h = *(const bool *)user ? ag_linear(x[0], x[1], NULL) : ag_mul(x[0], x[1]);
+    faulty(ctx, &h, y, &p);
+}
+
+START_TEST(a_gradient_that_is_wrong_only_unseen_is_told)
+{
+    ag_ctx *ctx = test_begin();
+    ag_tensor *x[] = { ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3, 3))),
+                       ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3, 3))) };
+    bool linear = _i == 1;
+    ag_gradcheck_result r = ag_gradcheck(ctx, watched, x, 2, &linear, (ag_gradcheck_config){ 0 });
+    ck_assert_int_eq(r.verdict, AG_FAIL);
+    ck_assert_msg(strstr(r.explanation, "each op by itself, the gradient of input 0 is right.") != NULL, "%s",
+                  r.explanation);
+    ck_assert_msg((strstr(r.explanation, "ag_linear_list") != NULL) == linear, "%s", r.explanation);
+    test_end(ctx);
+}
+END_TEST
+
 Suite *gradcheck_suite(void)
 {
     Suite *suite = suite_create("gradcheck");
@@ -682,5 +741,9 @@ Suite *gradcheck_suite(void)
     tcase_add_test(of_modules, modules);
     tcase_add_test(of_modules, modules_that_can_not_be_checked);
     suite_add_tcase(suite, of_modules);
+    TCase *together = tcase_create("together");
+    tcase_add_test(together, a_vjp_that_is_wrong_for_nodes_side_by_side_is_named);
+    tcase_add_loop_test(together, a_gradient_that_is_wrong_only_unseen_is_told, 0, 2);
+    suite_add_tcase(suite, together);
     return suite;
 }

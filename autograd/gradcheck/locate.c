@@ -6,9 +6,11 @@
  * direction u. A pair of replays (replay.c) gives for all ops at once the derivative of gy . y along the directions of
  * their inputs, which must be the sum of these products. An op that fails is then looked at alone, one input after the
  * other. Should every op be right, the same products tell whether the gradients that arrived are the sums of the
- * contributions.
+ * contributions. Under an observer each op runs by itself; a last backward without one tells whether the vjps are right
+ * too that take several nodes in one call.
  */
 #include "autograd/gradcheck/locate_impl.h"
+#include "autograd/op_impl.h"
 
 #include <float.h>
 #include <math.h>
@@ -453,8 +455,9 @@ static int64_t owner_of(const ag_locator *l, int64_t edge)
     return node;
 }
 
-/* A node's gradient, whose product with its direction is `there`, is not the sum of the contributions. */
-static void locate_loss(const ag_locator *l, int64_t node, double there, ag_location *where)
+/* A node's gradient, whose product with its direction is `there`, is not the sum of the contributions. False: a hook or
+ * a lost use do not explain it. */
+static bool locate_loss(const ag_locator *l, int64_t node, double there, ag_location *where)
 {
     char what[TEXT], which[TEXT];
     const ag_node *n = &l->tape->nodes[node];
@@ -462,13 +465,13 @@ static void locate_loss(const ag_locator *l, int64_t node, double there, ag_loca
     if (n->watched != NULL && ag_grad_state_of(n->watched)->hook != NULL && there == l->node[node].arrived) {
         where->explanation = ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong: a hook changes the gradient of %s.",
                                                what);
-        return;
+        return true;
     }
     uses u = uses_of(l, node, there);
     if (u.lost < 0) {
         where->explanation = ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong, but the gradient of %s is not the "
                                                "sum over its uses, %d.", what, u.count);
-        return;
+        return false;
     }
     int64_t owner = owner_of(l, u.lost);
     const ag_node *lost = &l->tape->nodes[owner];
@@ -478,12 +481,60 @@ static void locate_loss(const ag_locator *l, int64_t node, double there, ag_loca
     if (u.alone < 0) {
         where->explanation = ag_explanation_of(AG_CAUSE_NOT_ACCUMULATED, "No op is wrong, but of the %d contributions "
                                                "to the gradient of %s that of %s is lost.", u.count, what, which);
-        return;
+        return true;
     }
     int64_t alone = owner_of(l, u.alone);
     where->explanation = ag_explanation_of(AG_CAUSE_NOT_ACCUMULATED, "No op is wrong, but the gradient of %s is the "
                                            "contribution of '%s' (node %lld) alone: that of %s is lost.", what,
                                            l->tape->nodes[alone].op->name, (long long)alone, which);
+    return true;
+}
+
+/* Whether node i's op has another node before it (step -1) or behind it (1). */
+static bool has_another(const ag_locator *l, int64_t i, int step)
+{
+    const ag_op *op = l->tape->nodes[i].op;
+    do
+        i += step;
+    while (i >= 0 && i < l->count && l->tape->nodes[i].op != op);
+    return i >= 0 && i < l->count;
+}
+
+/* "'linear' or 'conv'": the ops whose vjp may have taken several nodes in one call; "": none. */
+static void listed_ops(const ag_locator *l, char text[TEXT])
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (int64_t i = 0; i < l->count && used < TEXT; i++) {
+        const ag_op *op = l->tape->nodes[i].op;
+        if ((op->keep & AG_VJP_LIST) != 0 && has_another(l, i, -1) && !has_another(l, i, 1))
+            used += (size_t)snprintf(text + used, TEXT - used, "%s'%s'", used > 0 ? " or " : "", op->name);
+    }
+}
+
+/* The check's gradient of an input, a node, is not the one that arrived there: the searched tape has every op done by
+ * itself, forward and backward, as long as an observer looks. */
+static void locate_difference(const ag_locator *l, int input, int64_t node, ag_location *where)
+{
+    const ag_leaf_sum *leaf = &l->leaf[input];
+    char what[TEXT], ops[TEXT];
+    value_text(l, node, what);
+    listed_ops(l, ops);
+    if (*ops != '\0' && !ag_locator_is_close(l, leaf->unseen, leaf->arrived, leaf->norm)) {
+        where->explanation = ag_explanation_of(AG_CAUSE_UNKNOWN, "Every op is right by itself; the gradient of %s is "
+                                               "wrong when the vjp of %s takes several nodes in one call (ag_vjp.next).",
+                                               what, ops);
+        return;
+    }
+    if (locate_loss(l, node, leaf->stored, where))
+        return;
+    bool linear = false;
+    for (int64_t i = 0; i < l->count; i++)
+        linear = linear || l->tape->nodes[i].op == &ag_op_linear;
+    where->explanation = ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong: when the function runs again, each op by "
+                                           "itself, the gradient of %s is right. It does not repeat itself%s.", what,
+                                           linear ? ", or what ag_linear_list does at the end of a product is wrong"
+                                                  : "");
 }
 
 /* Below this two sums of contributions differ by rounding: those that arrived were added in another order than those
@@ -517,7 +568,7 @@ static bool find_loss(ag_locator *l, ag_location *where)
             continue;
         for (int64_t k = 0; k < l->count; k++)
             if (l->tape->nodes[k].watched == l->f->input[i])
-                locate_loss(l, k, leaf->stored, where);
+                locate_difference(l, i, k, where);
         return true;
     }
     return false;

@@ -37,6 +37,7 @@ typedef struct ag_leaf_sum {
     bool used;
     double stored;  /* the gradient under check . u */
     double arrived; /* what arrived . u */
+    double unseen;  /* the same when nobody looked, and vjps that can took several nodes in one call */
     double norm;
     int only; /* the output whose part alone was stored; -1: none */
 } ag_leaf_sum;

@@ -247,11 +247,23 @@ static void call(ag_locator *l)
     l->f->f(l->ctx, l->f->input, l->output, l->f->user);
 }
 
-/* What arrived at the function's inputs, for the output that backward began at. */
-static void see_leaves(ag_locator *l, int output)
+/* What arrived at the function's inputs, for output o, at which backward begins. False on error. */
+static bool see_leaves(ag_locator *l, int o, const ag_tensor *cotangent)
 {
-    for (int i = 0; i < l->check->input_count; i++) {
+    const int count = l->check->input_count;
+    ag_tensor **wanted = ag_locator_memory(l->ctx, count, sizeof *wanted);
+    ag_tensor **unseen = ag_locator_memory(l->ctx, count, sizeof *unseen);
+    if (wanted == NULL || unseen == NULL)
+        return false;
+    int checked = 0;
+    for (int i = 0; i < count; i++)
+        if (l->check->input[i].checked)
+            wanted[checked++] = l->f->input[i];
+    if (ag_gradient(l->tape, l->output[o], cotangent, wanted, checked, unseen) != AG_OK)
+        return false;
+    for (int i = 0; i < count; i++) {
         const ag_check_input *input = &l->check->input[i];
+        const ag_tensor *g = input->checked ? *unseen++ : NULL;
         int64_t node = ag_node_of(l->tape, l->f->input[i]);
         if (!input->checked || node < 0)
             continue;
@@ -263,10 +275,12 @@ static void see_leaves(ag_locator *l, int output)
             leaf->stored += input->analytic[e] * u[e];
         leaf->used = true;
         leaf->arrived += s->arrived;
+        leaf->unseen += g == NULL ? 0 : ag_locator_dot(g, s->direction);
         leaf->norm += sqrt(s->size);
         if (ag_locator_is_close(l, leaf->stored, s->arrived, leaf->norm))
-            leaf->only = output;
+            leaf->only = o;
     }
+    return true;
 }
 
 bool ag_locator_record(ag_locator *l, int o)
@@ -288,8 +302,7 @@ bool ag_locator_record(ag_locator *l, int o)
     l->node[node].expected += ag_locator_dot(cotangent, l->node[node].direction);
     l->node[node].size += ag_locator_dot(cotangent, cotangent);
     l->tape->observer = NULL;
-    see_leaves(l, o);
-    return true;
+    return see_leaves(l, o, cotangent);
 }
 
 /* ---- Replays ---- */
