@@ -688,12 +688,20 @@ START_TEST(a_vjp_that_is_wrong_for_nodes_side_by_side_is_named)
 }
 END_TEST
 
-/* w x, and x^2 + x of it, whose gradient is wrong while nobody looks. */
+typedef struct watch {
+    bool linear;
+    int outputs;
+} watch;
+
+/* w x, and x^2 + x of it, whose gradient is wrong while nobody looks. A second output is w x. */
 static void watched(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
 {
+    const watch *w = user;
     plan p = { ag_watched(ctx) ? RIGHT : TWICE, 0 };
-    ag_tensor *h = *(const bool *)user ? ag_linear(x[0], x[1], NULL) : ag_mul(x[0], x[1]);
+    ag_tensor *h = w->linear ? ag_linear(x[0], x[1], NULL) : ag_mul(x[0], x[1]);
     faulty(ctx, &h, y, &p);
+    if (w->outputs == 2)
+        y[1] = h;
 }
 
 START_TEST(a_gradient_that_is_wrong_only_unseen_is_told)
@@ -701,12 +709,12 @@ START_TEST(a_gradient_that_is_wrong_only_unseen_is_told)
     ag_ctx *ctx = test_begin();
     ag_tensor *x[] = { ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3, 3))),
                        ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3, 3))) };
-    bool linear = _i == 1;
-    ag_gradcheck_result r = ag_gradcheck(ctx, watched, x, 2, &linear, (ag_gradcheck_config){ 0 });
+    watch w = { .linear = _i == 1, .outputs = _i == 2 ? 2 : 1 };
+    ag_gradcheck_result r = ag_gradcheck(ctx, watched, x, 2, &w, (ag_gradcheck_config){ .outputs = w.outputs });
     ck_assert_int_eq(r.verdict, AG_FAIL);
     ck_assert_msg(strstr(r.explanation, "each op by itself, the gradient of input 0 is right.") != NULL, "%s",
                   r.explanation);
-    ck_assert_msg((strstr(r.explanation, "ag_linear_list") != NULL) == linear, "%s", r.explanation);
+    ck_assert_msg((strstr(r.explanation, "ag_linear_list") != NULL) == w.linear, "%s", r.explanation);
     test_end(ctx);
 }
 END_TEST
@@ -743,7 +751,7 @@ Suite *gradcheck_suite(void)
     suite_add_tcase(suite, of_modules);
     TCase *together = tcase_create("together");
     tcase_add_test(together, a_vjp_that_is_wrong_for_nodes_side_by_side_is_named);
-    tcase_add_loop_test(together, a_gradient_that_is_wrong_only_unseen_is_told, 0, 2);
+    tcase_add_loop_test(together, a_gradient_that_is_wrong_only_unseen_is_told, 0, 3);
     suite_add_tcase(suite, together);
     return suite;
 }

@@ -512,8 +512,15 @@ static void listed_ops(const ag_locator *l, char text[TEXT])
     }
 }
 
-/* The check's gradient of an input, a node, is not the one that arrived there: the searched tape has every op done by
- * itself, forward and backward, as long as an observer looks. */
+/* Whether the check's gradient of an input is not the one that arrived there. */
+static bool is_another(const ag_locator *l, const ag_leaf_sum *leaf)
+{
+    return leaf->used && isfinite(leaf->arrived) &&
+           !ag_locator_is_close(l, leaf->stored, leaf->arrived, leaf->norm);
+}
+
+/* The check's gradient of an input, a node, is another: the searched tape has every op done by itself, forward and
+ * backward, as long as an observer looks. */
 static void locate_difference(const ag_locator *l, int input, int64_t node, ag_location *where)
 {
     const ag_leaf_sum *leaf = &l->leaf[input];
@@ -562,9 +569,7 @@ static bool find_loss(ag_locator *l, ag_location *where)
         return true;
     }
     for (int i = 0; i < l->check->input_count && l->check->output_count == 1; i++) {
-        const ag_leaf_sum *leaf = &l->leaf[i];
-        if (!leaf->used || !isfinite(leaf->arrived) ||
-            ag_locator_is_close(l, leaf->stored, leaf->arrived, leaf->norm))
+        if (!is_another(l, &l->leaf[i]))
             continue;
         for (int64_t k = 0; k < l->count; k++)
             if (l->tape->nodes[k].watched == l->f->input[i])
@@ -636,6 +641,10 @@ static ag_explanation explain_nothing(const ag_locator *l)
     if (l->undecided > 0)
         return ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong, but %lld could not be judged: at a kink, or not "
                                                    "finite.", (long long)l->undecided);
+    for (int i = 0; i < check->input_count; i++)
+        if (is_another(l, &l->leaf[i]))
+            return ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong: when the function runs again, each op by "
+                                                       "itself, the gradient of input %d is right.", i);
     return ag_explanation_of(AG_CAUSE_UNKNOWN, "No op on the tape is wrong.");
 }
 
