@@ -103,8 +103,8 @@ def commits(results):
     parts = {}
     for part in results["parts"]:
         parts.setdefault(results.get("commits", {}).get(part, "unknown"), []).append(part)
-    if len(parts) == 1:
-        return f"commit {next(iter(parts))}"
+    if len(parts) <= 1:
+        return f"commit {next(iter(parts), 'unknown')}"
     return "; ".join(f"{', '.join(names)}: commit {commit}" for commit, names in parts.items())
 
 

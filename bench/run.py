@@ -340,6 +340,7 @@ def main():
         bench = Bench(args.build, args.rounds, folder)
         progress("the machine's limits")
         results["machine"] = describe_machine(args, bench.torch)
+        measured = commit()  # now: a later one is not what was built
         bench.limits = bench.machine()
         if set(results["parts"]) - set(parts):  # what is kept was measured beside its own
             raise_limits(bench.limits, results["limits"])
@@ -347,7 +348,7 @@ def main():
         for part in parts:
             try:
                 results["parts"][part] = getattr(bench, part)()
-                results.setdefault("commits", {})[part] = commit()
+                results.setdefault("commits", {})[part] = measured
             except Failure as failure:
                 print(f"run.py: {failure}", file=sys.stderr)
                 failed = True

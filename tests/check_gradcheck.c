@@ -2,7 +2,7 @@
  *
  * check_gradcheck.c - the gradient check itself: what it passes, what it fails, what it calls inconclusive and why, and
  * what it leaves behind. The op under test is y = x^2 + x with a backward that can be made wrong. What is said of a
- * failure is in check_explain.c, check_locate.c and check_report.c.
+ * failure is in check_explain.c, check_locate.c and check_report.c; here only of ops that are right one by one.
  */
 #include "autograd/op_impl.h"
 #include "tests/test.h"
@@ -688,6 +688,31 @@ START_TEST(a_vjp_that_is_wrong_for_nodes_side_by_side_is_named)
 }
 END_TEST
 
+/* y = x, whose vjp is wrong while nobody looks. */
+static void shy_vjp(ag_vjp *v)
+{
+    ag_vjp_add(v, 0, ag_watched(v->ctx) ? v->gy : ag_scale(v->gy, 2));
+}
+
+static const ag_op shy_op = { "shy", 1, AG_KEEP_NONE, shy_vjp };
+
+static void run_shy(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
+{
+    (void)ctx, (void)user;
+    y[0] = ag_record(&shy_op, ag_tensor_clone(x[0]), x, 1, NULL, 0, NULL);
+}
+
+START_TEST(without_nodes_side_by_side_none_are_suspected)
+{
+    ag_ctx *ctx = test_begin();
+    ag_tensor *x = ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3)));
+    ag_gradcheck_result r = ag_gradcheck(ctx, run_shy, &x, 1, NULL, (ag_gradcheck_config){ 0 });
+    ck_assert_int_eq(r.verdict, AG_FAIL);
+    ck_assert_msg(strstr(r.explanation, "It does not repeat itself.") != NULL, "%s", r.explanation);
+    test_end(ctx);
+}
+END_TEST
+
 typedef struct watch {
     bool linear;
     int outputs;
@@ -751,6 +776,7 @@ Suite *gradcheck_suite(void)
     suite_add_tcase(suite, of_modules);
     TCase *together = tcase_create("together");
     tcase_add_test(together, a_vjp_that_is_wrong_for_nodes_side_by_side_is_named);
+    tcase_add_test(together, without_nodes_side_by_side_none_are_suspected);
     tcase_add_loop_test(together, a_gradient_that_is_wrong_only_unseen_is_told, 0, 3);
     suite_add_tcase(suite, together);
     return suite;
