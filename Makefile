@@ -28,6 +28,7 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 build ?= build/$(config)-$(notdir $(CC))$(if $(filter 0,$(openmp)),-serial)
+objects := $(build)/objects
 
 warnings := -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes -Wmissing-prototypes \
             -Wundef $(if $(werror),-Werror)
@@ -75,9 +76,11 @@ hide := $(if $(V),,@)
 say := @$(if $(V),:,echo)
 
 # ---- the library ----
-folders := tensor tensor/kernels autograd autograd/gradcheck nn
+core_folders := tensor tensor/kernels autograd nn
+annex_folders := tensor/files autograd/watch autograd/gradcheck nn/models nn/gradcheck
+folders := $(core_folders) $(annex_folders)
 library_sources := $(filter-out tensor/kernels/kernels.c,$(wildcard $(folders:%=%/*.c)))
-library_objects := $(library_sources:%.c=$(build)/%.o)
+library_objects := $(library_sources:%.c=$(objects)/%.o)
 library := $(build)/libattngrad.a
 
 # kernels.c once per instruction set. config=scalar keeps only the builds that every machine runs.
@@ -92,7 +95,7 @@ isa_flags_v4 := -DAG_ISA_NAME='"x86-64-v4"' -march=x86-64-v4 -mprefer-vector-wid
 flags += -DAG_HAVE_X86_64_LEVELS
 endif
 endif
-kernel_objects := $(isas:%=$(build)/tensor/kernels/kernels_%.o)
+kernel_objects := $(isas:%=$(objects)/tensor/kernels/kernels_%.o)
 
 .PHONY: all
 all: $(library) examples
@@ -101,51 +104,57 @@ $(library): $(library_objects) $(kernel_objects)
 	$(say) "  AR    $@"
 	$(hide)$(AR) rcs $@ $^
 
-$(build)/%.o: %.c Makefile
+$(objects)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(say) "  CC    $<"
 	$(hide)$(CC) $(flags) $(optimize) -MMD -MP -c $< -o $@
 
-$(kernel_objects): $(build)/tensor/kernels/kernels_%.o: tensor/kernels/kernels.c Makefile
+$(kernel_objects): $(objects)/tensor/kernels/kernels_%.o: tensor/kernels/kernels.c Makefile
 	@mkdir -p $(@D)
 	$(say) "  CC    $<, for $*"
 	$(hide)$(CC) $(flags) $(kernel_optimize) $(isa_flags_$*) -DAG_ISA=$* -MMD -MP -c $< -o $@
 
-# ---- example programs: examples/<name>.c, and an archive of what they share ----
+# ---- example programs: examples/<name>.c or examples/<name>/*.c, and an archive of what they share ----
 programs := lm generate encode head_attention multi_head_attention attention_gradients gradcheck linear_regression \
             translate forecast classify
-example_shared := $(filter-out $(programs:%=examples/%.c),$(wildcard examples/*.c))
+example_shared := $(wildcard examples/shared/*.c)
 example_library := $(build)/examples/libexamples.a
 example_binaries := $(programs:%=$(build)/examples/%)
 
 .PHONY: examples
 examples: $(example_binaries)
 
-$(example_library): $(example_shared:%.c=$(build)/%.o)
+$(example_library): $(example_shared:%.c=$(objects)/%.o)
+	@mkdir -p $(@D)
 	$(say) "  AR    $@"
 	$(hide)$(AR) rcs $@ $^
 
-$(example_binaries): $(build)/examples/%: $(build)/examples/%.o $(example_library) $(library)
-	$(say) "  LINK  $@"
-	$(hide)$(CC) $(ldflags) $^ -lm -o $@
+example_objects = $(patsubst %.c,$(objects)/%.o,$(wildcard examples/$1.c examples/$1/*.c))
+define link_example
+$(build)/examples/$1: $(call example_objects,$1) $(example_library) $(library)
+	$$(say) "  LINK  $$@"
+	$$(hide)$$(CC) $$(ldflags) $$^ -lm -o $$@
+endef
+$(foreach program,$(programs),$(eval $(call link_example,$(program))))
 
 # Programs may use POSIX where a person needs it; the library may not.
-$(build)/examples/%.o: flags += -D_POSIX_C_SOURCE=200809L
+$(objects)/examples/%.o: flags += -D_POSIX_C_SOURCE=200809L
 
 .PHONY: train
 train: $(build)/examples/lm
 	$(build)/examples/lm train
 
 # ---- tests ----
-test_sources := tests/main.c tests/test.c tests/parity.c $(wildcard tests/random_graph*.c tests/check_*.c)
-test_objects := $(test_sources:%.c=$(build)/%.o)
+test_folders := tests $(folders:%=tests/%) tests/examples
+test_sources := $(filter-out %/fuzz_safetensors.c,$(wildcard $(test_folders:%=%/*.c)))
+test_objects := $(test_sources:%.c=$(objects)/%.o)
 test_program := $(build)/tests/check
 # Check's own macros are older than -pedantic C99 likes. What it takes to use Check is in check_flags.
 check_flags := $(build)/check.flags
 test_flags := -D_POSIX_C_SOURCE=200809L -Wno-variadic-macros -Wno-double-promotion -Wno-conversion \
               -DAG_FIXTURES='"tests/fixtures"' $$(grep -o -e '-I[^ ]*' $(check_flags))
 
-$(build)/tests/%.o: flags += $(test_flags)
+$(objects)/tests/%.o: flags += $(test_flags)
 $(test_objects): | check-installed
 
 .PHONY: check-installed
@@ -154,16 +163,17 @@ check-installed:
 	@CC="$(CC)" sh tests/install_check.sh $(check_flags)
 
 $(test_program): $(test_objects) $(library)
+	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
 	$(hide)$(CC) $(ldflags) $^ $$(cat $(check_flags)) -lm -o $@
 
 .PHONY: test
 test: $(test_program) $(example_binaries)
 	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags)
-	sh tests/check_examples.sh $(build)/examples
-	sh tests/check_lm.sh $(build)/examples/lm
-	sh tests/check_uses.sh $(build)/examples
-	sh tests/check_generate.sh $(build)/examples
+	sh tests/examples/check_examples.sh $(build)/examples
+	sh tests/examples/check_lm.sh $(build)/examples/lm
+	sh tests/examples/check_uses.sh $(build)/examples
+	sh tests/examples/check_generate.sh $(build)/examples
 	sh tests/mutants.sh --check
 	$(test_program)
 
@@ -174,17 +184,19 @@ mutants: | check-installed
 
 .PHONY: check-layers
 check-layers: $(library)
-	sh tests/check_layers.sh $(build)
+	sh tests/check_layers.sh $(objects)
 
 # Random bytes as safetensors files, for a minute; wants clang.
 fuzzer := build/fuzz-clang/tests/fuzz_safetensors
+fuzzer_object := build/fuzz-clang/objects/tests/tensor/files/fuzz_safetensors.o
 .PHONY: fuzz
 fuzz:
 	$(MAKE) config=fuzz CC=clang $(fuzzer)
 	@mkdir -p build/fuzz-corpus
 	$(fuzzer) -max_total_time=60 -max_len=1024 build/fuzz-corpus
 
-$(fuzzer): $(build)/tests/fuzz_safetensors.o $(library)
+$(fuzzer): $(fuzzer_object) $(library)
+	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
 	$(hide)$(CC) $(ldflags) -fsanitize=fuzzer $^ -lm -o $@
 
@@ -192,15 +204,16 @@ $(fuzzer): $(build)/tests/fuzz_safetensors.o $(library)
 bench_names := $(patsubst bench/%.c,%,$(wildcard bench/bench_*.c))
 bench_binaries := $(bench_names:%=$(build)/bench/%)
 
-$(bench_binaries): $(build)/bench/%: $(build)/bench/%.o $(library)
+$(bench_binaries): $(build)/bench/%: $(objects)/bench/%.o $(library)
+	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
 	$(hide)$(CC) $(ldflags) $^ $(bench_libraries) -lm -o $@
 
-$(build)/bench/%.o: flags += -D_POSIX_C_SOURCE=200809L
+$(objects)/bench/%.o: flags += -D_POSIX_C_SOURCE=200809L
 
 # The machine's limits, once per instruction set.
-limit_objects := $(patsubst %,$(build)/bench/limits_%.o,$(filter-out reference,$(isas)))
-$(limit_objects): $(build)/bench/limits_%.o: bench/limits.c Makefile
+limit_objects := $(patsubst %,$(objects)/bench/limits_%.o,$(filter-out reference,$(isas)))
+$(limit_objects): $(objects)/bench/limits_%.o: bench/limits.c Makefile
 	@mkdir -p $(@D)
 	$(say) "  CC    $<, for $*"
 	$(hide)$(CC) $(flags) $(optimize) $(isa_flags_$*) -DAG_ISA=$* -MMD -MP -c $< -o $@
@@ -211,7 +224,7 @@ $(build)/bench/bench_machine: $(limit_objects)
 hash := \#
 has_openblas = $(shell printf '$(hash)include <cblas.h>\nint main(void) { return 0; }\n' | \
                  $(CC) -x c - -lopenblas -o /dev/null 2>/dev/null && echo yes)
-$(build)/bench/bench_gemm.o: flags += $(if $(has_openblas),-DAG_HAVE_CBLAS)
+$(objects)/bench/bench_gemm.o: flags += $(if $(has_openblas),-DAG_HAVE_CBLAS)
 $(build)/bench/bench_gemm: bench_libraries = $(if $(has_openblas),-lopenblas)
 
 .PHONY: bench
@@ -250,4 +263,4 @@ clean:
 help:
 	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
 
--include $(wildcard $(build)/*/*.d $(build)/*/*/*.d)
+-include $(wildcard $(objects)/*/*.d $(objects)/*/*/*.d $(objects)/*/*/*/*.d)

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * attngrad.h - everything public: tensors, autograd, layers.
+ * attngrad.h - everything public: the core (tensor.h, autograd.h, nn.h) and its annexes.
  */
 #ifndef ATTNGRAD_H
 #define ATTNGRAD_H
 
 #include "autograd/autograd.h"
+#include "autograd/gradcheck/gradcheck.h"
+#include "autograd/watch/watch.h"
+#include "nn/gradcheck/module_gradcheck.h"
+#include "nn/models/models.h"
 #include "nn/nn.h"
+#include "tensor/files/files.h"
 #include "tensor/tensor.h"
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * autograd.h - the tape, the differentiable ops, gradient checking, looking at the tape.
+ * autograd.h - the tape, the differentiable ops, masks, writing an op.
  *
  *     ag_tape *tape = ag_tape_begin(ctx);          nothing is recorded unless a tape runs
  *     ag_tensor *loss = ...;                       ops on tensors that require a gradient are recorded
@@ -33,6 +33,9 @@ void ag_tape_end(AG_TAKES ag_tape *tape);
 
 /* Whether ops are being recorded now (not while backward runs). */
 bool ag_recording(const ag_ctx *ctx);
+
+/* The number of the node that stands for t on the tape, in the order of recording from 0; -1: the tape has none. */
+int64_t ag_node_of(const ag_tape *tape, const ag_tensor *t);
 
 /* Adds d(loss)/d(leaf) to the gradient of every leaf the loss depends on. `loss` has one element and was
  * recorded on this tape. Returns the first error of the context: the one check a training step needs. After an
@@ -85,87 +88,6 @@ const char *ag_name(const ag_tensor *t); /* NULL: it has none */
 
 /* A view of t that gradients do not pass. */
 ag_tensor *ag_detach(ag_tensor *t);
-
-/* ---- Looking at a tape --------------------------------------------------------------------------
- * Nodes are numbered in the order of recording; leaves are nodes too, op "leaf". */
-
-typedef struct ag_node_view {
-    const char *op;       /* "matmul" */
-    const char *path;     /* module path, "" outside every module */
-    const char *name;     /* of a leaf that has one (a parameter's name in its module), else NULL */
-    int input_count;
-    const int64_t *input; /* node numbers; -1: an input without gradient */
-    ag_dtype dtype;
-    int ndim;
-    const int64_t *shape; /* of the result */
-    double grad_norm;     /* 2-norm of its gradient in the last backward; NaN: none, or not asked for */
-} ag_node_view;
-
-int64_t ag_tape_size(const ag_tape *tape);
-ag_node_view ag_tape_node(const ag_tape *tape, int64_t node); /* node in 0 .. size-1 */
-int64_t ag_node_of(const ag_tape *tape, const ag_tensor *t);  /* -1: not on this tape */
-
-/* From now on backward measures grad_norm of every node, at the cost of a pass over each gradient. */
-void ag_tape_measure_grads(ag_tape *tape);
-
-/* From now on the first NaN or infinity in a recorded result, or in a gradient during backward, is an error that
- * names the op, the module path, what its inputs hold (least, largest, how many are not finite) and the leaf that the
- * largest values came from. So is the -inf of a mask that is made with ag_masked_fill. Tensors that need no gradient
- * are not looked at. Costs a pass over each result, and two over each gradient; changes no bits. */
-void ag_tape_detect_anomalies(ag_tape *tape);
-
-/* Writes the tape as Graphviz DOT: nested clusters by module path, node ids n0, n1, ..., op, shape, gradient norm. */
-ag_status ag_tape_dot(const ag_tape *tape, FILE *file);
-
-/* ---- Where the time goes -------------------------------------------------------------------------
- *     ag_profile *profile = ag_profile_new(ctx, seconds);
- *     each step:  tape = ag_tape_begin(ctx);   ag_profile_tape(profile, tape);   forward, ag_backward, ag_tape_end
- *                 ag_optimizer_step(...);      ag_profile_note(profile, "optimizer");
- *     ag_profile_print(profile, stdout);
- *
- * The clock is read at each event, and the time since the last event goes to one row, so that the rows add up to the
- * whole. Events are: an op is recorded (the time before it is its forward time: that of the op itself, and of what runs
- * between ops and is not recorded); backward comes to a node (the time up to the next node, or to the end of the walk,
- * is its backward time); a note. What no event accounts for is in the row "other": from the last op to the first node
- * of backward, and whatever lies before ag_profile_tape without a note. Costs two readings of the clock per node, and
- * memory when a new row appears; changes no bits. */
-
-typedef struct ag_profile ag_profile;
-
-/* Seconds from any fixed moment, never falling. ISO C has no clock that the library could use. */
-typedef double ag_clock_fn(void);
-
-/* The whole begins here. To be freed before the context; a tape that it watches goes on without it. */
-AG_OWNED ag_profile *ag_profile_new(ag_ctx *ctx, ag_clock_fn *clock);
-void ag_profile_free(AG_TAKES ag_profile *p);
-
-/* From now on the times of this tape are added: of any number of tapes, one after the other. A tape has one observer:
- * an error when another profile has it, or ag_tape_detect_anomalies, which is refused in turn once a profile has. */
-ag_status ag_profile_tape(ag_profile *p, ag_tape *tape);
-
-/* The time since the last event goes to a row of this name: "optimizer", "batch". The text is copied. */
-void ag_profile_note(ag_profile *p, const char *what);
-
-typedef struct ag_profile_row {
-    const char *op;       /* "linear"; of a note its name */
-    const char *path;     /* module path, "" outside every module; NULL: a note */
-    int64_t calls;        /* how often recorded, or noted; of leaves 0 */
-    double forward;       /* seconds; of a note all its time */
-    double backward;
-    double again;         /* of ops that backward computes again, in ag_recompute */
-    double multiply_adds; /* of linear, matmul and sdpa, in all three; else 0. The vjp of a product is one product per
-                             input that wants a gradient. sdpa: D + Dv per pair that the mask allows, twice that in its
-                             vjp; NaN for a mask whose pairs are not counted (stride, global, tensors) */
-} ag_profile_row;
-
-int64_t ag_profile_size(const ag_profile *p); /* rows: one per op and module path, in order of appearance */
-ag_profile_row ag_profile_at(const ag_profile *p, int64_t row);
-int64_t ag_profile_tapes(const ag_profile *p);  /* how many were given to ag_profile_tape */
-double ag_profile_seconds(const ag_profile *p); /* the whole: from ag_profile_new to the last event */
-
-/* Text of at most 100 columns, per tape: by op with GFLOP/s (two per multiply-add), then by module path, modules that
- * differ in a number (blocks.0 .. blocks.5) taken together. */
-ag_status ag_profile_print(const ag_profile *p, FILE *file);
 
 /* ---- Elementwise ops ----------------------------------------------------------------------------
  * Binary ops broadcast as NumPy does: shapes are aligned at the end, extents of 1 repeat. */
@@ -332,12 +254,6 @@ bool ag_mask_allowed(ag_mask mask, int64_t Tq, int64_t Tk, int64_t query, int64_
 /* All pairs, 1 or 0: int32 [B,H,Tq,Tk]. NULL with the error when the mask does not fit these sizes. */
 ag_tensor *ag_mask_tensor(ag_ctx *ctx, ag_mask mask, int64_t B, int64_t H, int64_t Tq, int64_t Tk);
 
-/* Of batch entry 0 and head 0. One line per query, one character per key: '#' allowed, '.' not. AG_ERR_FILE when it
- * can not be written; AG_ERR_ARGUMENT when the mask does not fit, with the message on the context of its tensors. */
-ag_status ag_mask_fprint(FILE *file, ag_mask mask, int64_t Tq, int64_t Tk);
-/* The same as an SVG picture, `title` above it (UTF-8; NULL: none): queries downwards, keys to the right. */
-ag_status ag_mask_svg(FILE *file, ag_mask mask, int64_t Tq, int64_t Tk, const char *title);
-
 /* ---- Scaled dot-product attention ---------------------------------------------------------------
  *     U = scale Q K^T   S = soft_cap tanh(U / soft_cap) + bias + relative, where allowed
  *     O = dropout(softmax(S)) V
@@ -416,130 +332,6 @@ ag_tensor *ag_rope_table(ag_ctx *ctx, ag_dtype dtype, ag_rope_config config, int
  * is an error that names it. gx: gy turned back. The table is a constant: one that requires a gradient is an error. The
  * result lies in memory as x does: a head split [B,T,H,D] can be viewed back. */
 ag_tensor *ag_rope(ag_tensor *x, ag_tensor *table, ag_tensor *positions, ag_rope_pairing pairing);
-
-/* ---- Checking gradients -------------------------------------------------------------------------
- * Compares the gradients of a function with numeric derivatives in float64, and says what is wrong with a wrong one.
- * Derivatives are central differences with Richardson extrapolation, the step chosen for each by the estimated
- * error; or the complex step, where the caller gives the function on complex numbers. A small Jacobian is compared
- * element by element, else the gradient for a random cotangent; inputs too large for that along random directions.
- * docs/gradient-checking.md teaches the method. */
-
-/* Builds output[0 ..] from input[..]; called many times. Outputs may have any shape and may be views. */
-typedef void ag_gradcheck_fn(ag_ctx *ctx, ag_tensor *const *input, ag_tensor **output, void *user);
-
-/* The same function on complex numbers, arrays of (re, im) pairs, dense. */
-typedef void ag_complex_fn(const double *const *input, double *const *output, void *user);
-
-typedef enum ag_verdict {
-    AG_PASS,
-    AG_FAIL,
-    AG_INCONCLUSIVE /* could not be decided; never counts as a pass */
-} ag_verdict;
-
-/* Why an input did not pass. Of the causes of a failure, the one that fits the whole gradient. */
-typedef enum ag_cause {
-    AG_CAUSE_NONE,
-    /* inconclusive */
-    AG_CAUSE_KINK,            /* the one-sided derivatives differ */
-    AG_CAUSE_NOT_REPEATABLE,  /* two runs on the same inputs differ */
-    AG_CAUSE_NON_FINITE,      /* the function or its derivative is not finite there */
-    AG_CAUSE_STEP_EXHAUSTED,  /* no step gave a derivative as exact as the tolerance */
-    AG_CAUSE_ORACLES_DISAGREE, /* complex step and differences: they are not of the same function */
-    AG_CAUSE_NOTHING_CHECKED, /* no elements, or no input that wants a gradient */
-    /* failed */
-    AG_CAUSE_UNKNOWN,         /* wrong, and none of the below */
-    AG_CAUSE_ERROR,           /* the context has an error */
-    AG_CAUSE_SIGN,            /* sign flipped */
-    AG_CAUSE_FACTOR,          /* a constant times the right gradient */
-    AG_CAUSE_TRANSPOSED,      /* its last two dims swapped */
-    AG_CAUSE_PERMUTED,        /* its dims permuted */
-    AG_CAUSE_ROW_SUM_MISSING, /* softmax without its sum term, y (gy - sum(gy y)) */
-    AG_CAUSE_MEAN_MISSING,    /* layer norm without the mean of its gradient */
-    AG_CAUSE_VARIANCE_MISSING, /* layer norm without the term of its variance */
-    AG_CAUSE_NOT_REDUCED,     /* one part of a broadcast instead of the sum over it */
-    AG_CAUSE_UPSTREAM_IGNORED, /* the gradient of the result does not enter */
-    AG_CAUSE_NOT_ACCUMULATED, /* the contribution of one use instead of the sum over all */
-    AG_CAUSE_ZERO,            /* zero, all or in part, where it should not be */
-    AG_CAUSE_MASK_LEAK,       /* not zero where the output does not depend on the input */
-    AG_CAUSE_BATCH_MIXED,     /* entries of one batch index are those of another */
-    AG_CAUSE_STRIDE_IGNORED,  /* memory read in order where the strides say otherwise */
-    AG_CAUSE_TAIL,            /* right up to an index, wrong from there on */
-    AG_CAUSE_SWAPPED,         /* the gradient of another input */
-    AG_CAUSES
-} ag_cause;
-
-const char *ag_cause_name(ag_cause cause); /* "sign flipped" */
-const char *ag_verdict_name(ag_verdict verdict); /* "PASS" */
-
-/* What was found of one input. */
-typedef struct ag_gradcheck_input {
-    ag_verdict verdict;
-    ag_cause cause;
-    double factor;        /* AG_CAUSE_FACTOR: analytic = factor * right */
-    int64_t index;        /* of the worst element, flat; -1: along a random direction */
-    int64_t output_index; /* of the output whose derivative it is, flat over all; -1: random cotangent */
-    double analytic, numeric;
-    double uncertainty;   /* of numeric, estimated */
-    double max_error;     /* worst |analytic - numeric| / max(|analytic|, |numeric|, atol / rtol) of what was decided */
-    int64_t checked, failed, inconclusive; /* derivatives */
-} ag_gradcheck_input;
-
-typedef struct ag_gradcheck_config { /* no number may be negative */
-    const char *name;   /* in the report; NULL: the op of the first output's node */
-    int outputs;        /* how many the function gives; 0: 1 */
-    double step;        /* the first and largest step, relative to max(1, |x|); 0: 1/64 */
-    double rtol, atol;  /* 0: 1e-6 and 1e-9 */
-    int64_t elements;   /* inputs with more elements are checked along random directions; 0: 4096 */
-    int directions;     /* how many; 0: 16 */
-    uint64_t seed;      /* of cotangent and directions */
-    ag_complex_fn *complex_step; /* NULL: differences */
-    ag_gradcheck_input *inputs;  /* gets what was found of each input; NULL: not wanted */
-    FILE *report;       /* text of at most 80 columns; NULL: none */
-    bool colour;        /* in that text, by the terminal's escape sequences */
-    FILE *json, *html;  /* the same as a JSON object, as a page with heat maps; NULL: none */
-} ag_gradcheck_config;
-
-enum { AG_EXPLANATION = 400 };
-
-typedef struct ag_gradcheck_result {
-    ag_verdict verdict; /* the worst of the inputs' */
-    int input;          /* the worst input, -1: none was checked; */
-    ag_gradcheck_input worst; /* what was found of it */
-    int64_t checked, failed, inconclusive; /* over all inputs */
-    double max_error;
-    const char *op, *path; /* of a failure on a tape: the first op whose own vjp is wrong, "" and "": none found */
-    int64_t node;          /* its node, -1: none */
-    int op_input;          /* and the input of it that the wrong contribution goes to */
-    char explanation[AG_EXPLANATION]; /* in words; "" after a pass */
-} ag_gradcheck_result;
-
-/* Inputs are float64 leaves (ag_require_grad), dense and of separate storage; int32 inputs are passed through.
- * The result also stands for errors: then verdict is AG_FAIL and the context has the error. The inputs' values and
- * gradients and the random state are restored. */
-ag_gradcheck_result ag_gradcheck(ag_ctx *ctx, ag_gradcheck_fn *f, ag_tensor *const *input, int count, void *user,
-                                 ag_gradcheck_config config);
-
-/* A dense array of doubles, the last dim fastest, up to AG_MAX_DIMS dims. */
-typedef struct ag_array {
-    const char *name; /* in the report; NULL: its number */
-    double *value;    /* of outputs: not used, may be NULL */
-    int ndim;
-    int64_t shape[AG_MAX_DIMS];
-} ag_array;
-
-/* A function and its hand-written backward, without tensors: code of another project. */
-typedef struct ag_array_function {
-    /* Writes y[..] from x[..]. */
-    void (*forward)(const double *const *x, double *const *y, void *user);
-    /* Writes, or adds to, gx[..]: the gradient of sum(gy y) with respect to x[..]. gx begins as zeros. */
-    void (*backward)(const double *const *x, const double *const *gy, double *const *gx, void *user);
-    void *user;
-} ag_array_function;
-
-/* Checks backward at the values of input[input_count]. They are restored. config.outputs is not used. */
-ag_gradcheck_result ag_gradcheck_arrays(ag_ctx *ctx, ag_array_function function, const ag_array *input,
-                                        int input_count, const ag_array *output, int output_count,
-                                        ag_gradcheck_config config);
 
 /* ---- Writing an op ------------------------------------------------------------------------------
  * docs/adding-an-op.md shows one whole. The forward function computes y and calls ag_record; the engine calls

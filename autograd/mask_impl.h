@@ -14,6 +14,9 @@
 bool ag_mask_for_kernels(ag_ctx *ctx, const char *where, const ag_mask *mask, const int64_t *pairs,
                          ag_attention_mask *out);
 
+/* pairs[4] = B and H as the mask's tensors have them, Tq, Tk. */
+void ag_mask_own_pairs(const ag_mask *m, int64_t Tq, int64_t Tk, int64_t *pairs);
+
 /* t's strides as a tensor of shape[4], 0 where it repeats; false when it does not broadcast to that. */
 bool ag_strides_as(const ag_tensor *t, const int64_t *shape, int64_t *stride);
 

@@ -7,8 +7,8 @@
  * each step is its formula as a loop. The same gradients then come from attngrad's tape and from differences.
  */
 #include "attngrad.h"
-#include "examples/options.h"
-#include "examples/program.h"
+#include "examples/shared/options.h"
+#include "examples/shared/program.h"
 
 #include <math.h>
 #include <string.h>

@@ -9,10 +9,10 @@
  * seen in training. They differ in length, and are padded. Trains, measures the accuracy beside rules that need no
  * attention, judges the strings on the command line, and shows the head that looks most at each bracket's partner.
  */
-#include "examples/heatmap.h"
-#include "examples/learning.h"
-#include "examples/options.h"
-#include "examples/program.h"
+#include "examples/shared/heatmap.h"
+#include "examples/shared/learning.h"
+#include "examples/shared/options.h"
+#include "examples/shared/program.h"
 
 #include <string.h>
 

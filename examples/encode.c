@@ -3,9 +3,9 @@
  * encode.c - sentence embeddings from a BERT in the transformers package's files: lines of token ids in, a vector for
  * each out, or how similar they are.
  */
-#include "examples/options.h"
-#include "examples/pretrained_model.h"
-#include "examples/program.h"
+#include "examples/shared/options.h"
+#include "examples/shared/pretrained_model.h"
+#include "examples/shared/program.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -8,9 +8,9 @@
  * Forecasts are judged by their mean absolute error beside two naive ones: the last value stays as it is, and what
  * followed the most similar window of the training part.
  */
-#include "examples/learning.h"
-#include "examples/options.h"
-#include "examples/program.h"
+#include "examples/shared/learning.h"
+#include "examples/shared/options.h"
+#include "examples/shared/program.h"
 
 #include <math.h>
 #include <string.h>

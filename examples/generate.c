@@ -5,10 +5,10 @@
  * All prompts are one batch. The first pass reads them, each later one a token of every entry that has not ended, with
  * the keys and values of what came before in a cache; --no-cache computes everything anew, for comparison.
  */
-#include "examples/options.h"
-#include "examples/pretrained_model.h"
-#include "examples/program.h"
-#include "examples/sampling.h"
+#include "examples/shared/options.h"
+#include "examples/shared/pretrained_model.h"
+#include "examples/shared/program.h"
+#include "examples/shared/sampling.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -6,9 +6,9 @@
  * time from the layer's parameters with the plain ops and compared with what the layer says.
  */
 #include "attngrad.h"
-#include "examples/heatmap.h"
-#include "examples/options.h"
-#include "examples/program.h"
+#include "examples/shared/heatmap.h"
+#include "examples/shared/options.h"
+#include "examples/shared/program.h"
 
 #include <errno.h>
 #include <math.h>

@@ -7,9 +7,9 @@
  * each position shows which positions the bright token reaches, and by which way.
  */
 #include "attngrad.h"
-#include "examples/heatmap.h"
-#include "examples/options.h"
-#include "examples/program.h"
+#include "examples/shared/heatmap.h"
+#include "examples/shared/options.h"
+#include "examples/shared/program.h"
 
 #include <errno.h>
 #include <math.h>

@@ -8,10 +8,10 @@
  * Trains, measures how many held-out dates come out right in every character, translates those on the command line,
  * and shows where the decoder looked while it wrote one of them.
  */
-#include "examples/heatmap.h"
-#include "examples/learning.h"
-#include "examples/options.h"
-#include "examples/program.h"
+#include "examples/shared/heatmap.h"
+#include "examples/shared/learning.h"
+#include "examples/shared/options.h"
+#include "examples/shared/program.h"
 
 #include <stdlib.h>
 #include <string.h>

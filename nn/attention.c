@@ -10,7 +10,6 @@
  * are made as far as they are needed, in steps of powers of two, and kept from call to call.
  */
 #include "nn/attention_impl.h"
-#include "nn/kv_cache_impl.h"
 #include "nn/layers_impl.h"
 
 #include <inttypes.h>
@@ -311,7 +310,7 @@ static bool check_cache(const ag_attention_layer *layer, const ag_attend *with, 
     else if (with->memory == NULL && with->bias != NULL)
         wrong = "bias can not be had with a cache";
     if (wrong == NULL)
-        return ag_kv_cache_check(pass, module->kind, B);
+        return with->cache->check(pass, module->kind, B);
     ag_fail(module->ctx, AG_ERR_ARGUMENT, module->kind, "%s", wrong);
     return false;
 }
@@ -354,7 +353,7 @@ static bool reach_positions(ag_attention_layer *layer, int64_t low, int64_t high
 /* Where x[b,t] stands, i = b T + t. */
 static int64_t position_of(const ag_attend *with, const int32_t *given, int64_t T, int64_t i)
 {
-    return given != NULL ? given[i] : ag_kv_cache_length(with->cache, i / T) + i % T;
+    return given != NULL ? given[i] : with->cache->length(with->cache, i / T) + i % T;
 }
 
 /* The rows of the rope table for x[B,T,..], int32 [B,T], where they are given or follow a cache. NULL: an error. */
@@ -439,7 +438,8 @@ static void project(ag_attention_layer *layer, ag_tensor *x, const ag_attend *wi
     const ag_mha_config *config = &layer->config;
     ag_tensor *keys = with->memory != NULL ? with->memory : x, *values = with->values != NULL ? with->values : keys;
     ag_tensor *y[3];
-    bool cached = with->memory != NULL && ag_kv_cache_memory(with->cache, with->layer, &operands->k, &operands->v);
+    bool cached = with->cache != NULL && with->memory != NULL &&
+                  with->cache->memory(with->cache, with->layer, &operands->k, &operands->v);
     const ag_linear_call call[] = { { .layer = layer->q, .x = x },
                                     { .layer = layer->k, .x = keys },
                                     { .layer = layer->v, .x = values } };
@@ -457,8 +457,8 @@ static bool join_cache(const ag_attention_layer *layer, const ag_attend *with, c
 {
     ag_mask *mask = &operands->config.mask;
     if (with->memory == NULL)
-        return ag_kv_cache_join(pass, layer->module.kind, &operands->k, &operands->v, mask);
-    return ag_kv_cache_keep_memory(pass, layer->module.kind, with->memory, operands->k, operands->v, mask);
+        return with->cache->join(pass, layer->module.kind, &operands->k, &operands->v, mask);
+    return with->cache->keep_memory(pass, layer->module.kind, with->memory, operands->k, operands->v, mask);
 }
 
 bool ag_attention_operands_of(ag_attention_layer *layer, ag_tensor *x, const ag_attend *with,

@@ -10,6 +10,37 @@
 
 #include "nn/module_impl.h"
 
+/* One pass of one layer over a cache. */
+typedef struct ag_kv_pass {
+    ag_kv_cache *cache;
+    int64_t layer, T;
+    const int64_t *counts; /* NULL: T each */
+    int64_t back;          /* > 0: a key is seen by at most this many queries, the one at its own position included */
+    int64_t max_seq_len;   /* 0: any length */
+} ag_kv_pass;
+
+/* What a cache does for an attention layer. attention.c knows a cache by these functions alone; models/kv_cache.c has
+ * them. Errors are reported in the words of `kind`. */
+struct ag_kv_cache {
+    /* Whether a pass over a batch of B is possible; false: an error stands. */
+    bool (*check)(const ag_kv_pass *pass, const char *kind, int64_t B);
+
+    /* Positions that batch entry `entry` has had. */
+    int64_t (*length)(const ag_kv_cache *cache, int64_t entry);
+
+    /* Appends k[B,Hk,T,D] and v[B,Hk,T,Dv]. *k and *v become views of all cached rows; starts and key_lengths of the
+     * mask are set. False: an error stands, and the cache is unchanged. */
+    bool (*join)(const ag_kv_pass *pass, const char *kind, ag_tensor **k, ag_tensor **v, ag_mask *mask);
+
+    /* Cross-attention: the cached keys and values of memory. False: there are none. */
+    bool (*memory)(const ag_kv_cache *cache, int64_t layer, ag_tensor **k, ag_tensor **v);
+
+    /* Cross-attention: caches k and v, made of `memory`, unless they came from the cache, and sets the mask's starts.
+     * False: an error stands. */
+    bool (*keep_memory)(const ag_kv_pass *pass, const char *kind, const ag_tensor *memory, ag_tensor *k, ag_tensor *v,
+                        ag_mask *mask);
+};
+
 /* What one call attends with: after projection, norm and rotation, the cache joined. */
 typedef struct ag_attention_operands {
     ag_tensor *q, *k, *v;  /* [B,H,T,D], [B,Hk,S,D], [B,Hk,S,Dv] */

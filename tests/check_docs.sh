@@ -102,7 +102,7 @@ check_tests()
 {
     for name in $(grep -o '`[a-z0-9_]*: [a-z0-9_]*`' "$1" | tr -d '` ' | sort -u); do
         suite=${name%:*}
-        grep -q "^SUITE($suite)" tests/suites.def && grep -q "^START_TEST(${name#*:})" "tests/check_$suite.c" ||
+        grep -q "^SUITE($suite)" tests/suites.def && grep -rq --include="check_$suite.c" "^START_TEST(${name#*:})" tests ||
             fault "$1: there is no test ${name#*:} in the suite $suite"
     done
 }

@@ -9,7 +9,8 @@
 set -eu
 
 folders='tensor autograd nn examples'
-public='attngrad.h tensor/tensor.h autograd/autograd.h nn/nn.h'
+public='attngrad.h tensor/tensor.h autograd/autograd.h nn/nn.h tensor/files/files.h autograd/watch/watch.h autograd/gradcheck/gradcheck.h
+        nn/models/models.h nn/gradcheck/module_gradcheck.h'
 failed=0
 
 # The path that #include "$2" in file $1 means, from the root: beside the file first, as the compiler looks.

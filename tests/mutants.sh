@@ -57,7 +57,7 @@ first_failure()
     status=0 first=''
     case $1 in
     check_lm.sh)
-        bounded sh tests/check_lm.sh build/examples/lm >tested 2>&1 || status=$?
+        bounded sh tests/examples/check_lm.sh build/examples/lm >tested 2>&1 || status=$?
         first=$(sed -n 's/^FAIL  //p' tested | sed -n 1p)
         ;;
     gradcheck--all)
@@ -154,10 +154,9 @@ needs()
 # The sources as they are, compiled.
 make_base() # jobs
 {
-    mkdir -p "$folder/base/tests" "$folder/base/examples" "$folder/results"
+    mkdir -p "$folder/base" "$folder/results"
     cp -Rp Makefile attngrad.h tensor autograd nn "$folder/base"
-    cp -p tests/*.* "$folder/base/tests"
-    cp -p examples/*.* "$folder/base/examples"
+    tar cf - --exclude=tests/fixtures --exclude=examples/data tests examples | tar xf - -C "$folder/base"
     ln -s "$PWD/tests/fixtures" "$folder/base/tests/fixtures"
     ln -s "$PWD/examples/data" "$folder/base/examples/data"
     (cd "$folder/base" && build "$1" -O1 $targets >built 2>&1) || { cat "$folder/base/built"; return 1; }

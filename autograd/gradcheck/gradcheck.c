@@ -8,6 +8,7 @@
  * it; a small Jacobian is therefore compared entry by entry as well, with one backward for each output.
  */
 #include "autograd/gradcheck/gradcheck_impl.h"
+#include "autograd/tape_impl.h"
 #include "tensor/philox.h"
 
 #include <math.h>
@@ -625,7 +626,7 @@ static bool describe_tensors(ag_check *check)
     }
     int64_t node = ag_node_of(tape, t->output[0]);
     if (check->config.name == NULL && node >= 0)
-        check->name = ag_tape_node(tape, node).op;
+        check->name = tape->nodes[node].op->name;
     ag_tape_end(tape);
     return true;
 }

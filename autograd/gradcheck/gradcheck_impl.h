@@ -9,7 +9,7 @@
 #ifndef AG_GRADCHECK_IMPL_H
 #define AG_GRADCHECK_IMPL_H
 
-#include "autograd/autograd.h"
+#include "autograd/gradcheck/gradcheck.h"
 #include "tensor/tensor_impl.h"
 
 /* An input, with both its gradients for the check's cotangent. */

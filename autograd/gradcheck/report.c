@@ -3,7 +3,7 @@
  * report.c - the words of the gradient checker's report, and which forms of it are written.
  */
 #include "autograd/gradcheck/report_impl.h"
-#include "tensor/json.h"
+#include "tensor/files/json.h"
 
 #include <inttypes.h>
 #include <math.h>

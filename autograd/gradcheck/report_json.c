@@ -7,7 +7,7 @@
  * Bytes of a name that are not UTF-8 become U+FFFD.
  */
 #include "autograd/gradcheck/report_impl.h"
-#include "tensor/json.h"
+#include "tensor/files/json.h"
 
 #include <inttypes.h>
 #include <math.h>

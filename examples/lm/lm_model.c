@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lm_model.c - see lm_model.h.
+ */
+#include "examples/lm/lm_model.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Kinds ---- */
+
+const char *const position_word[] = { "learned", "sinusoidal", "rotary", "alibi", "none" };
+const char *const norm_word[] = { "layer", "rms" };
+const char *const feed_forward_word[] = { "gelu", "relu", "silu", "swiglu", "geglu" };
+enum { LEARNED, SINUSOIDAL, ROTARY, ALIBI, NONE };
+
+static const struct {
+    ag_activation activation;
+    bool gated;
+} feed_forward[FEED_FORWARD_WORDS] = {
+    { AG_GELU, false }, { AG_RELU, false }, { AG_SILU, false }, { AG_SILU, true }, { AG_GELU, true }
+};
+
+void model_set_kinds(ag_transformer_config *config, model_kinds kinds)
+{
+    config->positions = kinds.positions == LEARNED ? AG_POSITIONS_LEARNED
+                        : kinds.positions == SINUSOIDAL ? AG_POSITIONS_SINUSOIDAL : AG_POSITIONS_NONE;
+    config->attention.rotary = kinds.positions == ROTARY;
+    config->attention.alibi = kinds.positions == ALIBI;
+    config->norm = kinds.norm == 0 ? AG_LAYER_NORM : AG_RMS_NORM;
+    config->activation = feed_forward[kinds.feed_forward].activation;
+    config->gated = feed_forward[kinds.feed_forward].gated;
+}
+
+model_kinds model_kinds_of(const ag_transformer_config *config)
+{
+    model_kinds kinds = { .norm = config->norm == AG_RMS_NORM };
+    kinds.positions = config->positions == AG_POSITIONS_LEARNED ? LEARNED
+                      : config->positions == AG_POSITIONS_SINUSOIDAL ? SINUSOIDAL
+                      : config->attention.rotary ? ROTARY : config->attention.alibi ? ALIBI : NONE;
+    while (feed_forward[kinds.feed_forward].activation != config->activation ||
+           feed_forward[kinds.feed_forward].gated != config->gated)
+        kinds.feed_forward++;
+    return kinds;
+}
+
+/* ---- Metadata ---- */
+
+bool model_metadata_make(model_metadata *m, const lm_model *model)
+{
+    const ag_transformer_config *c = ag_gpt_config_of(model->gpt);
+    const struct {
+        const char *key;
+        double value;
+    } number[MODEL_NUMBERS] = {
+        { "lm.context", (double)model->context }, { "lm.emb", (double)c->emb_size },
+        { "lm.heads", (double)c->num_heads },     { "lm.head_size", (double)c->head_size },
+        { "lm.layers", (double)c->num_layers },   { "lm.ff", (double)c->ff_size },
+        { "lm.dropout", c->dropout },             { "lm.untied", c->untied_head },
+        { "lm.bytes", model->vocab.bytes },       { "lm.window", (double)c->attention.mask.back },
+        { "lm.kv_heads", (double)c->attention.kv_heads }, { "lm.qk_norm", c->attention.qk_norm },
+    };
+    model_kinds kinds = model_kinds_of(c);
+    for (int i = 0; i < MODEL_NUMBERS; i++) {
+        snprintf(m->text[i], sizeof m->text[i], "%.17g", number[i].value);
+        m->entry[i] = (ag_metadata){ number[i].key, m->text[i] };
+    }
+    m->vocab = vocab_text(&model->vocab);
+    m->entry[MODEL_NUMBERS] = (ag_metadata){ "lm.vocab", m->vocab };
+    m->entry[MODEL_NUMBERS + 1] = (ag_metadata){ "lm.positions", position_word[kinds.positions] };
+    m->entry[MODEL_NUMBERS + 2] = (ag_metadata){ "lm.norm", norm_word[kinds.norm] };
+    m->entry[MODEL_NUMBERS + 3] = (ag_metadata){ "lm.feed_forward", feed_forward_word[kinds.feed_forward] };
+    return m->vocab != NULL;
+}
+
+void model_metadata_free(model_metadata *m)
+{
+    free(m->vocab);
+    m->vocab = NULL;
+}
+
+bool metadata_number(const ag_safetensors *file, const char *key, double *number)
+{
+    const char *text = ag_safetensors_metadata(file, key);
+    char *end = NULL;
+    *number = text == NULL ? 0 : strtod(text, &end);
+    return text != NULL && end != text && *end == '\0' && isfinite(*number);
+}
+
+/* A whole number of at least `least`, or false. */
+static bool metadata_count(const ag_safetensors *file, const char *key, int64_t least, int64_t *count)
+{
+    double number;
+    if (!metadata_number(file, key, &number) || number != floor(number) || number < (double)least || number > 1e9)
+        return false;
+    *count = (int64_t)number;
+    return true;
+}
+
+/* Which of the words; false when it is another. A file of before there was a choice has none: the first. */
+static bool metadata_word(const ag_safetensors *file, const char *key, const char *const *word, int count, int *which)
+{
+    const char *text = ag_safetensors_metadata(file, key);
+    *which = 0;
+    while (text != NULL && *which < count && strcmp(text, word[*which]) != 0)
+        ++*which;
+    return *which < count;
+}
+
+/* What came later than the other entries; files without it have the plain model. */
+static bool attention_from_metadata(ag_transformer_config *c, const ag_safetensors *file)
+{
+    int64_t qk_norm = 0;
+    model_kinds kinds;
+    if (ag_safetensors_metadata(file, "lm.kv_heads") != NULL &&
+        (!metadata_count(file, "lm.window", 0, &c->attention.mask.back) ||
+         !metadata_count(file, "lm.kv_heads", 1, &c->attention.kv_heads) ||
+         !metadata_count(file, "lm.qk_norm", 0, &qk_norm)))
+        return false;
+    if (!metadata_word(file, "lm.positions", position_word, POSITION_WORDS, &kinds.positions) ||
+        !metadata_word(file, "lm.norm", norm_word, NORM_WORDS, &kinds.norm) ||
+        !metadata_word(file, "lm.feed_forward", feed_forward_word, FEED_FORWARD_WORDS, &kinds.feed_forward))
+        return false;
+    c->attention.qk_norm = qk_norm != 0;
+    model_set_kinds(c, kinds);
+    return true;
+}
+
+bool model_from_metadata(lm_model *model, const ag_safetensors *file, const char *path)
+{
+    ag_transformer_config c = { .vocab_size = 0 };
+    int64_t untied = 0, bytes = 0;
+    const char *text = ag_safetensors_metadata(file, "lm.vocab");
+    if (text == NULL || !metadata_count(file, "lm.context", 1, &model->context) ||
+        !metadata_count(file, "lm.emb", 1, &c.emb_size) || !metadata_count(file, "lm.heads", 1, &c.num_heads) ||
+        !metadata_count(file, "lm.head_size", 1, &c.head_size) ||
+        !metadata_count(file, "lm.layers", 1, &c.num_layers) ||
+        !metadata_count(file, "lm.ff", 1, &c.ff_size) || !metadata_count(file, "lm.untied", 0, &untied) ||
+        !metadata_count(file, "lm.bytes", 0, &bytes) || !metadata_number(file, "lm.dropout", &c.dropout) ||
+        !attention_from_metadata(&c, file) ||
+        !vocab_from_text(&model->vocab, text, bytes != 0)) {
+        fprintf(stderr, "lm: %s is not a model that `lm train` wrote: its metadata does not describe one\n", path);
+        return false;
+    }
+    c.vocab_size = model->vocab.size;
+    c.max_seq_len = c.positions == AG_POSITIONS_LEARNED ? model->context : 0;
+    c.untied_head = untied != 0;
+    c.recompute = model->recompute;
+    model->gpt = ag_gpt_new(model->ctx, c);
+    if (model->gpt == NULL)
+        fprintf(stderr, "lm: %s: %s\n", path, ag_error_message(model->ctx));
+    return model->gpt != NULL;
+}
+
+/* ---- Sampling ---- */
+
+/* Draws the token that follows token[count]. What the cache has is not computed again, until there are more tokens than
+ * the model's window: from there on every position moves with each token. */
+static int32_t next_token(lm_model *model, ag_kv_cache *cache, const int32_t *token, int64_t count,
+                          const sampling *how)
+{
+    ag_ctx *ctx = model->ctx;
+    int64_t longest = ag_gpt_config_of(model->gpt)->max_seq_len, had = ag_kv_cache_length(cache, 0);
+    bool fits = longest == 0 || count <= longest;
+    int64_t T = fits ? count - had : longest;
+    ag_scope_begin(ctx, NULL);
+    ag_tensor *x = ag_from_data(ctx, AG_I32, AG_SHAPE(1, T), token + (count - T));
+    ag_tensor *logits = fits ? ag_gpt_forward_cached(model->gpt, x, cache, NULL) : ag_gpt_forward(model->gpt, x);
+    int32_t next = sampling_draw(ag_select(ag_select(logits, 0, 0), 0, -1), how);
+    ag_scope_end(ctx, NULL);
+    return next;
+}
+
+bool model_write(lm_model *model, const int32_t *prompt, int64_t prompt_count, int64_t length, const sampling *how,
+                 FILE *file)
+{
+    int32_t *token = malloc((size_t)(prompt_count + length) * sizeof *token);
+    if (token == NULL) {
+        fprintf(stderr, "lm: memory for %lld tokens can not be had\n", (long long)(prompt_count + length));
+        return false;
+    }
+    memcpy(token, prompt, (size_t)prompt_count * sizeof *token);
+    text_out out = { .file = file };
+    ag_kv_cache *cache = ag_kv_cache_new(model->ctx, 1, ag_gpt_config_of(model->gpt)->num_layers);
+    bool good = cache != NULL;
+    for (int64_t i = prompt_count; i < prompt_count + length && good; i++) {
+        token[i] = next_token(model, cache, token, i, how);
+        good = token[i] >= 0;
+        if (good)
+            text_put(&out, &model->vocab, token[i]);
+        if (good && i % 16 == 0)
+            fflush(file); /* so that a reader sees it come */
+    }
+    text_end(&out);
+    fflush(file);
+    free(token);
+    ag_kv_cache_free(cache);
+    if (!good)
+        fprintf(stderr, "lm: %s\n", ag_error_message(model->ctx));
+    return good;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lm_model.h - a language model with its vocabulary: made new or read from a checkpoint, and sampled from.
+ */
+#ifndef EXAMPLES_LM_MODEL_H
+#define EXAMPLES_LM_MODEL_H
+
+#include "examples/lm/lm_corpus.h"
+#include "examples/shared/sampling.h"
+
+typedef struct lm_model {
+    ag_ctx *ctx;
+    ag_gpt *gpt;
+    vocab vocab;
+    int64_t context; /* tokens of a training window; more can be sampled when positions are not learned */
+    bool recompute; /* as in ag_transformer_config; not in the checkpoint */
+} lm_model;
+
+/* What a model has of each kind, by words that stand on the command line and in checkpoints: indices of these. */
+enum { POSITION_WORDS = 5, NORM_WORDS = 2, FEED_FORWARD_WORDS = 5 };
+extern const char *const position_word[POSITION_WORDS];         /* learned sinusoidal rotary alibi none */
+extern const char *const norm_word[NORM_WORDS];                 /* layer rms */
+extern const char *const feed_forward_word[FEED_FORWARD_WORDS]; /* gelu relu silu swiglu geglu */
+typedef struct model_kinds {
+    int positions, norm, feed_forward;
+} model_kinds;
+void model_set_kinds(ag_transformer_config *config, model_kinds kinds);
+model_kinds model_kinds_of(const ag_transformer_config *config);
+
+/* The model's configuration and vocabulary as metadata of a checkpoint, whose texts are freed together
+ * by model_metadata_free. False when out of memory. */
+enum { MODEL_NUMBERS = 12, MODEL_METADATA = MODEL_NUMBERS + 4 };
+typedef struct model_metadata {
+    ag_metadata entry[MODEL_METADATA];
+    char text[MODEL_NUMBERS][32];
+    char *vocab;
+} model_metadata;
+bool model_metadata_make(model_metadata *m, const lm_model *model);
+void model_metadata_free(model_metadata *m);
+
+/* Makes the model that an open checkpoint describes, its parameters still random. On failure prints one line. */
+bool model_from_metadata(lm_model *model, const ag_safetensors *file, const char *path);
+
+/* A decimal number in a checkpoint's metadata; false when it is not there or not a number. */
+bool metadata_number(const ag_safetensors *file, const char *key, double *number);
+
+/* Writes `length` sampled tokens to `file` as they come, after the tokens of the prompt (one at least), which are not
+ * written; each sees at most max_seq_len tokens before it. Uses the context's random stream. False on error. */
+bool model_write(lm_model *model, const int32_t *prompt, int64_t prompt_count, int64_t length, const sampling *how,
+                 FILE *file);
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * options.c - see options.h.
+ */
+#include "examples/shared/options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_help(const char *program, const char *about, const option *options, int count)
+{
+    printf("usage: %s [options]", program);
+    for (int i = 0; i < count; i++)
+        if (options[i].kind == OPTION_WORDS)
+            printf(" %s", options[i].name);
+    printf("\n\n%s\n\noptions:\n", about);
+    for (int i = 0; i < count; i++) {
+        char left[64];
+        snprintf(left, sizeof left, "%s %s", options[i].name, options[i].value != NULL ? options[i].value : "");
+        printf("  %-20s %s\n", left, options[i].help);
+    }
+    printf("  %-20s %s\n", "--help", "this text");
+}
+
+/* The option that `arg` names, with *value at what follows an equals sign (else NULL); NULL: none. */
+static const option *find(const option *options, int count, const char *arg, const char **value)
+{
+    for (int i = 0; i < count; i++) {
+        if (options[i].kind == OPTION_WORDS && arg[0] != '-')
+            return &options[i];
+        size_t length = strlen(options[i].name);
+        if (strncmp(arg, options[i].name, length) != 0 || (arg[length] != '\0' && arg[length] != '='))
+            continue;
+        *value = arg[length] == '=' ? arg + length + 1 : NULL;
+        return &options[i];
+    }
+    return NULL;
+}
+
+static bool parse_number(const char *text, uint64_t *number)
+{
+    if (text[0] < '0' || text[0] > '9') /* strtoull would take a sign and spaces */
+        return false;
+    char *end = NULL;
+    errno = 0;
+    *number = strtoull(text, &end, 10);
+    return errno == 0 && *end == '\0';
+}
+
+static bool parse_real(const char *text, double *number)
+{
+    char *end = NULL;
+    *number = strtod(text, &end);
+    return end != text && *end == '\0' && isfinite(*number) && *number >= 0;
+}
+
+int options_read(const char *program, const char *about, const option *options, int count, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            print_help(program, about, options, count);
+            return OPTIONS_HELP_SHOWN;
+        }
+        const char *value = NULL;
+        const option *found = find(options, count, argv[i], &value);
+        if (found == NULL) {
+            fprintf(stderr, "%s: unknown %s '%s'; try --help\n", program, argv[i][0] == '-' ? "option" : "argument",
+                    argv[i]);
+            return OPTIONS_WRONG;
+        }
+        if (found->kind == OPTION_WORDS) {
+            option_words *words = found->target;
+            words->word = argv + 1;
+            words->word[words->count++] = argv[i]; /* a place that is read already */
+            continue;
+        }
+        if (found->kind == OPTION_FLAG && value == NULL) {
+            *(bool *)found->target = true;
+            continue;
+        }
+        if (found->kind == OPTION_FLAG) {
+            fprintf(stderr, "%s: %s takes no value, it was given '%s'\n", program, found->name, value);
+            return OPTIONS_WRONG;
+        }
+        bool optional = found->value[0] == '[';
+        if (optional && value == NULL && (i + 1 == argc || argv[i + 1][0] == '-')) {
+            *(const char **)found->target = "";
+            continue;
+        }
+        if (value == NULL && i + 1 < argc)
+            value = argv[++i];
+        if (value == NULL || value[0] == '\0') {
+            fprintf(stderr, "%s: %s needs a value: %s\n", program, found->name, found->value);
+            return OPTIONS_WRONG;
+        }
+        if (found->kind == OPTION_TEXT) {
+            *(const char **)found->target = value;
+        } else if (found->kind == OPTION_REAL) {
+            if (!parse_real(value, found->target)) {
+                fprintf(stderr, "%s: %s is '%s', which is not a number of 0 or more\n", program, found->name, value);
+                return OPTIONS_WRONG;
+            }
+        } else if (!parse_number(value, found->target)) {
+            fprintf(stderr, "%s: %s is '%s', which is not a whole number from 0 to 2^64 - 1\n", program, found->name,
+                    value);
+            return OPTIONS_WRONG;
+        }
+    }
+    return OPTIONS_RUN;
+}

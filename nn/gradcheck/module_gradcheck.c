@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * module_gradcheck.c - the gradient check of a module: of its inputs and of all its parameters, by name.
+ */
+#include "nn/gradcheck/module_gradcheck.h"
+
+#include "nn/module_impl.h"
+
+/* Names the first parameter that is not float64. */
+static void check_params(const ag_module *module)
+{
+    for (int64_t i = 0; i < module->param_count; i++)
+        if (module->param[i].tensor->dtype != AG_F64)
+            ag_fail(module->ctx, AG_ERR_DTYPE, "gradcheck", "parameter %s of the %s is %s, must be float64",
+                    module->param[i].name, module->kind, ag_dtype_name(module->param[i].tensor->dtype));
+}
+
+ag_gradcheck_result ag_module_gradcheck(ag_module *module, ag_gradcheck_fn *f, ag_tensor *const *input, int count,
+                                        void *user, ag_gradcheck_config config)
+{
+    ag_gradcheck_result none = {
+        .verdict = AG_FAIL, .input = -1, .op = "", .path = "", .node = -1, .explanation = "the module is NULL",
+        .worst = { .verdict = AG_FAIL, .cause = AG_CAUSE_ERROR, .index = -1, .output_index = -1 },
+    };
+    if (module == NULL)
+        return none;
+    int total = count + (int)module->param_count;
+    size_t bytes = (size_t)total * sizeof(ag_tensor *);
+    ag_tensor **all = ag_alloc(module->ctx, bytes);
+    if (all == NULL)
+        total = 0; /* the check below reports the error */
+    for (int i = 0; i < total; i++)
+        all[i] = i < count ? input[i] : module->param[i - count].tensor;
+    check_params(module);
+    if (config.name == NULL)
+        config.name = module->kind;
+    ag_gradcheck_result result = ag_gradcheck(module->ctx, f, all, total, user, config);
+    ag_free(module->ctx, all, bytes);
+    return result;
+}

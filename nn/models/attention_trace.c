@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * attention_trace.c - an attention layer's forward and backward pass with every matrix on the way.
+ *
+ * The layer gives what it attends with (its projections, turned and normed, and its merged mask); from there on the
+ * pass is its formulas as plain ops on a tape of its own, never ag_sdpa, and backward is ag_gradient of all of it at
+ * once. So the tape's rules stand against the fused kernels. Entries are copies: they depend on nothing else.
+ * B batch, T and S times of queries and keys, H and Hk heads of queries and keys, D and Dv their sizes.
+ */
+#include "nn/models/models.h"
+#include "nn/attention_impl.h"
+#include "nn/layers_impl.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+
+enum { FORMULA = 160 };
+
+typedef struct trace_entry {
+    const char *name; /* static or interned */
+    ag_tensor *tensor;
+    char formula[FORMULA]; /* without quotes or backslashes, so JSON takes it as it is */
+} trace_entry;
+
+struct ag_attention_trace {
+    ag_ctx *ctx;
+    const char *kind;
+    int64_t B, T, S, H, Hk, D, Dv;
+    trace_entry *entry;
+    int64_t count, capacity;
+};
+
+/* ---- Entries ---------------------------------------------------------------------------------- */
+
+/* Adds a copy of the tensor. NULL: an error stands. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 4, 5)))
+#endif
+static void add(ag_attention_trace *trace, const char *name, const ag_tensor *t, const char *format, ...)
+{
+    ag_tensor *copy = t == NULL ? NULL : ag_tensor_clone(t);
+    if (copy == NULL ||
+        !ag_grow(trace->ctx, (void **)&trace->entry, &trace->capacity, trace->count + 1, sizeof *trace->entry))
+        return;
+    trace_entry *entry = &trace->entry[trace->count++];
+    *entry = (trace_entry){ .name = name, .tensor = ag_retain(copy) };
+    va_list values;
+    va_start(values, format);
+    vsnprintf(entry->formula, sizeof entry->formula, format, values);
+    va_end(values);
+}
+
+int64_t ag_attention_trace_count(const ag_attention_trace *trace)
+{
+    return trace == NULL ? 0 : trace->count;
+}
+
+ag_named_tensor ag_attention_trace_entry(const ag_attention_trace *trace, int64_t i)
+{
+    if (trace == NULL || i < 0 || i >= trace->count)
+        return (ag_named_tensor){ 0 };
+    return (ag_named_tensor){ trace->entry[i].name, trace->entry[i].tensor };
+}
+
+ag_tensor *ag_attention_trace_find(const ag_attention_trace *trace, const char *name)
+{
+    for (int64_t i = 0; i < ag_attention_trace_count(trace); i++)
+        if (strcmp(trace->entry[i].name, name) == 0)
+            return trace->entry[i].tensor;
+    return NULL;
+}
+
+void ag_attention_trace_free(ag_attention_trace *trace)
+{
+    if (trace == NULL)
+        return;
+    for (int64_t i = 0; i < trace->count; i++)
+        ag_release(trace->entry[i].tensor);
+    ag_free(trace->ctx, trace->entry, (size_t)trace->capacity * sizeof *trace->entry);
+    ag_free(trace->ctx, trace, sizeof *trace);
+}
+
+/* ---- The pass --------------------------------------------------------------------------------- */
+
+typedef struct pass {
+    ag_attention_trace *trace;
+    ag_attention_layer *layer;
+    ag_linear_layer *proj;              /* NULL: one head, Y is O */
+    ag_tensor *x, *keys_of, *values_of; /* leaves of this tape: what queries, keys and values are made of */
+    ag_attention_operands in;
+    ag_tensor *U, *S, *mask, *P, *O, *Y;
+    double scale;
+} pass;
+
+/* Leaves with the values of what the call brings, which itself stays as it is. A tensor that comes twice is one leaf,
+ * so that its gradients add. */
+static bool take_inputs(pass *p, ag_tensor *x, ag_attend with)
+{
+    p->x = ag_require_grad(ag_tensor_clone(x));
+    p->keys_of = p->x;
+    if (with.memory != NULL && with.memory != x)
+        p->keys_of = ag_require_grad(ag_tensor_clone(with.memory));
+    p->values_of = with.values == x ? p->x : p->keys_of;
+    if (with.values != NULL && with.values != x && with.values != with.memory)
+        p->values_of = ag_require_grad(ag_tensor_clone(with.values));
+    with.memory = with.memory == NULL ? NULL : p->keys_of;
+    with.values = with.values == NULL ? NULL : p->values_of;
+    if (with.bias != NULL)
+        with.bias = ag_require_grad(ag_tensor_clone(with.bias));
+    return ag_error(p->trace->ctx) == AG_OK && ag_attention_operands_of(p->layer, p->x, &with, &p->in);
+}
+
+/* relative[h, clamp(j - p, -R, R) + R] of all pairs: [1 or B,1 or H,T,S]. */
+static ag_tensor *relative_scores(const pass *p)
+{
+    const ag_attention_trace *trace = p->trace;
+    const ag_mask *mask = &p->in.config.mask;
+    ag_tensor *table = p->in.config.relative;
+    ag_tensor *starts = mask->starts == NULL ? NULL : ag_tensor_contiguous(mask->starts);
+    const int32_t *start = starts == NULL ? NULL : ag_data(starts);
+    const int64_t reach = ag_dim(table, 1) / 2, batch = start == NULL ? 1 : trace->B;
+    const int64_t offset = mask->offset + (mask->align == AG_BOTTOM_RIGHT ? trace->S - trace->T : 0);
+    ag_tensor *index = ag_empty(trace->ctx, AG_I32, AG_SHAPE(batch, trace->T, trace->S));
+    if (index == NULL || (mask->starts != NULL && start == NULL))
+        return NULL;
+    int32_t *at = ag_data_mut(index);
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t i = 0; i < trace->T; i++)
+            for (int64_t j = 0; j < trace->S; j++) {
+                const int64_t d = j - (i + offset + (start == NULL ? 0 : start[b]));
+                *at++ = (int32_t)((d < -reach ? -reach : d > reach ? reach : d) + reach);
+            }
+    return ag_permute(ag_embedding(ag_contiguous(ag_transpose(table, 0, 1)), index), (const int[]){ 0, 3, 1, 2 });
+}
+
+/* a [B,H,M,K] times b [B,Hk,K,N]: each head of b meets its H / Hk heads of a. -> [B,H,M,N] */
+static ag_tensor *head_product(const ag_attention_trace *trace, ag_tensor *a, ag_tensor *b)
+{
+    const int64_t M = ag_dim(a, 2), N = ag_dim(b, 3);
+    a = ag_reshape(a, AG_SHAPE(trace->B, trace->Hk, trace->H / trace->Hk, M, ag_dim(a, 3)));
+    return ag_reshape(ag_matmul(a, ag_unsqueeze(b, 2)), AG_SHAPE(trace->B, trace->H, M, N));
+}
+
+static void run_forward(pass *p)
+{
+    const ag_attention_trace *trace = p->trace;
+    const ag_sdpa_config *config = &p->in.config;
+    p->U = ag_scale(head_product(trace, p->in.q, ag_transpose(p->in.k, 2, 3)), p->scale);
+    ag_tensor *scores = p->U;
+    if (config->soft_cap > 0)
+        scores = ag_scale(ag_tanh(ag_scale(scores, 1 / config->soft_cap)), config->soft_cap);
+    if (config->bias != NULL)
+        scores = ag_add(scores, config->bias);
+    if (config->relative != NULL)
+        scores = ag_add(scores, relative_scores(p));
+    p->mask = ag_mask_tensor(trace->ctx, config->mask, trace->B, trace->H, trace->T, trace->S);
+    p->S = ag_where(p->mask, scores, ag_full(trace->ctx, ag_dtype_of(p->x), AG_SCALAR, -(double)INFINITY));
+    p->P = ag_softmax(p->S, -1);
+    p->O = head_product(trace, p->P, p->in.v);
+    p->Y = ag_attention_merge(p->layer, p->O);
+    if (p->proj != NULL)
+        p->Y = ag_linear_forward(p->proj, p->Y);
+}
+
+/* ---- Naming it -------------------------------------------------------------------------------- */
+
+static const char *name_of(const pass *p, const ag_tensor *leaf)
+{
+    return leaf == p->x ? "X" : leaf == p->keys_of ? "memory" : "values";
+}
+
+static const char *bias_term(const ag_linear_layer *layer, const char *term)
+{
+    return layer->bias == NULL ? "" : term;
+}
+
+static void add_inputs(const pass *p)
+{
+    ag_attention_trace *trace = p->trace;
+    add(trace, "X", p->x, "given");
+    if (p->keys_of != p->x)
+        add(trace, "memory", p->keys_of, "given");
+    if (p->values_of != p->x && p->values_of != p->keys_of)
+        add(trace, "values", p->values_of, "given");
+}
+
+static void add_operands(const pass *p)
+{
+    ag_attention_trace *trace = p->trace;
+    const ag_attention_layer *layer = p->layer;
+    const bool norm = layer->config.attention.qk_norm, turn = layer->config.attention.rotary;
+    const char *open = norm && turn ? "rope(rms_norm(" : norm ? "rms_norm(" : turn ? "rope(" : "";
+    const char *close = norm && turn ? "))" : norm || turn ? ")" : "";
+    const char *keys = name_of(p, p->keys_of), *values = name_of(p, p->values_of);
+    add(trace, "Q", p->in.q, "%sX Wq^T%s%s", open, bias_term(layer->q, " + bq"), close);
+    add(trace, "K", p->in.k, "%s%s Wk^T%s%s", open, keys, bias_term(layer->k, " + bk"), close);
+    add(trace, "V", p->in.v, "%s Wv^T%s", values, bias_term(layer->v, " + bv"));
+}
+
+static void add_scores(const pass *p)
+{
+    ag_attention_trace *trace = p->trace;
+    const ag_sdpa_config *config = &p->in.config;
+    const char *bias = config->bias == NULL ? "" : " + bias";
+    const char *relative = config->relative == NULL ? "" : " + relative[j - p]";
+    add(trace, "U", p->U, "a Q K^T, a = %.6g%s", p->scale, trace->H == trace->Hk ? "" : ", key heads in groups");
+    if (config->bias != NULL)
+        add(trace, "bias", config->bias, "given");
+    add(trace, "mask", p->mask, "1 where the query of the row sees the key of the column");
+    if (config->soft_cap > 0)
+        add(trace, "S", p->S, "c tanh(U / c)%s%s where mask is 1, else -inf; c = %.6g", bias, relative,
+            config->soft_cap);
+    else
+        add(trace, "S", p->S, "U%s%s where mask is 1, else -inf", bias, relative);
+    add(trace, "P", p->P, "softmax(S), row by row; 0 in a row that sees nothing");
+    add(trace, "lse", ag_logsumexp(p->S, -1, false), "log(rowsum(exp(S))), so that P = exp(S - lse)");
+}
+
+static void add_forward(const pass *p)
+{
+    add_inputs(p);
+    add_operands(p);
+    add_scores(p);
+    add(p->trace, "O", p->O, "P V");
+    if (p->proj == NULL)
+        add(p->trace, "Y", p->Y, "O");
+    else
+        add(p->trace, "Y", p->Y, "O Wproj^T%s, the heads side by side", bias_term(p->proj, " + bproj"));
+}
+
+/* ---- Backward --------------------------------------------------------------------------------- */
+
+enum { MOST_WANTED = 32 }; /* 11 of the pass; of the layer 8 of q, k, v and proj, q_norm, k_norm, relative */
+
+/* The entries to come: for now they hold what the gradient is of. */
+typedef struct wants {
+    trace_entry list[MOST_WANTED];
+    int count;
+} wants;
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 4, 5)))
+#endif
+static void want(wants *w, const char *name, ag_tensor *of, const char *format, ...)
+{
+    assert(w->count < MOST_WANTED);
+    trace_entry *next = &w->list[w->count++];
+    *next = (trace_entry){ .name = name, .tensor = of };
+    va_list values;
+    va_start(values, format);
+    vsnprintf(next->formula, sizeof next->formula, format, values);
+    va_end(values);
+}
+
+static void want_scores(wants *w, const pass *p)
+{
+    const char *shared = p->trace->H == p->trace->Hk ? "" : ", summed over the heads of a group";
+    want(w, "dO", p->O, "%s", p->proj == NULL ? "dY" : "dY Wproj, split into heads");
+    want(w, "dV", p->in.v, "P^T dO%s", shared);
+    want(w, "dP", p->P, "dO V^T");
+    want(w, "dS", p->S, "P * (dP - D)");
+    want(w, "dU", p->U, "%s", p->in.config.soft_cap > 0 ? "dS * (1 - tanh^2(U / c))" : "dS");
+    if (p->in.config.bias != NULL)
+        want(w, "dbias", p->in.config.bias, "dS, summed over what shares a bias");
+    want(w, "dQ", p->in.q, "a dU K");
+    want(w, "dK", p->in.k, "a dU^T Q%s", shared);
+}
+
+/* Whether Q and K are the projections themselves. Else dq and dk stand for the gradients of those. */
+static bool plain_projections(const pass *p)
+{
+    return !p->layer->config.attention.qk_norm && !p->layer->config.attention.rotary;
+}
+
+/* The sum of what queries, keys and values give to a leaf that is one or more of x, keys_of and values_of. */
+static void want_input(wants *w, const pass *p, const char *name, ag_tensor *leaf)
+{
+    const bool plain = plain_projections(p), queries = leaf == p->x, keys = leaf == p->keys_of;
+    want(w, name, leaf, "%s%s%s%s%s%s", !queries ? "" : plain ? "dQ Wq" : "dq Wq", queries && keys ? " + " : "",
+         !keys ? "" : plain ? "dK Wk" : "dk Wk", (queries || keys) && leaf == p->values_of ? " + " : "",
+         leaf == p->values_of ? "dV Wv" : "",
+         plain || (!queries && !keys) ? "" : "; dq, dk: dQ, dK back through what made Q and K");
+}
+
+static void want_inputs(wants *w, const pass *p)
+{
+    want_input(w, p, "dX", p->x);
+    if (p->keys_of != p->x)
+        want_input(w, p, "dmemory", p->keys_of);
+    if (p->values_of != p->x && p->values_of != p->keys_of)
+        want_input(w, p, "dvalues", p->values_of);
+}
+
+static void want_parameters(wants *w, const pass *p)
+{
+    const ag_module *module = &p->layer->module;
+    const bool plain = plain_projections(p);
+    const struct {
+        const char *layer, *gradient, *input;
+    } linear[] = {
+        { "q.", plain ? "dQ" : "dq", "X" },
+        { "k.", plain ? "dK" : "dk", name_of(p, p->keys_of) },
+        { "v.", "dV", name_of(p, p->values_of) },
+        { "proj.", "dY", "O" },
+    };
+    for (int64_t i = 0; i < ag_module_param_count(module); i++) {
+        ag_named_tensor param = ag_module_param(module, i);
+        char name[64], formula[FORMULA] = "dS, summed over pairs with equal clamp(j - p, -R, R)";
+        snprintf(name, sizeof name, "dW.%s", param.name);
+        if (strstr(param.name, "_norm") != NULL)
+            snprintf(formula, sizeof formula, "d%c turned back, times what was normed / its rms, summed",
+                     param.name[0] == 'q' ? 'Q' : 'K');
+        for (int l = 0; l < 4; l++)
+            if (strncmp(param.name, linear[l].layer, strlen(linear[l].layer)) == 0)
+                snprintf(formula, sizeof formula, param.tensor->ndim == 1 ? "column sums of %s" : "%s^T %s",
+                         linear[l].gradient, linear[l].input);
+        want(w, ag_intern(module->ctx, name), param.tensor, "%s", formula);
+    }
+}
+
+static ag_tensor *draw_like(ag_tensor *y)
+{
+    ag_ctx *ctx = y->ctx;
+    const ag_rng before = ag_rng_get(ctx);
+    ag_tensor *drawn = ag_randn(ctx, y->dtype, y->ndim, y->shape);
+    ag_rng_set(ctx, before);
+    return drawn;
+}
+
+static void run_backward(const pass *p, ag_tape *tape, ag_tensor *dY)
+{
+    if (p->Y == NULL)
+        return;
+    wants w = { .count = 0 };
+    want_scores(&w, p);
+    want_inputs(&w, p);
+    want_parameters(&w, p);
+    if (dY == NULL)
+        dY = draw_like(p->Y);
+    add(p->trace, "dY", dY, "given");
+    ag_tensor *of[MOST_WANTED], *gradient[MOST_WANTED];
+    for (int i = 0; i < w.count; i++)
+        of[i] = w.list[i].tensor;
+    if (dY == NULL || ag_gradient(tape, p->Y, dY, of, w.count, gradient) != AG_OK)
+        return;
+    for (int i = 0; i < w.count; i++) {
+        add(p->trace, w.list[i].name, gradient[i], "%s", w.list[i].formula);
+        if (of[i] == p->P)
+            add(p->trace, "D", ag_sum(ag_mul(p->P, gradient[i]), AG_DIMS(-1), false),
+                "rowsum(P * dP) = rowsum(dO * O)");
+    }
+}
+
+/* ---- The call --------------------------------------------------------------------------------- */
+
+static ag_attention_trace *trace_new(const ag_module *module)
+{
+    ag_attention_trace *trace = ag_alloc(module->ctx, sizeof *trace);
+    if (trace != NULL)
+        *trace = (ag_attention_trace){ .ctx = module->ctx, .kind = module->kind };
+    return trace;
+}
+
+static void take_sizes(pass *p)
+{
+    const ag_tensor *q = p->in.q, *k = p->in.k, *v = p->in.v;
+    ag_attention_trace *trace = p->trace;
+    trace->B = q->shape[0], trace->H = q->shape[1], trace->T = q->shape[2], trace->D = q->shape[3];
+    trace->Hk = k->shape[1], trace->S = k->shape[2], trace->Dv = v->shape[3];
+    p->scale = p->in.config.scale != 0 ? p->in.config.scale : 1 / sqrt((double)trace->D);
+}
+
+static ag_attention_trace *trace_of(ag_attention_layer *layer, ag_linear_layer *proj, ag_tensor *x, ag_attend with,
+                                    ag_tensor *dY)
+{
+    ag_ctx *ctx = layer->module.ctx;
+    if (x == NULL)
+        return NULL;
+    ag_module_begin(&layer->module);
+    pass p = { .trace = trace_new(&layer->module), .layer = layer, .proj = proj };
+    ag_tape *tape = p.trace == NULL ? NULL : ag_tape_begin(ctx);
+    if (tape != NULL && take_inputs(&p, x, with)) {
+        take_sizes(&p);
+        run_forward(&p);
+        add_forward(&p);
+        run_backward(&p, tape, dY);
+    }
+    ag_tape_end(tape);
+    ag_scope_end(ctx, NULL);
+    if (ag_error(ctx) == AG_OK)
+        return p.trace;
+    ag_attention_trace_free(p.trace);
+    return NULL;
+}
+
+ag_attention_trace *ag_mha_trace(ag_mha *layer, ag_tensor *x, ag_attend with, ag_tensor *dY)
+{
+    return layer == NULL ? NULL : trace_of(&layer->attention, layer->proj, x, with, dY);
+}
+
+ag_attention_trace *ag_head_attention_trace(ag_head_attention *layer, ag_tensor *x, ag_attend with, ag_tensor *dY)
+{
+    return layer == NULL ? NULL : trace_of(&layer->attention, NULL, x, with, dY);
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------- */
+
+/* With the digits that give the same number back; one that is not finite as a string. */
+static void put_number(FILE *file, const ag_tensor *t, int64_t i)
+{
+    if (t->dtype == AG_I32) {
+        fprintf(file, "%" PRId32, ((const int32_t *)ag_data(t))[i]);
+        return;
+    }
+    const bool single = t->dtype == AG_F32;
+    const double x = single ? (double)((const float *)ag_data(t))[i] : ((const double *)ag_data(t))[i];
+    if (isnan(x))
+        fputs("\"nan\"", file);
+    else if (isinf(x))
+        fputs(x < 0 ? "\"-inf\"" : "\"inf\"", file);
+    else
+        fprintf(file, single ? "%.9g" : "%.17g", x);
+}
+
+/* The dims from `dim` on, from element *at on, as nested lists. Entries are dense. */
+static void put_values(FILE *file, const ag_tensor *t, int dim, int64_t *at)
+{
+    if (dim == t->ndim) {
+        put_number(file, t, (*at)++);
+        return;
+    }
+    for (int64_t i = 0; i < t->shape[dim]; i++) {
+        fputc(i == 0 ? '[' : ',', file);
+        put_values(file, t, dim + 1, at);
+    }
+    fputs(t->shape[dim] == 0 ? "[]" : "]", file);
+}
+
+ag_status ag_attention_trace_json(const ag_attention_trace *trace, FILE *file)
+{
+    if (trace == NULL || file == NULL)
+        return AG_ERR_ARGUMENT;
+    fprintf(file,
+            "{\"layer\": \"%s\",\n\"sizes\": {\"B\": %" PRId64 ", \"T\": %" PRId64 ", \"S\": %" PRId64
+            ", \"H\": %" PRId64 ", \"Hk\": %" PRId64 ", \"D\": %" PRId64 ", \"Dv\": %" PRId64 "},\n\"entries\": {",
+            trace->kind, trace->B, trace->T, trace->S, trace->H, trace->Hk, trace->D, trace->Dv);
+    for (int64_t i = 0; i < trace->count; i++) {
+        const trace_entry *entry = &trace->entry[i];
+        int64_t at = 0;
+        fprintf(file, "%s\n\"%s\": {\"shape\": %s, \"formula\": \"%s\",\n\"values\": ", i == 0 ? "" : ",", entry->name,
+                ag_shape_text(entry->tensor), entry->formula);
+        put_values(file, entry->tensor, 0, &at);
+        fputc('}', file);
+    }
+    fputs("}}\n", file);
+    if (ferror(file) == 0)
+        return AG_OK;
+    ag_fail(trace->ctx, AG_ERR_FILE, trace->kind, "the trace of %" PRId64 " entries could not be written",
+            trace->count);
+    return AG_ERR_FILE;
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * kv_cache.c - the keys and values that attention layers have seen, for generating token by token.
+ *
+ * A slot's arrays grow by doubling. Where a key is seen by no more than `back` queries, the rows that can still be seen
+ * move to the front when the arrays are full and longer than two windows: each row moves once per window that passes,
+ * and memory is at most that of two windows, or of one window and one pass if that is more. A pass writes behind what
+ * counts and moves only what can no longer be seen away, so that a pass that fails has changed nothing.
+ */
+#include "nn/attention_impl.h"
+#include "nn/models/models.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* One attention layer's part of the cache. Batch entry b's keys of positions dropped[b] .. length[b] - 1 are rows 0, 1,
+ * ... of k; a pass appends rows, which count when the cache advances. memory_k and memory_v are a cross-attention's keys
+ * and values, kept from the first pass until the cache is cleared. */
+typedef struct kv_slot {
+    ag_tensor *k, *v;                /* [B,Hk,capacity,D], [B,Hk,capacity,Dv]; NULL: not used yet */
+    ag_tensor *starts, *key_lengths; /* int32 [B]: rows before and after the pass */
+    ag_tensor *memory_k, *memory_v;  /* [B,Hk,S,D], [B,Hk,S,Dv]; NULL: none */
+    int64_t *dropped;                /* [B] */
+    int64_t *held;                   /* [B]: positions that the last pass brought it to */
+} kv_slot;
+
+typedef struct kv_cache {
+    ag_kv_cache base;
+    ag_ctx *ctx;
+    int64_t batch, layers;
+    int64_t *length; /* [B]; behind it in the same memory each dropped and held of the slots */
+    kv_slot *slot;
+    bool begun; /* a pass has counted since it was new */
+} kv_cache;
+
+static kv_cache *cache_of(ag_kv_cache *base)
+{
+    return (kv_cache *)base;
+}
+
+/* ---- The cache ---- */
+
+static void forget_memory(kv_slot *slot)
+{
+    ag_release(slot->memory_k);
+    ag_release(slot->memory_v);
+    slot->memory_k = slot->memory_v = NULL;
+}
+
+void ag_kv_cache_free(ag_kv_cache *base)
+{
+    kv_cache *cache = cache_of(base);
+    if (cache == NULL)
+        return;
+    for (int64_t i = 0; i < cache->layers; i++) {
+        kv_slot *slot = &cache->slot[i];
+        forget_memory(slot);
+        ag_release(slot->k);
+        ag_release(slot->v);
+        ag_release(slot->starts);
+        ag_release(slot->key_lengths);
+    }
+    ag_ctx *ctx = cache->ctx;
+    ag_free(ctx, cache->slot, (size_t)cache->layers * sizeof *cache->slot);
+    ag_free(ctx, cache->length, (size_t)(cache->batch * (2 * cache->layers + 1)) * sizeof *cache->length);
+    ag_free(ctx, cache, sizeof *cache);
+}
+
+void ag_kv_cache_clear(ag_kv_cache *base)
+{
+    kv_cache *cache = cache_of(base);
+    if (cache == NULL)
+        return;
+    memset(cache->length, 0, (size_t)(cache->batch * (2 * cache->layers + 1)) * sizeof *cache->length);
+    cache->begun = false; /* so that keys and values of memory are made anew */
+}
+
+int64_t ag_kv_cache_length(const ag_kv_cache *base, int64_t entry)
+{
+    const kv_cache *cache = (const kv_cache *)base;
+    return cache == NULL || entry < 0 || entry >= cache->batch ? -1 : cache->length[entry];
+}
+
+static size_t bytes_of(const ag_tensor *t)
+{
+    return t == NULL ? 0 : (size_t)t->numel * ag_dtype_size(t->dtype);
+}
+
+size_t ag_kv_cache_bytes(const ag_kv_cache *base)
+{
+    const kv_cache *cache = (const kv_cache *)base;
+    size_t bytes = 0;
+    for (int64_t i = 0; cache != NULL && i < cache->layers; i++) {
+        const kv_slot *slot = &cache->slot[i];
+        bytes += bytes_of(slot->k) + bytes_of(slot->v) + bytes_of(slot->memory_k) + bytes_of(slot->memory_v);
+    }
+    return bytes;
+}
+
+static bool check_counts(ag_ctx *ctx, const char *kind, int64_t batch, int64_t T, const int64_t *counts)
+{
+    for (int64_t b = 0; counts != NULL && b < batch; b++)
+        if (counts[b] < 0 || counts[b] > T) {
+            ag_fail(ctx, AG_ERR_ARGUMENT, kind, "counts[%" PRId64 "] is %" PRId64 ", must be in 0 .. %" PRId64, b,
+                    counts[b], T);
+            return false;
+        }
+    return true;
+}
+
+void ag_kv_cache_advance(ag_kv_cache *base, int64_t T, const int64_t *counts)
+{
+    kv_cache *cache = cache_of(base);
+    if (cache == NULL || ag_error(cache->ctx) != AG_OK) /* the pass has failed, and does not count */
+        return;
+    if (T < 0) {
+        ag_fail(cache->ctx, AG_ERR_ARGUMENT, "kv_cache", "T is %" PRId64, T);
+        return;
+    }
+    if (!check_counts(cache->ctx, "kv_cache", cache->batch, T, counts))
+        return;
+    for (int64_t b = 0; b < cache->batch; b++)
+        cache->length[b] += counts == NULL ? T : counts[b];
+    cache->begun = true;
+}
+
+/* ---- A pass ---- */
+
+static int64_t count_of(const ag_kv_pass *pass, int64_t b)
+{
+    return pass->counts == NULL ? pass->T : pass->counts[b];
+}
+
+static bool check_pass(const ag_kv_pass *pass, const char *kind, int64_t B)
+{
+    const kv_cache *cache = cache_of(pass->cache);
+    ag_ctx *ctx = cache->ctx;
+    if (ag_recording(ctx))
+        ag_fail(ctx, AG_ERR_STATE, kind, "a cache is not for training, and a tape runs");
+    else if (B != cache->batch)
+        ag_fail(ctx, AG_ERR_SHAPE, kind, "x has %" PRId64 " batch entries, the cache %" PRId64, B, cache->batch);
+    else if (pass->layer < 0 || pass->layer >= cache->layers)
+        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "layer is %" PRId64 ", the cache has %" PRId64, pass->layer,
+                cache->layers);
+    else if (check_counts(ctx, kind, B, pass->T, pass->counts)) {
+        for (int64_t b = 0; b < B; b++)
+            if (pass->max_seq_len != 0 && cache->length[b] + count_of(pass, b) > pass->max_seq_len) {
+                ag_fail(ctx, AG_ERR_SHAPE, kind, "the sequence has %" PRId64 " positions, max_seq_len is %" PRId64,
+                        cache->length[b] + count_of(pass, b), pass->max_seq_len);
+                return false;
+            }
+        return true;
+    }
+    return false;
+}
+
+/* Whether the slot was there in all passes, and k and v are like those that it has. */
+static bool check_slot(const ag_kv_pass *pass, const char *kind, const ag_tensor *k, const ag_tensor *v)
+{
+    const kv_cache *cache = cache_of(pass->cache);
+    const kv_slot *slot = &cache->slot[pass->layer];
+    for (int64_t b = 0; b < cache->batch; b++)
+        if (slot->held[b] < cache->length[b]) {
+            ag_fail(cache->ctx, AG_ERR_STATE, kind,
+                    "layer %" PRId64 " of the cache has had %" PRId64 " positions of entry %" PRId64
+                    ", which has %" PRId64, pass->layer, slot->held[b], b, cache->length[b]);
+            return false;
+        }
+    if (slot->k == NULL || (slot->k->dtype == k->dtype && slot->k->shape[1] == k->shape[1] &&
+                            slot->k->shape[3] == k->shape[3] && slot->v->shape[3] == v->shape[3]))
+        return true;
+    ag_fail(cache->ctx, AG_ERR_SHAPE, kind,
+            "layer %" PRId64 " of the cache has %s keys %s and values %s, the layer %s keys %s and values %s",
+            pass->layer, ag_dtype_name(slot->k->dtype), ag_shape_text(slot->k), ag_shape_text(slot->v),
+            ag_dtype_name(k->dtype), ag_shape_text(k), ag_shape_text(v));
+    return false;
+}
+
+/* The rows that the fullest entry has after the pass. */
+static int64_t rows_wanted(const ag_kv_pass *pass)
+{
+    const kv_cache *cache = cache_of(pass->cache);
+    int64_t most = 0;
+    for (int64_t b = 0; b < cache->batch; b++) {
+        int64_t rows = cache->length[b] - cache->slot[pass->layer].dropped[b] + count_of(pass, b);
+        most = rows > most ? rows : most;
+    }
+    return most;
+}
+
+/* Rows from .. from + count - 1 of entry b of t[B,H,rows,D], made here and dense, to the front. Can not fail. */
+static void move_to_front(ag_tensor *t, int64_t b, int64_t from, int64_t count)
+{
+    size_t row = (size_t)t->shape[3] * ag_dtype_size(t->dtype);
+    char *data = ag_data_mut(t);
+    for (int64_t h = 0; h < t->shape[1]; h++) {
+        char *head = data + (size_t)((b * t->shape[1] + h) * t->shape[2]) * row;
+        memmove(head, head + (size_t)from * row, (size_t)count * row);
+    }
+}
+
+/* Lets go of what no query from here on sees: query p sees no key before p - back + 1. */
+static void drop_unseen(const ag_kv_pass *pass)
+{
+    const kv_cache *cache = cache_of(pass->cache);
+    kv_slot *slot = &cache->slot[pass->layer];
+    for (int64_t b = 0; b < cache->batch; b++) {
+        int64_t length = cache->length[b], first = length - pass->back + 1;
+        if (first <= slot->dropped[b])
+            continue;
+        move_to_front(slot->k, b, first - slot->dropped[b], length - first);
+        move_to_front(slot->v, b, first - slot->dropped[b], length - first);
+        slot->dropped[b] = first;
+    }
+}
+
+/* like[B,Hk,..,D] with so many rows, those of `old` first; retained. Zeros: what nobody has written is finite. */
+static ag_tensor *grown(const ag_tensor *like, ag_tensor *old, int64_t rows)
+{
+    ag_tensor *t = ag_zeros(like->ctx, like->dtype, AG_SHAPE(like->shape[0], like->shape[1], rows, like->shape[3]));
+    if (t == NULL || (old != NULL && ag_copy_into(ag_tensor_slice(t, 2, 0, old->shape[2], 1), old) != AG_OK))
+        return NULL;
+    return ag_retain(t);
+}
+
+/* Makes room for the pass in the slot. */
+static bool reserve(const ag_kv_pass *pass, const char *kind, const ag_tensor *k, const ag_tensor *v)
+{
+    const kv_cache *cache = cache_of(pass->cache);
+    kv_slot *slot = &cache->slot[pass->layer];
+    int64_t capacity = slot->k == NULL ? 0 : slot->k->shape[2], wanted = rows_wanted(pass);
+    int64_t windows = 2 * (pass->back < INT32_MAX ? pass->back : INT32_MAX);
+    if (wanted > capacity && windows > 0 && wanted > windows) {
+        drop_unseen(pass);
+        wanted = rows_wanted(pass);
+    }
+    if (slot->k != NULL && wanted <= capacity)
+        return true;
+    if (wanted > INT32_MAX) {
+        ag_fail(cache->ctx, AG_ERR_MEMORY, kind, "%" PRId64 " positions in a cache, at most %" PRId32, wanted,
+                INT32_MAX);
+        return false;
+    }
+    int64_t rows = 2 * capacity;
+    if (windows > 0 && rows > windows)
+        rows = windows;
+    if (pass->max_seq_len > 0 && rows > pass->max_seq_len)
+        rows = pass->max_seq_len;
+    if (rows < wanted)
+        rows = wanted;
+    ag_tensor *new_k = grown(k, slot->k, rows), *new_v = grown(v, slot->v, rows);
+    if (new_k == NULL || new_v == NULL) {
+        ag_release(new_k);
+        ag_release(new_v);
+        return false;
+    }
+    ag_release(slot->k);
+    ag_release(slot->v);
+    slot->k = new_k;
+    slot->v = new_v;
+    return true;
+}
+
+/* An int32 [B] for a mask, made once. */
+static bool make_numbers(const kv_cache *cache, ag_tensor **t)
+{
+    if (*t == NULL)
+        *t = ag_retain(ag_empty(cache->ctx, AG_I32, AG_SHAPE(cache->batch)));
+    return *t != NULL;
+}
+
+/* to[b,:,row .. row + count - 1,:] = from[b,:,0 .. count - 1,:] */
+static bool write_rows(ag_tensor *to, ag_tensor *from, int64_t b, int64_t row, int64_t count)
+{
+    ag_tensor *rows = ag_tensor_slice(ag_tensor_select(to, 0, b), 1, row, row + count, 1);
+    ag_tensor *values = ag_tensor_slice(ag_tensor_select(from, 0, b), 1, 0, count, 1);
+    return rows != NULL && values != NULL && ag_copy_into(rows, values) == AG_OK;
+}
+
+static bool join(const ag_kv_pass *pass, const char *kind, ag_tensor **k, ag_tensor **v, ag_mask *mask)
+{
+    const kv_cache *cache = cache_of(pass->cache);
+    kv_slot *slot = &cache->slot[pass->layer];
+    if (!check_slot(pass, kind, *k, *v) || !reserve(pass, kind, *k, *v) || !make_numbers(cache, &slot->starts) ||
+        !make_numbers(cache, &slot->key_lengths))
+        return false;
+    int32_t *start = ag_data_mut(slot->starts), *key_length = ag_data_mut(slot->key_lengths);
+    int64_t longest = 0;
+    for (int64_t b = 0; b < cache->batch; b++) {
+        int64_t count = count_of(pass, b), row = cache->length[b] - slot->dropped[b];
+        if (!write_rows(slot->k, *k, b, row, count) || !write_rows(slot->v, *v, b, row, count))
+            return false;
+        slot->held[b] = cache->length[b] + count;
+        start[b] = (int32_t)row;
+        key_length[b] = (int32_t)(row + count);
+        longest = row + count > longest ? row + count : longest;
+    }
+    *k = ag_tensor_slice(slot->k, 2, 0, longest, 1);
+    *v = ag_tensor_slice(slot->v, 2, 0, longest, 1);
+    mask->starts = slot->starts;
+    mask->key_lengths = slot->key_lengths;
+    return *k != NULL && *v != NULL;
+}
+
+/* ---- Cross-attention ---- */
+
+static bool cached_memory(const ag_kv_cache *base, int64_t layer, ag_tensor **k, ag_tensor **v)
+{
+    const kv_cache *cache = (const kv_cache *)base;
+    if (!cache->begun || cache->slot[layer].memory_k == NULL)
+        return false;
+    *k = cache->slot[layer].memory_k;
+    *v = cache->slot[layer].memory_v;
+    return true;
+}
+
+static bool keep_memory(const ag_kv_pass *pass, const char *kind, const ag_tensor *memory, ag_tensor *k, ag_tensor *v,
+                        ag_mask *mask)
+{
+    const kv_cache *cache = cache_of(pass->cache);
+    kv_slot *slot = &cache->slot[pass->layer];
+    if (k->shape[2] != memory->shape[1]) {
+        ag_fail(cache->ctx, AG_ERR_SHAPE, kind, "memory has %" PRId64 " positions, the cache has it with %" PRId64,
+                memory->shape[1], k->shape[2]);
+        return false;
+    }
+    if (slot->memory_k != k) {
+        forget_memory(slot);
+        slot->memory_k = ag_retain(k);
+        slot->memory_v = ag_retain(v);
+    }
+    mask->starts = ag_empty(cache->ctx, AG_I32, AG_SHAPE(cache->batch));
+    if (mask->starts == NULL)
+        return false;
+    int32_t *start = ag_data_mut(mask->starts);
+    for (int64_t b = 0; b < cache->batch; b++)
+        start[b] = (int32_t)(cache->length[b] < INT32_MAX ? cache->length[b] : INT32_MAX);
+    return true;
+}
+
+/* ---- A new cache ---- */
+
+ag_kv_cache *ag_kv_cache_new(ag_ctx *ctx, int64_t batch, int64_t layers)
+{
+    if (ctx == NULL || !ag_check_size(ctx, "kv_cache", "batch", batch) ||
+        !ag_check_size(ctx, "kv_cache", "layers", layers))
+        return NULL;
+    int64_t count = ag_checked_numel(2, (const int64_t[]){ batch, 2 * layers + 1 }, sizeof(int64_t));
+    if (count < 0)
+        return ag_fail(ctx, AG_ERR_MEMORY, "kv_cache", "batch %" PRId64 " times layers %" PRId64 " overflows", batch,
+                       layers);
+    kv_cache *cache = ag_alloc(ctx, sizeof *cache);
+    if (cache == NULL)
+        return NULL;
+    *cache = (kv_cache){
+        .base = { check_pass, ag_kv_cache_length, join, cached_memory, keep_memory },
+        .ctx = ctx,
+        .batch = batch,
+        .layers = layers,
+    };
+    cache->slot = ag_alloc(ctx, (size_t)layers * sizeof *cache->slot);
+    cache->length = ag_alloc(ctx, (size_t)count * sizeof *cache->length);
+    if (cache->slot == NULL || cache->length == NULL) {
+        ag_free(ctx, cache->slot, (size_t)layers * sizeof *cache->slot);
+        ag_free(ctx, cache->length, (size_t)count * sizeof *cache->length);
+        ag_free(ctx, cache, sizeof *cache);
+        return NULL;
+    }
+    memset(cache->length, 0, (size_t)count * sizeof *cache->length);
+    for (int64_t i = 0; i < layers; i++)
+        cache->slot[i] = (kv_slot){ .dropped = cache->length + (2 * i + 1) * batch,
+                                       .held = cache->length + (2 * i + 2) * batch };
+    return &cache->base;
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * transformer.c - what gpt, encoder and the two halves of encoder_decoder share. tokens[B,T] -> hidden[B,T,emb].
+ *
+ *     x = drop(emb_norm?(tok(tokens) + positions + types))
+ *     x = block(x), num_layers times
+ *     hidden = norm(x), unless the blocks end with a norm themselves
+ */
+#include "nn/models/transformer_impl.h"
+
+#include "nn/attention_impl.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+/* ---- Making ---- */
+
+static bool check_options(ag_ctx *ctx, const char *kind, const ag_transformer_config *c,
+                          const ag_transformer_role *role)
+{
+    if (c->positions == AG_POSITIONS_SINUSOIDAL && c->emb_size % 2 != 0)
+        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "emb_size is %" PRId64 ", must be even for sinusoidal positions",
+                c->emb_size);
+    else if ((int)c->positions < 0 || c->positions > AG_POSITIONS_NONE)
+        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "there are no positions number %d", (int)c->positions);
+    else if (c->untied_head && !role->head)
+        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "untied_head is for a model with a head");
+    else if (c->pooler && !role->pooler)
+        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "pooler is for an encoder that is pooled");
+    else
+        return true;
+    return false;
+}
+
+/* What the parts can not check for themselves, or would name differently; and the defaults. */
+static bool check_config(ag_ctx *ctx, const char *kind, ag_transformer_config *c, const ag_transformer_role *role)
+{
+    bool any_length = c->max_seq_len == 0 && c->positions != AG_POSITIONS_LEARNED;
+    if (!ag_check_size(ctx, kind, "vocab_size", c->vocab_size) ||
+        (!any_length && !ag_check_size(ctx, kind, "max_seq_len", c->max_seq_len)) ||
+        !ag_check_size(ctx, kind, "emb_size", c->emb_size) || !ag_check_size(ctx, kind, "num_heads", c->num_heads) ||
+        !ag_check_size(ctx, kind, "num_layers", c->num_layers) ||
+        (c->type_vocab_size != 0 && !ag_check_size(ctx, kind, "type_vocab_size", c->type_vocab_size)) ||
+        !ag_check_probability(ctx, kind, "dropout", c->dropout) ||
+        !ag_check_probability(ctx, kind, "ff_dropout", c->ff_dropout) || !ag_check_real(ctx, kind, c->dtype) ||
+        !check_options(ctx, kind, c, role))
+        return false;
+    if (c->head_size == 0 && c->emb_size % c->num_heads == 0)
+        c->head_size = c->emb_size / c->num_heads;
+    if (c->ff_size == 0)
+        c->ff_size = 4 * c->emb_size;
+    if (c->norm_eps == 0)
+        c->norm_eps = c->norm == AG_RMS_NORM ? 1e-6 : 1e-5;
+    if (c->attention.kv_heads == 0)
+        c->attention.kv_heads = c->num_heads;
+    return true;
+}
+
+static ag_embedding_layer *add_table(ag_transformer *model, const char *name, int64_t rows)
+{
+    const ag_transformer_config *c = &model->config;
+    ag_embedding_layer *table = ag_embedding_new(
+        model->module.ctx, (ag_embedding_config){ rows, c->emb_size, AG_TRANSFORMER_INIT_STD, c->dtype });
+    ag_module_add_part(&model->module, name, ag_embedding_module(table));
+    return table;
+}
+
+static ag_norm add_norm(ag_transformer *model, const char *name)
+{
+    const ag_transformer_config *c = &model->config;
+    return ag_norm_add(&model->module, name, c->norm,
+                       (ag_layer_norm_config){ c->emb_size, c->norm_eps, c->no_bias, c->dtype });
+}
+
+static void add_blocks(ag_transformer *model, int64_t memory_size)
+{
+    const ag_transformer_config *c = &model->config;
+    ag_block_config config = {
+        .emb_size = c->emb_size,
+        .num_heads = c->num_heads,
+        .head_size = c->head_size,
+        .max_seq_len = c->max_seq_len,
+        .ff_size = c->ff_size,
+        .activation = c->activation,
+        .gated = c->gated,
+        .norm = c->norm,
+        .norm_eps = c->norm_eps,
+        .dropout = c->dropout,
+        .ff_dropout = c->ff_dropout,
+        .non_causal = c->non_causal,
+        .no_bias = c->no_bias,
+        .post_norm = c->post_norm,
+        .cross = memory_size > 0,
+        .memory_size = memory_size,
+        .attention = c->attention,
+        .init_std = AG_TRANSFORMER_INIT_STD,
+        .out_init_std = AG_TRANSFORMER_INIT_STD / sqrt(2 * (double)c->num_layers),
+        .dtype = c->dtype,
+    };
+    for (int64_t i = 0; i < c->num_layers && !model->module.failed; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "blocks.%" PRId64, i);
+        model->block[i] = ag_block_new(model->module.ctx, config);
+        ag_module_add_part(&model->module, name, ag_block_module(model->block[i]));
+    }
+}
+
+static void forget_blocks(ag_module *module)
+{
+    ag_transformer *model = (ag_transformer *)module;
+    ag_free(module->ctx, model->block, (size_t)model->config.num_layers * sizeof *model->block);
+}
+
+void *ag_transformer_new(ag_ctx *ctx, const char *kind, size_t size, ag_transformer_config config,
+                         ag_transformer_role role)
+{
+    if (ctx == NULL || !check_config(ctx, kind, &config, &role))
+        return NULL;
+    ag_transformer *model = ag_module_new(ctx, kind, size);
+    if (model == NULL)
+        return NULL;
+    ag_module *module = &model->module;
+    model->config = config;
+    module->forget = forget_blocks;
+    model->block = ag_alloc(ctx, (size_t)config.num_layers * sizeof *model->block);
+    module->failed = model->block == NULL;
+    model->tok = role.tok != NULL ? role.tok : add_table(model, "tok", config.vocab_size);
+    if (config.positions == AG_POSITIONS_LEARNED)
+        model->pos = add_table(model, "pos", config.max_seq_len);
+    if (config.type_vocab_size > 0)
+        model->type = add_table(model, "type", config.type_vocab_size);
+    if (config.emb_norm)
+        model->emb_norm = add_norm(model, "emb_norm");
+    add_blocks(model, role.memory_size);
+    if (!config.post_norm)
+        model->norm = add_norm(model, "norm");
+    if (config.untied_head) {
+        model->head = ag_linear_new(ctx, (ag_linear_config){ config.emb_size, config.vocab_size, true,
+                                                             AG_TRANSFORMER_INIT_STD, config.dtype });
+        ag_module_add_part(module, "head", ag_linear_module(model->head));
+    }
+    return ag_module_made(module);
+}
+
+/* ---- Checking what comes in ---- */
+
+bool ag_check_lengths(ag_ctx *ctx, const char *kind, const ag_tensor *lengths, int64_t B, int64_t T)
+{
+    if (lengths == NULL)
+        return true;
+    if (lengths->dtype != AG_I32 || lengths->ndim != 1 || lengths->shape[0] != B) {
+        ag_fail(ctx, lengths->dtype != AG_I32 ? AG_ERR_DTYPE : AG_ERR_SHAPE, kind,
+                "lengths are %s %s, must be int32 [%" PRId64 "]", ag_dtype_name(lengths->dtype), ag_shape_text(lengths),
+                B);
+        return false;
+    }
+    for (int64_t b = 0; b < B; b++) {
+        double length = 0;
+        ag_get(lengths, &b, &length);
+        if (length >= 0 && length <= (double)T)
+            continue;
+        ag_fail(ctx, AG_ERR_INDEX, kind, "the length of batch entry %" PRId64 " is %g, must be in 0 .. %" PRId64, b,
+                length, T);
+        return false;
+    }
+    return true;
+}
+
+static bool check_tokens(const ag_transformer *model, const ag_tensor *tokens, const ag_transformer_inputs *with)
+{
+    const ag_module *module = &model->module;
+    int64_t longest = model->config.max_seq_len;
+    if (tokens->ndim != 2)
+        ag_fail(module->ctx, AG_ERR_SHAPE, module->kind, "tokens is %s, must be [B,T]", ag_shape_text(tokens));
+    else if (longest > 0 && tokens->shape[1] > longest)
+        ag_fail(module->ctx, AG_ERR_SHAPE, module->kind,
+                "the sequence has %" PRId64 " positions, max_seq_len is %" PRId64, tokens->shape[1], longest);
+    else if (with->types != NULL && model->type == NULL)
+        ag_fail(module->ctx, AG_ERR_ARGUMENT, module->kind, "there are types, but type_vocab_size is 0");
+    else if (with->types != NULL && !ag_same_shape(with->types, tokens))
+        ag_fail(module->ctx, AG_ERR_SHAPE, module->kind, "types is %s, tokens is %s", ag_shape_text(with->types),
+                ag_shape_text(tokens));
+    else
+        return true;
+    return false;
+}
+
+static bool check_inputs(const ag_transformer *model, const ag_tensor *tokens, const ag_transformer_inputs *with)
+{
+    const ag_module *module = &model->module;
+    const ag_tensor *memory = with->memory;
+    if (!check_tokens(model, tokens, with))
+        return false;
+    int64_t B = tokens->shape[0], T = tokens->shape[1];
+    const ag_kv_pass pass = { .cache = with->cache, .T = T, .counts = with->counts,
+                              .max_seq_len = model->config.max_seq_len };
+    if (memory != NULL && memory->ndim != 3) {
+        ag_fail(module->ctx, AG_ERR_SHAPE, module->kind, "memory is %s, must be [B,S,emb]", ag_shape_text(memory));
+        return false;
+    }
+    return ag_check_lengths(module->ctx, module->kind, with->lengths, B, T) &&
+           (memory == NULL ||
+            ag_check_lengths(module->ctx, module->kind, with->memory_lengths, memory->shape[0], memory->shape[1])) &&
+           (with->cache == NULL || with->cache->check(&pass, module->kind, B));
+}
+
+/* ---- Running ---- */
+
+/* The rows for tokens that stand behind what is cached, [B,T,emb]. Padding has some row of the table. */
+static ag_tensor *cached_positions(const ag_transformer *model, int64_t B, int64_t T, const ag_transformer_inputs *with)
+{
+    ag_ctx *ctx = model->module.ctx;
+    const ag_transformer_config *c = &model->config;
+    const bool learned = c->positions == AG_POSITIONS_LEARNED;
+    ag_tensor *index = ag_zeros(ctx, AG_I32, AG_SHAPE(B, T));
+    int32_t *row = index == NULL ? NULL : ag_data_mut(index);
+    int64_t first = learned || B == 0 ? 0 : INT64_MAX, rows = 0;
+    for (int64_t b = 0; b < B; b++)
+        if (ag_kv_cache_length(with->cache, b) < first)
+            first = ag_kv_cache_length(with->cache, b);
+    for (int64_t b = 0; b < B && row != NULL; b++) {
+        int64_t before = ag_kv_cache_length(with->cache, b) - first;
+        int64_t count = with->counts == NULL ? T : with->counts[b];
+        for (int64_t t = 0; t < count; t++)
+            row[b * T + t] = (int32_t)(before + t);
+        if (before + T > rows)
+            rows = before + T;
+    }
+    return learned ? ag_embedding_forward(model->pos, index)
+                   : ag_embedding(ag_sinusoidal(ctx, c->dtype, first, rows, c->emb_size), index);
+}
+
+static ag_tensor *positions(const ag_transformer *model, const ag_tensor *tokens, const ag_transformer_inputs *with)
+{
+    const ag_transformer_config *c = &model->config;
+    int64_t B = tokens->shape[0], T = tokens->shape[1];
+    if (with->cache != NULL)
+        return cached_positions(model, B, T, with);
+    if (c->positions == AG_POSITIONS_LEARNED)
+        return ag_slice(model->pos->weight, 0, 0, T, 1);
+    return ag_sinusoidal(model->module.ctx, c->dtype, 0, T, c->emb_size);
+}
+
+static ag_tensor *embed(const ag_transformer *model, ag_tensor *tokens, const ag_transformer_inputs *with)
+{
+    const ag_transformer_config *c = &model->config;
+    ag_tensor *x = ag_embedding_forward(model->tok, tokens);
+    if (c->positions == AG_POSITIONS_SINUSOIDAL)
+        x = ag_scale(x, sqrt((double)c->emb_size));
+    if (c->positions != AG_POSITIONS_NONE)
+        x = ag_add(x, positions(model, tokens, with));
+    if (with->types != NULL)
+        x = ag_add(x, ag_embedding_forward(model->type, with->types));
+    else if (model->type != NULL)
+        x = ag_add(x, ag_slice(model->type->weight, 0, 0, 1, 1));
+    if (c->emb_norm)
+        x = ag_norm_forward(model->emb_norm, x);
+    return ag_module_dropout(&model->module, x, c->dropout);
+}
+
+/* A block as ag_recompute runs it. The input: x, memory if the block has cross, lengths if there are any. */
+static ag_tensor *block_again(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
+{
+    ag_block *block = user;
+    ag_block_inputs with = { .memory = NULL };
+    (void)ctx;
+    if (ag_block_cross(block) != NULL) {
+        with.memory = input[1];
+        with.memory_mask.key_lengths = count > 2 ? input[2] : NULL;
+    } else {
+        with.attn.mask.key_lengths = count > 1 ? input[1] : NULL;
+    }
+    return ag_block_forward_with(block, input[0], with);
+}
+
+static ag_tensor *run_block(ag_transformer *model, int64_t i, ag_tensor *x, const ag_transformer_inputs *with)
+{
+    if (model->config.recompute && with->cache == NULL) {
+        ag_tensor *input[3] = { x };
+        ag_tensor *lengths = with->memory != NULL ? with->memory_lengths : with->lengths;
+        int count = 1;
+        if (with->memory != NULL)
+            input[count++] = with->memory;
+        if (lengths != NULL)
+            input[count++] = lengths;
+        return ag_recompute(model->module.ctx, block_again, input, count, model->block[i]);
+    }
+    return ag_block_forward_with(model->block[i], x, (ag_block_inputs){
+        .attn = { .mask.key_lengths = with->lengths, .cache = with->cache, .layer = i, .counts = with->counts },
+        .memory = with->memory,
+        .memory_mask.key_lengths = with->memory_lengths,
+    });
+}
+
+static ag_tensor *run(ag_transformer *model, ag_tensor *tokens, const ag_transformer_inputs *with)
+{
+    if (tokens == NULL || !check_inputs(model, tokens, with))
+        return NULL;
+    ag_tensor *x = embed(model, tokens, with);
+    for (int64_t i = 0; i < model->config.num_layers; i++)
+        x = run_block(model, i, x, with);
+    return model->config.post_norm ? x : ag_norm_forward(model->norm, x);
+}
+
+ag_tensor *ag_transformer_hidden(ag_transformer *model, ag_tensor *tokens, const ag_transformer_inputs *with)
+{
+    ag_module_begin(&model->module);
+    return ag_scope_end(model->module.ctx, run(model, tokens, with));
+}
+
+ag_tensor *ag_transformer_logits(ag_transformer *model, ag_tensor *tokens, const ag_transformer_inputs *with)
+{
+    ag_module_begin(&model->module);
+    ag_tensor *hidden = run(model, tokens, with);
+    ag_tensor *logits = model->head != NULL ? ag_linear_forward(model->head, hidden)
+                                            : ag_linear(hidden, model->tok->weight, NULL);
+    if (logits != NULL && with->cache != NULL)
+        ag_kv_cache_advance(with->cache, logits->shape[1], with->counts);
+    return ag_scope_end(model->module.ctx, logits);
+}
+
+ag_block *ag_transformer_block(const ag_transformer *model, int64_t i)
+{
+    return i < 0 || i >= model->config.num_layers ? NULL : model->block[i];
+}

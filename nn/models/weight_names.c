@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * weight_names.c - parameters in other frameworks' files: under other names, transposed, several joined into one; and
+ * the tables for the transformers package's models.
+ *
+ *     ours [out,in]   theirs [parts * out,in], or [in,parts * out] when transposed; ours is rows part * out ...
+ *     ours [n]        theirs [parts * n]
+ *
+ * Loading makes a copy of every parameter first, one tensor of the file at a time in memory beside the copies.
+ */
+#include "nn/models/models.h"
+#include "nn/module_impl.h"
+#include "nn/models/state_dict_impl.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { NAME_MOST = 256, NUMBER_MOST = 24 };
+
+/* ---- Names ---- */
+
+/* Whether the name fits the pattern; the number in the place of "{}" goes to number[], "" when there is none. */
+static bool fits(const char *pattern, const char *name, char number[NUMBER_MOST])
+{
+    const char *hole = strstr(pattern, "{}");
+    number[0] = '\0';
+    if (hole == NULL)
+        return strcmp(pattern, name) == 0;
+    size_t before = (size_t)(hole - pattern);
+    if (strncmp(pattern, name, before) != 0)
+        return false;
+    size_t digits = strspn(name + before, "0123456789");
+    if (digits == 0 || digits >= NUMBER_MOST || strcmp(name + before + digits, hole + 2) != 0)
+        return false;
+    memcpy(number, name + before, digits);
+    number[digits] = '\0';
+    return true;
+}
+
+/* prefix, then theirs with the number in the place of "{}". False when it does not fit. */
+static bool fill(char out[NAME_MOST], const char *prefix, const char *theirs, const char *number)
+{
+    const char *hole = strstr(theirs, "{}");
+    int before = hole == NULL ? (int)strlen(theirs) : (int)(hole - theirs);
+    int length = snprintf(out, NAME_MOST, "%s%.*s%s%s", prefix, before, theirs, hole == NULL ? "" : number,
+                          hole == NULL ? "" : hole + 2);
+    return length >= 0 && length < NAME_MOST;
+}
+
+/* Where one parameter lies. */
+typedef struct place {
+    const ag_weight_rule *rule;
+    char name[NAME_MOST]; /* theirs */
+    bool found;           /* in the file, when one was looked into */
+} place;
+
+/* The first rule for the name that the file has a tensor of, with the prefix or without; else the first rule for it.
+ * file NULL: the first rule. False with an error when no rule fits. */
+static bool find_place(ag_ctx *ctx, const char *where, const char *name, const ag_weight_rule *rules, int64_t count,
+                       const ag_safetensors *file, const char *prefix, place *at)
+{
+    *at = (place){ .rule = NULL };
+    char number[NUMBER_MOST];
+    for (int64_t i = 0; i < count && !at->found; i++) {
+        if (!fits(rules[i].ours, name, number))
+            continue;
+        place here = { .rule = &rules[i] };
+        bool short_enough = true;
+        for (int bare = prefix == NULL; bare < 2 && !here.found && short_enough; bare++) {
+            short_enough = fill(here.name, bare ? "" : prefix, rules[i].theirs, number);
+            here.found = short_enough && file != NULL && ag_safetensors_has(file, here.name);
+        }
+        if (!short_enough) {
+            ag_fail(ctx, AG_ERR_ARGUMENT, where, "the other name of %s is longer than %d bytes", name, NAME_MOST - 1);
+            return false;
+        }
+        if (here.found || at->rule == NULL)
+            *at = here;
+        if (file == NULL)
+            break;
+    }
+    if (at->rule == NULL)
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "no rule is for %s", name);
+    return at->rule != NULL;
+}
+
+static bool check_rules(ag_ctx *ctx, const char *where, const ag_weight_rule *rules, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const ag_weight_rule *r = &rules[i];
+        bool named = r->ours != NULL && r->theirs != NULL;
+        if (named && r->parts >= 0 && (r->parts == 0 ? r->part == 0 : r->part >= 0 && r->part < r->parts))
+            continue;
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "rule %" PRId64 " (%s, %s): part %d of %d", i,
+                r->ours == NULL ? "NULL" : r->ours, r->theirs == NULL ? "NULL" : r->theirs, r->part, r->parts);
+        return false;
+    }
+    return true;
+}
+
+/* ---- Loading ---- */
+
+/* The shape that theirs must have. False with an error when the rule can not be for such a parameter. */
+static bool their_shape(ag_ctx *ctx, const char *where, ag_named_tensor ours, const ag_weight_rule *rule,
+                        int64_t shape[AG_MAX_DIMS])
+{
+    const ag_tensor *t = ours.tensor;
+    if (rule->transposed ? t->ndim != 2 : rule->parts > 0 && t->ndim < 1) {
+        ag_fail(ctx, AG_ERR_SHAPE, where, "%s is %s, its rule is for %s", ours.name, ag_shape_text(t),
+                rule->transposed ? "[out,in]" : "a part of something");
+        return false;
+    }
+    for (int d = 0; d < t->ndim; d++)
+        shape[d] = t->shape[d];
+    if (rule->parts > 0)
+        shape[0] *= rule->parts;
+    if (rule->transposed) {
+        int64_t out = shape[0];
+        shape[0] = shape[1];
+        shape[1] = out;
+    }
+    return true;
+}
+
+/* A new tensor with what the file says of ours; NULL on error. */
+static ag_tensor *read_place(const ag_state_file *in, ag_named_tensor ours, const place *at)
+{
+    const ag_weight_rule *rule = at->rule;
+    const ag_tensor *want = ours.tensor;
+    int64_t shape[AG_MAX_DIMS] = { 0 };
+    if (!their_shape(in->ctx, in->where, ours, rule, shape))
+        return NULL;
+    ag_tensor *theirs = ag_safetensors_read(in->file, at->name);
+    if (theirs == NULL)
+        return NULL;
+    bool good = theirs->dtype != AG_I32 && theirs->ndim == want->ndim;
+    for (int d = 0; d < want->ndim && good; d++)
+        good = theirs->shape[d] == shape[d];
+    if (!good) {
+        char part[40] = "";
+        if (rule->parts > 0)
+            snprintf(part, sizeof part, ", part %d of %d", rule->part, rule->parts);
+        return ag_fail(in->ctx, AG_ERR_FILE, in->where, "%s in %s is %s %s, wanted %s for %s %s%s%s", at->name,
+                       in->path, ag_dtype_name(theirs->dtype), ag_shape_text(theirs),
+                       ag_dims_text(in->ctx, want->ndim, shape), ours.name, ag_shape_text(want), part,
+                       rule->transposed ? ", transposed" : "");
+    }
+    if (rule->transposed)
+        theirs = ag_tensor_transpose(theirs, 0, 1);
+    if (rule->parts > 0)
+        theirs = ag_tensor_slice(theirs, 0, rule->part * want->shape[0], (rule->part + 1) * want->shape[0], 1);
+    ag_tensor *copy = ag_empty(in->ctx, want->dtype, want->ndim, want->shape);
+    return copy != NULL && ag_copy_into(copy, theirs) == AG_OK ? copy : NULL;
+}
+
+/* Reads for every parameter, in the innermost scope; what is not in the file and need not be is left out of want[] and
+ * read[]. Returns how many there are, -1 on error. */
+static int64_t read_all(const ag_state_file *in, const ag_module *module, const ag_weight_rule *rules, int64_t count,
+                        const char *prefix, ag_named_tensor *want, ag_tensor **read)
+{
+    int64_t filled = 0;
+    for (int64_t i = 0; i < module->param_count; i++) {
+        ag_named_tensor ours = module->param[i];
+        place at;
+        if (!find_place(in->ctx, in->where, ours.name, rules, count, in->file, prefix, &at))
+            return -1;
+        if (!at.found && at.rule->optional)
+            continue;
+        if (!at.found) {
+            ag_fail(in->ctx, AG_ERR_FILE, in->where, "%s has no %s, wanted for %s %s", in->path, at.name, ours.name,
+                    ag_shape_text(ours.tensor));
+            return -1;
+        }
+        ag_scope_begin(in->ctx, NULL); /* so that theirs goes before the next is read */
+        want[filled] = ours;
+        read[filled] = ag_scope_end(in->ctx, read_place(in, ours, &at));
+        if (read[filled++] == NULL)
+            return -1;
+    }
+    return filled;
+}
+
+ag_status ag_module_load_named(ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count,
+                               const char *prefix)
+{
+    static const char where[] = "module_load_named";
+    if (module == NULL || path == NULL || count < 0 || (rules == NULL && count > 0))
+        return AG_ERR_ARGUMENT;
+    ag_ctx *ctx = module->ctx;
+    if (ag_error(ctx) != AG_OK || !check_rules(ctx, where, rules, count))
+        return ag_error(ctx);
+    size_t params = (size_t)module->param_count;
+    ag_named_tensor *want = ag_alloc(ctx, params * sizeof *want);
+    ag_tensor **read = ag_alloc(ctx, params * sizeof *read);
+    ag_state_file in = { ctx, want == NULL || read == NULL ? NULL : ag_safetensors_open(ctx, path), where, path };
+    ag_scope_begin(ctx, NULL);
+    if (in.file != NULL) {
+        int64_t filled = read_all(&in, module, rules, count, prefix, want, read);
+        if (filled >= 0)
+            ag_state_commit(&in, want, filled, read);
+    }
+    ag_scope_end(ctx, NULL);
+    ag_safetensors_close(in.file);
+    ag_free(ctx, want, params * sizeof *want);
+    ag_free(ctx, read, params * sizeof *read);
+    return ag_error(ctx);
+}
+
+/* ---- Saving ---- */
+
+/* The pieces of the tensor that at[i] names, joined; NULL on error. Pieces are of one shape and dtype. */
+static ag_tensor *join_parts(const ag_module *module, const place *at, int64_t i, const char *where)
+{
+    ag_ctx *ctx = module->ctx;
+    const ag_weight_rule *rule = at[i].rule;
+    ag_tensor *first = module->param[i].tensor;
+    int64_t shape[AG_MAX_DIMS] = { 0 };
+    for (int d = 0; d < first->ndim; d++)
+        shape[d] = first->shape[d];
+    shape[0] *= rule->parts;
+    ag_tensor *whole = ag_empty(ctx, first->dtype, first->ndim, shape);
+    for (int part = 0; part < rule->parts && whole != NULL; part++) {
+        int64_t k = 0;
+        while (k < module->param_count && (at[k].rule->parts != rule->parts || at[k].rule->part != part ||
+                                           strcmp(at[k].name, at[i].name) != 0))
+            k++;
+        if (k == module->param_count)
+            return ag_fail(ctx, AG_ERR_ARGUMENT, where, "nothing is part %d of %d of %s", part, rule->parts,
+                           at[i].name);
+        ag_tensor *piece = module->param[k].tensor;
+        if (!ag_same_shape(piece, first) || piece->dtype != first->dtype)
+            return ag_fail(ctx, AG_ERR_SHAPE, where, "%s %s and %s %s are not equal parts of %s",
+                           module->param[i].name, ag_shape_text(first), module->param[k].name, ag_shape_text(piece),
+                           at[i].name);
+        int64_t rows = first->shape[0];
+        if (ag_copy_into(ag_tensor_slice(whole, 0, part * rows, (part + 1) * rows, 1), piece) != AG_OK)
+            return NULL;
+    }
+    return whole;
+}
+
+/* Their names and tensors into out[]; how many, -1 on error. */
+static int64_t theirs_of(const ag_module *module, const place *at, ag_named_tensor *out, const char *where)
+{
+    int64_t filled = 0;
+    for (int64_t i = 0; i < module->param_count; i++) {
+        int64_t shape[AG_MAX_DIMS];
+        const ag_weight_rule *rule = at[i].rule;
+        bool written = false; /* a part, together with an earlier one */
+        for (int64_t k = 0; k < i && rule->parts > 0 && !written; k++)
+            written = strcmp(at[k].name, at[i].name) == 0;
+        if (written)
+            continue;
+        if (!their_shape(module->ctx, where, module->param[i], rule, shape))
+            return -1;
+        ag_tensor *t = rule->parts > 0 ? join_parts(module, at, i, where) : module->param[i].tensor;
+        if (rule->transposed)
+            t = ag_tensor_contiguous(ag_tensor_transpose(t, 0, 1));
+        out[filled++] = (ag_named_tensor){ at[i].name, t };
+        if (t == NULL)
+            return -1;
+    }
+    return filled;
+}
+
+ag_status ag_module_save_named(const ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count)
+{
+    static const char where[] = "module_save_named";
+    if (module == NULL || path == NULL || count < 0 || (rules == NULL && count > 0))
+        return AG_ERR_ARGUMENT;
+    ag_ctx *ctx = module->ctx;
+    if (ag_error(ctx) != AG_OK || !check_rules(ctx, where, rules, count))
+        return ag_error(ctx);
+    size_t params = (size_t)module->param_count;
+    place *at = ag_alloc(ctx, params * sizeof *at);
+    ag_named_tensor *out = ag_alloc(ctx, params * sizeof *out);
+    bool good = at != NULL && out != NULL;
+    for (int64_t i = 0; i < module->param_count && good; i++)
+        good = find_place(ctx, where, module->param[i].name, rules, count, NULL, NULL, &at[i]);
+    ag_scope_begin(ctx, NULL);
+    int64_t filled = good ? theirs_of(module, at, out, where) : -1;
+    if (filled >= 0)
+        ag_safetensors_save(ctx, path, out, filled, NULL, 0);
+    ag_scope_end(ctx, NULL);
+    ag_free(ctx, at, params * sizeof *at);
+    ag_free(ctx, out, params * sizeof *out);
+    return ag_error(ctx);
+}
+
+/* ---- The transformers package's names ---- */
+
+#define BOTH(our, their) { .ours = our ".weight", .theirs = their ".weight" }, \
+                           { .ours = our ".bias", .theirs = their ".bias" }
+#define CONV(our, their) { .ours = our ".weight", .theirs = their ".weight", .transposed = true }, \
+                           { .ours = our ".bias", .theirs = their ".bias" }
+#define PART(our, their, n)                                                                             \
+    { .ours = our ".weight", .theirs = their ".weight", .transposed = true, .part = n, .parts = 3 },    \
+    { .ours = our ".bias", .theirs = their ".bias", .part = n, .parts = 3 }
+#define COUNT(table) (int64_t)(sizeof(table) / sizeof *(table))
+
+/* Files of GPT2LMHeadModel have the prefix "transformer.", the published one has not. */
+const ag_weight_rule ag_gpt2_names[] = {
+    { .ours = "tok.weight", .theirs = "wte.weight" },
+    { .ours = "pos.weight", .theirs = "wpe.weight" },
+    BOTH("blocks.{}.norm1", "h.{}.ln_1"),
+    PART("blocks.{}.attn.q", "h.{}.attn.c_attn", 0),
+    PART("blocks.{}.attn.k", "h.{}.attn.c_attn", 1),
+    PART("blocks.{}.attn.v", "h.{}.attn.c_attn", 2),
+    CONV("blocks.{}.attn.proj", "h.{}.attn.c_proj"),
+    BOTH("blocks.{}.norm2", "h.{}.ln_2"),
+    CONV("blocks.{}.ff.up", "h.{}.mlp.c_fc"),
+    CONV("blocks.{}.ff.down", "h.{}.mlp.c_proj"),
+    BOTH("norm", "ln_f"),
+    { .ours = "head.weight", .theirs = "lm_head.weight" },
+};
+const int64_t ag_gpt2_name_count = COUNT(ag_gpt2_names);
+
+const ag_weight_rule ag_llama_names[] = {
+    { .ours = "tok.weight", .theirs = "model.embed_tokens.weight" },
+    { .ours = "blocks.{}.norm1.weight", .theirs = "model.layers.{}.input_layernorm.weight" },
+    BOTH("blocks.{}.attn.q", "model.layers.{}.self_attn.q_proj"),
+    BOTH("blocks.{}.attn.k", "model.layers.{}.self_attn.k_proj"),
+    BOTH("blocks.{}.attn.v", "model.layers.{}.self_attn.v_proj"),
+    BOTH("blocks.{}.attn.proj", "model.layers.{}.self_attn.o_proj"),
+    { .ours = "blocks.{}.norm2.weight", .theirs = "model.layers.{}.post_attention_layernorm.weight" },
+    BOTH("blocks.{}.ff.up", "model.layers.{}.mlp.up_proj"),
+    BOTH("blocks.{}.ff.gate", "model.layers.{}.mlp.gate_proj"),
+    BOTH("blocks.{}.ff.down", "model.layers.{}.mlp.down_proj"),
+    { .ours = "norm.weight", .theirs = "model.norm.weight" },
+    { .ours = "head.weight", .theirs = "lm_head.weight" },
+};
+const int64_t ag_llama_name_count = COUNT(ag_llama_names);
+
+/* Files with a head have the prefix "bert."; those from TensorFlow call a norm's parameters gamma and beta. */
+#define NORM(our, their) BOTH(our, their), { .ours = our ".weight", .theirs = their ".gamma" }, \
+                           { .ours = our ".bias", .theirs = their ".beta" }
+const ag_weight_rule ag_bert_names[] = {
+    { .ours = "tok.weight", .theirs = "embeddings.word_embeddings.weight" },
+    { .ours = "pos.weight", .theirs = "embeddings.position_embeddings.weight" },
+    { .ours = "type.weight", .theirs = "embeddings.token_type_embeddings.weight" },
+    NORM("emb_norm", "embeddings.LayerNorm"),
+    BOTH("blocks.{}.attn.q", "encoder.layer.{}.attention.self.query"),
+    BOTH("blocks.{}.attn.k", "encoder.layer.{}.attention.self.key"),
+    BOTH("blocks.{}.attn.v", "encoder.layer.{}.attention.self.value"),
+    BOTH("blocks.{}.attn.proj", "encoder.layer.{}.attention.output.dense"),
+    NORM("blocks.{}.norm1", "encoder.layer.{}.attention.output.LayerNorm"),
+    BOTH("blocks.{}.ff.up", "encoder.layer.{}.intermediate.dense"),
+    BOTH("blocks.{}.ff.down", "encoder.layer.{}.output.dense"),
+    NORM("blocks.{}.norm2", "encoder.layer.{}.output.LayerNorm"),
+    BOTH("pooler", "pooler.dense"),
+};
+const int64_t ag_bert_name_count = COUNT(ag_bert_names);

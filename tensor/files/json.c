@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * json.c - a strict pull parser and a writer for the JSON in files. The grammar is RFC 8259's.
+ */
+#include "tensor/files/json.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- UTF-8 ---- */
+
+int ag_utf8_size(const char *text, size_t length)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    if (length == 0)
+        return 0;
+    if (s[0] < 0x80)
+        return 1;
+    int size = s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+    if (size == 0 || length < (size_t)size)
+        return 0;
+    /* The second byte's range excludes overlong forms, surrogates and what lies beyond U+10FFFF. */
+    unsigned low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    if (s[1] < low || s[1] > high)
+        return 0;
+    for (int i = 2; i < size; i++)
+        if (s[i] < 0x80 || s[i] > 0xbf)
+            return 0;
+    return size;
+}
+
+const char *ag_shown_text(char buffer[AG_SHOWN_BYTES], const char *text)
+{
+    size_t length = strlen(text), at = 0, end = 0;
+    while (at < length && end < AG_SHOWN_BYTES - 8) {
+        int size = ag_utf8_size(text + at, length - at);
+        unsigned char c = (unsigned char)text[at];
+        bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)text[at + 1] < 0xa0);
+        if (size == 0 || control)
+            buffer[end++] = '?';
+        else
+            memcpy(buffer + end, text + at, (size_t)size);
+        end += size == 0 || control ? 0 : (size_t)size;
+        at += size == 0 ? 1 : (size_t)size;
+    }
+    strcpy(buffer + end, at < length ? "..." : "");
+    return buffer;
+}
+
+/* Writes the code point and returns the end. */
+static char *put_utf8(char *out, uint32_t code)
+{
+    if (code < 0x80) {
+        *out++ = (char)code;
+    } else if (code < 0x800) {
+        *out++ = (char)(0xc0 | code >> 6);
+        *out++ = (char)(0x80 | (code & 63));
+    } else if (code < 0x10000) {
+        *out++ = (char)(0xe0 | code >> 12);
+        *out++ = (char)(0x80 | (code >> 6 & 63));
+        *out++ = (char)(0x80 | (code & 63));
+    } else {
+        *out++ = (char)(0xf0 | code >> 18);
+        *out++ = (char)(0x80 | (code >> 12 & 63));
+        *out++ = (char)(0x80 | (code >> 6 & 63));
+        *out++ = (char)(0x80 | (code & 63));
+    }
+    return out;
+}
+
+/* ---- Reading ---- */
+
+ag_json ag_json_of(char *text, size_t length)
+{
+    return (ag_json){ .text = text, .length = length };
+}
+
+static bool fail(ag_json *json, const char *error)
+{
+    if (json->error == NULL)
+        json->error = error;
+    return false;
+}
+
+/* Skips white space; the character there, or -1 at the end and after an error. */
+int ag_json_peek(ag_json *json)
+{
+    if (json->error != NULL)
+        return -1;
+    while (json->at < json->length && strchr(" \t\n\r", json->text[json->at]) != NULL && json->text[json->at] != '\0')
+        json->at++;
+    return json->at < json->length ? (unsigned char)json->text[json->at] : -1;
+}
+
+bool ag_json_begin(ag_json *json, char open)
+{
+    if (ag_json_peek(json) != open)
+        return fail(json, open == '{' ? "expected an object" : "expected an array");
+    json->at++;
+    json->first = true;
+    return true;
+}
+
+bool ag_json_next(ag_json *json, char close)
+{
+    bool first = json->first;
+    json->first = false;
+    int c = ag_json_peek(json);
+    if (c == close) {
+        json->at++;
+        return false;
+    }
+    if (first)
+        return c >= 0 || fail(json, "the text ends inside an object or array");
+    if (c != ',')
+        return fail(json, close == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
+    json->at++;
+    return true;
+}
+
+char *ag_json_key(ag_json *json)
+{
+    char *key = ag_json_string(json);
+    if (key == NULL)
+        return NULL;
+    if (ag_json_peek(json) != ':') {
+        fail(json, "expected ':'");
+        return NULL;
+    }
+    json->at++;
+    return key;
+}
+
+/* Four hexadecimal digits as a number, or -1. */
+static int32_t hex4(ag_json *json)
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    int32_t value = 0;
+    for (int i = 0; i < 4; i++, json->at++) {
+        char c = json->at < json->length ? json->text[json->at] : '\0';
+        const char *digit = c == '\0' ? NULL : strchr(digits, c);
+        if (digit == NULL) {
+            fail(json, "expected four hexadecimal digits after \\u");
+            return -1;
+        }
+        value = value * 16 + (int32_t)((digit - digits) % 16);
+    }
+    return value;
+}
+
+/* What follows \u: one code point, from a surrogate pair where it takes two; -1 after an error. */
+static int32_t unicode_escape(ag_json *json)
+{
+    int32_t code = hex4(json);
+    if (code == 0)
+        fail(json, "a string that contains U+0000");
+    if (code >= 0xdc00 && code <= 0xdfff)
+        fail(json, "the second half of a surrogate pair without the first");
+    if (code >= 0xd800 && code <= 0xdbff) {
+        if (json->length - json->at < 2 || memcmp(json->text + json->at, "\\u", 2) != 0) {
+            fail(json, "the first half of a surrogate pair without the second");
+            return -1;
+        }
+        json->at += 2;
+        int32_t low = hex4(json);
+        if (low < 0xdc00 || low > 0xdfff)
+            fail(json, "the first half of a surrogate pair without the second");
+        code = 0x10000 + (code - 0xd800) * 0x400 + (low - 0xdc00);
+    }
+    return json->error == NULL ? code : -1;
+}
+
+/* What follows a backslash, decoded to `out`; the end of it, NULL after an error. */
+static char *escape(ag_json *json, char *out)
+{
+    static const char marks[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+    char c = json->at < json->length ? json->text[json->at] : '\0';
+    if (c == 'u') {
+        json->at++;
+        int32_t code = unicode_escape(json);
+        return code < 0 ? NULL : put_utf8(out, (uint32_t)code);
+    }
+    const char *mark = c == '\0' ? NULL : strchr(marks, c);
+    if (mark == NULL) {
+        fail(json, "an unknown escape");
+        return NULL;
+    }
+    json->at++;
+    *out++ = meanings[mark - marks];
+    return out;
+}
+
+char *ag_json_string(ag_json *json)
+{
+    if (ag_json_peek(json) != '"') {
+        fail(json, "expected a string");
+        return NULL;
+    }
+    char *string = json->text + ++json->at, *out = string;
+    while (json->at < json->length) {
+        const char *in = json->text + json->at;
+        if (*in == '"') {
+            json->at++;
+            *out = '\0'; /* at the closing quote or before it */
+            return string;
+        }
+        if (*in == '\\') {
+            json->at++;
+            out = escape(json, out);
+            if (out == NULL)
+                return NULL;
+            continue;
+        }
+        int size = ag_utf8_size(in, json->length - json->at);
+        if (size == 0 || (unsigned char)*in < 0x20) {
+            fail(json, size == 0 ? "malformed UTF-8" : "a control character in a string");
+            return NULL;
+        }
+        memmove(out, in, (size_t)size);
+        out += size;
+        json->at += (size_t)size;
+    }
+    fail(json, "the text ends inside a string");
+    return NULL;
+}
+
+bool ag_json_whole(ag_json *json, int64_t *value)
+{
+    int c = ag_json_peek(json);
+    if (c < '0' || c > '9')
+        return fail(json, c == '-' ? "a negative number" : "expected a whole number");
+    size_t start = json->at;
+    int64_t whole = 0;
+    for (; json->at < json->length && json->text[json->at] >= '0' && json->text[json->at] <= '9'; json->at++) {
+        int digit = json->text[json->at] - '0';
+        if (whole > (INT64_MAX - digit) / 10)
+            return fail(json, "a number above 9223372036854775807");
+        whole = whole * 10 + digit;
+    }
+    if (c == '0' && json->at > start + 1)
+        return fail(json, "a number that begins with 0");
+    if (json->at < json->length && strchr(".eE", json->text[json->at]) != NULL && json->text[json->at] != '\0')
+        return fail(json, "a number with a fraction or an exponent");
+    *value = whole;
+    return true;
+}
+
+static bool at_digit(const ag_json *json)
+{
+    return json->at < json->length && json->text[json->at] >= '0' && json->text[json->at] <= '9';
+}
+
+/* Whether the next character is one of the marks, which is then passed. */
+static bool pass(ag_json *json, const char *marks)
+{
+    bool is = json->at < json->length && json->text[json->at] != '\0' && strchr(marks, json->text[json->at]) != NULL;
+    json->at += is;
+    return is;
+}
+
+/* Digits, one at least, behind those in *digits; those beyond 18 only count. Returns how many. */
+static int64_t read_digits(ag_json *json, int64_t *digits, int64_t *dropped)
+{
+    int64_t count = 0;
+    for (; at_digit(json); json->at++, count++) {
+        if (*digits < INT64_C(100000000000000000))
+            *digits = *digits * 10 + (json->text[json->at] - '0');
+        else
+            ++*dropped;
+    }
+    if (count == 0)
+        fail(json, "expected a number");
+    return count;
+}
+
+/* Not strtod, whose decimal point is the locale's. */
+bool ag_json_real(ag_json *json, double *value)
+{
+    if (ag_json_peek(json) < 0)
+        return fail(json, "expected a number");
+    bool negative = pass(json, "-"), leading_zero = at_digit(json) && json->text[json->at] == '0';
+    int64_t digits = 0, dropped = 0, exponent = 0, fraction = 0, written = 0, ignored = 0;
+    if (read_digits(json, &digits, &dropped) > 1 && leading_zero)
+        return fail(json, "a number that begins with 0");
+    exponent = dropped;
+    if (pass(json, ".")) {
+        dropped = 0;
+        fraction = read_digits(json, &digits, &dropped);
+        exponent += dropped - fraction;
+    }
+    if (pass(json, "eE")) {
+        bool down = json->at < json->length && json->text[json->at] == '-';
+        pass(json, "+-");
+        read_digits(json, &written, &ignored);
+        exponent += down ? -written : written;
+    }
+    double power = pow(10, fabs((double)exponent));
+    double real = digits == 0 ? 0 : exponent < 0 ? (double)digits / power : (double)digits * power;
+    if (!isfinite(real))
+        return fail(json, "a number too large for a double");
+    *value = negative ? -real : real;
+    return json->error == NULL;
+}
+
+static bool pass_word(ag_json *json, const char *word)
+{
+    size_t length = strlen(word);
+    if (ag_json_peek(json) < 0 || json->length - json->at < length || memcmp(json->text + json->at, word, length) != 0)
+        return false;
+    json->at += length;
+    return true;
+}
+
+bool ag_json_null(ag_json *json)
+{
+    return pass_word(json, "null");
+}
+
+bool ag_json_bool(ag_json *json, bool *value)
+{
+    *value = pass_word(json, "true");
+    return *value || pass_word(json, "false") || fail(json, "expected true or false");
+}
+
+bool ag_json_skip(ag_json *json)
+{
+    enum { DEEPEST = 64 };
+    char close[DEEPEST];
+    int depth = 0;
+    do {
+        if (depth > 0 && !ag_json_next(json, close[depth - 1])) {
+            depth--;
+            continue;
+        }
+        if (depth > 0 && close[depth - 1] == '}')
+            ag_json_key(json);
+        int c = ag_json_peek(json);
+        double number;
+        if (c == '"') {
+            ag_json_string(json);
+        } else if (c == '-' || (c >= '0' && c <= '9')) {
+            ag_json_real(json, &number);
+        } else if (c != '{' && c != '[') {
+            if (!pass_word(json, "null") && !pass_word(json, "true") && !pass_word(json, "false"))
+                fail(json, "expected a value");
+        } else if (depth == DEEPEST) {
+            fail(json, "objects and arrays nested deeper than 64");
+        } else {
+            ag_json_begin(json, (char)c);
+            close[depth++] = c == '{' ? '}' : ']';
+        }
+    } while (depth > 0 && json->error == NULL);
+    return json->error == NULL;
+}
+
+bool ag_json_end(ag_json *json)
+{
+    if (ag_json_peek(json) >= 0)
+        return fail(json, "more text after the end");
+    return json->error == NULL;
+}
+
+/* ---- Writing ---- */
+
+static void put_bytes(ag_json_out *out, const char *bytes, size_t size)
+{
+    if (out->text != NULL && out->length <= out->capacity && size <= out->capacity - out->length)
+        memcpy(out->text + out->length, bytes, size);
+    out->length += size;
+}
+
+void ag_json_put(ag_json_out *out, const char *text)
+{
+    put_bytes(out, text, strlen(text));
+}
+
+void ag_json_put_string(ag_json_out *out, const char *string)
+{
+    ag_json_put(out, "\"");
+    for (; *string != '\0'; string++) {
+        char escaped[8];
+        if (*string == '"' || *string == '\\')
+            snprintf(escaped, sizeof escaped, "\\%c", *string);
+        else if ((unsigned char)*string < 0x20)
+            snprintf(escaped, sizeof escaped, "\\u%04x", (unsigned)*string);
+        else
+            snprintf(escaped, sizeof escaped, "%c", *string);
+        ag_json_put(out, escaped);
+    }
+    ag_json_put(out, "\"");
+}
+
+void ag_json_put_whole(ag_json_out *out, int64_t value)
+{
+    char digits[24];
+    snprintf(digits, sizeof digits, "%" PRId64, value);
+    ag_json_put(out, digits);
+}

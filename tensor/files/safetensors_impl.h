@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * safetensors_impl.h - what reader and writer share, and reading a file that lies in memory, for tests and fuzzing
+ * (private header).
+ */
+#ifndef AG_SAFETENSORS_IMPL_H
+#define AG_SAFETENSORS_IMPL_H
+
+#include "tensor/files/files.h"
+
+#include <string.h>
+
+#define AG_SAFETENSORS_METADATA "__metadata__"
+#define AG_SAFETENSORS_HEADER_MOST 100000000 /* bytes; the limit of the official reader */
+#define AG_SAFETENSORS_CHUNK 8192            /* bytes converted at a time */
+
+static inline bool ag_little_endian(void)
+{
+    const uint16_t one = 1;
+    unsigned char first;
+    memcpy(&first, &one, 1);
+    return first == 1;
+}
+
+/* errno in words; 0 when the C library gave none. */
+static inline const char *ag_file_reason(int error)
+{
+    return error != 0 ? strerror(error) : "no reason was given";
+}
+
+/* As ag_safetensors_open, on bytes that must stay until the file is closed. `name` stands for the path in
+ * messages. Values always take the path that does not depend on the machine's byte order. */
+AG_OWNED ag_safetensors *ag_safetensors_open_memory(ag_ctx *ctx, const char *name, const void *bytes, size_t size);
+
+/* Bytes of all tensors together. */
+int64_t ag_safetensors_data_size(const ag_safetensors *file);
+
+#endif
