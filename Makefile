@@ -10,7 +10,7 @@
 #   make bench-attention  attention's time and memory for T = 4k .. 64k, causal and windowed; takes some minutes
 #   make profile      where the time of a training step goes, by op and by module (model=toy|tiny|baby|long)
 #   make bench-gemm   times the matrix product, beside OpenBLAS when it is installed
-#   make check-layers no folder uses what stands to its right
+#   make check-layers tensor <- autograd <- nn <- examples, and no core folder uses an annex
 #   make fuzz         feeds the file reader random bytes, with clang's fuzzer
 #   make mutants      plants faults in a copy: tests must catch each (only=WORD: some; update=1: writes docs/mutants.md)
 #   make clean        removes build/
@@ -102,6 +102,7 @@ all: $(library) examples
 
 $(library): $(library_objects) $(kernel_objects)
 	$(say) "  AR    $@"
+	@rm -f $@
 	$(hide)$(AR) rcs $@ $^
 
 $(objects)/%.o: %.c Makefile
@@ -127,6 +128,7 @@ examples: $(example_binaries)
 $(example_library): $(example_shared:%.c=$(objects)/%.o)
 	@mkdir -p $(@D)
 	$(say) "  AR    $@"
+	@rm -f $@
 	$(hide)$(AR) rcs $@ $^
 
 example_objects = $(patsubst %.c,$(objects)/%.o,$(wildcard examples/$1.c examples/$1/*.c))
@@ -183,7 +185,7 @@ mutants: | check-installed
 	CC="$(CC)" sh tests/mutants.sh $(build) only='$(only)' update='$(update)'
 
 .PHONY: check-layers
-check-layers: $(library)
+check-layers: $(library) $(example_binaries)
 	sh tests/check_layers.sh $(objects)
 
 # Random bytes as safetensors files, for a minute; wants clang.

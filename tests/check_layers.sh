@@ -1,105 +1,112 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# check_layers.sh [BUILD] - proves tensor <- autograd <- nn <- examples; runs in the project's root.
+# check_layers.sh [OBJECTS] - checks the walls between the folders; runs in the project's root.
 #
-# A folder includes itself and what stands to its left; examples include the public headers and their own. With
-# BUILD, a folder with <folder>/*.o in it, no object uses a symbol that a folder to its right defines. Prints each
-# offending line as file:line or object: symbol; exit status 1 when there is one.
+#   tensor <- autograd <- nn <- examples   a folder uses itself and folders to its left
+#   core   <- annex                        tensor, tensor/kernels, autograd and nn use no annex; every other folder
+#                                          inside these is an annex: it uses the core of its own layer and everything
+#                                          to its left, annexes included, and no other annex of its own layer
+#   public <- examples                     examples use attngrad.h, the headers that it includes, and their own files
+#
+# Includes are checked always; with OBJECTS, a folder with <folder>/*.o in it, symbols too. Prints each violation as
+# `file:line: folder/ must not include header` or `object: folder/ must not use symbol of folder/`; exit status 1 when
+# there is one.
 set -eu
 
-folders='tensor autograd nn examples'
-public='attngrad.h tensor/tensor.h autograd/autograd.h nn/nn.h tensor/files/files.h autograd/watch/watch.h autograd/gradcheck/gradcheck.h
-        nn/models/models.h nn/gradcheck/module_gradcheck.h'
 failed=0
 
-# The path that #include "$2" in file $1 means, from the root: beside the file first, as the compiler looks.
-resolve()
-{
-    beside=$(dirname "$1")/$2
-    if [ ! -f "$beside" ]; then
-        echo "$2"
-        return
-    fi
-    echo "$beside" | awk -F/ '{
-        n = 0
-        for (i = 1; i <= NF; i++)
-            if ($i == "..") n--
-            else if ($i != ".") part[++n] = $i
-        for (i = 1; i <= n; i++) printf "%s%s", part[i], i < n ? "/" : "\n"
-    }'
+# may(a, b): whether folder a of the library may use folder b.
+walls='
+function layer(folder) { sub("/.*", "", folder); return folder }
+function annex(folder) { return folder ~ "/" && folder != "tensor/kernels" && layer(folder) != "examples" }
+function folder_of(path) { return sub("/[^/]*$", "", path) ? path : "" }
+function may(a, b) {
+    if (!(layer(b) in rank) || rank[layer(b)] > rank[layer(a)])
+        return 0
+    return !annex(b) || a == b || layer(b) != layer(a) && annex(a)
 }
-
-includes_of() # "file line header" for every #include "header"; a computed one stands as it is written
-{
-    find "$1" -type f \( -name '*.c' -o -name '*.h' -o -name '*.inc' -o -name '*.def' \) | LC_ALL=C sort |
-        while read -r file; do
-            awk -v file="$file" '/^[ \t]*#[ \t]*include[ \t]*[^< \t]/ {
-                line = $0
-                sub(/^[ \t]*#[ \t]*include[ \t]*/, "", line)
-                sub(/^"/, "", line)
-                sub(/".*/, "", line)
-                print file, FNR, line
-            }' "$file"
-        done
-}
+BEGIN { split("tensor autograd nn examples", layers, " "); for (i in layers) rank[layers[i]] = i + 0 }'
 
 check_includes()
 {
-    allowed=''
-    for folder in $folders; do
-        allowed="$allowed $folder"
-        [ -d "$folder" ] || continue
-        includes_of "$folder" | {
-            wrong=0
-            while read -r file line header; do
-                path=$(resolve "$file" "$header")
-                fits=0
-                if [ "$folder" = examples ]; then
-                    for known in $public; do
-                        [ "$path" = "$known" ] && fits=1
-                    done
-                    case $path in examples/*) fits=1 ;; esac
-                else
-                    for left in $allowed; do
-                        case $path in "$left"/*) fits=1 ;; esac
-                    done
-                fi
-                if [ $fits -eq 0 ]; then
-                    echo "$file:$line: $folder/ must not include $path"
-                    wrong=1
-                fi
-            done
-            exit $wrong
-        } || failed=1
-    done
+    find tensor autograd nn examples attngrad.h -type f -name '*.[chid]*' | LC_ALL=C sort | awk "$walls"'
+    # The path from the root that #include "header" in `file` means: beside the file first, as the compiler looks.
+    function resolve(file, header,    path) {
+        path = folder_of(file) "/" header
+        while (sub("[^/]+/[.][.]/", "", path)) { }
+        return path in known ? path : header
+    }
+    { known[$0]; files[++count] = $0 }
+    END {
+        for (i = 1; i <= count; i++)
+            for (line = 1; (getline text < files[i]) > 0; line++)
+                if (match(text, "^[ \t]*#[ \t]*include[ \t]*[\"<]")) {
+                    text = substr(text, RLENGTH + 1)
+                    system_header = text ~ "^[^\"]*>"
+                    sub("[\">].*", "", text)
+                    path = resolve(files[i], text)
+                    if (system_header && !(path in known))
+                        continue
+                    if (files[i] == "attngrad.h")
+                        public[path]
+                    else {
+                        place[++uses] = files[i] ":" line
+                        from[uses] = folder_of(files[i])
+                        header[uses] = path
+                    }
+                } else if (text ~ "^[ \t]*#[ \t]*include") {
+                    print files[i] ":" line ": the header of an #include must be written out"
+                    wrong = 1
+                }
+        public["attngrad.h"]
+        for (i = 1; i <= uses; i++) {
+            to = header[i]
+            if (layer(from[i]) == "examples" ? to in public || layer(to) == "examples" : may(from[i], folder_of(to)))
+                continue
+            print place[i] ": " from[i] "/ must not include " to
+            wrong = 1
+        }
+        exit wrong
+    }' || failed=1
 }
 
-# "folder object symbol U" where it is used, "... D" where it is defined.
-symbols()
+object_files() # those whose source is in the tree
 {
-    for folder in $folders; do
-        [ -d "$build/$folder" ] || continue
-        find "$build/$folder" -type f -name '*.o' | LC_ALL=C sort | while read -r object; do
-            nm -g -P "$object" | awk -v folder="$folder" -v object="$object" \
-                'NF >= 2 && $1 !~ /:$/ && $1 != "main" { print folder, object, $1, ($2 == "U" ? "U" : "D") }'
-        done
+    for layer in tensor autograd nn examples; do
+        [ ! -d "$objects/$layer" ] || (cd "$objects" && find "$layer" -name '*.o')
+    done | while read -r object; do
+        [ ! -f "${object%.o}.c" ] && [ "${object%_*}" != tensor/kernels/kernels ] || echo "$objects/$object"
     done
 }
 
 check_symbols()
 {
-    symbols | awk -v folders="$folders" '
-        BEGIN { count = split(folders, name, " "); for (i = 1; i <= count; i++) rank[name[i]] = i }
-        $4 == "D" { if (!($3 in home) || rank[$1] < rank[home[$3]]) home[$3] = $1 }
-        $4 == "U" { used[++uses] = $0 }
+    public=$(sed -n 's/^#include "\(.*\)"/\1/p' attngrad.h)
+    # Unquoted: words.
+    # shellcheck disable=SC2086
+    { cat $public; object_files | xargs nm -A -g -P; } | awk -v objects="$objects/" "$walls"'
+        function folder_of_object(path) { return folder_of(substr(path, length(objects) + 1)) }
+        $1 !~ "[.]o:$" { # a line of a public header
+            while (match($0, "[A-Za-z_][A-Za-z_0-9]*")) {
+                public[substr($0, RSTART, RLENGTH)]
+                $0 = substr($0, RSTART + RLENGTH)
+            }
+            next
+        }
+        { sub("^_", "", $2) }
+        $3 == "U" { object[++uses] = $1; name[uses] = $2; next }
+        !($2 in home) { home[$2] = folder_of_object($1) }
         END {
             for (i = 1; i <= uses; i++) {
-                split(used[i], u, " ")
-                if ((u[3] in home) && rank[home[u[3]]] > rank[u[1]]) {
-                    print u[2] ": " u[1] "/ must not use " u[3] " of " home[u[3]] "/"
-                    wrong = 1
-                }
+                folder = folder_of_object(object[i])
+                if (!(name[i] in home) || name[i] == "main")
+                    continue
+                to = home[name[i]]
+                if (layer(folder) == "examples" ? name[i] in public || layer(to) == "examples" : may(folder, to))
+                    continue
+                print object[i] " " folder "/ must not use " name[i] " of " to "/"
+                wrong = 1
             }
             exit wrong
         }' || failed=1
@@ -107,12 +114,12 @@ check_symbols()
 
 check_includes
 if [ $# -gt 0 ]; then
-    build=$1
-    [ -n "$(find "$build" -name '*.o' 2>/dev/null | head -n 1)" ] || {
-        echo "check_layers.sh: $build has no objects" >&2
+    objects=$1
+    [ -n "$(find "$objects" -name '*.o' 2>/dev/null | head -n 1)" ] || {
+        echo "check_layers.sh: $objects has no objects" >&2
         exit 2
     }
     check_symbols
 fi
-[ $failed -ne 0 ] || echo "layers: tensor <- autograd <- nn <- examples holds"
+[ $failed -ne 0 ] || echo 'layers: tensor <- autograd <- nn <- examples and core <- annex hold'
 exit $failed
