@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 enum {
-    LANES = 16,            /* partial results side by side in a reduction: a vector register, or a few */
+    LANES = 16,            /* partial results side by side in a reduction; attention pads the widths of tiles to it */
     GRAIN = 4096,          /* elements of an elementwise loop that one thread takes at a time */
     PARALLEL_CHEAP = 32768, /* the least elements worth more than one thread: additions, copies */
     PARALLEL_DEAR = 8192,  /* the same where an element costs an exponential */
