@@ -17,6 +17,8 @@ enum {
     SUM_CHUNKS = 64        /* at the most so many pieces of one long sum */
 };
 
+static inline int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
 /* How many of GRAIN elements n are. */
 static inline int64_t grains(int64_t n) { return (n + GRAIN - 1) / GRAIN; }
 
