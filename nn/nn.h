@@ -2,11 +2,14 @@
  *
  * nn.h - modules, layers, attention, optimizers, schedules.
  *
- * A layer is made from a config whose zero fields mean the documented default, runs with its forward function,
- * and is freed before its context. Its parameters have names: weights are [out,in] and the names the field's
- * ("blocks.0.attn.q.weight"). Every layer is a module: ag_<layer>_module gives the view of it that lists, saves
- * and loads parameters. Parameters require gradients and draw their first values from the context's stream.
- * B batch, T time, emb the model's channels, H heads, D head size, V vocabulary. [..] is any leading shape.
+ * Every layer has the same functions:
+ *     ag_<layer>_new      makes it from a config; a field that is 0 means the documented default; NULL on error
+ *     ag_<layer>_forward  runs it; the result is scope-owned; NULL on error
+ *     ag_<layer>_module   borrows it as a module, which lists its parameters
+ *     ag_<layer>_free     frees it; before the context; NULL does nothing
+ * Parameters require gradients, are [out,in], and take their initial values from the context's random stream.
+ * Dropout probabilities are in [0, 1). B batch, T time, emb channels of the model, H heads, D head size, V vocabulary;
+ * [..] is any leading shape.
  */
 #ifndef AG_NN_H
 #define AG_NN_H
@@ -21,23 +24,24 @@ extern "C" {
 
 typedef struct ag_module ag_module;
 
-/* Named parameters, those of parts included, in the order of the layer's description; names are the path from
- * this module ("attn.q.weight") and live as long as the context. A tied parameter is listed once. */
+/* Parameters, those of parts included, in the order that the layer's description lists them. A name is the path from
+ * this module ("attn.q.weight") and lives as long as the context. A parameter that is used twice is listed once. */
 int64_t ag_module_param_count(const ag_module *module);
-ag_named_tensor ag_module_param(const ag_module *module, int64_t i);      /* i in 0 .. count-1 */
-ag_tensor *ag_module_find(const ag_module *module, const char *name);     /* NULL: no such parameter */
+ag_named_tensor ag_module_param(const ag_module *module, int64_t i);      /* 0 <= i < count; else both NULL */
+ag_tensor *ag_module_find(const ag_module *module, const char *name);     /* borrowed; NULL: no such parameter */
 int64_t ag_module_numel(const ag_module *module);                         /* elements of all parameters */
 void ag_module_zero_grad(ag_module *module);
 
-/* How many parameters have no gradient, and the first `capacity` of them into unused[]: after a backward pass, those
- * that the loss does not depend on. */
+/* The number of parameters without a gradient; the first `capacity` of them go to unused[]. After a backward these are
+ * the parameters that the loss does not depend on. */
 int64_t ag_unused_parameters(const ag_module *module, ag_named_tensor *unused, int64_t capacity);
 
-/* Dropout works while a tape records and the module trains (as it does at first), and never otherwise. */
+/* Dropout is active while a tape records and the module is in training mode (initially true, parts included). */
 void ag_module_set_training(ag_module *module, bool training);
 
-/* A module of one's own: parts under one name each, listed, trained and saved together. ag_group_add takes the part
- * over, also on error (a name that is taken): it is freed with the group. A part NULL only hands the error on. */
+/* A module of the caller's own: named parts, which are listed, trained and saved together. `kind` stands in errors and
+ * is copied. ag_group_add owns the part from the call on, also after an error such as a duplicate name. part NULL: the
+ * error that made it NULL is returned. */
 AG_OWNED ag_module *ag_group_new(ag_ctx *ctx, const char *kind);
 ag_status ag_group_add(ag_module *group, const char *name, AG_TAKES ag_module *part);
 void ag_group_free(AG_TAKES ag_module *group);
@@ -47,7 +51,7 @@ void ag_group_free(AG_TAKES ag_module *group);
 typedef struct ag_linear_config {
     int64_t in_features, out_features;
     bool no_bias;
-    double init_std; /* 0: weight and bias uniform in +-1/sqrt(in). Else: weight normal(0, init_std), bias 0 */
+    double init_std; /* weight normal(0, init_std), bias 0; 0: weight and bias uniform in +-1/sqrt(in), as in torch */
     ag_dtype dtype;
 } ag_linear_config;
 
@@ -57,7 +61,7 @@ ag_tensor *ag_linear_forward(ag_linear_layer *layer, ag_tensor *x);
 ag_module *ag_linear_module(ag_linear_layer *layer);
 void ag_linear_free(AG_TAKES ag_linear_layer *layer);
 
-/* ---- Embedding: rows of a table. index[..] int32 -> [..,emb] --------------------------------- */
+/* ---- Embedding: y = weight[index]. index[..] int32 -> [..,emb] ------------------------------- */
 
 typedef struct ag_embedding_config {
     int64_t num_embeddings, emb_size;
@@ -71,7 +75,9 @@ ag_tensor *ag_embedding_forward(ag_embedding_layer *layer, ag_tensor *index);
 ag_module *ag_embedding_module(ag_embedding_layer *layer);
 void ag_embedding_free(AG_TAKES ag_embedding_layer *layer);
 
-/* ---- Layer norm over the last dim. x[..,size] -> [..,size] ----------------------------------- */
+/* ---- Norms over the last dim. x[..,size] -> [..,size] ------------------------------------------
+ * Layer norm: y = (x - mean(x)) / sqrt(var(x) + eps) w + b, var divided by size (Ba, Kiros, Hinton, 2016).
+ * RMS norm:   y = x / sqrt(mean(x^2) + eps) w (Zhang and Sennrich, 2019). Initially w = 1, b = 0. */
 
 typedef struct ag_layer_norm_config {
     int64_t size;
@@ -81,12 +87,10 @@ typedef struct ag_layer_norm_config {
 } ag_layer_norm_config;
 
 typedef struct ag_layer_norm_layer ag_layer_norm_layer;
-AG_OWNED ag_layer_norm_layer *ag_layer_norm_new(ag_ctx *ctx, ag_layer_norm_config config); /* weight 1, bias 0 */
+AG_OWNED ag_layer_norm_layer *ag_layer_norm_new(ag_ctx *ctx, ag_layer_norm_config config); /* weight, bias */
 ag_tensor *ag_layer_norm_forward(ag_layer_norm_layer *layer, ag_tensor *x);
 ag_module *ag_layer_norm_module(ag_layer_norm_layer *layer);
 void ag_layer_norm_free(AG_TAKES ag_layer_norm_layer *layer);
-
-/* ---- RMS norm over the last dim: x / sqrt(mean(x^2) + eps) w. x[..,size] -> [..,size] ---------- */
 
 typedef struct ag_rms_norm_config {
     int64_t size;
@@ -95,18 +99,19 @@ typedef struct ag_rms_norm_config {
 } ag_rms_norm_config;
 
 typedef struct ag_rms_norm_layer ag_rms_norm_layer;
-AG_OWNED ag_rms_norm_layer *ag_rms_norm_new(ag_ctx *ctx, ag_rms_norm_config config); /* weight 1 */
+AG_OWNED ag_rms_norm_layer *ag_rms_norm_new(ag_ctx *ctx, ag_rms_norm_config config); /* weight */
 ag_tensor *ag_rms_norm_forward(ag_rms_norm_layer *layer, ag_tensor *x);
 ag_module *ag_rms_norm_module(ag_rms_norm_layer *layer);
 void ag_rms_norm_free(AG_TAKES ag_rms_norm_layer *layer);
 
-/* The norm of a block: which of the two layers. */
+/* Which of the two a block has. */
 typedef enum ag_norm_kind { AG_LAYER_NORM, AG_RMS_NORM } ag_norm_kind;
 
-/* ---- Dropout --------------------------------------------------------------------------------- */
+/* ---- Dropout: x unless it is active (ag_module_set_training); then each element is 0 with probability p, else
+ * x / (1 - p). (Srivastava et al., 2014.) ------------------------------------------------------- */
 
 typedef struct ag_dropout_config {
-    double p; /* 0 <= p < 1 */
+    double p;
 } ag_dropout_config;
 
 typedef struct ag_dropout_layer ag_dropout_layer;
@@ -116,7 +121,7 @@ ag_module *ag_dropout_module(ag_dropout_layer *layer);
 void ag_dropout_free(AG_TAKES ag_dropout_layer *layer);
 
 /* ---- Feed-forward: down(activation(up(x))). x[..,emb] -> [..,emb] -------------------------------
- * gated: down(activation(gate(x)) * up(x)); with AG_SILU that is SwiGLU, with AG_GELU GEGLU.
+ * gated: down(activation(gate(x)) * up(x)), which is SwiGLU with AG_SILU and GEGLU with AG_GELU.
  * (Shazeer, "GLU variants improve transformer", 2020.) */
 
 typedef enum ag_activation { AG_GELU, AG_GELU_TANH, AG_RELU, AG_SILU } ag_activation;
@@ -126,10 +131,10 @@ typedef struct ag_feed_forward_config {
     int64_t ff_size; /* 0: 4 emb_size */
     ag_activation activation;
     bool gated;
-    double inner_dropout; /* of what goes into down */
+    double inner_dropout; /* of the input of down */
     double dropout;       /* of the result */
     bool no_bias;
-    double init_std, out_init_std; /* of up and of down, as in ag_linear_config; out_init_std 0: init_std */
+    double init_std, out_init_std; /* of up and gate, and of down, as in ag_linear_config; out_init_std 0: init_std */
     ag_dtype dtype;
 } ag_feed_forward_config;
 
@@ -139,45 +144,46 @@ ag_tensor *ag_feed_forward_forward(ag_feed_forward *layer, ag_tensor *x);
 ag_module *ag_feed_forward_module(ag_feed_forward *layer);
 void ag_feed_forward_free(AG_TAKES ag_feed_forward *layer);
 
-/* ---- What attention layers have in common -------------------------------------------------------- */
+/* ---- Options of every attention layer ---------------------------------------------------------- */
 
-/* What kind of attention; {0}: the plain one. */
+/* {0}: plain attention. */
 typedef struct ag_attention_options {
-    ag_mask mask;     /* who looks at whom, for every call: pattern, blocks. causal comes from the layer's non_causal */
-    int64_t kv_heads; /* key and value heads, which divide num_heads; 0: num_heads; 1: multi-query */
-    double scale;     /* 0: 1 / sqrt(head_size) */
-    double soft_cap;  /* 0: none */
-    bool qk_norm;     /* RMS norm of each query and each key over head_size, before they turn: q_norm, k_norm */
-    bool rotary;      /* queries and keys turn with their positions: */
+    ag_mask mask;     /* AND-ed with the mask of each call; causal is the opposite of the layer's non_causal */
+    int64_t kv_heads; /* key and value heads; divides num_heads; 0: num_heads; 1: multi-query */
+    double scale;     /* of Q K^T; 0: 1 / sqrt(head_size) */
+    double soft_cap;  /* scores become soft_cap tanh(score / soft_cap); 0: off */
+    bool qk_norm;     /* RMS norm of each query and key over head_size, before the rotation: q_norm, k_norm */
+    bool rotary;      /* queries and keys are rotated by their positions, as rope says: */
     ag_rope_config rope;
-    bool alibi;       /* scores fall with distance, the published slopes */
-    int64_t relative; /* R > 0: a learned bias for each distance up to R: relative[H,2R+1], first 0 */
+    bool alibi;       /* scores get -slope |distance|, slopes as published (ag_alibi_slopes) */
+    int64_t relative; /* R > 0: a learned bias per head and distance -R .. R: relative[H,2R+1], initially 0 */
 } ag_attention_options;
 
-/* Keys and values of earlier passes, for generating token by token: models.h. */
+/* Keys and values of earlier passes, for generating token by token: see models.h. */
 typedef struct ag_kv_cache ag_kv_cache;
 
-/* What one forward pass brings besides x; {0}: self-attention on the whole of x. */
+/* Inputs of one forward pass besides x. {0}: self-attention on x alone. Tensors are borrowed. */
 typedef struct ag_attend {
     ag_tensor *memory;    /* cross-attention: keys and values come from memory[B,S,key_size]. NULL: from x */
-    ag_tensor *values;    /* values from here [B,S,value_size] and not from memory */
-    ag_mask mask;         /* of this call: lengths, documents, ...; what the options set too is an error */
-    ag_tensor *bias;      /* broadcasts to [B,H,T,S]; gets a gradient */
-    ag_tensor *positions; /* int32 [B,T], where rotary queries and keys stand; NULL: in order, behind what is cached */
-    ag_kv_cache *cache;   /* keys and values join it, and all of it is attended to. Causal self-attention with the
-                             layer's own mask alone; or cross-attention: what it makes of memory is kept */
-    int64_t layer;        /* which of the cache's layers this is */
-    const int64_t *counts; /* with a cache: how many of the T are of entry b, the first ones; NULL: all */
+    ag_tensor *values;    /* values come from this [B,S,value_size] instead of memory */
+    ag_mask mask;         /* lengths, documents, ... of this call; a field that the options set too is an error */
+    ag_tensor *bias;      /* added to the scores; broadcasts to [B,H,T,S]; gets a gradient */
+    ag_tensor *positions; /* int32 [B,T], positions of x for rotary; NULL: 0, 1, ... after the cached positions */
+    ag_kv_cache *cache;   /* self-attention, causal, with the layer's own mask alone: keys and values of x are appended
+                             and all cached ones attended to. Cross-attention: caches those made from memory */
+    int64_t layer;        /* the cache's layer that this is */
+    const int64_t *counts; /* with a cache: [B], how many of the T positions entry b has, the first ones; NULL: T */
 } ag_attend;
 
 /* ---- Head attention: one head. x[B,T,emb] -> [B,T,head_size] ------------------------------------
- * Q, K, V = q(x), k(x), v(x); O = softmax(Q K^T / sqrt(head_size), lower triangle) V.
- * T > max_seq_len is an error that names both; max_seq_len 0: any length. */
+ * Q, K, V = q(x), k(x), v(x); O = softmax(Q K^T / sqrt(head_size)) V, each query attending to its own and earlier
+ * positions unless non_causal. T > max_seq_len is an error that names both. (Vaswani et al., 2017, section 3.2.) */
 
 typedef struct ag_head_attention_config {
-    int64_t emb_size, head_size, max_seq_len;
-    double dropout; /* of the weights */
-    bool non_causal;
+    int64_t emb_size, head_size;
+    int64_t max_seq_len; /* 0: any length */
+    double dropout;      /* of the attention weights */
+    bool non_causal;     /* every query attends to every position */
     bool no_bias;
     ag_attention_options attention;
     double init_std; /* as in ag_linear_config */
@@ -188,130 +194,147 @@ typedef struct ag_head_attention ag_head_attention;
 AG_OWNED ag_head_attention *ag_head_attention_new(ag_ctx *ctx, ag_head_attention_config config); /* q, k, v */
 ag_tensor *ag_head_attention_forward(ag_head_attention *layer, ag_tensor *x);
 ag_tensor *ag_head_attention_forward_with(ag_head_attention *layer, ag_tensor *x, ag_attend with);
-/* The weights of the last forward, as the layer masked them, before dropout: [B,T,T]. They are computed from the
- * queries and keys that ran and change nothing. An error when the layer has not run, or ran inside ag_recompute with a
- * tape: it keeps no queries and keys then. */
+/* The attention weights of the last forward, masked, before dropout: [B,T,S], S = T unless memory or a cache gave the
+ * keys; of the rows in `which`: [B,rows,S]. They are computed anew from the queries and keys of that forward, and are
+ * not recorded: no gradient passes. AG_ERR_STATE when the layer has not run, when its bias, mask or cache has changed
+ * since, or when it ran inside ag_recompute under a tape, where it keeps no queries and keys. */
 ag_tensor *ag_head_attention_weights(ag_head_attention *layer);
-ag_tensor *ag_head_attention_weights_of(ag_head_attention *layer, ag_weights_of which); /* [B,rows,T]; no heads */
+ag_tensor *ag_head_attention_weights_of(ag_head_attention *layer, ag_weights_of which);
 ag_module *ag_head_attention_module(ag_head_attention *layer);
 void ag_head_attention_free(AG_TAKES ag_head_attention *layer);
 
 /* ---- Multi-head attention. x[B,T,emb] -> [B,T,emb] ----------------------------------------------
- * q, k, v project to heads of head_size, the heads attend in parallel, proj joins them. Head h has rows
- * h*head_size .. (h+1)*head_size - 1 of q, k and v. */
+ * y = proj(concat of all heads). Head h is rows h*head_size .. (h+1)*head_size - 1 of q; of k and v it reads key head
+ * h / (num_heads / kv_heads). */
 
 typedef struct ag_mha_config {
     int64_t emb_size, num_heads;
-    int64_t head_size; /* 0: emb_size / num_heads, which must divide */
+    int64_t head_size;   /* of queries and keys; 0: emb_size / num_heads, without remainder */
     int64_t max_seq_len; /* 0: any length */
-    int64_t key_size, value_size; /* channels of what keys and values are made of; 0: emb_size */
-    int64_t value_head_size;      /* of a value row; 0: head_size */
-    double dropout; /* of the weights */
+    int64_t key_size, value_size; /* channels of the tensors that k and v read; 0: emb_size */
+    int64_t value_head_size;      /* channels of one head's values; 0: head_size */
+    double dropout; /* of the attention weights */
     bool non_causal;
     bool no_bias;
     ag_attention_options attention;
-    double init_std, out_init_std; /* of q, k, v and of proj, as in ag_feed_forward_config */
+    double init_std, out_init_std; /* of q, k, v, and of proj, as in ag_feed_forward_config */
     ag_dtype dtype;
 } ag_mha_config;
 
 typedef struct ag_mha ag_mha;
-/* q, k, v, then q_norm, k_norm, relative if asked for, proj */
+/* q, k, v, q_norm and k_norm if qk_norm, relative if relative > 0, proj */
 AG_OWNED ag_mha *ag_mha_new(ag_ctx *ctx, ag_mha_config config);
 ag_tensor *ag_mha_forward(ag_mha *layer, ag_tensor *x);
 ag_tensor *ag_mha_forward_with(ag_mha *layer, ag_tensor *x, ag_attend with);
-ag_tensor *ag_mha_weights(ag_mha *layer); /* [B,H,T,S], see ag_head_attention_weights */
+ag_tensor *ag_mha_weights(ag_mha *layer); /* [B,H,T,S]; not recorded, as ag_head_attention_weights */
 ag_tensor *ag_mha_weights_of(ag_mha *layer, ag_weights_of which); /* [B,heads,rows,S] */
-/* How many queries of the last forward saw no key at all, over all heads; where[3] (may be NULL) gets batch entry,
- * head and query of the first. They gave zeros: a program may want to warn. */
+/* The number of queries of the last forward, over all heads, whose mask allows no key: their output is 0. where[3] (may
+ * be NULL) receives batch entry, head and query of the first. */
 int64_t ag_mha_blind_queries(ag_mha *layer, int64_t *where);
 ag_module *ag_mha_module(ag_mha *layer);
 void ag_mha_free(AG_TAKES ag_mha *layer);
 
 /* ---- Transformer block: attention and feed-forward, each with a residual and a norm -------------
- * pre-norm (default): x += attn(norm1(x)); x += ff(norm2(x)). post_norm: x = norm1(x + attn(x)); x = norm2(x + ff(x)).
- * With cross, between the two: attention over another sequence, memory, with norm_cross. non_causal makes an encoder's
- * block, cross an encoder-decoder's.
+ *     pre-norm (default)   x = x + attn(norm1(x));  x = x + cross(norm_cross(x), memory);  x = x + ff(norm2(x))
+ *     post_norm            x = norm1(x + attn(x));  x = norm_cross(x + cross(x, memory));  x = norm2(x + ff(x))
+ * The middle step exists if config.cross is true.
  * (Vaswani et al., "Attention is all you need", 2017; Xiong et al., "On layer normalization in the transformer
  * architecture", 2020.) */
 
 typedef struct ag_block_config {
-    int64_t emb_size, num_heads, head_size, max_seq_len, ff_size; /* as in their layers */
+    int64_t emb_size, num_heads, head_size, max_seq_len, ff_size; /* as in ag_mha_config, ag_feed_forward_config */
     ag_activation activation;
     bool gated;
     ag_norm_kind norm;
     double norm_eps;
     double dropout;    /* of attention weights, attention output and feed-forward output */
-    double ff_dropout; /* inside feed-forward */
+    double ff_dropout; /* inner_dropout of the feed-forward layer */
     bool non_causal, no_bias, post_norm;
-    bool cross;
+    bool cross;          /* attention over a second sequence, memory */
     int64_t memory_size; /* channels of memory; 0: emb_size */
-    ag_attention_options attention; /* of attn; of cross only heads, scale, soft_cap and qk_norm */
-    double init_std, out_init_std; /* out_init_std: of attn.proj and ff.down */
+    ag_attention_options attention; /* of attn; cross uses only kv_heads, scale, soft_cap and qk_norm */
+    double init_std, out_init_std;  /* out_init_std: of attn.proj, cross.proj and ff.down */
     ag_dtype dtype;
 } ag_block_config;
 
-/* What one forward pass brings besides x. */
+/* Inputs of one forward pass besides x. */
 typedef struct ag_block_inputs {
     ag_attend attn;      /* of the self-attention: mask, bias, positions, cache */
-    ag_tensor *memory;   /* [B,S,memory_size]; a block with cross wants it */
+    ag_tensor *memory;   /* [B,S,memory_size]; required by a block with cross, an error without */
     ag_mask memory_mask; /* of the cross-attention: key_lengths of memory */
 } ag_block_inputs;
 
 typedef struct ag_block ag_block;
-/* Parts: norm1, attn, norm_cross and cross if asked for, norm2, ff. */
+/* norm1, attn, norm_cross and cross if config.cross, norm2, ff */
 AG_OWNED ag_block *ag_block_new(ag_ctx *ctx, ag_block_config config);
 ag_tensor *ag_block_forward(ag_block *block, ag_tensor *x);
 ag_tensor *ag_block_forward_with(ag_block *block, ag_tensor *x, ag_block_inputs with);
-ag_mha *ag_block_attn(ag_block *block);  /* borrowed; for its weights */
-ag_mha *ag_block_cross(ag_block *block); /* NULL: it has none */
+ag_mha *ag_block_attn(ag_block *block);  /* borrowed, as for its attention weights */
+ag_mha *ag_block_cross(ag_block *block); /* borrowed; NULL: it has none */
 ag_module *ag_block_module(ag_block *block);
 void ag_block_free(AG_TAKES ag_block *block);
 
-/* ---- Optimizers: torch.optim's semantics ----------------------------------------------------- */
+/* ---- Optimizers -------------------------------------------------------------------------------
+ * One step on a parameter p with gradient g, the semantics of torch.optim. A parameter without a gradient is skipped:
+ * its state and its count t of steps stay. */
 
+/* g = g + weight_decay p
+ * v = g if t = 1, else momentum v + (1 - dampening) g
+ * p = p - lr (nesterov ? g + momentum v : v);   with momentum 0: p = p - lr g
+ * (Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.) */
 typedef struct ag_sgd_config {
     double lr; /* > 0 */
-    double momentum, dampening, weight_decay;
-    bool nesterov; /* wants momentum > 0 and dampening 0 */
+    double momentum, dampening, weight_decay; /* momentum and weight_decay >= 0 */
+    bool nesterov; /* requires momentum > 0 and dampening 0 */
 } ag_sgd_config;
 
+/* p = p - lr weight_decay p
+ * m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
+ * p = p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+ * (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.) */
 typedef struct ag_adamw_config {
     double lr;           /* > 0 */
-    double beta1, beta2; /* 0: 0.9 and 0.999 */
+    double beta1, beta2; /* in [0, 1); 0: 0.9 and 0.999 */
     double eps;          /* 0: 1e-8 */
-    double weight_decay; /* on parameters of two and more dims only, as is usual for GPT */
-    bool decay_all;      /* on every parameter, as torch.optim.AdamW does with one group */
+    double weight_decay; /* >= 0; for parameters of two or more dims only, as is usual for GPT */
+    bool decay_all;      /* weight_decay for every parameter, as torch.optim.AdamW does by default */
 } ag_adamw_config;
 
 typedef struct ag_optimizer ag_optimizer;
-/* An optimizer of the module's parameters; freed before the module. */
+/* An optimizer of all parameters of the module. Free it before the module. */
 AG_OWNED ag_optimizer *ag_sgd_new(ag_module *module, ag_sgd_config config);
 AG_OWNED ag_optimizer *ag_adamw_new(ag_module *module, ag_adamw_config config);
 void ag_optimizer_free(AG_TAKES ag_optimizer *optimizer);
 
-/* One step on every parameter that has a gradient; gradients stay as they are. Does nothing but return the
- * error when one stands, so that one check of the step covers forward, backward and step. */
+/* One step; gradients stay as they are. If the context already has an error, returns it and changes nothing: one check
+ * of this status covers forward, backward and step. */
 ag_status ag_optimizer_step(ag_optimizer *optimizer);
-void ag_optimizer_set_lr(ag_optimizer *optimizer, double lr);
+void ag_optimizer_set_lr(ag_optimizer *optimizer, double lr); /* lr >= 0 */
 double ag_optimizer_lr(const ag_optimizer *optimizer);
 
-/* Scales all gradients by max_norm / norm when their global 2-norm is larger. `norm` (may be NULL) gets the norm
- * before. A norm that is not finite is an error that names the parameter, and nothing is scaled. */
+/* norm = 2-norm of all gradients together. If norm > max_norm, each gradient is multiplied by max_norm / (norm + 1e-6),
+ * as torch.nn.utils.clip_grad_norm_ does. `norm` (may be NULL) receives the norm before. A norm that is not finite is
+ * AG_ERR_NUMBER naming the parameter, and no gradient is changed. */
 ag_status ag_clip_grad_norm(ag_module *module, double max_norm, double *norm);
 
-/* ---- Learning-rate schedules: pure functions of the step, counted from 0 --------------------- */
+/* ---- Learning-rate schedules ------------------------------------------------------------------
+ * Functions of the step s = 0, 1, ..., with W = warmup_steps, N = total_steps and p = (s - W) / (N - 1 - W):
+ *     s < W             lr (s + 1) / W
+ *     constant          lr
+ *     linear            lr + p (min_lr - lr)
+ *     cosine            min_lr + (lr - min_lr) (1 + cos(pi p)) / 2
+ *     s >= N - 1        min_lr, for linear and cosine
+ * (Cosine: Loshchilov and Hutter, "SGDR", 2017.) */
 
 typedef enum ag_schedule_kind { AG_LR_CONSTANT, AG_LR_LINEAR, AG_LR_COSINE } ag_schedule_kind;
 
 typedef struct ag_schedule {
     ag_schedule_kind kind;
-    double lr;            /* the peak */
-    double min_lr;        /* what linear and cosine end at */
-    int64_t warmup_steps; /* linear from lr / warmup_steps up to lr first, for every kind */
-    int64_t total_steps;  /* min_lr is reached at the last step, total_steps - 1 */
+    double lr, min_lr;
+    int64_t warmup_steps, total_steps;
 } ag_schedule;
 
-double ag_schedule_lr(const ag_schedule *schedule, int64_t step);
+double ag_schedule_lr(const ag_schedule *schedule, int64_t step); /* step < 0 counts as 0 */
 
 #ifdef __cplusplus
 }

@@ -12,52 +12,59 @@ extern "C" {
 #endif
 
 /* ---- Checking gradients -------------------------------------------------------------------------
- * Compares the gradients of a function with numeric derivatives in float64, and says what is wrong with a wrong one.
- * Derivatives are central differences with Richardson extrapolation, the step chosen for each by the estimated
- * error; or the complex step, where the caller gives the function on complex numbers. A small Jacobian is compared
- * element by element, else the gradient for a random cotangent; inputs too large for that along random directions.
- * docs/gradient-checking.md teaches the method. */
+ * Compares the gradients that backward computes (analytic) with derivatives computed from forward alone (numeric), in
+ * float64, and says what is wrong with a gradient that differs.
+ * Numeric derivatives are central differences with Richardson extrapolation; the step is narrowed until the estimated
+ * error is small enough. With config.complex_step they are Im f(x + ih) / h, which must agree with the differences.
+ * What is compared depends on the sizes, n elements of an input and m elements of all outputs:
+ *     n > config.elements         derivatives of sum(c y) along random directions of +-1; c is a random cotangent
+ *     n <= config.elements        the derivative of sum(c y) with respect to each element
+ *     m <= 64 and the sum of all n times m <= config.elements    also each entry dy[j]/dx[i] of the Jacobian
+ * (Richardson, "The approximate arithmetical solution by finite differences", 1911; Ridders, "Accurate computation of
+ * F'(x) and F'(x) F''(x)", 1982; Squire and Trapp, "Using complex variables to estimate derivatives of real functions",
+ * 1998.) docs/gradient-checking.md teaches the method. */
 
-/* Builds output[0 ..] from input[..]; called many times. Outputs may have any shape and may be views. */
+/* Computes output[0], output[1], ... from input[..]. It is called many times and must compute the same function each
+ * time: the check puts the random stream back before each call. Outputs are float64 of any shape, and may be views. */
 typedef void ag_gradcheck_fn(ag_ctx *ctx, ag_tensor *const *input, ag_tensor **output, void *user);
 
-/* The same function on complex numbers, arrays of (re, im) pairs, dense. */
+/* The same function on complex numbers. Arrays are dense and hold (re, im) pairs. */
 typedef void ag_complex_fn(const double *const *input, double *const *output, void *user);
 
 typedef enum ag_verdict {
     AG_PASS,
     AG_FAIL,
-    AG_INCONCLUSIVE /* could not be decided; never counts as a pass */
+    AG_INCONCLUSIVE /* undecided: not a pass */
 } ag_verdict;
 
-/* Why an input did not pass. Of the causes of a failure, the one that fits the whole gradient. */
+/* Why an input did not pass. For a failed input: the fault that reproduces its whole gradient. */
 typedef enum ag_cause {
     AG_CAUSE_NONE,
     /* inconclusive */
     AG_CAUSE_KINK,            /* the one-sided derivatives differ */
     AG_CAUSE_NOT_REPEATABLE,  /* two runs on the same inputs differ */
-    AG_CAUSE_NON_FINITE,      /* the function or its derivative is not finite there */
-    AG_CAUSE_STEP_EXHAUSTED,  /* no step gave a derivative as exact as the tolerance */
-    AG_CAUSE_ORACLES_DISAGREE, /* complex step and differences: they are not of the same function */
-    AG_CAUSE_NOTHING_CHECKED, /* no elements, or no input that wants a gradient */
+    AG_CAUSE_NON_FINITE,      /* the function or its derivative is not finite at this point */
+    AG_CAUSE_STEP_EXHAUSTED,  /* no step gave a derivative as accurate as the tolerance */
+    AG_CAUSE_ORACLES_DISAGREE, /* complex step and differences disagree: the complex function is another function */
+    AG_CAUSE_NOTHING_CHECKED, /* no elements, or no input that requires a gradient */
     /* failed */
-    AG_CAUSE_UNKNOWN,         /* wrong, and none of the below */
+    AG_CAUSE_UNKNOWN,         /* wrong, and none of the faults below reproduces it */
     AG_CAUSE_ERROR,           /* the context has an error */
     AG_CAUSE_SIGN,            /* sign flipped */
     AG_CAUSE_FACTOR,          /* a constant times the right gradient */
-    AG_CAUSE_TRANSPOSED,      /* its last two dims swapped */
-    AG_CAUSE_PERMUTED,        /* its dims permuted */
+    AG_CAUSE_TRANSPOSED,      /* the last two dims are swapped */
+    AG_CAUSE_PERMUTED,        /* the dims are permuted */
     AG_CAUSE_ROW_SUM_MISSING, /* softmax without its sum term, y (gy - sum(gy y)) */
     AG_CAUSE_MEAN_MISSING,    /* layer norm without the mean of its gradient */
     AG_CAUSE_VARIANCE_MISSING, /* layer norm without the term of its variance */
     AG_CAUSE_NOT_REDUCED,     /* one part of a broadcast instead of the sum over it */
-    AG_CAUSE_UPSTREAM_IGNORED, /* the gradient of the result does not enter */
-    AG_CAUSE_NOT_ACCUMULATED, /* the contribution of one use instead of the sum over all */
-    AG_CAUSE_ZERO,            /* zero, all or in part, where it should not be */
+    AG_CAUSE_UPSTREAM_IGNORED, /* gy is not used, or only its sum or mean */
+    AG_CAUSE_NOT_ACCUMULATED, /* the contribution of one use instead of the sum over all uses */
+    AG_CAUSE_ZERO,            /* zero, everywhere or in part, where it should not be */
     AG_CAUSE_MASK_LEAK,       /* not zero where the output does not depend on the input */
     AG_CAUSE_BATCH_MIXED,     /* entries of one batch index are those of another */
-    AG_CAUSE_STRIDE_IGNORED,  /* memory read in order where the strides say otherwise */
-    AG_CAUSE_TAIL,            /* right up to an index, wrong from there on */
+    AG_CAUSE_STRIDE_IGNORED,  /* strides are ignored: memory is read as if it were contiguous */
+    AG_CAUSE_TAIL,            /* right up to an index, wrong after it */
     AG_CAUSE_SWAPPED,         /* the gradient of another input */
     AG_CAUSES
 } ag_cause;
@@ -65,72 +72,84 @@ typedef enum ag_cause {
 const char *ag_cause_name(ag_cause cause); /* "sign flipped" */
 const char *ag_verdict_name(ag_verdict verdict); /* "PASS" */
 
-/* What was found of one input. */
+/* The result for one input. The worst derivative is a failed one if there is one, else an inconclusive one, else any;
+ * among those the one with the largest error. */
 typedef struct ag_gradcheck_input {
     ag_verdict verdict;
     ag_cause cause;
     double factor;        /* AG_CAUSE_FACTOR: analytic = factor * right */
-    int64_t index;        /* of the worst element, flat; -1: along a random direction */
-    int64_t output_index; /* of the output whose derivative it is, flat over all; -1: random cotangent */
-    double analytic, numeric;
-    double uncertainty;   /* of numeric, estimated */
-    double max_error;     /* worst |analytic - numeric| / max(|analytic|, |numeric|, atol / rtol) of what was decided */
-    int64_t checked, failed, inconclusive; /* derivatives */
+    int64_t index;        /* of the worst derivative: flat index of the element; -1: a random direction */
+    int64_t output_index; /* of the worst derivative: flat index over all outputs; -1: sum(c y), c random */
+    double analytic, numeric; /* of the worst derivative */
+    double uncertainty;   /* estimated absolute error of numeric */
+    double max_error;     /* largest |analytic - numeric| / max(|analytic|, |numeric|, atol / rtol), inconclusive
+                             derivatives left out */
+    int64_t checked, failed, inconclusive; /* numbers of derivatives */
 } ag_gradcheck_input;
 
-typedef struct ag_gradcheck_config { /* no number may be negative */
-    const char *name;   /* in the report; NULL: the op of the first output's node */
-    int outputs;        /* how many the function gives; 0: 1 */
+/* Texts and arrays are borrowed until the check returns. Negative numbers are errors. */
+typedef struct ag_gradcheck_config {
+    const char *name;   /* in the report; NULL: the op that made the first output */
+    int outputs;        /* number of outputs; 0: 1 */
     double step;        /* the first and largest step, relative to max(1, |x|); 0: 1/64 */
-    double rtol, atol;  /* 0: 1e-6 and 1e-9 */
+    double rtol, atol;  /* passes if |analytic - numeric| <= atol + rtol max(|analytic|, |numeric|); 0: 1e-6, 1e-9 */
     int64_t elements;   /* inputs with more elements are checked along random directions; 0: 4096 */
-    int directions;     /* how many; 0: 16 */
-    uint64_t seed;      /* of cotangent and directions */
-    ag_complex_fn *complex_step; /* NULL: differences */
-    ag_gradcheck_input *inputs;  /* gets what was found of each input; NULL: not wanted */
-    FILE *report;       /* text of at most 80 columns; NULL: none */
-    bool colour;        /* in that text, by the terminal's escape sequences */
-    FILE *json, *html;  /* the same as a JSON object, as a page with heat maps; NULL: none */
+    int directions;     /* number of these directions; 0: 16 */
+    uint64_t seed;      /* of the random cotangent and directions */
+    ag_complex_fn *complex_step; /* NULL: differences alone */
+    ag_gradcheck_input *inputs;  /* [count]: receives the result for each input; NULL: not wanted */
+    FILE *report;       /* receives text of at most 80 columns; NULL: none */
+    bool colour;        /* ANSI colours in that text */
+    FILE *json, *html;  /* receive the report as one JSON object, as a page with heat maps; NULL: none */
 } ag_gradcheck_config;
 
-enum { AG_EXPLANATION = 400 };
+enum { AG_EXPLANATION = 400 }; /* bytes */
 
+/* op and path live as long as the context. */
 typedef struct ag_gradcheck_result {
-    ag_verdict verdict; /* the worst of the inputs' */
-    int input;          /* the worst input, -1: none was checked; */
-    ag_gradcheck_input worst; /* what was found of it */
-    int64_t checked, failed, inconclusive; /* over all inputs */
+    ag_verdict verdict; /* the worst of all inputs */
+    int input;          /* the worst input; -1: none was checked */
+    ag_gradcheck_input worst; /* the result for that input */
+    int64_t checked, failed, inconclusive; /* numbers of derivatives of all inputs */
     double max_error;
-    const char *op, *path; /* of a failure on a tape: the first op whose own vjp is wrong, "" and "": none found */
-    int64_t node;          /* its node, -1: none */
-    int op_input;          /* and the input of it that the wrong contribution goes to */
+    const char *op, *path; /* after a failure on a tape: the first op whose own vjp is wrong; "", "": none found */
+    int64_t node;          /* the node of that op; -1: none */
+    int op_input;          /* the input of that op whose contribution is wrong */
     char explanation[AG_EXPLANATION]; /* in words; "" after a pass */
 } ag_gradcheck_result;
 
-/* Inputs are float64 leaves (ag_require_grad), dense and of separate storage; int32 inputs are passed through.
- * The result also stands for errors: then verdict is AG_FAIL and the context has the error. The inputs' values and
- * gradients and the random state are restored. */
+/* Checks f at the values of input[count]: float64 leaves (ag_require_grad), contiguous, no two sharing storage; int32
+ * inputs are passed on unchecked. Each evaluation runs on a tape of its own, and each backward follows a forward on the
+ * same tape. Afterwards the inputs' values and gradients and the random stream are as before. On an error the verdict
+ * is AG_FAIL, the cause AG_CAUSE_ERROR, and the context has the error. */
 ag_gradcheck_result ag_gradcheck(ag_ctx *ctx, ag_gradcheck_fn *f, ag_tensor *const *input, int count, void *user,
                                  ag_gradcheck_config config);
 
-/* A dense array of doubles, the last dim fastest, up to AG_MAX_DIMS dims. */
+/* A dense row-major array of doubles with up to AG_MAX_DIMS dims. */
 typedef struct ag_array {
-    const char *name; /* in the report; NULL: its number */
-    double *value;    /* of outputs: not used, may be NULL */
+    const char *name; /* in the report, borrowed until the check returns; NULL: its number */
+    double *value;    /* of an input; ignored for an output, may be NULL */
     int ndim;
     int64_t shape[AG_MAX_DIMS];
 } ag_array;
 
-/* A function and its hand-written backward, without tensors: code of another project. */
+/* A function and its hand-written backward without tensors, such as code of another project. The check calls
+ *     1. forward at x; backward at x with a random gy; forward at x again, which must give the same bits;
+ *     2. for a small Jacobian backward at x, once per output element, gy one-hot, with no forward between the calls;
+ *     3. forward at many points near x;
+ *     4. after a failure, forward near x and backward at x in any order.
+ * So backward must compute from x and gy alone: what the last forward saved may belong to another point. */
 typedef struct ag_array_function {
-    /* Writes y[..] from x[..]. */
+    /* Writes all of y[..] from x[..]. An element left unwritten is NaN. */
     void (*forward)(const double *const *x, double *const *y, void *user);
-    /* Writes, or adds to, gx[..]: the gradient of sum(gy y) with respect to x[..]. gx begins as zeros. */
+    /* Writes, or adds to, gx[..]: the gradient of sum(gy y) with respect to x[..]. gx is zeroed before each call. x and
+     * gy are read-only: the check uses both again. */
     void (*backward)(const double *const *x, const double *const *gy, double *const *gx, void *user);
     void *user;
 } ag_array_function;
 
-/* Checks backward at the values of input[input_count]. They are restored. config.outputs is not used. */
+/* Checks backward at the values of input[input_count], which the check moves and restores. config.outputs is ignored:
+ * output_count stands for it. */
 ag_gradcheck_result ag_gradcheck_arrays(ag_ctx *ctx, ag_array_function function, const ag_array *input,
                                         int input_count, const ag_array *output, int output_count,
                                         ag_gradcheck_config config);

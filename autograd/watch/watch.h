@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * watch.h - looking at a tape: its nodes, anomalies, the time they take; pictures of masks (annex of autograd/).
+ * watch.h - looking at a tape: its nodes, anomalies, a profile of time; pictures of masks (annex of autograd/).
  */
 #ifndef AG_WATCH_H
 #define AG_WATCH_H
@@ -12,91 +12,98 @@ extern "C" {
 #endif
 
 /* ---- Looking at a tape --------------------------------------------------------------------------
- * Nodes are numbered in the order of recording; leaves are nodes too, op "leaf". */
+ * Nodes are numbered from 0 in the order of recording. Leaves are nodes too; their op is "leaf". */
 
+/* op, path and name live as long as the context. input and shape point into the tape: they are valid until another op
+ * is recorded or the tape ends. */
 typedef struct ag_node_view {
     const char *op;       /* "matmul" */
     const char *path;     /* module path, "" outside every module */
-    const char *name;     /* of a leaf that has one (a parameter's name in its module), else NULL */
+    const char *name;     /* of a leaf given to ag_set_name, such as a parameter; else NULL */
     int input_count;
-    const int64_t *input; /* node numbers; -1: an input without gradient */
+    const int64_t *input; /* [input_count] node numbers; -1: an input that needs no gradient */
     ag_dtype dtype;
     int ndim;
-    const int64_t *shape; /* of the result */
-    double grad_norm;     /* 2-norm of its gradient in the last backward; NaN: none, or not asked for */
+    const int64_t *shape; /* [ndim], of the result */
+    double grad_norm;     /* 2-norm of the result's gradient in the last backward; NaN: none, or not measured */
 } ag_node_view;
 
-int64_t ag_tape_size(const ag_tape *tape);
-ag_node_view ag_tape_node(const ag_tape *tape, int64_t node); /* node in 0 .. size-1 */
+int64_t ag_tape_size(const ag_tape *tape);                    /* number of nodes */
+ag_node_view ag_tape_node(const ag_tape *tape, int64_t node); /* 0 <= node < size, not checked */
 
-/* From now on backward measures grad_norm of every node, at the cost of a pass over each gradient. */
+/* From now on backward measures grad_norm of every node: one more pass over each gradient. */
 void ag_tape_measure_grads(ag_tape *tape);
 
-/* From now on the first NaN or infinity in a recorded result, or in a gradient during backward, is an error that
- * names the op, the module path, what its inputs hold (least, largest, how many are not finite) and the leaf that the
- * largest values came from. So is the -inf of a mask that is made with ag_masked_fill. Tensors that need no gradient
- * are not looked at. Costs a pass over each result, and two over each gradient; changes no bits. */
+/* From now on the first NaN or infinity in a recorded result, or in a gradient during backward, is the error
+ * AG_ERR_NUMBER. The message names the op, the module path, what each input holds (least and largest value, number of
+ * values that are not finite) and the leaf that the largest values came from. The -inf of a mask made with
+ * ag_masked_fill is such an error too. Tensors that need no gradient are not checked. Costs one more pass over each
+ * result and two over each gradient; changes no bits. */
 void ag_tape_detect_anomalies(ag_tape *tape);
 
-/* Writes the tape as Graphviz DOT: nested clusters by module path, node ids n0, n1, ..., op, shape, gradient norm. */
+/* Writes the tape as a Graphviz DOT graph: one node n0, n1, ... per tape node with op, shape and gradient norm, in
+ * clusters nested by module path. */
 ag_status ag_tape_dot(const ag_tape *tape, FILE *file);
 
-/* ---- Where the time goes -------------------------------------------------------------------------
+/* ---- Profile: where the time goes ------------------------------------------------------------------
  *     ag_profile *profile = ag_profile_new(ctx, seconds);
  *     each step:  tape = ag_tape_begin(ctx);   ag_profile_tape(profile, tape);   forward, ag_backward, ag_tape_end
  *                 ag_optimizer_step(...);      ag_profile_note(profile, "optimizer");
  *     ag_profile_print(profile, stdout);
  *
- * The clock is read at each event, and the time since the last event goes to one row, so that the rows add up to the
- * whole. Events are: an op is recorded (the time before it is its forward time: that of the op itself, and of what runs
- * between ops and is not recorded); backward comes to a node (the time up to the next node, or to the end of the walk,
- * is its backward time); a note. What no event accounts for is in the row "other": from the last op to the first node
- * of backward, and whatever lies before ag_profile_tape without a note. Costs two readings of the clock per node, and
- * memory when a new row appears; changes no bits. */
+ * The profile reads the clock at each event and adds the time since the last event to one row. So the rows add up to
+ * the whole time. The events are:
+ *     an op is recorded          the time before it is its forward time, unrecorded work before it included
+ *     backward reaches a node    the time until the next node, or the end of backward, is its backward time
+ *     ag_profile_note            the time before it goes to the row of that name
+ *     ag_profile_tape, and the first node of backward    the time before it goes to the row "other"
+ * Costs two readings of the clock per node, and memory when a row is new; changes no bits. */
 
 typedef struct ag_profile ag_profile;
 
-/* Seconds from any fixed moment, never falling. ISO C has no clock that the library could use. */
+/* Returns seconds since any fixed moment; never decreases. The caller gives it, because ISO C has no such clock. */
 typedef double ag_clock_fn(void);
 
-/* The whole begins here. To be freed before the context; a tape that it watches goes on without it. */
+/* Starts measuring. Free it before the context; a tape that it observes then goes on unobserved. */
 AG_OWNED ag_profile *ag_profile_new(ag_ctx *ctx, ag_clock_fn *clock);
 void ag_profile_free(AG_TAKES ag_profile *p);
 
-/* From now on the times of this tape are added: of any number of tapes, one after the other. A tape has one observer:
- * an error when another profile has it, or ag_tape_detect_anomalies, which is refused in turn once a profile has. */
+/* From now on observes this tape. Any number of tapes may follow one another. A tape has one observer: AG_ERR_STATE
+ * when another profile or ag_tape_detect_anomalies observes it; ag_tape_detect_anomalies refuses a profiled tape. */
 ag_status ag_profile_tape(ag_profile *p, ag_tape *tape);
 
-/* The time since the last event goes to a row of this name: "optimizer", "batch". The text is copied. */
+/* Adds the time since the last event to the row of this name: "optimizer", "batch". The text is copied. */
 void ag_profile_note(ag_profile *p, const char *what);
 
+/* Times in seconds, over all tapes. op and path live as long as the context. */
 typedef struct ag_profile_row {
-    const char *op;       /* "linear"; of a note its name */
+    const char *op;       /* "linear"; or the name of a note */
     const char *path;     /* module path, "" outside every module; NULL: a note */
-    int64_t calls;        /* how often recorded, or noted; of leaves 0 */
-    double forward;       /* seconds; of a note all its time */
+    int64_t calls;        /* number of times recorded, or noted; 0 for leaves */
+    double forward;       /* of a note: all its time */
     double backward;
-    double again;         /* of ops that backward computes again, in ag_recompute */
-    double multiply_adds; /* of linear, matmul and sdpa, in all three; else 0. The vjp of a product is one product per
-                             input that wants a gradient. sdpa: D + Dv per pair that the mask allows, twice that in its
-                             vjp; NaN for a mask whose pairs are not counted (stride, global, tensors) */
+    double again;         /* forward work that backward repeats, in ag_recompute */
+    double multiply_adds; /* of linear, matmul and sdpa in forward, backward and again; else 0. The vjp of a product is
+                             one product per input that needs a gradient. sdpa: D + Dv per allowed pair, twice that in
+                             its vjp; NaN for a mask whose pairs are not counted (stride, global, tensors) */
 } ag_profile_row;
 
 int64_t ag_profile_size(const ag_profile *p); /* rows: one per op and module path, in order of appearance */
-ag_profile_row ag_profile_at(const ag_profile *p, int64_t row);
-int64_t ag_profile_tapes(const ag_profile *p);  /* how many were given to ag_profile_tape */
-double ag_profile_seconds(const ag_profile *p); /* the whole: from ag_profile_new to the last event */
+ag_profile_row ag_profile_at(const ag_profile *p, int64_t row); /* 0 <= row < size, not checked */
+int64_t ag_profile_tapes(const ag_profile *p);  /* number of tapes given to ag_profile_tape */
+double ag_profile_seconds(const ag_profile *p); /* from ag_profile_new to the last event */
 
-/* Text of at most 100 columns, per tape: by op with GFLOP/s (two per multiply-add), then by module path, modules that
- * differ in a number (blocks.0 .. blocks.5) taken together. */
+/* Writes text of at most 100 columns, times per tape: by op with GFLOP/s (2 flops per multiply-add), then by module
+ * path. Paths that differ in a number (blocks.0 .. blocks.5) are one line. */
 ag_status ag_profile_print(const ag_profile *p, FILE *file);
 
-/* ---- Pictures of a mask ---------------------------------------------------------------------- */
+/* ---- Pictures of a mask --------------------------------------------------------------------------
+ * Of batch entry 0 and head 0. AG_ERR_FILE when writing fails; AG_ERR_ARGUMENT when the mask does not fit Tq and Tk: a
+ * mask with tensors leaves the message on their context. */
 
-/* Of batch entry 0 and head 0. One line per query, one character per key: '#' allowed, '.' not. AG_ERR_FILE when it
- * can not be written; AG_ERR_ARGUMENT when the mask does not fit, with the message on the context of its tensors. */
+/* Text: one line per query, one character per key, '#' where the key is allowed, '.' where not. */
 ag_status ag_mask_fprint(FILE *file, ag_mask mask, int64_t Tq, int64_t Tk);
-/* The same as an SVG picture, `title` above it (UTF-8; NULL: none): queries downwards, keys to the right. */
+/* An SVG picture: queries downwards, keys to the right, `title` (UTF-8; NULL: none) above. */
 ag_status ag_mask_svg(FILE *file, ag_mask mask, int64_t Tq, int64_t Tk, const char *title);
 
 #ifdef __cplusplus

@@ -12,10 +12,10 @@
 extern "C" {
 #endif
 
-/* Checks the gradients of f's outputs with respect to input[count] and all parameters of the module, which must be
- * float64: ag_gradcheck with the parameters behind the inputs, in the module's order. f gets input[..]; it runs the
- * module, which has the parameters. config.inputs wants room for inputs and parameters; config.name NULL: the kind of
- * layer. A wrong parameter is named by its path ("attn.q.weight"). */
+/* ag_gradcheck of f with respect to input[count] and to every parameter of the module. f runs the module on input[..].
+ * Parameters are float64. In the result the parameters follow the inputs, in the module's order: config.inputs has room
+ * for count + ag_module_param_count entries, and a wrong parameter is named by its path ("attn.q.weight").
+ * config.name NULL: the kind of layer ("mha"). */
 ag_gradcheck_result ag_module_gradcheck(ag_module *module, ag_gradcheck_fn *f, ag_tensor *const *input, int count,
                                         void *user, ag_gradcheck_config config);
 
