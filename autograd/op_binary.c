@@ -7,11 +7,6 @@
 #include <stddef.h>
 #include <string.h>
 
-static char *at(const ag_tensor *t, int64_t offset)
-{
-    return (char *)t->storage->data + (size_t)(t->offset + offset) * ag_dtype_size(t->dtype);
-}
-
 /* t's view with the given shape, which it broadcasts to; t itself when it has that shape. */
 static ag_tensor *broadcast(ag_tensor *t, int ndim, const int64_t *shape)
 {
@@ -36,8 +31,8 @@ static ag_tensor *apply(const char *where, ag_binary_kernel *kernel, ag_tensor *
     ag_loop loop;
     ag_loop_init(&loop, 3, (const ag_tensor *[]){ y, a, b });
     for (; loop.row < loop.rows; ag_loop_next(&loop))
-        kernel(ag_ctx_team(ctx), loop.n, at(a, loop.at[1]), loop.step[1], at(b, loop.at[2]), loop.step[2],
-               at(y, loop.at[0]));
+        kernel(ag_ctx_team(ctx), loop.n, ag_address(a, loop.at[1]), loop.step[1], ag_address(b, loop.at[2]),
+               loop.step[2], ag_address(y, loop.at[0]));
     return y;
 }
 
@@ -119,8 +114,8 @@ static ag_tensor *pick_vjp(ag_binary_vjp_kernel *kernel, ag_tensor *a, ag_tensor
     ag_loop loop;
     ag_loop_init(&loop, 4, (const ag_tensor *[]){ ga, gy, a, b });
     for (; loop.row < loop.rows; ag_loop_next(&loop))
-        kernel(ag_ctx_team(gy->ctx), loop.n, at(a, loop.at[2]), loop.step[2], at(b, loop.at[3]), loop.step[3],
-               at(gy, loop.at[1]), at(ga, loop.at[0]));
+        kernel(ag_ctx_team(gy->ctx), loop.n, ag_address(a, loop.at[2]), loop.step[2], ag_address(b, loop.at[3]),
+               loop.step[3], ag_address(gy, loop.at[1]), ag_address(ga, loop.at[0]));
     return ga;
 }
 
@@ -195,8 +190,8 @@ ag_tensor *ag_where(ag_tensor *cond, ag_tensor *a, ag_tensor *b)
     ag_loop loop;
     ag_loop_init(&loop, 4, (const ag_tensor *[]){ y, c, from_a, from_b });
     for (; loop.row < loop.rows; ag_loop_next(&loop))
-        k->where(ag_ctx_team(ctx), loop.n, (const int32_t *)(const void *)at(c, loop.at[1]), loop.step[1],
-                 at(from_a, loop.at[2]), loop.step[2], at(from_b, loop.at[3]), loop.step[3], at(y, loop.at[0]));
+        k->where(ag_ctx_team(ctx), loop.n, ag_address(c, loop.at[1]), loop.step[1], ag_address(from_a, loop.at[2]),
+                 loop.step[2], ag_address(from_b, loop.at[3]), loop.step[3], ag_address(y, loop.at[0]));
     return ag_record(&ag_op_where, y, (ag_tensor *[]){ cond, a, b }, 3, NULL, 0, NULL);
 }
 
@@ -212,35 +207,4 @@ ag_tensor *ag_masked_fill(ag_tensor *x, ag_tensor *mask, double value)
         return ag_fail(x->ctx, AG_ERR_SHAPE, "masked_fill", "the mask %s does not broadcast to x's shape %s",
                        ag_shape_text(mask), ag_shape_text(x));
     return ag_where(mask, ag_full(x->ctx, x->dtype, AG_SCALAR, value), x);
-}
-
-/* ---- dropout ---- */
-
-static ag_tensor *drop(ag_tensor *x, const ag_dropout_stream *stream)
-{
-    ag_tensor *dense = ag_tensor_contiguous(x);
-    ag_tensor *y = dense == NULL ? NULL : ag_empty(x->ctx, x->dtype, x->ndim, x->shape);
-    if (y == NULL)
-        return NULL;
-    const ag_real_kernels *k = ag_kernels(x->ctx, x->dtype);
-    k->dropout(ag_ctx_team(x->ctx), y->numel, stream, ag_data(dense), y->storage->data);
-    return y;
-}
-
-static void dropout_vjp(ag_vjp *v)
-{
-    ag_vjp_add(v, 0, drop(v->gy, v->attr));
-}
-
-const ag_op ag_op_dropout = { "dropout", 1, AG_KEEP_NONE, dropout_vjp };
-
-ag_tensor *ag_dropout(ag_tensor *x, double p)
-{
-    if (ag_real_kernels_for("dropout", x) == NULL)
-        return NULL;
-    if (!(p >= 0 && p < 1))
-        return ag_fail(x->ctx, AG_ERR_ARGUMENT, "dropout", "p is %g, must be in [0, 1)", p);
-    ag_rng rng = ag_rng_take(x->ctx, (uint64_t)((x->numel + 3) / 4));
-    ag_dropout_stream stream = { p, rng.seed, rng.counter };
-    return ag_record(&ag_op_dropout, drop(x, &stream), &x, 1, &stream, sizeof stream, NULL);
 }

@@ -146,12 +146,6 @@ static bool plan_product(const ag_linear_args *args, linear *l)
     return true;
 }
 
-/* The first element; not as one who changes the tensor. */
-static void *first_of(ag_tensor *t)
-{
-    return (char *)t->storage->data + (size_t)t->offset * ag_dtype_size(t->dtype);
-}
-
 /* Gives the product what can be done at its end: the activation or, without one, the residual. On the tape x w^T + bias
  * is then the tensor that gets the slope, or y itself, which is recorded once more as the result. */
 static bool plan_finish(const ag_linear_args *args, linear *l)
@@ -169,7 +163,7 @@ static bool plan_finish(const ag_linear_args *args, linear *l)
             return false;
     }
     l->product.finish = l->finish.kernel;
-    l->product.other = other == NULL ? NULL : first_of(other);
+    l->product.other = other == NULL ? NULL : ag_address(other, 0);
     return l->recorded != NULL;
 }
 

@@ -1,64 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * op_loss.c - embedding, cross_entropy from logits, mse. Indices and targets are checked here, once, so that the
- * kernels never read out of bounds.
+ * op_loss.c - cross_entropy from logits, and mse.
  */
 #include "autograd/op_impl.h"
-
-/* An int32 tensor whose values lie in 0 .. limit-1 (or equal *ignored), contiguous; NULL with the error recorded. */
-static ag_tensor *checked_index(const char *where, ag_tensor *index, int64_t limit, const int32_t *ignored)
-{
-    ag_ctx *ctx = index->ctx;
-    if (index->dtype != AG_I32)
-        return ag_fail(ctx, AG_ERR_DTYPE, where, "the indices %s are %s, must be int32", ag_shape_text(index),
-                       ag_dtype_name(index->dtype));
-    ag_tensor *dense = ag_tensor_contiguous(index);
-    if (dense == NULL)
-        return NULL;
-    const int32_t *value = ag_data(dense);
-    for (int64_t i = 0; i < dense->numel; i++)
-        if ((value[i] < 0 || value[i] >= limit) && (ignored == NULL || value[i] != *ignored))
-            return ag_fail(ctx, AG_ERR_INDEX, where, "index %ld at position %lld of %s is not in 0..%lld",
-                           (long)value[i], (long long)i, ag_shape_text(index), (long long)limit - 1);
-    return dense;
-}
-
-/* ---- embedding ---- */
-
-static void embedding_vjp(ag_vjp *v)
-{
-    ag_tensor *index = ag_tensor_contiguous(v->input[1]), *gy = ag_tensor_contiguous(v->gy);
-    ag_tensor *gtable = ag_vjp_accumulator(v, 0);
-    if (index == NULL || gy == NULL || gtable == NULL)
-        return;
-    ag_kernels(v->ctx, gy->dtype)->embedding_vjp(ag_ctx_team(v->ctx), index->numel, gtable->shape[1], ag_data(index),
-                                                 ag_data(gy), ag_data_mut(gtable));
-}
-
-const ag_op ag_op_embedding = { "embedding", 2, AG_KEEP_INPUT << 1, embedding_vjp };
-
-ag_tensor *ag_embedding(ag_tensor *table, ag_tensor *index)
-{
-    const ag_real_kernels *k = ag_real_kernels_for("embedding", table);
-    if (k == NULL || index == NULL)
-        return NULL;
-    ag_ctx *ctx = table->ctx;
-    if (table->ndim != 2)
-        return ag_fail(ctx, AG_ERR_SHAPE, "embedding", "the table is %s, must be [V,C]", ag_shape_text(table));
-    if (index->ndim == AG_MAX_DIMS)
-        return ag_fail(ctx, AG_ERR_SHAPE, "embedding", "the indices %s leave no dim for the rows",
-                       ag_shape_text(index));
-    ag_tensor *dense = checked_index("embedding", index, table->shape[0], NULL), *rows = ag_tensor_contiguous(table);
-    int64_t shape[AG_MAX_DIMS];
-    for (int d = 0; d < index->ndim; d++)
-        shape[d] = index->shape[d];
-    shape[index->ndim] = table->shape[1];
-    ag_tensor *y = dense == NULL ? NULL : ag_empty(ctx, table->dtype, index->ndim + 1, shape);
-    if (y == NULL || rows == NULL)
-        return NULL;
-    k->embedding(ag_ctx_team(ctx), index->numel, table->shape[1], ag_data(dense), ag_data(rows), y->storage->data);
-    return ag_record(&ag_op_embedding, y, (ag_tensor *[]){ table, index }, 2, NULL, 0, NULL);
-}
 
 /* ---- cross_entropy: while a tape records, forward makes the gradient too, from the exponentials that it has ---- */
 
@@ -96,7 +40,7 @@ ag_tensor *ag_cross_entropy_with(ag_tensor *logits, ag_tensor *target, ag_cross_
     ag_ctx *ctx = logits->ctx;
     int64_t M = target->numel, V = logits->shape[logits->ndim - 1];
     int32_t ignore = config.ignore ? config.ignore_index : INT32_MIN; /* which no valid target is */
-    ag_tensor *index = checked_index("cross_entropy", target, V, config.ignore ? &ignore : NULL);
+    ag_tensor *index = ag_checked_index("cross_entropy", target, V, config.ignore ? &ignore : NULL);
     ag_tensor *dense = ag_tensor_contiguous(logits), *row_loss = ag_empty(ctx, logits->dtype, 1, &M);
     bool wanted = ag_recording(ctx);
     ag_tensor *slope = wanted ? ag_empty(ctx, logits->dtype, logits->ndim, logits->shape) : NULL;

@@ -6,11 +6,6 @@
 
 #include <string.h>
 
-static const char *element(const ag_tensor *t, int64_t offset)
-{
-    return (const char *)t->storage->data + (size_t)(t->offset + offset) * ag_dtype_size(t->dtype);
-}
-
 bool ag_run_gemm(ag_ctx *ctx, ag_dtype dtype, int count, const ag_gemm *list)
 {
     const ag_real_kernels *k = ag_kernels(ctx, dtype);
@@ -53,9 +48,9 @@ static bool batched_gemm(ag_tensor *y, const ag_tensor *a, const ag_tensor *b)
             at_b += index * b->stride[d];
             at_y += index * y->stride[d];
         }
-        g.a = element(a, at_a);
-        g.b = element(b, at_b);
-        g.c = (char *)y->storage->data + (size_t)at_y * ag_dtype_size(y->dtype);
+        g.a = ag_address(a, at_a);
+        g.b = ag_address(b, at_b);
+        g.c = ag_address(y, at_y);
         if (!ag_run_gemm(y->ctx, y->dtype, 1, &g))
             return false;
     }

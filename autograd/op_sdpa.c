@@ -86,12 +86,6 @@ static ag_tensor *empty_heads(const ag_tensor *like, int64_t T, int64_t D)
     return ag_empty(like->ctx, like->dtype, AG_SHAPE(B, H, T, D));
 }
 
-/* Memory that is written into, or that is not new: where the tensor begins in it. */
-static void *first_element(const ag_tensor *t)
-{
-    return (char *)t->storage->data + (size_t)t->offset * ag_dtype_size(t->dtype);
-}
-
 static void add_bias(ag_attention *a, const ag_tensor *bias)
 {
     int64_t stride[4];
@@ -136,9 +130,9 @@ static void add_values(ag_attention *a, const ag_tensor *v, const ag_tensor *o, 
     a->Dv = v->shape[3];
     a->v = ag_data(v);
     a->v_batch = v->stride[0], a->v_head = v->stride[1], a->v_time = v->stride[2];
-    a->o = first_element(o);
+    a->o = ag_address(o, 0);
     a->o_batch = o->stride[0], a->o_head = o->stride[1], a->o_time = o->stride[2];
-    a->lse = first_element(lse);
+    a->lse = ag_address(lse, 0);
 }
 
 /* Runs one of the kernels with scratch memory from the context; false when there is none. */
@@ -313,7 +307,7 @@ ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_c
     ag_tensor *weights = ag_empty(ctx, q->dtype, AG_SHAPE(q->shape[0], heads, rows, k->shape[2]));
     if (weights == NULL)
         return NULL;
-    a.lse = first_element(lse);
+    a.lse = ag_address(lse, 0);
     a.weights = weights->storage->data;
     a.heads = which.heads, a.head_count = which.head_count;
     a.rows = which.rows, a.row_count = which.row_count;

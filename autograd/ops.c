@@ -32,6 +32,23 @@ bool ag_same_real(const char *where, const ag_tensor *a, const ag_tensor *b)
     return a->dtype == b->dtype;
 }
 
+ag_tensor *ag_checked_index(const char *where, ag_tensor *index, int64_t limit, const int32_t *ignored)
+{
+    ag_ctx *ctx = index->ctx;
+    if (index->dtype != AG_I32)
+        return ag_fail(ctx, AG_ERR_DTYPE, where, "the indices %s are %s, must be int32", ag_shape_text(index),
+                       ag_dtype_name(index->dtype));
+    ag_tensor *dense = ag_tensor_contiguous(index);
+    if (dense == NULL)
+        return NULL;
+    const int32_t *value = ag_data(dense);
+    for (int64_t i = 0; i < dense->numel; i++)
+        if ((value[i] < 0 || value[i] >= limit) && (ignored == NULL || value[i] != *ignored))
+            return ag_fail(ctx, AG_ERR_INDEX, where, "index %ld at position %lld of %s is not in 0..%lld",
+                           (long)value[i], (long long)i, ag_shape_text(index), (long long)limit - 1);
+    return dense;
+}
+
 int ag_reduced_shape(const ag_tensor *x, unsigned reduced, bool keepdim, int64_t *shape)
 {
     int ndim = 0;

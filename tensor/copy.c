@@ -126,8 +126,8 @@ static void copy_elements(ag_tensor *y, const ag_tensor *x)
 {
     size_t x_size = ag_dtype_size(x->dtype), y_size = ag_dtype_size(y->dtype);
     const copy_kernels *kernels = &kernels_by_dtype[x->dtype][y->dtype];
-    const char *source = (const char *)x->storage->data + (size_t)x->offset * x_size;
-    char *target = (char *)y->storage->data + (size_t)y->offset * y_size;
+    const char *source = ag_address(x, 0);
+    char *target = ag_address(y, 0);
     ag_loop loop;
     ag_loop_init(&loop, 2, (const ag_tensor *[]){ y, x });
     int64_t y_stride = 0, m = take_transposed_dim(&loop, &y_stride);

@@ -109,7 +109,7 @@ static void draw_dense(ag_tensor *t, block_maker *make, double a, double b)
 {
     int64_t per = per_block(t->dtype), blocks = t->numel / per + (t->numel % per != 0);
     size_t size = ag_dtype_size(t->dtype);
-    char *out = (char *)t->storage->data + (size_t)t->offset * size;
+    char *out = ag_address(t, 0);
     ag_rng rng = ag_rng_take(t->ctx, (uint64_t)blocks);
     for (int64_t block = 0; block < blocks; block++) {
         uint32_t word[4];

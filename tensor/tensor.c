@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * tensor.c - the life of tensors and their storage: making, counting, releasing.
+ * tensor.c - a tensor's life (making, counting, releasing), its fields and its single elements.
+ *
+ * A double stored in an int32 tensor loses its fraction; NaN and values out of range are errors.
  */
 #include "tensor/ctx_impl.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 static ag_storage *storage_new(ag_ctx *ctx, size_t bytes)
@@ -134,3 +138,174 @@ void ag_storage_changed(ag_tensor *t, const char *op)
     t->storage->changed_by = op;
     t->storage->changed_path = ag_module_path(t->ctx);
 }
+
+const char *ag_dtype_name(ag_dtype dtype)
+{
+    switch (dtype) {
+    case AG_F32: return "float32";
+    case AG_F64: return "float64";
+    case AG_I32: return "int32";
+    }
+    return "unknown";
+}
+
+size_t ag_dtype_size(ag_dtype dtype)
+{
+    switch (dtype) {
+    case AG_F32: return sizeof(float);
+    case AG_F64: return sizeof(double);
+    case AG_I32: return sizeof(int32_t);
+    }
+    return 0;
+}
+
+/* ---- Fields ---------------------------------------------------------------------------------- */
+
+ag_ctx *ag_ctx_of(const ag_tensor *t)
+{
+    return t == NULL ? NULL : t->ctx;
+}
+
+ag_dtype ag_dtype_of(const ag_tensor *t)
+{
+    return t == NULL ? AG_F32 : t->dtype;
+}
+
+int ag_ndim(const ag_tensor *t)
+{
+    return t == NULL ? -1 : t->ndim; /* not 0, which is a scalar's */
+}
+
+const int64_t *ag_shape(const ag_tensor *t)
+{
+    return t == NULL ? NULL : t->shape;
+}
+
+const int64_t *ag_stride(const ag_tensor *t)
+{
+    return t == NULL ? NULL : t->stride;
+}
+
+int64_t ag_dim(const ag_tensor *t, int dim)
+{
+    if (t == NULL || dim < -t->ndim || dim >= t->ndim)
+        return -1;
+    return t->shape[dim < 0 ? dim + t->ndim : dim];
+}
+
+int64_t ag_numel(const ag_tensor *t)
+{
+    return t == NULL ? 0 : t->numel;
+}
+
+bool ag_is_contiguous(const ag_tensor *t)
+{
+    if (t == NULL)
+        return false;
+    if (t->numel == 0)
+        return true;
+    int64_t stride = 1;
+    for (int d = t->ndim - 1; d >= 0; d--) {
+        if (t->shape[d] != 1 && t->stride[d] != stride)
+            return false;
+        stride *= t->shape[d];
+    }
+    return true;
+}
+
+const void *ag_data(const ag_tensor *t)
+{
+    return t == NULL ? NULL : ag_address(t, 0);
+}
+
+void *ag_data_mut(ag_tensor *t)
+{
+    if (t == NULL)
+        return NULL;
+    ag_storage_changed(t, "data_mut");
+    return ag_address(t, 0);
+}
+
+/* ---- Single elements -------------------------------------------------------------------------- */
+
+static double element_get(const ag_tensor *t, int64_t offset)
+{
+    const void *at = ag_address(t, offset);
+    switch (t->dtype) {
+    case AG_F32: return (double)*(const float *)at;
+    case AG_F64: return *(const double *)at;
+    case AG_I32: return (double)*(const int32_t *)at;
+    }
+    return (double)NAN;
+}
+
+static void element_set(const ag_tensor *t, int64_t offset, double value)
+{
+    void *at = ag_address(t, offset);
+    switch (t->dtype) {
+    case AG_F32: *(float *)at = (float)value; break;
+    case AG_F64: *(double *)at = value; break;
+    case AG_I32: *(int32_t *)at = (int32_t)value; break;
+    }
+}
+
+bool ag_value_fits(ag_ctx *ctx, const char *where, ag_dtype dtype, double value)
+{
+    if (dtype != AG_I32 || (value > -2147483649.0 && value < 2147483648.0))
+        return true;
+    ag_fail(ctx, AG_ERR_ARGUMENT, where, "%g is not an int32", value);
+    return false;
+}
+
+ag_status ag_item(const ag_tensor *t, double *value)
+{
+    if (t == NULL || value == NULL)
+        return AG_ERR_ARGUMENT;
+    if (t->numel != 1)
+        ag_fail(t->ctx, AG_ERR_SHAPE, "item", "%s has %" PRId64 " elements, not 1", ag_shape_text(t), t->numel);
+    /* Also an older error: whoever looks at a loss asks whether the computation went well. */
+    if (ag_error(t->ctx) == AG_OK)
+        *value = element_get(t, 0);
+    return ag_error(t->ctx);
+}
+
+/* The offset of the element at index[], or -1 with the error recorded. */
+static int64_t element_offset(const ag_tensor *t, const char *where, const int64_t *index)
+{
+    int64_t offset = 0;
+    for (int d = 0; d < t->ndim; d++) {
+        int64_t i = index[d] < 0 ? index[d] + t->shape[d] : index[d];
+        if (i < 0 || i >= t->shape[d]) {
+            ag_fail(t->ctx, AG_ERR_INDEX, where, "index %" PRId64 " of dim %d in %s", index[d], d, ag_shape_text(t));
+            return -1;
+        }
+        offset += i * t->stride[d];
+    }
+    return offset;
+}
+
+ag_status ag_get(const ag_tensor *t, const int64_t *index, double *value)
+{
+    if (t == NULL || value == NULL || (index == NULL && t->ndim > 0))
+        return AG_ERR_ARGUMENT;
+    int64_t offset = element_offset(t, "get", index);
+    if (offset < 0)
+        return AG_ERR_INDEX;
+    *value = element_get(t, offset);
+    return AG_OK;
+}
+
+ag_status ag_set(ag_tensor *t, const int64_t *index, double value)
+{
+    if (t == NULL || (index == NULL && t->ndim > 0))
+        return AG_ERR_ARGUMENT;
+    int64_t offset = element_offset(t, "set", index);
+    if (offset < 0)
+        return AG_ERR_INDEX;
+    if (!ag_value_fits(t->ctx, "set", t->dtype, value))
+        return AG_ERR_ARGUMENT;
+    element_set(t, offset, value);
+    ag_storage_changed(t, "set");
+    return AG_OK;
+}
+

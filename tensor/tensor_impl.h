@@ -65,6 +65,15 @@ ag_tensor *ag_view_new(ag_tensor *t, int ndim, const int64_t *shape, const int64
  * a view of a contiguous tensor gives a result that can be viewed back. Not initialised. */
 ag_tensor *ag_empty_like(const ag_tensor *t);
 
+/* The element `offset` elements from t's first one; unlike ag_data_mut, no change of the storage is noted. */
+static inline void *ag_address(const ag_tensor *t, int64_t offset)
+{
+    return (char *)t->storage->data + (t->offset + offset) * (int64_t)ag_dtype_size(t->dtype);
+}
+
+/* Whether `value` can be stored in a tensor of this dtype; false with the error of `where`. */
+bool ag_value_fits(ag_ctx *ctx, const char *where, ag_dtype dtype, double value);
+
 /* To be called by whatever writes into a tensor: raises the version, notes op and module path. */
 void ag_storage_changed(ag_tensor *t, const char *op);
 

@@ -158,7 +158,7 @@ static void store_bytes(unsigned char *out, uint64_t bits, int size)
 static bool write_values(FILE *file, const ag_tensor *t)
 {
     size_t size = ag_dtype_size(t->dtype), used = 0;
-    const char *values = (const char *)t->storage->data + (size_t)t->offset * size;
+    const char *values = ag_address(t, 0);
     if (t->numel == 0)
         return true;
     if (ag_little_endian() && ag_is_contiguous(t))

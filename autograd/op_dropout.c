@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * op_dropout.c - dropout. Backward repeats forward's draw from the random stream, so no mask is stored.
+ */
+#include "autograd/op_impl.h"
+
+static ag_tensor *dropout_apply(ag_tensor *x, const ag_dropout_stream *stream)
+{
+    ag_tensor *dense = ag_tensor_contiguous(x);
+    ag_tensor *y = dense == NULL ? NULL : ag_empty(x->ctx, x->dtype, x->ndim, x->shape);
+    if (y == NULL)
+        return NULL;
+    const ag_real_kernels *k = ag_kernels(x->ctx, x->dtype);
+    k->dropout(ag_ctx_team(x->ctx), y->numel, stream, ag_data(dense), y->storage->data);
+    return y;
+}
+
+static void dropout_vjp(ag_vjp *v)
+{
+    ag_vjp_add(v, 0, dropout_apply(v->gy, v->attr));
+}
+
+const ag_op ag_op_dropout = { "dropout", 1, AG_KEEP_NONE, dropout_vjp };
+
+ag_tensor *ag_dropout(ag_tensor *x, double p)
+{
+    if (ag_real_kernels_for("dropout", x) == NULL)
+        return NULL;
+    if (!(p >= 0 && p < 1))
+        return ag_fail(x->ctx, AG_ERR_ARGUMENT, "dropout", "p is %g, must be in [0, 1)", p);
+    ag_rng rng = ag_rng_take(x->ctx, (uint64_t)((x->numel + 3) / 4));
+    ag_dropout_stream stream = { p, rng.seed, rng.counter };
+    return ag_record(&ag_op_dropout, dropout_apply(x, &stream), &x, 1, &stream, sizeof stream, NULL);
+}
