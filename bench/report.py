@@ -15,7 +15,6 @@ import pathlib
 import re
 import statistics
 import sys
-import textwrap
 
 GOALS = {  # of a step: PyTorch's time by ours, the fraction of the peak
     "toy": (6, 0.50), "tiny": (2.2, 0.65), "baby": (1.25, 0.78), "long": (2, 0.55),
@@ -282,91 +281,28 @@ def profile(results):
     return f"```text\n{results['parts']['profile'].rstrip()}\n```\n"
 
 
-# ---- The summary in README.md: less precise, and a goal is named only where it is missed ----
-
-
-def brief(ms):
-    return f"{ms:.{2 if ms < 100 else 0}f}"
-
-
-def in_words(row, first):
-    """A model's sizes; those of the first are named."""
-    shape = f"{row['batch']} x {row['time']}"
-    sizes = (row["vocab"], shape, row["emb"], row["heads"], row["layers"])
-    if row["layers"] == 0:
-        layer = f"an mha layer, embedding {row['emb']}, {row['heads']} heads of {row['emb'] // row['heads']}: "
-        return f"{layer}{shape} tokens" if first else f"the same, {shape}"
-    text = "vocabulary {}, {} tokens, embedding {}, {} heads, {} layers" if first else "{}, {}, {}, {}, {}"
-    return f"{row['model']}: {text.format(*sizes)}"
-
-
-def steps_in_brief(results):
-    rows, kinds = [], set()
-    for row in results["parts"]["steps"]:
-        ratio_goal, peak_goal = GOALS[row["model"]]
-        ours, (_, peer_ms) = row["sides"]["ours"], best_peer(row["sides"])
-        ratio, fraction = peer_ms / ours["ms"], of_peak(results, row, ours)[1]
-        kind = "layer" if row["layers"] == 0 else "model"
-        rows.append((in_words(row, kind not in kinds), brief(ours["ms"]), f"{peer_ms:.{1 if peer_ms < 100 else 0}f}",
-                     f"{ratio:.1f}" + ("" if ratio >= ratio_goal else f" (goal {ratio_goal:g})"),
-                     percent(fraction) + ("" if fraction >= peak_goal else f" (goal {percent(peak_goal)})")))
-        kinds.add(kind)
-    return table(("training step, or forward and backward", ">ours, ms", ">PyTorch, ms", ">ratio", ">of the peak"),
-                 rows)
-
-
-def beside(name, unit, pairs, ratio):
-    """A row of figures, ours and PyTorch's; one that all of a side share stands once."""
-    ours, theirs = ("; ".join(f"{x:.0f}" for x in dict.fromkeys(side)) + f" {unit}" for side in zip(*pairs))
-    return name, ours, theirs, "; ".join(ratio(a, b) for a, b in pairs)
-
-
-def rest_in_brief(results):
-    parts = results["parts"]
-    generation, op = parts["generation"]["sides"], parts["op"]
-    cached_ms, whole_ms = (best_peer(generation, key)[1] for key in ("cached_ms", "whole_ms"))
-    ours_ms = generation["ours"]["cached_ms"]
-    sides = {row["model"]: row["sides"] for row in parts["steps"]}
-    again_ms = sides["baby"]["ours, recomputing"]["ms"]
-
-    def peaks_mb(*runs):
-        return [(sides[model][side]["peak_mb"], best_peer(sides[model], "peak_mb")[1]) for model, side in runs]
-
-    def share(ours, theirs):
-        return f"{ours / theirs:.2f}"
-
-    return table(("", ">ours", ">PyTorch", ">ratio"), [
-        beside("256 tokens of tiny's model with a cache of keys and values", "ms", [(ours_ms, cached_ms)],
-               lambda ours, theirs: f"{theirs / ours:.1f}"),
-        ("PyTorch's module code without a cache for the same tokens", None, f"{whole_ms:.0f} ms",
-         f"{whole_ms / ours_ms:.0f}"),
-        beside("one addition of 8 floats, recorded; its backward", "ns",
-               [(op["ours"][key], op["PyTorch, default"][key]) for key in ("record_ns", "backward_ns")],
-               lambda ours, theirs: f"{theirs / ours:.0f}"),
-        beside(f"peak memory of the process, step of baby; recomputing ({again_ms:.0f} ms)", "MB",
-               peaks_mb(("baby", "ours"), ("baby", "ours, recomputing")), share),
-        beside("the same of long; of an mha layer, T = 4096", "MB", peaks_mb(("long", "ours"), ("mha-4096", "ours")),
-               share),
-        beside("from program start to toy's first step done", "ms",
-               [(parts["start"]["ours"]["ms"], best_peer(parts["start"])[1])], lambda *_: ""),
-    ])
+# ---- The three rows in README.md ----
 
 
 def summary(results):
-    """None where a peer was not measured."""
+    """None where PyTorch was not measured."""
     parts = results["parts"]
-    sides = (parts["op"], parts["start"], parts["generation"]["sides"], *(row["sides"] for row in parts["steps"]))
-    one, two = parts["gemm"]
-    if not one["peer"] or not all("PyTorch, default" in side for side in sides):
+    sides = {row["model"]: row for row in parts["steps"]}
+    baby, long = sides["baby"], sides["long"]["sides"]
+    cached_ms = parts["generation"]["sides"]["ours"]["cached_ms"]
+    peer_ms, peer_cached_ms = best_peer(baby["sides"])[1], best_peer(parts["generation"]["sides"], "cached_ms")[1]
+    ours_mb, peer_mb = long["ours"]["peak_mb"], best_peer(long, "peak_mb")[1]
+    if None in (peer_ms, peer_cached_ms, peer_mb):
         return None
-    peer, shapes = " ".join(one["peer"].split()[:2]), len(one["products"])
-    products = (f"The matrix product beside {peer}, {shapes} shapes of these models in all transpose kinds: on one "
-                f"thread the geometric mean of the ratios is {one['geomean']:.2f} (least {one['worst']:.2f}), on two "
-                f"{two['geomean']:.2f} (least {two['worst']:.2f}).")
-    return "\n".join((
-        f"The peak is what two cores reach with multiply-adds alone, {peak(results, two['isa'], 2):.0f} GFLOP/s at "
-        "best; it is measured again beside each step.\n",
-        steps_in_brief(results), rest_in_brief(results), textwrap.fill(products, 120) + "\n"))
+    step_ms = baby["sides"]["ours"]["ms"]
+    step = "a training step of a GPT of {layers} layers, embedding {emb}, {batch} x {time} tokens".format(**baby)
+    generated = f"{parts['generation']['tokens']} tokens generated with a cache of keys and values"
+    memory = "peak memory of a training step on one sequence of {time} tokens".format(**sides["long"])
+    return table(("", ">attngrad", ">PyTorch", ">ratio"), [
+        (step, f"{step_ms:.0f} ms", f"{peer_ms:.0f} ms", f"{peer_ms / step_ms:.1f}"),
+        (generated, f"{cached_ms:.0f} ms", f"{peer_cached_ms:.0f} ms", f"{peer_cached_ms / cached_ms:.1f}"),
+        (memory, f"{ours_mb:.0f} MB", f"{peer_mb:.0f} MB", f"{peer_mb / ours_mb:.1f}"),
+    ])
 
 
 TABLES = {  # heading, function
@@ -379,7 +315,7 @@ TABLES = {  # heading, function
     "profile": ("Profile of the baby step", profile),
 }
 PARTS = {  # of the results, that a table needs; the others need the one of their name
-    "summary": {"steps", "generation", "op", "start", "gemm"}, "machine": set(), "limits": set(), "memory": {"steps"},
+    "summary": {"steps", "generation"}, "machine": set(), "limits": set(), "memory": {"steps"},
 }
 
 

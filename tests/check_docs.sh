@@ -8,7 +8,8 @@
 # return 0. An ```output block behind it is what it prints, but for the digits of numbers below 1e-8, which are rounding
 # and differ from compiler to compiler. <!-- from: FILE --> before a block says that FILE holds
 # that text; such a block is a program only if it has a main. The ```diff blocks are one patch, which must apply.
-# Links to files of the project must lead somewhere, and a test named `suite: test` must exist. A document in another
+# Links to files of the project must lead somewhere, and a test named `suite: test` must exist, as must a function named
+# `file.c: function`. docs/architecture.svg must have a room for each folder. A document in another
 # language, docs/ru/NAME, has the programs and outputs of docs/NAME, which are run once. Set CC and CFLAGS as for make.
 # Exit status 1 on any fault.
 set -eu
@@ -107,6 +108,29 @@ check_tests()
     done
 }
 
+# `folder/file.c: function`, as in `autograd/tape.c: ag_record`: the file has that function, in a template as FN(function).
+check_functions()
+{
+    grep -Eo '`(tensor|autograd|nn)/[a-z_/]*\.[a-z]*(: [a-z0-9_]*)?`' "$1" | tr -d '` ' | sort -u >"$folder/named"
+    while IFS=: read -r file function; do
+        if [ ! -e "$file" ]; then
+            fault "$1: there is no $file"
+        elif [ -n "$function" ] && ! grep -q "^[a-z].*[ *(]$function)\{0,1\}(" "$file"; then
+            fault "$1: $file has no function $function"
+        fi
+    done <"$folder/named"
+}
+
+# The rooms of the picture are the folders of the library with sources in them, and examples.
+check_rooms()
+{
+    find tensor autograd nn -name '*.c' | sed 's,/[^/]*$,,' | sort -u >"$folder/rooms"
+    echo examples >>"$folder/rooms"
+    sed -n 's/^<g id="\(.*\)">$/\1/p' docs/architecture.svg | sort >"$folder/drawn"
+    sort "$folder/rooms" | diff "$folder/drawn" - >&2 ||
+        fault 'docs/architecture.svg has other rooms than the tree; run python3 tools/architecture.py'
+}
+
 # All blocks, fences included.
 blocks()
 {
@@ -128,7 +152,9 @@ for document in $documents; do
     extract "$document"
     check_links "$document"
     check_tests "$document"
+    check_functions "$document"
 done
+check_rooms
 for document in $translations; do
     check_links "$document"
     check_tests "$document"
