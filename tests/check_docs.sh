@@ -101,7 +101,7 @@ check_links()
 # `suite: test`, as in `sdpa: blind_rows_give_zeros`: the suite is run, and its file has that test.
 check_tests()
 {
-    for name in $(grep -o '`[a-z0-9_]*: [a-z0-9_]*`' "$1" | tr -d '` ' | sort -u); do
+    for name in $(grep -o '`[a-z0-9_][a-z0-9_]*: [a-z0-9_][a-z0-9_]*`' "$1" | tr -d '` ' | sort -u); do
         suite=${name%:*}
         grep -q "^SUITE($suite)" tests/suites.def && grep -rq --include="check_$suite.c" "^START_TEST(${name#*:})" tests ||
             fault "$1: there is no test ${name#*:} in the suite $suite"
