@@ -31,7 +31,7 @@ build ?= build/$(config)-$(notdir $(CC))$(if $(filter 0,$(openmp)),-serial)
 objects := $(build)/objects
 
 warnings := -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes -Wmissing-prototypes \
-            -Wundef $(if $(werror),-Werror)
+            -Wundef -Wno-missing-field-initializers $(if $(werror),-Werror)
 # Fused multiply-adds: gcc -std=c99 emits none unless told to.
 contract := fast
 arithmetic = -ffp-contract=$(contract) -fno-math-errno -fno-trapping-math

@@ -342,8 +342,7 @@ typedef struct ag_vjp ag_vjp;
 enum { /* what the tape keeps until it ends */
     AG_KEEP_NONE = 0,
     AG_KEEP_INPUT = 1, /* AG_KEEP_INPUT << i: input i */
-    AG_KEEP_OUTPUT = 1 << 16,
-    AG_VJP_LIST = 1 << 17 /* and: vjp takes nodes that stand side by side in one call, see ag_vjp.next */
+    AG_KEEP_OUTPUT = 1 << 16
 };
 
 typedef struct ag_op {
@@ -351,6 +350,10 @@ typedef struct ag_op {
     int arity;     /* number of inputs; -1: any */
     unsigned keep; /* AG_KEEP_... or-ed */
     void (*vjp)(ag_vjp *v);
+    bool list; /* one call of vjp takes several nodes, linked by ag_vjp.next */
+    /* The multiply-adds that a profile counts: of the forward pass (wanted 0), or of the vjp (bit i of wanted: the
+     * gradient of input i, i < 64, is wanted). Arguments as given to ag_record. NaN: not known. NULL: always 0. */
+    double (*work)(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted);
 } ag_op;
 
 /* Every op of the library, from ops.def, in its order. */
@@ -372,7 +375,7 @@ struct ag_vjp {
     ag_tensor *extra;
     const void *attr;
     void *engine;
-    ag_vjp *next; /* of an op with AG_VJP_LIST: one more node of it and of that dtype to be done in this call, or NULL */
+    ag_vjp *next; /* where ag_op.list: one more node of the same op and dtype to do in this call; NULL: none */
 };
 
 bool ag_vjp_wants(const ag_vjp *v, int input); /* false: the contribution would be thrown away */

@@ -331,7 +331,7 @@ static int side_by_side(const ag_tape *tape, int64_t last, int64_t first, int64_
     const ag_node *head = &tape->nodes[last];
     int count = 0;
     number[count++] = last;
-    if ((head->op->keep & AG_VJP_LIST) == 0 || tape->observer != NULL || tape->measure_grads ||
+    if (!head->op->list || tape->observer != NULL || tape->measure_grads ||
         head->watched != NULL || head->chosen)
         return count;
     for (int64_t i = last - 1; i >= first && count < SIDE_BY_SIDE; i--) {

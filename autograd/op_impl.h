@@ -25,6 +25,9 @@ bool ag_same_real(const char *where, const ag_tensor *a, const ag_tensor *b);
  * without further checks. NULL with the error of op `where`. */
 ag_tensor *ag_checked_index(const char *where, ag_tensor *index, int64_t limit, const int32_t *ignored);
 
+/* ag_op.work of linear and matmul, y[..,M,N] from input[0][..,M,K]: M N K each for y, and for the gradients of both. */
+double ag_product_work(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted);
+
 /* Runs the products of a list with scratch memory from the context; false when there is none. */
 bool ag_run_gemm(ag_ctx *ctx, ag_dtype dtype, int count, const ag_gemm *list);
 

@@ -82,7 +82,9 @@ static void linear_vjp(ag_vjp *first)
     }
 }
 
-const ag_op ag_op_linear = { "linear", -1, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1 | AG_VJP_LIST, linear_vjp };
+const ag_op ag_op_linear = {
+    "linear", -1, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, linear_vjp, .list = true, .work = ag_product_work
+};
 
 /* ---- Forward ---- */
 

@@ -94,7 +94,16 @@ static void matmul_vjp(ag_vjp *v)
         ag_vjp_add(v, 1, product(ag_tensor_transpose(v->input[0], -2, -1), v->gy));
 }
 
-const ag_op ag_op_matmul = { "matmul", 2, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, matmul_vjp };
+double ag_product_work(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted)
+{
+    (void)count, (void)attr;
+    double work = (double)(y->numel * ag_dim(input[0], -1));
+    return wanted == 0 ? work : work * (double)((wanted & 1) + (wanted >> 1 & 1));
+}
+
+const ag_op ag_op_matmul = {
+    "matmul", 2, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, matmul_vjp, .work = ag_product_work
+};
 
 /* a[..,M,K] b[K,N] is one product with all rows of a; its gradient for b is then one product too. */
 static ag_tensor *matmul_shared_b(ag_tensor *a, ag_tensor *b)

@@ -230,8 +230,35 @@ static void sdpa_vjp(ag_vjp *v)
     bias_vjp(v, kernels, &a, &attr->config);
 }
 
+/* Pairs of queries and keys that a mask allows, per batch entry and head; NaN when counting them takes more than a pass
+ * over the queries. */
+static double sdpa_allowed_pairs(const ag_mask *m, int64_t Tq, int64_t Tk)
+{
+    if (m->stride != 0 || m->global != 0 || m->starts != NULL || m->key_lengths != NULL ||
+        m->query_documents != NULL || m->blocks != NULL || m->allowed != NULL)
+        return (double)NAN;
+    double pairs = 0;
+    for (int64_t i = 0; i < Tq; i++) {
+        int64_t position = i + m->offset + (m->align == AG_BOTTOM_RIGHT ? Tk - Tq : 0);
+        int64_t first = m->back > 0 && position >= m->back ? position - m->back + 1 : 0;
+        int64_t end = m->causal && position + 1 < Tk ? position + 1 : Tk;
+        if (m->ahead > 0 && position + m->ahead < end)
+            end = position + m->ahead;
+        pairs += end > first ? (double)(end - first) : 0;
+    }
+    return pairs;
+}
+
+static double sdpa_work(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted)
+{
+    (void)y, (void)count;
+    const ag_tensor *q = input[0], *v = input[2];
+    double pairs = sdpa_allowed_pairs(&((const sdpa_attr *)attr)->config.mask, q->shape[2], v->shape[2]);
+    return (wanted != 0 ? 2 : 1) * pairs * (double)(q->shape[0] * q->shape[1] * (q->shape[3] + v->shape[3]));
+}
+
 const ag_op ag_op_sdpa = {
-    "sdpa", -1, (((unsigned)AG_KEEP_INPUT << MOST_INPUTS) - AG_KEEP_INPUT) | AG_KEEP_OUTPUT, sdpa_vjp
+    "sdpa", -1, (((unsigned)AG_KEEP_INPUT << MOST_INPUTS) - AG_KEEP_INPUT) | AG_KEEP_OUTPUT, sdpa_vjp, .work = sdpa_work
 };
 
 ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config config)

@@ -507,7 +507,7 @@ static void listed_ops(const ag_locator *l, char text[TEXT])
     text[0] = '\0';
     for (int64_t i = 0; i < l->count && used < TEXT; i++) {
         const ag_op *op = l->tape->nodes[i].op;
-        if ((op->keep & AG_VJP_LIST) != 0 && has_another(l, i, -1) && !has_another(l, i, 1))
+        if (op->list && has_another(l, i, -1) && !has_another(l, i, 1))
             used += (size_t)snprintf(text + used, TEXT - used, "%s'%s'", used > 0 ? " or " : "", op->name);
     }
 }

@@ -7,9 +7,8 @@
  */
 #include "autograd/watch/profile_impl.h"
 
-#include "autograd/op_impl.h"
+#include "autograd/tape_impl.h"
 
-#include <math.h>
 #include <string.h>
 
 /* ---- Rows ---- */
@@ -94,56 +93,35 @@ static void unaccounted(ag_profile *p, double time)
 
 /* ---- Work ---- */
 
-/* Pairs of queries and keys that a mask allows, per batch entry and head; NaN when it takes more than a pass over the
- * queries to tell. */
-static double allowed_pairs(const ag_mask *m, int64_t Tq, int64_t Tk)
+/* Adds an op's own count of its forward pass to the row, and notes that of its vjp for the node's gradient. False on
+ * error. */
+static bool count_work(ag_profile *p, ag_profile_row *row, const ag_tape *tape, int64_t number, const ag_tensor *y,
+                       ag_tensor *const *input)
 {
-    if (m->stride != 0 || m->global != 0 || m->starts != NULL || m->key_lengths != NULL ||
-        m->query_documents != NULL || m->blocks != NULL || m->allowed != NULL)
-        return (double)NAN;
-    double pairs = 0;
-    for (int64_t i = 0; i < Tq; i++) {
-        int64_t position = i + m->offset + (m->align == AG_BOTTOM_RIGHT ? Tk - Tq : 0);
-        int64_t first = m->back > 0 && position >= m->back ? position - m->back + 1 : 0;
-        int64_t end = m->causal && position + 1 < Tk ? position + 1 : Tk;
-        if (m->ahead > 0 && position + m->ahead < end)
-            end = position + m->ahead;
-        pairs += end > first ? (double)(end - first) : 0;
-    }
-    return pairs;
-}
-
-/* Multiply-adds of a node's forward pass, or of its vjp; 0 for an op that is no product. */
-static double work_of(const ag_tape *tape, const ag_node *node, bool backward)
-{
-    const ag_kept *kept = &tape->kept[node->first_edge];
-    const int64_t *from = &tape->edges[node->first_edge];
-    if (node->op == &ag_op_linear || node->op == &ag_op_matmul) {
-        const ag_tensor *a = kept[0].tensor;
-        double one = (double)a->shape[a->ndim - 1];
-        for (int d = 0; d < node->ndim; d++)
-            one *= (double)node->shape[d];
-        return backward ? one * ((from[0] >= 0) + (from[1] >= 0)) : one;
-    }
-    if (node->op == &ag_op_sdpa) {
-        const ag_tensor *q = kept[0].tensor, *v = kept[2].tensor;
-        ag_sdpa_config config; /* what sdpa's attributes begin with */
-        memcpy(&config, &tape->attrs[node->attr], sizeof config);
-        double pairs = allowed_pairs(&config.mask, q->shape[2], v->shape[2]);
-        return (backward ? 2 : 1) * pairs * (double)(q->shape[0] * q->shape[1] * (q->shape[3] + v->shape[3]));
-    }
-    return 0;
+    const ag_node *node = &tape->nodes[number];
+    if (!ag_grow(p->ctx, (void **)&p->vjp_work, &p->work_capacity, number + 1, sizeof *p->vjp_work))
+        return false;
+    while (p->work_count <= number)
+        p->vjp_work[p->work_count++] = 0;
+    p->vjp_work[number] = 0;
+    if (node->op->work == NULL)
+        return true;
+    const void *attr = tape->attrs == NULL ? NULL : &tape->attrs[node->attr];
+    uint64_t wanted = 0;
+    for (int i = 0; i < node->input_count && i < 64; i++)
+        wanted |= (uint64_t)(tape->edges[node->first_edge + i] >= 0) << i;
+    row->multiply_adds += node->op->work(y, input, node->input_count, attr, 0);
+    p->vjp_work[number] = node->op->work(y, input, node->input_count, attr, wanted);
+    return true;
 }
 
 /* ---- The observer ---- */
 
 static ag_tensor *see_result(ag_observer *o, ag_tape *tape, int64_t number, ag_tensor *y, ag_tensor *const *input)
 {
-    (void)input;
     ag_profile *p = (ag_profile *)o;
-    const ag_node *node = &tape->nodes[number];
     double time = lap(p);
-    ag_profile_row *row = row_of_node(p, node);
+    ag_profile_row *row = row_of_node(p, &tape->nodes[number]);
     if (row == NULL)
         return NULL;
     if (p->visited >= 0) {
@@ -152,8 +130,7 @@ static ag_tensor *see_result(ag_observer *o, ag_tape *tape, int64_t number, ag_t
         row->forward += time;
         row->calls++;
     }
-    row->multiply_adds += work_of(tape, node, false);
-    return y;
+    return count_work(p, row, tape, number, y, input) ? y : NULL;
 }
 
 /* The node that backward is at has had its time. */
@@ -177,7 +154,7 @@ static void see_arrival(ag_observer *o, ag_tape *tape, int64_t number, ag_tensor
     if (row == NULL)
         return;
     p->visited = row - p->rows;
-    row->multiply_adds += work_of(tape, node, true);
+    row->multiply_adds += number < p->work_count ? p->vjp_work[number] : 0;
 }
 
 static void see_end_of_walk(ag_observer *o, ag_tape *tape)
@@ -222,6 +199,7 @@ void ag_profile_free(ag_profile *p)
         p->tape->observer = NULL;
     ag_free(p->ctx, p->rows, (size_t)p->capacity * sizeof *p->rows);
     ag_free(p->ctx, p->slots, (size_t)p->slot_count * sizeof *p->slots);
+    ag_free(p->ctx, p->vjp_work, (size_t)p->work_capacity * sizeof *p->vjp_work);
     ag_free(p->ctx, p, sizeof *p);
 }
 
@@ -242,6 +220,7 @@ ag_status ag_profile_tape(ag_profile *p, ag_tape *tape)
     tape->observer = &p->observer;
     p->tape = tape;
     p->visited = -1;
+    p->work_count = 0;
     p->tapes++;
     return ag_error(p->ctx);
 }

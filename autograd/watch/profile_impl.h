@@ -20,6 +20,8 @@ struct ag_profile {
     int64_t count, capacity;
     int64_t *slots; /* a hash table with open addressing: 1 + the row; 0: free. At most half of it is taken */
     int64_t slot_count;
+    double *vjp_work; /* per node of the tape: multiply-adds of its vjp */
+    int64_t work_count, work_capacity;
 };
 
 #endif

@@ -83,9 +83,10 @@ typedef struct ag_profile_row {
     double forward;       /* of a note: all its time */
     double backward;
     double again;         /* forward work that backward repeats, in ag_recompute */
-    double multiply_adds; /* of linear, matmul and sdpa in forward, backward and again; else 0. The vjp of a product is
-                             one product per input that needs a gradient. sdpa: D + Dv per allowed pair, twice that in
-                             its vjp; NaN for a mask whose pairs are not counted (stride, global, tensors) */
+    double multiply_adds; /* in forward, backward and again, as ag_op.work counts them; 0 without it. linear and matmul:
+                             one product in forward, one per input that needs a gradient in the vjp. sdpa: D + Dv per
+                             allowed pair, twice that in its vjp; NaN for a mask whose pairs are not counted (stride,
+                             global, tensors). A node recorded before ag_profile_tape counts nothing in its vjp. */
 } ag_profile_row;
 
 int64_t ag_profile_size(const ag_profile *p); /* rows: one per op and module path, in order of appearance */

@@ -28,7 +28,7 @@ static void probe_vjp(ag_vjp *first)
     calls++;
 }
 
-static const ag_op probe_op = { "probe", 1, AG_KEEP_INPUT | AG_VJP_LIST, probe_vjp };
+static const ag_op probe_op = { "probe", 1, AG_KEEP_INPUT, probe_vjp, .list = true };
 
 static ag_tensor *probe(ag_tensor *x)
 {

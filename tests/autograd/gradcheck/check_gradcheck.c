@@ -661,7 +661,7 @@ static void half_vjp(ag_vjp *v)
     ag_vjp_add(v, 0, ag_scale(v->gy, 0.5));
 }
 
-static const ag_op half_op = { "half", 1, AG_KEEP_NONE | AG_VJP_LIST, half_vjp };
+static const ag_op half_op = { "half", 1, AG_KEEP_NONE, half_vjp, .list = true };
 
 static ag_tensor *half(ag_tensor *x)
 {

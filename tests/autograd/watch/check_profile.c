@@ -393,6 +393,43 @@ START_TEST(multiply_adds_of_products)
 }
 END_TEST
 
+static void outer_vjp(ag_vjp *v)
+{
+    ag_vjp_add(v, 0, ag_matmul(v->gy, ag_unsqueeze(v->input[1], 1)));
+}
+
+/* Work from a shape that the tape does not keep, the attributes, and the gradients that are wanted. */
+static double outer_work(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted)
+{
+    ck_assert_int_eq(count, 2);
+    return (double)(ag_dim(input[0], 0) * ag_numel(y)) * *(const double *)attr + 1e6 * (double)wanted;
+}
+
+/* An op from outside the library counts its own work. */
+START_TEST(multiply_adds_of_an_op_from_outside)
+{
+    static const ag_op outer = { "outer", 2, AG_KEEP_INPUT << 1, outer_vjp, .work = outer_work };
+    ag_ctx *ctx = test_begin();
+    ag_tensor *a = ag_require_grad(ag_randn(ctx, AG_F32, AG_SHAPE(3, 1))), *b = ag_randn(ctx, AG_F32, AG_SHAPE(5));
+    ag_profile *p = profile_begin(ctx);
+    for (int tapes = 1; tapes <= 2; tapes++) {
+        ag_tape *tape = ag_tape_begin(ctx);
+        ag_tensor *late = ag_scale(a, 1);
+        if (tapes == 2) /* not profiled: it must not get the work of the tape before */
+            late = ag_scale(late, 1);
+        assert_ok(ctx, ag_profile_tape(p, tape));
+        ag_tensor *y = ag_add(ag_detach(late), ag_detach(b));
+        y = ag_record(&outer, y, (ag_tensor *[]){ late, b }, 2, &(double){ 0.5 }, sizeof(double), NULL);
+        assert_ok(ctx, ag_backward(tape, test_total(y)));
+        ck_assert_double_eq(row(p, "outer", "").multiply_adds, tapes * (2 * 3 * 15 * 0.5 + 1e6));
+        ck_assert_double_eq(row(p, "scale", "").multiply_adds, 0);
+        ag_tape_end(tape);
+    }
+    ag_profile_free(p);
+    test_end(ctx);
+}
+END_TEST
+
 /* Attention's are those of the pairs that its mask allows. */
 START_TEST(multiply_adds_of_attention)
 {
@@ -750,6 +787,7 @@ Suite *profile_suite(void)
     suite_add_tcase(suite, ends);
     TCase *work = tcase_create("work");
     tcase_add_test(work, multiply_adds_of_products);
+    tcase_add_test(work, multiply_adds_of_an_op_from_outside);
     tcase_add_test(work, multiply_adds_of_attention);
     suite_add_tcase(suite, work);
     TCase *memory = tcase_create("memory");
