@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * adamw.c - Adam with decoupled weight decay, as torch.optim.AdamW. In a parameter's step t = 1, 2, ...:
- *
- *     p -= lr weight_decay p
- *     m = beta1 m + (1 - beta1) g           v = beta2 v + (1 - beta2) g^2
- *     p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
- *
- * (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.)
+ * adamw.c - Adam with decoupled weight decay, by the formulas of nn.h.
  */
 #include "nn/optimizer_impl.h"
 
@@ -17,7 +11,7 @@ typedef struct adamw {
     ag_adamw_config config;
 } adamw;
 
-static void set_args(const ag_optimizer *optimizer, ag_optimizer_slot *slot)
+static void adamw_set_args(const ag_optimizer *optimizer, ag_optimizer_slot *slot)
 {
     const ag_adamw_config *config = &((const adamw *)optimizer)->config;
     const ag_tensor *t = slot->param.tensor;
@@ -33,10 +27,11 @@ static void set_args(const ag_optimizer *optimizer, ag_optimizer_slot *slot)
     };
 }
 
-static ag_step_kernel *kernel(const ag_real_kernels *k) { return k->adamw; }
+static ag_step_kernel *adamw_kernel(const ag_real_kernels *k) { return k->adamw; }
 
 static const ag_optimizer_kind kind = {
-    .name = "adamw", .state_name = { "exp_avg", "exp_avg_sq" }, .set_args = set_args, .kernel = kernel,
+    .name = "adamw", .state_name = { "exp_avg", "exp_avg_sq" }, .set_args = adamw_set_args,
+    .kernel = adamw_kernel,
 };
 
 ag_optimizer *ag_adamw_new(ag_module *module, ag_adamw_config config)
@@ -44,7 +39,7 @@ ag_optimizer *ag_adamw_new(ag_module *module, ag_adamw_config config)
     if (module == NULL)
         return NULL;
     ag_ctx *ctx = module->ctx;
-    if (!ag_check_lr(ctx, kind.name, config.lr) || !ag_check_probability(ctx, kind.name, "beta1", config.beta1) ||
+    if (!ag_check_probability(ctx, kind.name, "beta1", config.beta1) ||
         !ag_check_probability(ctx, kind.name, "beta2", config.beta2) ||
         !ag_check_amount(ctx, kind.name, "eps", config.eps) ||
         !ag_check_amount(ctx, kind.name, "weight_decay", config.weight_decay))
@@ -56,8 +51,7 @@ ag_optimizer *ag_adamw_new(ag_module *module, ag_adamw_config config)
     if (config.eps == 0)
         config.eps = 1e-8;
     adamw *made = ag_optimizer_new(module, &kind, sizeof *made, 2, config.lr);
-    if (made == NULL)
-        return NULL;
-    made->config = config;
-    return &made->optimizer;
+    if (made != NULL)
+        made->config = config;
+    return (ag_optimizer *)made;
 }

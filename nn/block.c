@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * block.c - attention, attention over memory if asked for, and feed-forward, each with a residual and a norm.
- * x[B,T,emb], memory[B,S,memory_size] -> [B,T,emb].
+ * block.c - a transformer block: self-attention, cross-attention over memory if config.cross, and feed-forward, each
+ * with a residual and a norm. x[B,T,emb], memory[B,S,memory_size] -> [B,T,emb].
  *
- *     pre-norm    x = x + drop(f(norm(x)))
- *     post-norm   x = norm(x + drop(f(x)))
+ *     pre-norm    x = x + dropout(f(norm(x)))
+ *     post-norm   x = norm(x + dropout(f(x)))
  *
- * The feed-forward layer drops its own result; those of the attention layers are dropped here.
+ * The feed-forward layer applies the dropout of its own result; the block applies that of the attention layers.
  */
 #include "nn/layers_impl.h"
 #include "nn/norm_impl.h"
@@ -24,22 +24,21 @@ struct ag_block {
     bool post_norm;
 };
 
-static ag_norm add_norm(ag_block *block, const char *name, const ag_block_config *c)
+static ag_norm block_add_norm(ag_block *block, const char *name, const ag_block_config *c)
 {
     return ag_norm_add(&block->module, name, c->norm,
                        (ag_layer_norm_config){ c->emb_size, c->norm_eps, c->no_bias, c->dtype });
 }
 
-static ag_mha *add_attention(ag_block *block, const char *name, ag_mha_config config)
+static ag_mha *block_add_attention(ag_block *block, const char *name, ag_mha_config config)
 {
     ag_mha *attention = ag_mha_new(block->module.ctx, config);
     ag_module_add_part(&block->module, name, ag_mha_module(attention));
     return attention;
 }
 
-/* Norm and attention, then the same over memory. There positions mean nothing: of the options, what does not depend on
- * them stays. */
-static void add_attentions(ag_block *block, const ag_block_config *c)
+/* norm1 and attn; norm_cross and cross, which has only those options of attn that do not depend on positions. */
+static void block_add_attentions(ag_block *block, const ag_block_config *c)
 {
     ag_mha_config attention = {
         .emb_size = c->emb_size,
@@ -54,8 +53,8 @@ static void add_attentions(ag_block *block, const ag_block_config *c)
         .out_init_std = c->out_init_std,
         .dtype = c->dtype,
     };
-    block->norm1 = add_norm(block, "norm1", c);
-    block->attn = add_attention(block, "attn", attention);
+    block->norm1 = block_add_norm(block, "norm1", c);
+    block->attn = block_add_attention(block, "attn", attention);
     if (!c->cross)
         return;
     attention.max_seq_len = 0;
@@ -67,13 +66,13 @@ static void add_attentions(ag_block *block, const ag_block_config *c)
         .soft_cap = c->attention.soft_cap,
         .qk_norm = c->attention.qk_norm,
     };
-    block->norm_cross = add_norm(block, "norm_cross", c);
-    block->cross = add_attention(block, "cross", attention);
+    block->norm_cross = block_add_norm(block, "norm_cross", c);
+    block->cross = block_add_attention(block, "cross", attention);
 }
 
-static void add_feed_forward(ag_block *block, const ag_block_config *c)
+static void block_add_feed_forward(ag_block *block, const ag_block_config *c)
 {
-    block->norm2 = add_norm(block, "norm2", c);
+    block->norm2 = block_add_norm(block, "norm2", c);
     block->ff = ag_feed_forward_new(block->module.ctx, (ag_feed_forward_config){
         .emb_size = c->emb_size,
         .ff_size = c->ff_size,
@@ -101,13 +100,13 @@ ag_block *ag_block_new(ag_ctx *ctx, ag_block_config config)
         return NULL;
     block->dropout = config.dropout;
     block->post_norm = config.post_norm;
-    add_attentions(block, &config);
-    add_feed_forward(block, &config);
+    block_add_attentions(block, &config);
+    block_add_feed_forward(block, &config);
     return ag_module_made(&block->module);
 }
 
-/* residual + drop(attention(x)) */
-static ag_tensor *attend(ag_block *block, ag_mha *attention, ag_tensor *x, ag_attend with, ag_tensor *residual)
+/* residual + dropout(attention(x)) */
+static ag_tensor *block_attend(ag_block *block, ag_mha *attention, ag_tensor *x, ag_attend with, ag_tensor *residual)
 {
     if (!ag_module_drops(&block->module) || block->dropout == 0)
         return ag_mha_forward_onto(attention, x, with, residual);
@@ -115,34 +114,34 @@ static ag_tensor *attend(ag_block *block, ag_mha *attention, ag_tensor *x, ag_at
                   ag_module_dropout(&block->module, ag_mha_forward_with(attention, x, with), block->dropout));
 }
 
-/* What the cross-attention brings. With a cache the keys and values of memory are kept there. */
-static ag_attend over_memory(const ag_block_inputs *with)
+/* The inputs of the cross-attention. A cache keeps the keys and values of memory. */
+static ag_attend block_over_memory(const ag_block_inputs *with)
 {
     return (ag_attend){ .memory = with->memory, .mask = with->memory_mask, .cache = with->attn.cache,
                         .layer = with->attn.layer };
 }
 
-static bool check_memory(const ag_block *block, const ag_block_inputs *with)
+static bool block_check_memory(const ag_block *block, const ag_block_inputs *with)
 {
     if ((block->cross != NULL) == (with->memory != NULL))
         return true;
     ag_fail(block->module.ctx, AG_ERR_ARGUMENT, kind,
-            block->cross != NULL ? "memory is NULL; a block with cross wants it"
-                                 : "there is a memory, but no cross-attention to look at it");
+            block->cross != NULL ? "memory is NULL; a block with cross requires it"
+                                 : "memory is given, but the block has no cross-attention");
     return false;
 }
 
-static ag_tensor *run(ag_block *block, ag_tensor *x, const ag_block_inputs *with)
+static ag_tensor *block_run(ag_block *block, ag_tensor *x, const ag_block_inputs *with)
 {
     if (block->post_norm) {
-        x = ag_norm_forward(block->norm1, attend(block, block->attn, x, with->attn, x));
+        x = ag_norm_forward(block->norm1, block_attend(block, block->attn, x, with->attn, x));
         if (block->cross != NULL)
-            x = ag_norm_forward(block->norm_cross, attend(block, block->cross, x, over_memory(with), x));
+            x = ag_norm_forward(block->norm_cross, block_attend(block, block->cross, x, block_over_memory(with), x));
         return ag_norm_forward(block->norm2, ag_feed_forward_onto(block->ff, x, x));
     }
-    x = attend(block, block->attn, ag_norm_forward(block->norm1, x), with->attn, x);
+    x = block_attend(block, block->attn, ag_norm_forward(block->norm1, x), with->attn, x);
     if (block->cross != NULL)
-        x = attend(block, block->cross, ag_norm_forward(block->norm_cross, x), over_memory(with), x);
+        x = block_attend(block, block->cross, ag_norm_forward(block->norm_cross, x), block_over_memory(with), x);
     return ag_feed_forward_onto(block->ff, ag_norm_forward(block->norm2, x), x);
 }
 
@@ -151,7 +150,7 @@ ag_tensor *ag_block_forward_with(ag_block *block, ag_tensor *x, ag_block_inputs 
     if (block == NULL || x == NULL)
         return NULL;
     ag_module_begin(&block->module);
-    return ag_scope_end(block->module.ctx, check_memory(block, &with) ? run(block, x, &with) : NULL);
+    return ag_scope_end(block->module.ctx, block_check_memory(block, &with) ? block_run(block, x, &with) : NULL);
 }
 
 ag_tensor *ag_block_forward(ag_block *block, ag_tensor *x)
@@ -169,12 +168,5 @@ ag_mha *ag_block_cross(ag_block *block)
     return block == NULL ? NULL : block->cross;
 }
 
-ag_module *ag_block_module(ag_block *block)
-{
-    return block == NULL ? NULL : &block->module;
-}
-
-void ag_block_free(ag_block *block)
-{
-    ag_module_free(ag_block_module(block));
-}
+ag_module *ag_block_module(ag_block *block) { return (ag_module *)block; }
+void ag_block_free(ag_block *block) { ag_module_free((ag_module *)block); }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * dropout.c - the dropout layer: the op while a tape records and the layer trains, else the identity.
+ * dropout.c - the dropout layer: the op while it is active (ag_module_drops), else the identity.
  */
 #include "nn/module_impl.h"
 
@@ -29,12 +29,5 @@ ag_tensor *ag_dropout_forward(ag_dropout_layer *layer, ag_tensor *x)
     return ag_scope_end(layer->module.ctx, ag_module_dropout(&layer->module, x, layer->p));
 }
 
-ag_module *ag_dropout_module(ag_dropout_layer *layer)
-{
-    return layer == NULL ? NULL : &layer->module;
-}
-
-void ag_dropout_free(ag_dropout_layer *layer)
-{
-    ag_module_free(ag_dropout_module(layer));
-}
+ag_module *ag_dropout_module(ag_dropout_layer *layer) { return (ag_module *)layer; }
+void ag_dropout_free(ag_dropout_layer *layer) { ag_module_free((ag_module *)layer); }

@@ -29,12 +29,5 @@ ag_tensor *ag_embedding_forward(ag_embedding_layer *layer, ag_tensor *index)
     return ag_scope_end(layer->module.ctx, ag_embedding(layer->weight, index));
 }
 
-ag_module *ag_embedding_module(ag_embedding_layer *layer)
-{
-    return layer == NULL ? NULL : &layer->module;
-}
-
-void ag_embedding_free(ag_embedding_layer *layer)
-{
-    ag_module_free(ag_embedding_module(layer));
-}
+ag_module *ag_embedding_module(ag_embedding_layer *layer) { return (ag_module *)layer; }
+void ag_embedding_free(ag_embedding_layer *layer) { ag_module_free((ag_module *)layer); }

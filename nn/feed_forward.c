@@ -94,12 +94,5 @@ ag_tensor *ag_feed_forward_forward(ag_feed_forward *layer, ag_tensor *x)
     return ag_feed_forward_onto(layer, x, NULL);
 }
 
-ag_module *ag_feed_forward_module(ag_feed_forward *layer)
-{
-    return layer == NULL ? NULL : &layer->module;
-}
-
-void ag_feed_forward_free(ag_feed_forward *layer)
-{
-    ag_module_free(ag_feed_forward_module(layer));
-}
+ag_module *ag_feed_forward_module(ag_feed_forward *layer) { return (ag_module *)layer; }
+void ag_feed_forward_free(ag_feed_forward *layer) { ag_module_free((ag_module *)layer); }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * group.c - a module of the user's own: parts under one name each, and no forward pass.
+ * group.c - a module of the caller's own: named parts, and no forward pass.
  */
 #include "nn/module_impl.h"
 
@@ -12,7 +12,7 @@ ag_module *ag_group_new(ag_ctx *ctx, const char *kind)
     return kept == NULL ? NULL : ag_module_new(ctx, kept, sizeof(ag_module));
 }
 
-static bool has_part(const ag_module *group, const char *name)
+static bool group_has_part(const ag_module *group, const char *name)
 {
     for (const ag_module *part = group->parts; part != NULL; part = part->next)
         if (strcmp(part->name, name) == 0)
@@ -22,20 +22,20 @@ static bool has_part(const ag_module *group, const char *name)
 
 ag_status ag_group_add(ag_module *group, const char *name, ag_module *part)
 {
-    ag_ctx *ctx = group != NULL ? group->ctx : part != NULL ? part->ctx : NULL;
-    if (group != NULL && part != NULL && name != NULL && *name != '\0' && !has_part(group, name)) {
-        ag_module_add_part(group, name, part);
-        return ag_error(ctx);
+    if (group == NULL || part == NULL) {
+        ag_ctx *ctx = group != NULL ? group->ctx : part != NULL ? part->ctx : NULL;
+        ag_module_free(part);
+        return ctx == NULL ? AG_ERR_ARGUMENT : ag_error(ctx);
     }
-    if (group != NULL && part != NULL && (name == NULL || *name == '\0'))
-        ag_fail(ctx, AG_ERR_ARGUMENT, group->kind, "a part has no name");
-    else if (group != NULL && part != NULL)
-        ag_fail(ctx, AG_ERR_ARGUMENT, group->kind, "there is a part '%s' already", name);
+    if (name == NULL || *name == '\0')
+        ag_fail(group->ctx, AG_ERR_ARGUMENT, group->kind, "a part has no name");
+    else if (group_has_part(group, name))
+        ag_fail(group->ctx, AG_ERR_ARGUMENT, group->kind, "there is a part '%s' already", name);
+    else {
+        ag_module_add_part(group, name, part);
+        return ag_error(group->ctx);
+    }
     ag_module_free(part);
-    return ctx == NULL ? AG_ERR_ARGUMENT : ag_error(ctx);
+    return ag_error(group->ctx);
 }
-
-void ag_group_free(ag_module *group)
-{
-    ag_module_free(group);
-}
+void ag_group_free(ag_module *group) { ag_module_free(group); }

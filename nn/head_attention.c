@@ -59,12 +59,5 @@ ag_tensor *ag_head_attention_weights_of(ag_head_attention *layer, ag_weights_of 
     return ag_scope_end(module->ctx, weights);
 }
 
-ag_module *ag_head_attention_module(ag_head_attention *layer)
-{
-    return layer == NULL ? NULL : &layer->attention.module;
-}
-
-void ag_head_attention_free(ag_head_attention *layer)
-{
-    ag_module_free(ag_head_attention_module(layer));
-}
+ag_module *ag_head_attention_module(ag_head_attention *layer) { return (ag_module *)layer; }
+void ag_head_attention_free(ag_head_attention *layer) { ag_module_free((ag_module *)layer); }

@@ -51,12 +51,5 @@ bool ag_linear_forward_list(int count, const ag_linear_call *call, ag_tensor **y
     return ag_linear_list(call[0].layer->module.ctx, count, args, y);
 }
 
-ag_module *ag_linear_module(ag_linear_layer *layer)
-{
-    return layer == NULL ? NULL : &layer->module;
-}
-
-void ag_linear_free(ag_linear_layer *layer)
-{
-    ag_module_free(ag_linear_module(layer));
-}
+ag_module *ag_linear_module(ag_linear_layer *layer) { return (ag_module *)layer; }
+void ag_linear_free(ag_linear_layer *layer) { ag_module_free((ag_module *)layer); }

@@ -89,12 +89,5 @@ int64_t ag_mha_blind_queries(ag_mha *layer, int64_t *where)
     return count;
 }
 
-ag_module *ag_mha_module(ag_mha *layer)
-{
-    return layer == NULL ? NULL : &layer->attention.module;
-}
-
-void ag_mha_free(ag_mha *layer)
-{
-    ag_module_free(ag_mha_module(layer));
-}
+ag_module *ag_mha_module(ag_mha *layer) { return (ag_module *)layer; }
+void ag_mha_free(ag_mha *layer) { ag_module_free((ag_module *)layer); }

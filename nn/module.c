@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * module.c - what layers have in common: making and freeing them, their parameters by name, the training flag.
+ * module.c - the base of every layer: making and freeing it, its parameters by name, training mode.
  */
 #include "nn/module_impl.h"
 
@@ -54,8 +54,8 @@ void *ag_module_new(ag_ctx *ctx, const char *kind, size_t size)
     return module;
 }
 
-/* Makes room for `more` entries at the end of the table. */
-static bool table_grow(ag_module *module, int64_t more)
+/* Adds `more` empty entries at the end of the table. */
+static bool module_grow_table(ag_module *module, int64_t more)
 {
     size_t bytes = (size_t)module->param_count * sizeof *module->param;
     ag_named_tensor *grown = ag_alloc(module->ctx, (size_t)(module->param_count + more) * sizeof *grown);
@@ -71,8 +71,9 @@ static bool table_grow(ag_module *module, int64_t more)
     return true;
 }
 
-/* Fills an entry of the table; the tensor carries the longest name so far, which is the root's in the end. */
-static bool table_set(ag_named_tensor *entry, const char *name, ag_tensor *t)
+/* Fills an entry of the table. The tensor's own name becomes this one: as layers are made from the parts to the root,
+ * it ends up as the path from the root. */
+static bool module_set_entry(ag_named_tensor *entry, const char *name, ag_tensor *t)
 {
     entry->name = ag_intern(t->ctx, name);
     if (entry->name == NULL || ag_set_name(t, name) == NULL)
@@ -81,7 +82,7 @@ static bool table_set(ag_named_tensor *entry, const char *name, ag_tensor *t)
     return true;
 }
 
-static ag_status init_values(ag_tensor *t, ag_init init)
+static ag_status module_init_values(ag_tensor *t, ag_init init)
 {
     switch (init.kind) {
     case AG_INIT_CONSTANT: return ag_fill(t, init.value);
@@ -98,8 +99,8 @@ ag_tensor *ag_module_add_param(ag_module *module, const char *name, ag_dtype dty
         return NULL;
     ag_scope_begin(module->ctx, NULL);
     ag_tensor *t = ag_require_grad(ag_empty(module->ctx, dtype, ndim, shape));
-    bool good = t != NULL && init_values(t, init) == AG_OK && table_grow(module, 1) &&
-                table_set(&module->param[module->param_count - 1], name, t);
+    bool good = t != NULL && module_init_values(t, init) == AG_OK && module_grow_table(module, 1) &&
+                module_set_entry(&module->param[module->param_count - 1], name, t);
     ag_scope_end(module->ctx, NULL);
     module->failed = !good;
     return good ? t : NULL;
@@ -115,11 +116,11 @@ void ag_module_add_part(ag_module *module, const char *name, ag_module *part)
     module->parts = part;
     part->name = ag_intern(module->ctx, name);
     int64_t first = module->param_count;
-    module->failed = module->failed || part->name == NULL || !table_grow(module, part->param_count);
+    module->failed = module->failed || part->name == NULL || !module_grow_table(module, part->param_count);
     for (int64_t i = 0; i < part->param_count && !module->failed; i++) {
         char path[256];
         snprintf(path, sizeof path, "%s.%s", name, part->param[i].name);
-        module->failed = !table_set(&module->param[first + i], path, part->param[i].tensor);
+        module->failed = !module_set_entry(&module->param[first + i], path, part->param[i].tensor);
     }
 }
 
@@ -138,7 +139,7 @@ void ag_module_free(ag_module *module)
     while (module->parts != NULL) {
         ag_module *part = module->parts;
         module->parts = part->next;
-        ag_module_free(part); /* as deep as the model's description nests */
+        ag_module_free(part); /* recursion as deep as layers nest */
     }
     if (module->forget != NULL)
         module->forget(module);

@@ -40,8 +40,8 @@ int64_t ag_unused_parameters(const ag_module *module, ag_named_tensor *unused, i
 void ag_module_set_training(ag_module *module, bool training);
 
 /* A module of the caller's own: named parts, which are listed, trained and saved together. `kind` stands in errors and
- * is copied. ag_group_add owns the part from the call on, also after an error such as a duplicate name. part NULL: the
- * error that made it NULL is returned. */
+ * is copied. The group owns the part, which is freed with it, or at once when the name is missing or taken. part NULL:
+ * returns the error that made it NULL. */
 AG_OWNED ag_module *ag_group_new(ag_ctx *ctx, const char *kind);
 ag_status ag_group_add(ag_module *group, const char *name, AG_TAKES ag_module *part);
 void ag_group_free(AG_TAKES ag_module *group);

@@ -7,12 +7,12 @@
 
 #include "nn/module_impl.h"
 
-typedef struct ag_norm { /* one of the two; both NULL: none */
+typedef struct ag_norm { /* at most one is not NULL */
     ag_layer_norm_layer *layer;
     ag_rms_norm_layer *rms;
 } ag_norm;
 
-/* A new norm as a part of the module. An RMS norm takes size, eps and dtype. Errors are remembered by the module. */
+/* Adds a norm as a part of the module; an RMS norm ignores no_bias. On error module->failed is set. */
 ag_norm ag_norm_add(ag_module *module, const char *name, ag_norm_kind kind, ag_layer_norm_config config);
 
 ag_tensor *ag_norm_forward(ag_norm norm, ag_tensor *x);

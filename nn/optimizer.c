@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * optimizer.c - what optimizers have in common, and gradient clipping.
+ * optimizer.c - making, freeing and stepping an optimizer of any kind; gradient clipping.
  */
 #include "nn/optimizer_impl.h"
 
@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-bool ag_check_lr(ag_ctx *ctx, const char *kind, double lr)
+static bool optimizer_check_lr(ag_ctx *ctx, const char *kind, double lr)
 {
     if (lr > 0 && isfinite(lr))
         return true;
@@ -16,7 +16,7 @@ bool ag_check_lr(ag_ctx *ctx, const char *kind, double lr)
     return false;
 }
 
-static bool slot_init(ag_optimizer_slot *slot, ag_named_tensor param, int state_count)
+static bool optimizer_init_slot(ag_optimizer_slot *slot, ag_named_tensor param, int state_count)
 {
     ag_tensor *t = param.tensor;
     assert(ag_is_contiguous(t));
@@ -34,23 +34,21 @@ static bool slot_init(ag_optimizer_slot *slot, ag_named_tensor param, int state_
 void *ag_optimizer_new(ag_module *module, const ag_optimizer_kind *kind, size_t size, int state_count, double lr)
 {
     ag_ctx *ctx = module->ctx;
-    ag_optimizer *optimizer = ag_alloc(ctx, size);
+    ag_optimizer *optimizer = optimizer_check_lr(ctx, kind->name, lr) ? ag_alloc(ctx, size) : NULL;
     if (optimizer == NULL)
         return NULL;
     memset(optimizer, 0, size);
     *optimizer = (ag_optimizer){
-        .ctx = ctx, .kind = kind, .module = module, .size = size, .state_count = state_count, .lr = lr,
+        .ctx = ctx, .kind = kind, .module = module, .size = size, .slot_count = module->param_count,
+        .state_count = state_count, .lr = lr,
     };
-    int64_t count = module->param_count;
-    optimizer->slot = ag_alloc(ctx, (size_t)count * sizeof *optimizer->slot);
-    if (optimizer->slot != NULL) {
-        optimizer->slot_count = count;
-        optimizer->step = ag_alloc(ctx, (size_t)count * sizeof *optimizer->step);
-    }
+    size_t count = (size_t)optimizer->slot_count;
+    optimizer->slot = ag_alloc(ctx, count * sizeof *optimizer->slot);
+    optimizer->step = ag_alloc(ctx, count * sizeof *optimizer->step);
     bool good = optimizer->slot != NULL && optimizer->step != NULL;
-    for (int64_t i = 0; i < optimizer->slot_count; i++) {
+    for (int64_t i = 0; i < optimizer->slot_count && optimizer->slot != NULL; i++) {
         optimizer->slot[i] = (ag_optimizer_slot){ .steps = 0 };
-        good = good && slot_init(&optimizer->slot[i], module->param[i], state_count);
+        good = good && optimizer_init_slot(&optimizer->slot[i], module->param[i], state_count);
     }
     if (good)
         return optimizer;
@@ -62,18 +60,19 @@ void ag_optimizer_free(ag_optimizer *optimizer)
 {
     if (optimizer == NULL)
         return;
-    for (int64_t i = 0; i < optimizer->slot_count; i++) {
+    for (int64_t i = 0; i < optimizer->slot_count && optimizer->slot != NULL; i++) {
         ag_release(optimizer->slot[i].param.tensor);
         for (int s = 0; s < optimizer->state_count; s++)
             ag_release(optimizer->slot[i].state[s]);
     }
-    ag_free(optimizer->ctx, optimizer->step, (size_t)optimizer->slot_count * sizeof *optimizer->step);
-    ag_free(optimizer->ctx, optimizer->slot, (size_t)optimizer->slot_count * sizeof *optimizer->slot);
+    size_t count = (size_t)optimizer->slot_count;
+    ag_free(optimizer->ctx, optimizer->step, count * sizeof *optimizer->step);
+    ag_free(optimizer->ctx, optimizer->slot, count * sizeof *optimizer->slot);
     ag_free(optimizer->ctx, optimizer, optimizer->size);
 }
 
-/* All parameters of one type in one call of the kernel. */
-static void step_those_of(ag_optimizer *optimizer, ag_dtype dtype)
+/* Steps the parameters of one dtype that have a gradient, in one call of the kernel. */
+static void optimizer_step_dtype(ag_optimizer *optimizer, ag_dtype dtype)
 {
     const ag_optimizer_kind *kind = optimizer->kind;
     int64_t count = 0;
@@ -105,15 +104,15 @@ ag_status ag_optimizer_step(ag_optimizer *optimizer)
         return AG_ERR_ARGUMENT;
     if (ag_error(optimizer->ctx) != AG_OK)
         return ag_error(optimizer->ctx);
-    step_those_of(optimizer, AG_F32);
-    step_those_of(optimizer, AG_F64);
+    optimizer_step_dtype(optimizer, AG_F32);
+    optimizer_step_dtype(optimizer, AG_F64);
     return AG_OK;
 }
 
-/* 0 is taken too: schedules may end there. */
+/* 0 is allowed here: schedules may end there. */
 void ag_optimizer_set_lr(ag_optimizer *optimizer, double lr)
 {
-    if (optimizer != NULL && (lr == 0 || ag_check_lr(optimizer->ctx, optimizer->kind->name, lr)))
+    if (optimizer != NULL && (lr == 0 || optimizer_check_lr(optimizer->ctx, optimizer->kind->name, lr)))
         optimizer->lr = lr;
 }
 
@@ -126,8 +125,8 @@ double ag_optimizer_lr(const ag_optimizer *optimizer)
 
 static const char clip_name[] = "clip_grad_norm";
 
-/* The squared 2-norm of all gradients, added in the order of the parameters; an error where it stops being finite. */
-static ag_status sum_grad_squares(const ag_module *module, double *sum)
+/* The squared 2-norm of all gradients, added in the order of the parameters. An error as soon as it is not finite. */
+static ag_status clip_sum_squares(const ag_module *module, double *sum)
 {
     ag_ctx *ctx = module->ctx;
     *sum = 0;
@@ -154,14 +153,13 @@ ag_status ag_clip_grad_norm(ag_module *module, double max_norm, double *norm)
     if (!(max_norm > 0))
         ag_fail(ctx, AG_ERR_ARGUMENT, clip_name, "max_norm is %g, must be positive", max_norm);
     double sum = 0;
-    if (ag_error(ctx) != AG_OK || sum_grad_squares(module, &sum) != AG_OK)
+    if (ag_error(ctx) != AG_OK || clip_sum_squares(module, &sum) != AG_OK)
         return ag_error(ctx);
     double total = sqrt(sum);
     if (norm != NULL)
         *norm = total;
     if (total <= max_norm)
         return AG_OK;
-    /* The 1e-6 is torch.nn.utils.clip_grad_norm_'s: the norm becomes max_norm total / (total + 1e-6). */
     const double scale[2] = { max_norm / (total + 1e-6), 0 };
     for (int64_t i = 0; i < module->param_count; i++) {
         ag_tensor *grad = ag_grad(module->param[i].tensor);

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * schedule.c - learning rates by step: warm-up, then constant, linear or cosine.
- *
- * Step s < W, W warm-up steps: lr (s + 1) / W. From step W (the peak) to the last step N - 1, with
- * p = (s - W) / (N - 1 - W): linear lr + p (min_lr - lr), cosine min_lr + (lr - min_lr) (1 + cos(pi p)) / 2.
- * Steps after the last stay at min_lr. (Loshchilov and Hutter, "SGDR", 2017, for the cosine.)
+ * schedule.c - learning rates by step: warm-up, then constant, linear or cosine, by the formulas of nn.h.
  */
 #include "nn/nn.h"
 

@@ -100,12 +100,5 @@ const ag_transformer_config *ag_encoder_config_of(const ag_encoder *encoder)
     return encoder == NULL ? NULL : &encoder->model.config;
 }
 
-ag_module *ag_encoder_module(ag_encoder *encoder)
-{
-    return encoder == NULL ? NULL : &encoder->model.module;
-}
-
-void ag_encoder_free(ag_encoder *encoder)
-{
-    ag_module_free(ag_encoder_module(encoder));
-}
+ag_module *ag_encoder_module(ag_encoder *encoder) { return (ag_module *)encoder; }
+void ag_encoder_free(ag_encoder *encoder) { ag_module_free((ag_module *)encoder); }

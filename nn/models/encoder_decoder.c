@@ -100,12 +100,5 @@ ag_block *ag_encoder_decoder_block(ag_encoder_decoder *model, bool decoder, int6
     return model == NULL ? NULL : ag_transformer_block(decoder ? model->decoder : model->encoder, i);
 }
 
-ag_module *ag_encoder_decoder_module(ag_encoder_decoder *model)
-{
-    return model == NULL ? NULL : &model->module;
-}
-
-void ag_encoder_decoder_free(ag_encoder_decoder *model)
-{
-    ag_module_free(ag_encoder_decoder_module(model));
-}
+ag_module *ag_encoder_decoder_module(ag_encoder_decoder *model) { return (ag_module *)model; }
+void ag_encoder_decoder_free(ag_encoder_decoder *model) { ag_module_free((ag_module *)model); }

@@ -37,12 +37,5 @@ const ag_transformer_config *ag_gpt_config_of(const ag_gpt *gpt)
     return gpt == NULL ? NULL : &gpt->model.config;
 }
 
-ag_module *ag_gpt_module(ag_gpt *gpt)
-{
-    return gpt == NULL ? NULL : &gpt->model.module;
-}
-
-void ag_gpt_free(ag_gpt *gpt)
-{
-    ag_module_free(ag_gpt_module(gpt));
-}
+ag_module *ag_gpt_module(ag_gpt *gpt) { return (ag_module *)gpt; }
+void ag_gpt_free(ag_gpt *gpt) { ag_module_free((ag_module *)gpt); }

@@ -496,9 +496,9 @@ START_TEST(errors)
     ag_block *without = ag_block_new(ctx, plain), *with_cross = ag_block_new(ctx, variant(8));
     ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(2, T, C)), *memory = ag_randn(ctx, AG_F64, AG_SHAPE(2, S, M));
     ck_assert_ptr_null(ag_block_forward(with_cross, x));
-    assert_error(ctx, AG_ERR_ARGUMENT, "block: memory is NULL; a block with cross wants it");
+    assert_error(ctx, AG_ERR_ARGUMENT, "block: memory is NULL; a block with cross requires it");
     ck_assert_ptr_null(ag_block_forward_with(without, x, (ag_block_inputs){ .memory = memory }));
-    assert_error(ctx, AG_ERR_ARGUMENT, "block: there is a memory, but no cross-attention to look at it");
+    assert_error(ctx, AG_ERR_ARGUMENT, "block: memory is given, but the block has no cross-attention");
     ck_assert_ptr_null(ag_block_forward_with(with_cross, x, (ag_block_inputs){ .memory = x })); /* too wide */
     ck_assert_str_eq(ag_error_path(ctx), "cross");
     ag_error_clear(ctx);
