@@ -22,7 +22,7 @@ typedef struct pass {
     double X[T][d], Wq[d][d], Wk[d][d], Wv[d][d]; /* given */
     double Q[T][d], K[T][d], V[T][d], S[T][T], P[T][T], O[T][d];
     double dO[T][d]; /* given */
-    double dV[T][d], dP[T][T], D[T], dS[T][T], dQ[T][d], dK[T][d];
+    double dV[T][d], dP[T][T], delta[T], dS[T][T], dQ[T][d], dK[T][d];
     double dWq[d][d], dWk[d][d], dWv[d][d], dX[T][d];
 } pass;
 
@@ -103,15 +103,15 @@ static void backward_weights(pass *p)
         }
 }
 
-/* D = rowsum(P * dP), then dS = P * (dP - D) */
+/* delta = rowsum(P * dP), then dS = P * (dP - delta) */
 static void backward_scores(pass *p, slip mistake)
 {
     for (int i = 0; i < T; i++) {
-        p->D[i] = 0;
+        p->delta[i] = 0;
         for (int j = 0; j < T; j++)
-            p->D[i] += p->P[i][j] * p->dP[i][j];
+            p->delta[i] += p->P[i][j] * p->dP[i][j];
         for (int j = 0; j < T; j++)
-            p->dS[i][j] = p->P[i][j] * (p->dP[i][j] - (mistake == NO_ROW_SUM ? 0 : p->D[i]));
+            p->dS[i][j] = p->P[i][j] * (p->dP[i][j] - (mistake == NO_ROW_SUM ? 0 : p->delta[i]));
     }
 }
 
@@ -147,7 +147,7 @@ static void backward_projection(double dw[d][d], double dx[T][d], double dy[T][d
 static void show(const char *name, const char *formula, const double *value, int rows, int cols)
 {
     for (int r = 0; r < rows; r++) {
-        printf(r == 0 ? "%-3s = %-26s" : "%-3s   %-26s", r == 0 ? name : "", r == 0 ? formula : "");
+        printf(r == 0 ? "%-5s = %-26s" : "%-5s   %-26s", r == 0 ? name : "", r == 0 ? formula : "");
         for (int c = 0; c < cols; c++) {
             double v = value[r * cols + c];
             if (v == 0)
@@ -193,8 +193,8 @@ static void backward(pass *p, slip mistake)
     backward_weights(p);
     show("dP", "dO V^T", FLAT(p->dP), T, T);
     backward_scores(p, mistake);
-    show("D", "rowsum(P * dP)", p->D, T, 1);
-    show("dS", "P * (dP - D)", FLAT(p->dS), T, T);
+    show("delta", "rowsum(P * dP)", p->delta, T, 1);
+    show("dS", "P * (dP - delta)", FLAT(p->dS), T, T);
     backward_queries_and_keys(p, mistake);
     show("dQ", "a dS K", FLAT(p->dQ), T, d);
     show("dK", "a dS^T Q", FLAT(p->dK), T, d);
@@ -399,7 +399,7 @@ int main(int argc, char **argv)
                               "Shows every number of the forward and backward pass of one causal attention head, and\n"
                               "compares the gradients of the tape, of the formulas and of finite differences. Exits\n"
                               "with 1 when they differ. --mistake makes a slip in the formulas, to see which lines\n"
-                              "fail: row-sum forgets D, scale forgets a = 1/sqrt(d), transpose takes dS for dS^T.",
+                              "fail: row-sum forgets delta, scale forgets a = 1/sqrt(d), transpose takes dS for dS^T.",
                               options, 3, argc, argv);
     slip mistake = NO_MISTAKE;
     if (status == OPTIONS_RUN && !parse_mistake(mistake_text, &mistake))

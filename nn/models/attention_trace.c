@@ -261,7 +261,7 @@ static void want_scores(wants *w, const pass *p)
     want(w, "dO", p->O, "%s", p->proj == NULL ? "dY" : "dY Wproj, split into heads");
     want(w, "dV", p->in.v, "P^T dO%s", shared);
     want(w, "dP", p->P, "dO V^T");
-    want(w, "dS", p->S, "P * (dP - D)");
+    want(w, "dS", p->S, "P * (dP - delta)");
     want(w, "dU", p->U, "%s", p->in.config.soft_cap > 0 ? "dS * (1 - tanh^2(U / c))" : "dS");
     if (p->in.config.bias != NULL)
         want(w, "dbias", p->in.config.bias, "dS, summed over what shares a bias");
@@ -349,7 +349,7 @@ static void run_backward(const pass *p, ag_tape *tape, ag_tensor *dY)
     for (int i = 0; i < w.count; i++) {
         add(p->trace, w.list[i].name, gradient[i], "%s", w.list[i].formula);
         if (of[i] == p->P)
-            add(p->trace, "D", ag_sum(ag_mul(p->P, gradient[i]), AG_DIMS(-1), false),
+            add(p->trace, "delta", ag_sum(ag_mul(p->P, gradient[i]), AG_DIMS(-1), false),
                 "rowsum(P * dP) = rowsum(dO * O)");
     }
 }

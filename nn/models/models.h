@@ -190,7 +190,7 @@ ag_status ag_checkpoint_load(const char *path, ag_module *module, ag_optimizer *
  * rounding for finite x. Leaves gradients and the layer's last forward as they are. An error while a tape runs.
  * Entries are copies, per head where they have heads [B,H,..]:
  *     forward      X, Q, K, V, U (scores before soft_cap and bias), mask, S, P, lse, O, Y
- *     backward     dY, dO, dV, dP, D, dS, dU, dQ, dK, dX, and dW of each parameter ("dW.q.weight")
+ *     backward     dY, dO, dV, dP, delta, dS, dU, dQ, dK, dX, and dW of each parameter ("dW.q.weight")
  *     if given     memory, values, bias, and their gradients ("dmemory")
  * K, V, dK and dV have the key heads. */
 typedef struct ag_attention_trace ag_attention_trace;

@@ -232,7 +232,7 @@ static double at4(const ag_tensor *t, int64_t b, int64_t h, int64_t i, int64_t j
 }
 
 typedef struct entries {
-    ag_tensor *Q, *K, *V, *U, *S, *mask, *P, *O, *lse, *dO, *dP, *D, *dS, *dU, *dQ, *dK, *dV;
+    ag_tensor *Q, *K, *V, *U, *S, *mask, *P, *O, *lse, *dO, *dP, *delta, *dS, *dU, *dQ, *dK, *dV;
     double scale, cap;
 } entries;
 
@@ -263,7 +263,7 @@ static void check_pair(const entries *e, int64_t b, int64_t h, int64_t i, int64_
     const double dp = at4(e->dP, b, h, i, j), ds = at4(e->dS, b, h, i, j), lse = test_at(e->lse, row);
     NEAR(u, e->scale * row_by_row(e->Q, e->K, b, h, i, j));
     NEAR(dp, row_by_row(e->dO, e->V, b, h, i, j));
-    NEAR(ds, p * (dp - test_at(e->D, row)));
+    NEAR(ds, p * (dp - test_at(e->delta, row)));
     NEAR(at4(e->dU, b, h, i, j), e->cap > 0 ? ds * (1 - pow(tanh(u / e->cap), 2)) : ds);
     if (at4(e->mask, b, h, i, j) == 0) {
         ck_assert(s == -(double)INFINITY && p == 0 && ds == 0);
@@ -287,7 +287,7 @@ static void check_row(const entries *e, int64_t b, int64_t h, int64_t i)
     }
     NEAR(sum, seen > 0 ? 1 : 0);
     NEAR(sum_ds, 0);
-    NEAR(test_at(e->D, (b * HEADS + h) * T + i), o_do);
+    NEAR(test_at(e->delta, (b * HEADS + h) * T + i), o_do);
     for (int64_t c = 0; c < ag_dim(e->Q, 3); c++)
         NEAR(at4(e->dQ, b, h, i, c), e->scale * row_by_column(e->dU, e->K, b, h, i, c));
 }
@@ -313,8 +313,8 @@ static entries entries_of(const ag_attention_trace *t, const ag_mha_config *conf
     return (entries){
         .Q = entry(t, "Q"), .K = entry(t, "K"), .V = entry(t, "V"), .U = entry(t, "U"), .S = entry(t, "S"),
         .mask = entry(t, "mask"), .P = entry(t, "P"), .O = entry(t, "O"), .lse = entry(t, "lse"),
-        .dO = entry(t, "dO"), .dP = entry(t, "dP"), .D = entry(t, "D"), .dS = entry(t, "dS"), .dU = entry(t, "dU"),
-        .dQ = entry(t, "dQ"), .dK = entry(t, "dK"), .dV = entry(t, "dV"),
+        .dO = entry(t, "dO"), .dP = entry(t, "dP"), .delta = entry(t, "delta"), .dS = entry(t, "dS"),
+        .dU = entry(t, "dU"), .dQ = entry(t, "dQ"), .dK = entry(t, "dK"), .dV = entry(t, "dV"),
         .scale = config->attention.scale != 0 ? config->attention.scale : 1 / sqrt(HEAD),
         .cap = config->attention.soft_cap,
     };
@@ -456,7 +456,7 @@ END_TEST
 
 START_TEST(names_in_order)
 {
-    static const char want[] = "X Q K V U mask S P lse O Y dY dO dV dP D dS dU dQ dK dX dW.q.weight dW.k.weight "
+    static const char want[] = "X Q K V U mask S P lse O Y dY dO dV dP delta dS dU dQ dK dX dW.q.weight dW.k.weight "
                                "dW.v.weight dW.proj.weight ";
     ag_ctx *ctx = test_begin();
     ag_mha *layer = layer_of(ctx, &settings[1], AG_F32);
