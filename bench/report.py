@@ -297,7 +297,7 @@ def summary(results):
     step_ms = baby["sides"]["ours"]["ms"]
     step = "a training step of a GPT of {layers} layers, embedding {emb}, {batch} x {time} tokens".format(**baby)
     generated = f"{parts['generation']['tokens']} tokens generated with a cache of keys and values"
-    memory = "peak memory of a training step on one sequence of {time} tokens".format(**sides["long"])
+    memory = "peak memory of the process, training step on one sequence of {time} tokens".format(**sides["long"])
     return table(("", ">attngrad", ">PyTorch", ">ratio"), [
         (step, f"{step_ms:.0f} ms", f"{peer_ms:.0f} ms", f"{peer_ms / step_ms:.1f}"),
         (generated, f"{cached_ms:.0f} ms", f"{peer_cached_ms:.0f} ms", f"{peer_cached_ms / cached_ms:.1f}"),
