@@ -29,7 +29,7 @@ static void adamw_set_args(const ag_optimizer *optimizer, ag_optimizer_slot *slo
 
 static ag_step_kernel *adamw_kernel(const ag_real_kernels *k) { return k->adamw; }
 
-static const ag_optimizer_kind kind = {
+static const ag_optimizer_kind adamw_kind = {
     .name = "adamw", .state_name = { "exp_avg", "exp_avg_sq" }, .set_args = adamw_set_args,
     .kernel = adamw_kernel,
 };
@@ -39,10 +39,10 @@ ag_optimizer *ag_adamw_new(ag_module *module, ag_adamw_config config)
     if (module == NULL)
         return NULL;
     ag_ctx *ctx = module->ctx;
-    if (!ag_check_probability(ctx, kind.name, "beta1", config.beta1) ||
-        !ag_check_probability(ctx, kind.name, "beta2", config.beta2) ||
-        !ag_check_amount(ctx, kind.name, "eps", config.eps) ||
-        !ag_check_amount(ctx, kind.name, "weight_decay", config.weight_decay))
+    if (!ag_check_probability(ctx, adamw_kind.name, "beta1", config.beta1) ||
+        !ag_check_probability(ctx, adamw_kind.name, "beta2", config.beta2) ||
+        !ag_check_amount(ctx, adamw_kind.name, "eps", config.eps) ||
+        !ag_check_amount(ctx, adamw_kind.name, "weight_decay", config.weight_decay))
         return NULL;
     if (config.beta1 == 0)
         config.beta1 = 0.9;
@@ -50,7 +50,7 @@ ag_optimizer *ag_adamw_new(ag_module *module, ag_adamw_config config)
         config.beta2 = 0.999;
     if (config.eps == 0)
         config.eps = 1e-8;
-    adamw *made = ag_optimizer_new(module, &kind, sizeof *made, 2, config.lr);
+    adamw *made = ag_optimizer_new(module, &adamw_kind, sizeof *made, 2, config.lr);
     if (made != NULL)
         made->config = config;
     return (ag_optimizer *)made;

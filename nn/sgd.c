@@ -27,7 +27,7 @@ static void sgd_set_args(const ag_optimizer *optimizer, ag_optimizer_slot *slot)
 
 static ag_step_kernel *sgd_kernel(const ag_real_kernels *k) { return k->sgd; }
 
-static const ag_optimizer_kind kind = {
+static const ag_optimizer_kind sgd_kind = {
     .name = "sgd", .state_name = { "momentum_buffer" }, .set_args = sgd_set_args, .kernel = sgd_kernel,
 };
 
@@ -36,16 +36,16 @@ ag_optimizer *ag_sgd_new(ag_module *module, ag_sgd_config config)
     if (module == NULL)
         return NULL;
     ag_ctx *ctx = module->ctx;
-    if (!ag_check_amount(ctx, kind.name, "momentum", config.momentum) ||
-        !ag_check_amount(ctx, kind.name, "weight_decay", config.weight_decay))
+    if (!ag_check_amount(ctx, sgd_kind.name, "momentum", config.momentum) ||
+        !ag_check_amount(ctx, sgd_kind.name, "weight_decay", config.weight_decay))
         return NULL;
     if (!isfinite(config.dampening))
-        return ag_fail(ctx, AG_ERR_ARGUMENT, kind.name, "dampening is %g, must be finite", config.dampening);
+        return ag_fail(ctx, AG_ERR_ARGUMENT, sgd_kind.name, "dampening is %g, must be finite", config.dampening);
     if (config.nesterov && (config.momentum == 0 || config.dampening != 0))
-        return ag_fail(ctx, AG_ERR_ARGUMENT, kind.name,
+        return ag_fail(ctx, AG_ERR_ARGUMENT, sgd_kind.name,
                        "nesterov requires momentum > 0 and dampening 0; momentum is %g, dampening %g", config.momentum,
                        config.dampening);
-    sgd *made = ag_optimizer_new(module, &kind, sizeof *made, config.momentum > 0 ? 1 : 0, config.lr);
+    sgd *made = ag_optimizer_new(module, &sgd_kind, sizeof *made, config.momentum > 0 ? 1 : 0, config.lr);
     if (made != NULL)
         made->config = config;
     return (ag_optimizer *)made;

@@ -12,7 +12,7 @@ typedef struct arrays {
     double **y;
 } arrays;
 
-static bool evaluate_arrays(ag_check *check, double *y)
+static bool arrays_evaluate(ag_check *check, double *y)
 {
     arrays *a = check->function;
     for (int i = 0; i < check->output_count; i++)
@@ -23,7 +23,7 @@ static bool evaluate_arrays(ag_check *check, double *y)
     return true;
 }
 
-static bool backward_arrays(ag_check *check, const double *cotangent, double *const *grad)
+static bool arrays_backward(ag_check *check, const double *cotangent, double *const *grad)
 {
     arrays *a = check->function;
     for (int i = 0; i < check->output_count; i++)
@@ -36,7 +36,7 @@ static bool backward_arrays(ag_check *check, const double *cotangent, double *co
 }
 
 /* The number of elements, or -1 with the error recorded. */
-static int64_t array_numel(ag_ctx *ctx, const ag_array *array, const char *what, int number)
+static int64_t arrays_numel(ag_ctx *ctx, const ag_array *array, const char *what, int number)
 {
     int64_t numel = -1;
     if (array->ndim < 0 || array->ndim > AG_MAX_DIMS)
@@ -48,11 +48,11 @@ static int64_t array_numel(ag_ctx *ctx, const ag_array *array, const char *what,
     return numel;
 }
 
-static bool describe_arrays(ag_check *check, const ag_array *input, const ag_array *output)
+static bool arrays_describe(ag_check *check, const ag_array *input, const ag_array *output)
 {
     arrays *a = check->function;
     for (int i = 0; i < check->input_count; i++) {
-        int64_t numel = array_numel(check->ctx, &input[i], "input", i);
+        int64_t numel = arrays_numel(check->ctx, &input[i], "input", i);
         if (numel > 0 && input[i].value == NULL)
             ag_fail(check->ctx, AG_ERR_ARGUMENT, "gradcheck", "input %d has no values", i);
         if (ag_error(check->ctx) != AG_OK)
@@ -61,7 +61,7 @@ static bool describe_arrays(ag_check *check, const ag_array *input, const ag_arr
         a->x[i] = input[i].value;
     }
     for (int i = 0; i < check->output_count; i++) {
-        int64_t numel = array_numel(check->ctx, &output[i], "output", i);
+        int64_t numel = arrays_numel(check->ctx, &output[i], "output", i);
         if (numel < 0)
             return false;
         check->output[i] = (ag_check_output){ .y = output[i], .numel = numel };
@@ -78,15 +78,15 @@ ag_gradcheck_result ag_gradcheck_arrays(ag_ctx *ctx, ag_array_function function,
     arrays a = { .function = function };
     ag_check check = {
         .ctx = ctx, .config = ag_check_defaults(config), .name = config.name == NULL ? "function" : config.name,
-        .input_count = input_count, .output_count = output_count, .evaluate = evaluate_arrays,
-        .backward = backward_arrays, .function = &a, .user = function.user,
+        .input_count = input_count, .output_count = output_count, .evaluate = arrays_evaluate,
+        .backward = arrays_backward, .function = &a, .user = function.user,
     };
     size_t in_bytes = (size_t)input_count * sizeof(double *), out_bytes = (size_t)output_count * sizeof(double *);
     a.x = ag_alloc(ctx, in_bytes);
     a.y = ag_alloc(ctx, out_bytes);
     a.gy = ag_alloc(ctx, out_bytes);
     bool made = ag_check_begin(&check) && a.x != NULL && a.y != NULL && a.gy != NULL &&
-                describe_arrays(&check, input, output);
+                arrays_describe(&check, input, output);
     ag_gradcheck_result result = ag_check_run(&check, made, false);
     ag_free(ctx, a.x, in_bytes);
     ag_free(ctx, a.y, out_bytes);

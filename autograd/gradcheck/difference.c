@@ -28,14 +28,14 @@ static const double RATIO = 1.9;
 /* How far outputs are believed to be from the exact ones: four units in the last place. */
 static const double ROUNDING = 0x1p-51;
 
-static double tolerance(const ag_check *check, double size)
+static double difference_tolerance(const ag_check *check, double size)
 {
     return check->config.atol + check->config.rtol * size;
 }
 
 bool ag_check_is_close(const ag_check *check, double a, double n)
 {
-    return isfinite(a) && isfinite(n) && fabs(a - n) <= tolerance(check, fmax(fabs(a), fabs(n)));
+    return isfinite(a) && isfinite(n) && fabs(a - n) <= difference_tolerance(check, fmax(fabs(a), fabs(n)));
 }
 
 double ag_direction_at(const ag_direction *d, int64_t i)
@@ -83,7 +83,7 @@ static void track_judge(const ag_check *check, track *t)
     double wide_gap = (r * g[1] - g[0]) / (r - 1), narrow_gap = (r * g[2] - g[1]) / (r - 1);
     double value = (r4 * narrow - wide) / (r4 - 1), gap = (r3 * narrow_gap - wide_gap) / (r3 - 1);
     double error = fmax(fabs(value - wide) + fabs(gap) / 2 + 2 * t->noise, t->error / SHRINK);
-    double gap_error = fabs(gap - wide_gap) + 10 * t->noise, tol = tolerance(check, fabs(value));
+    double gap_error = fabs(gap - wide_gap) + 10 * t->noise, tol = difference_tolerance(check, fabs(value));
     bool kink = fabs(gap) > tol + 10 * gap_error;
 
     t->error = error;
@@ -95,7 +95,7 @@ static void track_judge(const ag_check *check, track *t)
     } else if (!kink) {
         t->stalled++;
     }
-    double reached = t->best.uncertainty, wanted = tolerance(check, fabs(t->best.value));
+    double reached = t->best.uncertainty, wanted = difference_tolerance(check, fabs(t->best.value));
     /* Noise alone makes steps worse the narrower they are. A function rounded inside, to float32 say, is a staircase to
      * yet narrower ones, on which differences agree again, on slopes that are not those of the function. */
     t->done = reached <= wanted / 10 || (reached <= wanted && error > 4 * reached) || t->stalled == PATIENCE;
@@ -161,17 +161,17 @@ static bool workspace_make(ag_ctx *ctx, workspace *w)
 }
 
 /* Elements first .. end-1 of a direction's input move. */
-static void moving_range(const ag_direction *d, int64_t *first, int64_t *end)
+static void difference_moving_range(const ag_direction *d, int64_t *first, int64_t *end)
 {
     *first = d->index >= 0 ? d->index : d->first;
     *end = d->index >= 0 ? d->index + 1 : d->end;
 }
 
 /* The outputs at x + h d into y; x is put back to the same bits. */
-static bool evaluate_at(ag_check *check, const ag_direction *d, double h, const double *saved, double *y)
+static bool difference_evaluate_at(ag_check *check, const ag_direction *d, double h, const double *saved, double *y)
 {
     int64_t first, end;
-    moving_range(d, &first, &end);
+    difference_moving_range(d, &first, &end);
     double *x = check->input[d->input].x.value;
     for (int64_t i = first; i < end; i++)
         x[i] = saved[i - first] + h * ag_direction_at(d, i);
@@ -181,7 +181,7 @@ static bool evaluate_at(ag_check *check, const ag_direction *d, double h, const 
 }
 
 /* The widest step: a power of two, so that x + h and x - h are exact or nearly so. */
-static double first_step(const ag_check *check, const workspace *w)
+static double difference_first_step(const ag_check *check, const workspace *w)
 {
     double largest = 1;
     for (int64_t i = 0; i < w->moved; i++)
@@ -189,7 +189,7 @@ static double first_step(const ag_check *check, const workspace *w)
     return ldexp(1, ilogb(check->config.step * largest));
 }
 
-static bool all_done(const workspace *w, int64_t count)
+static bool difference_all_done(const workspace *w, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
         if (!w->track[i].done)
@@ -198,12 +198,14 @@ static bool all_done(const workspace *w, int64_t count)
 }
 
 /* Narrows the step until the first `needed` derivatives are as exact as wanted. */
-static bool differentiate(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w, int64_t needed)
+static bool difference_run(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w,
+                           int64_t needed)
 {
-    double h = first_step(check, w);
-    for (int level = 0; level < LEVELS && !all_done(w, needed); level++, h /= RATIO) {
+    double h = difference_first_step(check, w);
+    for (int level = 0; level < LEVELS && !difference_all_done(w, needed); level++, h /= RATIO) {
         double half = d->index < 0 ? h : ((w->saved[0] + h) - (w->saved[0] - h)) / 2; /* as it is after rounding */
-        if (!evaluate_at(check, d, h, w->saved, w->above) || !evaluate_at(check, d, -h, w->saved, w->below))
+        if (!difference_evaluate_at(check, d, h, w->saved, w->above) ||
+            !difference_evaluate_at(check, d, -h, w->saved, w->below))
             return false;
         for (int64_t i = 0; i < w->outputs; i++)
             w->changes[i] = w->changes[i] || w->above[i] != check->y[i] || w->below[i] != check->y[i];
@@ -218,7 +220,8 @@ static bool differentiate(ag_check *check, const ag_direction *d, const double *
 /* ---- The complex step ---- */
 
 /* Writes (re, im) pairs of the inputs, im = h d, into one block, of which point[i] is the input i. */
-static void complex_point(const ag_check *check, const ag_direction *d, double h, double *pair, const double **point)
+static void difference_complex_point(const ag_check *check, const ag_direction *d, double h, double *pair,
+                                     const double **point)
 {
     for (int k = 0; k < check->input_count; k++) {
         const ag_check_input *in = &check->input[k];
@@ -232,8 +235,8 @@ static void complex_point(const ag_check *check, const ag_direction *d, double h
 
 /* Puts the exact derivative in place of the one by differences, which must agree with it. z: (re, im) pairs of the
  * outputs at x + ih d. */
-static void confirm(const ag_check *check, const double *c, int64_t first, int64_t end, const double *z, double h,
-                    ag_derivative *found)
+static void difference_confirm(const ag_check *check, const double *c, int64_t first, int64_t end, const double *z,
+                               double h, ag_derivative *found)
 {
     double exact = 0, size = 0;
     bool same = true;
@@ -246,14 +249,14 @@ static void confirm(const ag_check *check, const double *c, int64_t first, int64
     if (found->trouble == AG_CAUSE_KINK || found->trouble == AG_CAUSE_NON_FINITE)
         return;
     double apart = fabs(exact - found->value), error = ROUNDING * size;
-    if (!same || !(apart <= 10 * (found->uncertainty + error) + tolerance(check, fabs(exact)) / 10))
+    if (!same || !(apart <= 10 * (found->uncertainty + error) + difference_tolerance(check, fabs(exact)) / 10))
         found->trouble = AG_CAUSE_ORACLES_DISAGREE;
     else
         *found = (ag_derivative){ exact, error, AG_CAUSE_NONE };
 }
 
-static bool complex_step(ag_check *check, const ag_direction *d, const double *cotangent, ag_derivative *sum,
-                         ag_derivative *each)
+static bool difference_complex_step(ag_check *check, const ag_direction *d, const double *cotangent, ag_derivative *sum,
+                                    ag_derivative *each)
 {
     const double h = 0x1p-400; /* its square is 0 to everything else */
     ag_ctx *ctx = check->ctx;
@@ -268,11 +271,11 @@ static bool complex_step(ag_check *check, const ag_direction *d, const double *c
     if (good) {
         for (int k = 0; k < check->output_count; k++)
             result[k] = pair + 2 * check->output[k].first;
-        complex_point(check, d, h, pair + 2 * m, point);
+        difference_complex_point(check, d, h, pair + 2 * m, point);
         check->config.complex_step(point, result, check->user);
-        confirm(check, cotangent, 0, m, pair, h, sum);
+        difference_confirm(check, cotangent, 0, m, pair, h, sum);
         for (int64_t j = 0; each != NULL && j < m; j++)
-            confirm(check, NULL, j, j + 1, pair, h, &each[j]);
+            difference_confirm(check, NULL, j, j + 1, pair, h, &each[j]);
     }
     ag_free(ctx, pair, pair_bytes);
     ag_free(ctx, result, out_bytes);
@@ -286,19 +289,19 @@ bool ag_check_derivatives(ag_check *check, const ag_direction *d, const double *
                           ag_derivative *each, bool each_exact)
 {
     int64_t first, end, m = check->output_numel;
-    moving_range(d, &first, &end);
+    difference_moving_range(d, &first, &end);
     workspace w = { .outputs = m, .moved = end - first, .tracks = each == NULL ? 1 : 1 + m };
     *sum = (ag_derivative){ (double)NAN, (double)INFINITY, AG_CAUSE_ERROR };
     if (!workspace_make(check->ctx, &w))
         return false;
     memcpy(w.saved, check->input[d->input].x.value + first, (size_t)w.moved * sizeof(double));
-    bool good = differentiate(check, d, cotangent, &w, each_exact ? w.tracks : 1);
+    bool good = difference_run(check, d, cotangent, &w, each_exact ? w.tracks : 1);
     if (good) {
         *sum = w.track[0].best;
         for (int64_t j = 0; each != NULL && j < m; j++)
             each[j] = w.track[1 + j].best;
         if (check->config.complex_step != NULL)
-            good = complex_step(check, d, cotangent, sum, each);
+            good = difference_complex_step(check, d, cotangent, sum, each);
     }
     workspace_free(check->ctx, &w);
     return good;

@@ -39,7 +39,7 @@ bool ag_fits(const ag_evidence *e)
 
 /* Whether the derivative along one random direction is the same. It is tried first where the Jacobian is not known:
  * it costs as much as one element of the gradient. */
-static bool agrees_along_a_direction(ag_evidence *e)
+static bool explain_agrees_along_a_direction(ag_evidence *e)
 {
     ag_direction d = { .input = e->number, .index = -1, .first = 0, .end = e->n, .seed = e->check->config.seed };
     double analytic = 0;
@@ -54,7 +54,7 @@ bool ag_fits_cotangent(ag_evidence *e)
 {
     const ag_check *k = e->check;
     bool cheap = k->jacobian != NULL && k->jacobian[e->number] != NULL;
-    return e->whole && (cheap || agrees_along_a_direction(e)) &&
+    return e->whole && (cheap || explain_agrees_along_a_direction(e)) &&
            ag_check_gradient(e->check, e->number, e->cotangent, e->guess) && ag_fits(e);
 }
 
@@ -71,7 +71,7 @@ static void say_extent(ag_evidence *e)
 
 /* ---- A number times the right gradient ---- */
 
-static bool is_zero(ag_evidence *e)
+static bool explain_is_zero(ag_evidence *e)
 {
     if (e->analytic_max > 1e-10 * e->right_max)
         return false;
@@ -82,7 +82,7 @@ static bool is_zero(ag_evidence *e)
     return true;
 }
 
-static bool is_sign_flipped(ag_evidence *e)
+static bool explain_is_sign_flipped(ag_evidence *e)
 {
     for (int64_t i = 0; i < e->n; i++)
         e->guess[i] = -e->right[i];
@@ -95,7 +95,7 @@ static bool is_sign_flipped(ag_evidence *e)
 }
 
 /* The s that brings s n closest to analytic. Where n is 0 it does not matter what analytic is. */
-static double factor_of(const ag_evidence *e)
+static double explain_factor_of(const ag_evidence *e)
 {
     double product = 0, square = 0;
     for (int64_t i = 0; i < e->n; i++)
@@ -107,9 +107,9 @@ static double factor_of(const ag_evidence *e)
 }
 
 /* analytic = s n. One number is free, so at least two elements must speak, or s be a number that means something. */
-static bool is_scaled(ag_evidence *e)
+static bool explain_is_scaled(ag_evidence *e)
 {
-    double factor = factor_of(e);
+    double factor = explain_factor_of(e);
     int64_t speaking = 0;
     for (int64_t i = 0; i < e->n; i++) {
         e->guess[i] = factor * e->right[i];
@@ -132,7 +132,7 @@ void ag_set_cotangent(ag_evidence *e)
 }
 
 /* backward gives the same for 2 c. */
-static bool is_upstream_unseen(ag_evidence *e)
+static bool explain_is_upstream_unseen(ag_evidence *e)
 {
     for (int64_t i = 0; i < e->check->output_numel; i++)
         e->cotangent[i] = 2 * e->check->cotangent[i];
@@ -146,7 +146,7 @@ static bool is_upstream_unseen(ag_evidence *e)
 }
 
 /* c replaced in each output by its mean there, or by its sum. */
-static void level_cotangent(ag_evidence *e, bool mean)
+static void explain_level_cotangent(ag_evidence *e, bool mean)
 {
     ag_set_cotangent(e);
     for (int o = 0; o < e->check->output_count; o++) {
@@ -168,10 +168,10 @@ void ag_set_cotangent_of(ag_evidence *e, int output, double value)
         e->cotangent[y->first + i] = value;
 }
 
-static bool is_upstream_ignored(ag_evidence *e)
+static bool explain_is_upstream_ignored(ag_evidence *e)
 {
     const char *usual = "Usually a factor gy lost in the backward";
-    if (is_upstream_unseen(e)) {
+    if (explain_is_upstream_unseen(e)) {
         ag_because(e, AG_CAUSE_UPSTREAM_IGNORED,
                    "The upstream gradient is ignored: analytic stays the same when it is doubled");
         for (int64_t i = 0; i < e->check->output_numel; i++)
@@ -180,7 +180,7 @@ static bool is_upstream_ignored(ag_evidence *e)
         return true;
     }
     for (int mean = 0; mean < 2; mean++) {
-        level_cotangent(e, mean == 1);
+        explain_level_cotangent(e, mean == 1);
         if (ag_fits_cotangent(e))
             return ag_because(e, AG_CAUSE_UPSTREAM_IGNORED, "Of the upstream gradient only the %s enters: analytic "
                               "is the right gradient for one that is its %s everywhere. Usually gy summed before it "
@@ -198,7 +198,7 @@ static bool is_upstream_ignored(ag_evidence *e)
 /* ---- Wrong in a part, right elsewhere ---- */
 
 /* The widest vector whose loop would end where the wrong tail begins and leave less than one vector, or 0. */
-static int vector_width(const ag_place *place)
+static int explain_vector_width(const ag_place *place)
 {
     for (int width = 16; width >= 4; width /= 2)
         if (place->tail > 0 && place->tail % width == 0 && place->tail_extent - place->tail < width)
@@ -208,13 +208,13 @@ static int vector_width(const ag_place *place)
 
 static void say_vectors(ag_evidence *e, const ag_place *place)
 {
-    int width = vector_width(place);
+    int width = explain_vector_width(place);
     if (width > 0)
         ag_say(e, " %lld is a multiple of %d: usually a loop over vectors without its remainder.",
                (long long)place->tail, width);
 }
 
-static bool is_zero_in_part(ag_evidence *e)
+static bool explain_is_zero_in_part(ag_evidence *e)
 {
     for (int64_t i = 0; i < e->n; i++)
         if (ag_evidence_mark(e, i) == AG_MARK_WRONG && !(fabs(e->analytic[i]) <= 1e-10 * e->right_max))
@@ -229,9 +229,9 @@ static bool is_zero_in_part(ag_evidence *e)
 }
 
 /* Not 0 where n is 0, and s n elsewhere; s is mostly 1, but what drops elements may also scale the others. */
-static bool is_leak(ag_evidence *e)
+static bool explain_is_leak(ag_evidence *e)
 {
-    double zero = 1e-10 * e->right_max, factor = factor_of(e);
+    double zero = 1e-10 * e->right_max, factor = explain_factor_of(e);
     int64_t leaks = 0, others = 0;
     for (int64_t i = 0; i < e->n; i++)
         if (fabs(e->right[i]) <= zero)
@@ -255,10 +255,10 @@ static bool is_leak(ag_evidence *e)
     return true;
 }
 
-static bool is_tail(ag_evidence *e)
+static bool explain_is_tail(ag_evidence *e)
 {
     ag_place place = ag_evidence_place(e);
-    if (place.tail == 0 || place.right < place.wrong || (place.wrong == 1 && vector_width(&place) == 0))
+    if (place.tail == 0 || place.right < place.wrong || (place.wrong == 1 && explain_vector_width(&place) == 0))
         return false;
     ag_because(e, AG_CAUSE_TAIL, "Wrong at the end: analytic is wrong on %s, and right before.", place.text);
     say_vectors(e, &place);
@@ -322,13 +322,13 @@ static const struct hypothesis {
     bool (*test)(ag_evidence *e);
     bool whole; /* directions are not enough */
 } hypotheses[] = {
-    { is_zero, false },
-    { is_upstream_ignored, false },
-    { is_sign_flipped, false },
-    { is_scaled, false },
+    { explain_is_zero, false },
+    { explain_is_upstream_ignored, false },
+    { explain_is_sign_flipped, false },
+    { explain_is_scaled, false },
     { ag_is_swapped, true },
-    { is_zero_in_part, true },
-    { is_leak, true },
+    { explain_is_zero_in_part, true },
+    { explain_is_leak, true },
     { ag_is_permuted, true },
     { ag_is_part_of_sum, true },
     { ag_is_moment_missing, true }, /* before the next: without weights layer norm's result is its own xhat */
@@ -336,11 +336,11 @@ static const struct hypothesis {
     { ag_is_row_product_missing, true },
     { ag_is_batch_mixed, true },
     { ag_is_operand_misread, true },
-    { is_tail, true },
+    { explain_is_tail, true },
 };
 
 /* Few elements may fit more than one: the first cause is reported, and the next one named. */
-static void explain(ag_evidence *e)
+static void explain_run(ag_evidence *e)
 {
     ag_explanation first = { .cause = AG_CAUSE_UNKNOWN };
     for (size_t i = 0; i < sizeof hypotheses / sizeof *hypotheses; i++) {
@@ -364,7 +364,7 @@ static void explain(ag_evidence *e)
 
 /* ---- The evidence ---- */
 
-static int64_t count_doubles(const ag_evidence *e)
+static int64_t explain_count_doubles(const ag_evidence *e)
 {
     int64_t count = 2 * e->n + e->check->output_numel;
     for (int i = 0; i < e->check->input_count; i++)
@@ -372,10 +372,10 @@ static int64_t count_doubles(const ag_evidence *e)
     return count + (e->whole ? 0 : 2 * e->n);
 }
 
-static bool acquire(ag_evidence *e)
+static bool explain_acquire(ag_evidence *e)
 {
     const ag_check *k = e->check;
-    e->memory_size = (size_t)count_doubles(e) * sizeof *e->memory;
+    e->memory_size = (size_t)explain_count_doubles(e) * sizeof *e->memory;
     e->memory = ag_alloc(k->ctx, e->memory_size);
     e->grad = ag_alloc(k->ctx, (size_t)k->input_count * sizeof *e->grad);
     if (e->memory == NULL || e->grad == NULL)
@@ -397,14 +397,14 @@ static bool acquire(ag_evidence *e)
     return true;
 }
 
-static void release(ag_evidence *e)
+static void explain_release(ag_evidence *e)
 {
     ag_free(e->check->ctx, e->memory, e->memory_size);
     ag_free(e->check->ctx, e->grad, (size_t)e->check->input_count * sizeof *e->grad);
 }
 
 /* The derivatives along random directions in the place of the gradients. */
-static void look_along_directions(ag_evidence *e, double *analytic, double *right)
+static void explain_look_along_directions(ag_evidence *e, double *analytic, double *right)
 {
     for (int64_t k = 0; k < e->n; k++) {
         ag_direction d = { .input = e->number, .index = -1, .first = 0, .end = e->input->numel,
@@ -418,7 +418,7 @@ static void look_along_directions(ag_evidence *e, double *analytic, double *righ
 }
 
 /* The magnitudes, and how close a guess must come: as close as a right gradient must, and far closer than n does. */
-static void measure(ag_evidence *e)
+static void explain_measure(ag_evidence *e)
 {
     double error = 0;
     for (int64_t i = 0; i < e->n; i++)
@@ -431,7 +431,7 @@ static void measure(ag_evidence *e)
         e->tolerance *= 1e-2;
 }
 
-static bool is_finite(const ag_evidence *e)
+static bool explain_is_finite(const ag_evidence *e)
 {
     for (int64_t i = 0; i < e->n; i++)
         if (!isfinite(e->analytic[i]))
@@ -439,7 +439,7 @@ static bool is_finite(const ag_evidence *e)
     return true;
 }
 
-static bool is_right(const ag_evidence *e)
+static bool explain_is_right(const ag_evidence *e)
 {
     for (int64_t i = 0; i < e->n; i++)
         if (!isnan(e->right[i]) && !ag_check_is_close(e->check, e->analytic[i], e->right[i]))
@@ -454,19 +454,19 @@ ag_explanation ag_check_explain(ag_check *check, int input)
     bool whole = in->numeric != NULL;
     ag_evidence e = { .check = check, .input = in, .number = input, .whole = whole, .n = whole ? in->numel : DIRECTIONS,
                       .ndim = whole ? in->x.ndim : 1, .shape = whole ? in->x.shape : &directions };
-    if (acquire(&e)) {
+    if (explain_acquire(&e)) {
         if (!whole)
-            look_along_directions(&e, e.memory + (e.analytic - e.memory), e.memory + (e.right - e.memory));
-        measure(&e);
-        if (!is_finite(&e))
+            explain_look_along_directions(&e, e.memory + (e.analytic - e.memory), e.memory + (e.right - e.memory));
+        explain_measure(&e);
+        if (!explain_is_finite(&e))
             explain_not_finite(&e);
-        else if (is_right(&e))
+        else if (explain_is_right(&e))
             ag_because(&e, AG_CAUSE_UNKNOWN, "The gradient is right for the cotangent of this check, and wrong for "
                        "single elements of the outputs.");
         else
-            explain(&e);
+            explain_run(&e);
     }
-    release(&e);
+    explain_release(&e);
     if (ag_error(check->ctx) != AG_OK)
         return ag_explanation_of(AG_CAUSE_ERROR, "%s", ag_error_message(check->ctx));
     return e.found;

@@ -44,7 +44,7 @@ const char *ag_cause_name(ag_cause cause)
 
 /* ---- Sentences ---- */
 
-static void append(ag_explanation *found, const char *format, va_list values)
+static void words_append(ag_explanation *found, const char *format, va_list values)
 {
     size_t used = strlen(found->text);
     vsnprintf(found->text + used, sizeof found->text - used, format, values);
@@ -55,7 +55,7 @@ bool ag_because(ag_evidence *e, ag_cause cause, const char *format, ...)
     e->found = (ag_explanation){ .cause = cause, .factor = 1 };
     va_list values;
     va_start(values, format);
-    append(&e->found, format, values);
+    words_append(&e->found, format, values);
     va_end(values);
     return true;
 }
@@ -64,7 +64,7 @@ void ag_say(ag_evidence *e, const char *format, ...)
 {
     va_list values;
     va_start(values, format);
-    append(&e->found, format, values);
+    words_append(&e->found, format, values);
     va_end(values);
 }
 
@@ -73,7 +73,7 @@ ag_explanation ag_explanation_of(ag_cause cause, const char *format, ...)
     ag_explanation made = { .cause = cause, .factor = 1 };
     va_list values;
     va_start(values, format);
-    append(&made, format, values);
+    words_append(&made, format, values);
     va_end(values);
     return made;
 }
@@ -117,7 +117,7 @@ typedef struct parting {
     bool run; /* no right one between the first and the last */
 } parting;
 
-static bool parts(const ag_evidence *e, int dim, parting *p)
+static bool words_parts(const ag_evidence *e, int dim, parting *p)
 {
     int64_t inner = 1, extent = e->shape[dim];
     for (int d = dim + 1; d < e->ndim; d++)
@@ -148,7 +148,7 @@ static bool parts(const ag_evidence *e, int dim, parting *p)
 static bool place_in_dim(const ag_evidence *e, ag_place *p, int dim)
 {
     parting part;
-    if (!parts(e, dim, &part) || (e->ndim == 1 && !part.run))
+    if (!words_parts(e, dim, &part) || (e->ndim == 1 && !part.run))
         return false;
     if (part.count == 1)
         place_text(p, ", those at index %lld of dim %d", (long long)part.first, dim);
@@ -247,7 +247,7 @@ unsigned ag_broadcast_dims(const ag_array *x, const ag_array *y)
 }
 
 /* How often the input is repeated in the first output that it is broadcast to; 1: in none. */
-static int64_t repetitions(const ag_evidence *e)
+static int64_t words_repetitions(const ag_evidence *e)
 {
     for (int o = 0; o < e->check->output_count; o++)
         if (ag_broadcast_dims(&e->input->x, &e->check->output[o].y) != 0)
@@ -262,7 +262,7 @@ typedef struct count {
     int number, first, last; /* of the array; its dims */
 } count;
 
-static bool counts(const ag_array *array, double wanted, int length, int *first)
+static bool words_counts(const ag_array *array, double wanted, int length, int *first)
 {
     for (*first = 0; *first + length <= array->ndim; (*first)++) {
         double product = 1;
@@ -274,7 +274,7 @@ static bool counts(const ag_array *array, double wanted, int length, int *first)
     return false;
 }
 
-static count find_count(const ag_check *k, double wanted, int longest)
+static count words_find_count(const ag_check *k, double wanted, int longest)
 {
     int first;
     for (int length = 1; length <= longest; length++)
@@ -282,7 +282,7 @@ static count find_count(const ag_check *k, double wanted, int longest)
             bool output = i >= k->input_count;
             int number = output ? i - k->input_count : i;
             const ag_array *array = output ? &k->output[number].y : &k->input[number].x;
-            if (counts(array, wanted, length, &first))
+            if (words_counts(array, wanted, length, &first))
                 return (count){ array, output, number, first, first + length - 1 };
         }
     return (count){ .array = NULL };
@@ -314,7 +314,7 @@ static const factor_form forms[] = {
     { "1/sqrt(d)", "attention's scale 1/sqrt(d) applied twice", -0.5, 1 },
 };
 
-static bool is_near(double a, double b)
+static bool words_is_near(double a, double b)
 {
     return fabs(a - b) <= 1e-5 * fabs(b);
 }
@@ -329,7 +329,7 @@ static bool say_forms(ag_evidence *e, double magnitude, bool brief)
         for (size_t f = 0; f < sizeof forms / sizeof *forms && times < 2; f++) {
             const factor_form *form = &forms[f];
             double value = pow(magnitude, 1 / form->power);
-            count c = find_count(k, value, form->longest);
+            count c = words_find_count(k, value, form->longest);
             if (c.array == NULL || form == said || (said != NULL && k == e->check))
                 continue;
             ag_say(e, "%s %s for %c = %lld, ", said != NULL ? " Or" : brief ? " It is also" : " It is", form->symbol,
@@ -348,9 +348,9 @@ static bool say_forms(ag_evidence *e, double magnitude, bool brief)
 bool ag_say_factor(ag_evidence *e, double factor)
 {
     double magnitude = fabs(factor);
-    int64_t repeated = repetitions(e);
-    bool averaged = repeated > 1 && is_near(magnitude * (double)repeated, 1);
-    bool twice = is_near(magnitude, 2), half = is_near(magnitude, 0.5);
+    int64_t repeated = words_repetitions(e);
+    bool averaged = repeated > 1 && words_is_near(magnitude * (double)repeated, 1);
+    bool twice = words_is_near(magnitude, 2), half = words_is_near(magnitude, 0.5);
     if (factor < 0)
         ag_say(e, " The sign is flipped, too.");
     if (twice)

@@ -37,7 +37,7 @@ ag_gradcheck_config ag_check_defaults(ag_gradcheck_config config)
 
 /* ---- Memory ---- */
 
-static void *zeroed(ag_ctx *ctx, int64_t count, size_t size)
+static void *check_zeroed(ag_ctx *ctx, int64_t count, size_t size)
 {
     void *block = ag_alloc(ctx, (size_t)count * size);
     if (block != NULL)
@@ -45,13 +45,13 @@ static void *zeroed(ag_ctx *ctx, int64_t count, size_t size)
     return block;
 }
 
-static void free_doubles(ag_ctx *ctx, double *block, int64_t count)
+static void check_free_doubles(ag_ctx *ctx, double *block, int64_t count)
 {
     ag_free(ctx, block, (size_t)count * sizeof(double));
 }
 
 /* A negative tolerance would have everything look undecided. */
-static void config_is_usable(const ag_check *check)
+static void check_config_is_usable(const ag_check *check)
 {
     const ag_gradcheck_config *c = &check->config;
     if (!(c->step > 0 && isfinite(c->step) && c->rtol > 0 && c->atol > 0))
@@ -65,9 +65,9 @@ static void config_is_usable(const ag_check *check)
 bool ag_check_begin(ag_check *check)
 {
     ag_ctx *ctx = check->ctx;
-    config_is_usable(check);
-    check->input = zeroed(ctx, check->input_count, sizeof *check->input);
-    check->output = zeroed(ctx, check->output_count, sizeof *check->output);
+    check_config_is_usable(check);
+    check->input = check_zeroed(ctx, check->input_count, sizeof *check->input);
+    check->output = check_zeroed(ctx, check->output_count, sizeof *check->output);
     return check->input != NULL && check->output != NULL && ag_error(ctx) == AG_OK;
 }
 
@@ -81,20 +81,20 @@ static bool check_allocate(ag_check *check)
         m += check->output[i].numel;
     }
     check->output_numel = m;
-    check->y = zeroed(ctx, m, sizeof(double));
-    check->cotangent = zeroed(ctx, m, sizeof(double));
-    check->jacobian = zeroed(ctx, check->input_count, sizeof *check->jacobian);
+    check->y = check_zeroed(ctx, m, sizeof(double));
+    check->cotangent = check_zeroed(ctx, m, sizeof(double));
+    check->jacobian = check_zeroed(ctx, check->input_count, sizeof *check->jacobian);
     bool good = check->y != NULL && check->cotangent != NULL && check->jacobian != NULL;
     for (int i = 0; i < check->input_count && good; i++) {
         ag_check_input *in = &check->input[i];
         if (!in->checked)
             continue;
         bool all = in->numel <= check->config.elements;
-        in->analytic = zeroed(ctx, in->numel, sizeof(double));
-        in->numeric = all ? zeroed(ctx, in->numel, sizeof(double)) : NULL;
+        in->analytic = check_zeroed(ctx, in->numel, sizeof(double));
+        in->numeric = all ? check_zeroed(ctx, in->numel, sizeof(double)) : NULL;
         good = in->analytic != NULL && (in->numeric != NULL || !all);
         if (good && all && m > 0 && in->numel <= (MOST_ENTRIES - entries) / m) {
-            check->jacobian[i] = zeroed(ctx, in->numel * m, sizeof(double));
+            check->jacobian[i] = check_zeroed(ctx, in->numel * m, sizeof(double));
             good = check->jacobian[i] != NULL;
             entries += in->numel * m;
         }
@@ -109,21 +109,21 @@ static void check_end(ag_check *check)
     ag_ctx *ctx = check->ctx;
     for (int i = 0; i < check->input_count && check->input != NULL; i++) {
         const ag_check_input *in = &check->input[i];
-        free_doubles(ctx, in->analytic, in->numel);
-        free_doubles(ctx, in->numeric, in->numel);
+        check_free_doubles(ctx, in->analytic, in->numel);
+        check_free_doubles(ctx, in->numeric, in->numel);
         if (check->jacobian != NULL)
-            free_doubles(ctx, check->jacobian[i], in->numel * check->output_numel);
+            check_free_doubles(ctx, check->jacobian[i], in->numel * check->output_numel);
     }
     ag_free(ctx, check->jacobian, (size_t)check->input_count * sizeof *check->jacobian);
-    free_doubles(ctx, check->y, check->output_numel);
-    free_doubles(ctx, check->cotangent, check->output_numel);
+    check_free_doubles(ctx, check->y, check->output_numel);
+    check_free_doubles(ctx, check->cotangent, check->output_numel);
     ag_free(ctx, check->input, (size_t)check->input_count * sizeof *check->input);
     ag_free(ctx, check->output, (size_t)check->output_count * sizeof *check->output);
 }
 
 /* ---- Judging one input ---- */
 
-static double relative_error(const ag_check *check, double a, double n)
+static double check_relative_error(const ag_check *check, double a, double n)
 {
     double error = fabs(a - n) / fmax(fmax(fabs(a), fabs(n)), check->config.atol / check->config.rtol);
     return isnan(error) ? (double)INFINITY : error;
@@ -131,8 +131,8 @@ static double relative_error(const ag_check *check, double a, double n)
 
 /* One comparison. What is neither close, nor much further away than the numeric derivative is believed to err, is not
  * decided. Estimates of noise scatter: where no better was to be had they count tenfold more. */
-static ag_gradcheck_input compare(const ag_check *check, int64_t index, int64_t output_index, double a,
-                                  ag_derivative n)
+static ag_gradcheck_input check_compare(const ag_check *check, int64_t index, int64_t output_index, double a,
+                                        ag_derivative n)
 {
     ag_gradcheck_input one = { .index = index, .output_index = output_index, .analytic = a, .numeric = n.value,
                                .uncertainty = n.uncertainty };
@@ -149,30 +149,30 @@ static ag_gradcheck_input compare(const ag_check *check, int64_t index, int64_t 
                 : one.verdict == AG_FAIL ? AG_CAUSE_UNKNOWN
                 : n.trouble == AG_CAUSE_NONE ? AG_CAUSE_STEP_EXHAUSTED
                 : n.trouble;
-    one.max_error = one.verdict == AG_INCONCLUSIVE ? 0 : relative_error(check, a, n.value);
+    one.max_error = one.verdict == AG_INCONCLUSIVE ? 0 : check_relative_error(check, a, n.value);
     return one;
 }
 
-static int severity(ag_verdict verdict)
+static int check_severity(ag_verdict verdict)
 {
     return verdict == AG_FAIL ? 2 : verdict == AG_INCONCLUSIVE ? 1 : 0;
 }
 
 /* Errors as good as equal do not outdo each other: the first of them is named, whatever the last bits. */
-static bool is_worse(const ag_gradcheck_input *a, const ag_gradcheck_input *b)
+static bool check_is_worse(const ag_gradcheck_input *a, const ag_gradcheck_input *b)
 {
-    return severity(a->verdict) > severity(b->verdict) ||
+    return check_severity(a->verdict) > check_severity(b->verdict) ||
            (a->verdict == b->verdict && a->max_error > b->max_error * (1 + 1e-6));
 }
 
 /* Counts one derivative of an input and keeps the worst. */
-static void count(ag_gradcheck_input *found, ag_gradcheck_input one)
+static void check_count(ag_gradcheck_input *found, ag_gradcheck_input one)
 {
     double max_error = fmax(found->max_error, one.max_error);
     one.checked = found->checked + 1;
     one.failed = found->failed + (one.verdict == AG_FAIL);
     one.inconclusive = found->inconclusive + (one.verdict == AG_INCONCLUSIVE);
-    if (found->checked > 0 && !is_worse(&one, found)) {
+    if (found->checked > 0 && !check_is_worse(&one, found)) {
         found->checked = one.checked;
         found->failed = one.failed;
         found->inconclusive = one.inconclusive;
@@ -183,7 +183,7 @@ static void count(ag_gradcheck_input *found, ag_gradcheck_input one)
 }
 
 /* Every element. rows: the analytic Jacobian, [output_numel][numel], to be compared too; NULL: not. */
-static bool judge_elements(ag_check *check, int input, const double *rows)
+static bool check_judge_elements(ag_check *check, int input, const double *rows)
 {
     ag_check_input *in = &check->input[input];
     int64_t m = check->output_numel;
@@ -197,47 +197,47 @@ static bool judge_elements(ag_check *check, int input, const double *rows)
                                     rows != NULL);
         if (!good)
             break;
-        ag_gradcheck_input worst = compare(check, e, -1, in->analytic[e], sum);
+        ag_gradcheck_input worst = check_compare(check, e, -1, in->analytic[e], sum);
         in->numeric[e] = sum.value;
         bool finite = sum.trouble != AG_CAUSE_NON_FINITE; /* else 0 times infinity makes NaN of single rows */
         for (int64_t j = 0; j < m && each != NULL; j++) {
             jacobian[e * m + j] = each[j].value;
             if (rows == NULL || !finite)
                 continue;
-            ag_gradcheck_input one = compare(check, e, j, rows[j * in->numel + e], each[j]);
-            if (is_worse(&one, &worst))
+            ag_gradcheck_input one = check_compare(check, e, j, rows[j * in->numel + e], each[j]);
+            if (check_is_worse(&one, &worst))
                 worst = one;
         }
-        count(&in->found, worst);
+        check_count(&in->found, worst);
     }
     ag_free(check->ctx, each, bytes);
     return good;
 }
 
 /* The comparison along a direction. */
-static ag_gradcheck_input compare_along(ag_check *check, const ag_direction *d)
+static ag_gradcheck_input check_compare_along(ag_check *check, const ag_direction *d)
 {
     const ag_check_input *in = &check->input[d->input];
     double a = 0;
     for (int64_t i = d->index >= 0 ? d->index : d->first; i < (d->index >= 0 ? d->index + 1 : d->end); i++)
         a += in->analytic[i] * ag_direction_at(d, i);
-    return compare(check, d->index, -1, a, ag_check_derivative(check, d, check->cotangent));
+    return check_compare(check, d->index, -1, a, ag_check_derivative(check, d, check->cotangent));
 }
 
 /* Halves the direction that failed, each time keeping the half that is further off, down to an element. An error that
  * no element shows alone stays that of the direction. */
-static void narrow(ag_check *check, ag_direction d, ag_gradcheck_input *found)
+static void check_narrow(ag_check *check, ag_direction d, ag_gradcheck_input *found)
 {
     while (d.end - d.first > 1 && ag_error(check->ctx) == AG_OK) {
         ag_direction half[2] = { d, d };
         half[0].end = half[1].first = d.first + (d.end - d.first) / 2;
-        ag_gradcheck_input one[2] = { compare_along(check, &half[0]), compare_along(check, &half[1]) };
+        ag_gradcheck_input one[2] = { check_compare_along(check, &half[0]), check_compare_along(check, &half[1]) };
         double off[2];
         for (int k = 0; k < 2; k++) /* NaN is as far off as can be */
             off[k] = isfinite(one[k].analytic) ? fabs(one[k].analytic - one[k].numeric) : (double)INFINITY;
         d = half[off[1] > off[0]];
     }
-    ag_gradcheck_input one = compare_along(check, &(ag_direction){ .input = d.input, .index = d.first });
+    ag_gradcheck_input one = check_compare_along(check, &(ag_direction){ .input = d.input, .index = d.first });
     if (one.verdict != AG_FAIL)
         return;
     one.checked = found->checked;
@@ -247,27 +247,27 @@ static void narrow(ag_check *check, ag_direction d, ag_gradcheck_input *found)
     *found = one;
 }
 
-static bool judge_directions(ag_check *check, int input)
+static bool check_judge_directions(ag_check *check, int input)
 {
     ag_check_input *in = &check->input[input];
     ag_direction worst = { .input = input, .index = -1, .end = in->numel };
     for (int s = 0; s < check->config.directions && ag_error(check->ctx) == AG_OK; s++) {
         ag_direction d = worst;
         d.seed = check->config.seed + (uint64_t)input * 1000003 + (uint64_t)s + 17;
-        ag_gradcheck_input one = compare_along(check, &d);
-        if (in->found.checked == 0 || is_worse(&one, &in->found))
+        ag_gradcheck_input one = check_compare_along(check, &d);
+        if (in->found.checked == 0 || check_is_worse(&one, &in->found))
             worst.seed = d.seed;
-        count(&in->found, one);
+        check_count(&in->found, one);
     }
     if (in->found.verdict == AG_FAIL)
-        narrow(check, worst, &in->found);
+        check_narrow(check, worst, &in->found);
     return ag_error(check->ctx) == AG_OK;
 }
 
 /* ---- Judging all of them ---- */
 
 /* The analytic gradients, one array per input, for the cotangent. */
-static bool analytic_gradients(ag_check *check)
+static bool check_analytic_gradients(ag_check *check)
 {
     size_t bytes = (size_t)check->input_count * sizeof(double *);
     double **grad = ag_alloc(check->ctx, bytes);
@@ -281,7 +281,7 @@ static bool analytic_gradients(ag_check *check)
 }
 
 /* How many entries a Jacobian has that is compared whole; 0: it is too large. */
-static int64_t entries_to_compare(const ag_check *check)
+static int64_t check_entries_to_compare(const ag_check *check)
 {
     int64_t m = check->output_numel, elements = 0;
     for (int i = 0; i < check->input_count; i++) {
@@ -293,7 +293,7 @@ static int64_t entries_to_compare(const ag_check *check)
 }
 
 /* The analytic Jacobian: of input i, [output_numel][numel], at first[i]. */
-static bool analytic_rows(ag_check *check, double *rows, double **first, double **grad)
+static bool check_analytic_rows(ag_check *check, double *rows, double **first, double **grad)
 {
     int64_t m = check->output_numel;
     bool good = true;
@@ -301,7 +301,7 @@ static bool analytic_rows(ag_check *check, double *rows, double **first, double 
         first[i] = rows;
         rows += check->input[i].checked ? m * check->input[i].numel : 0;
     }
-    double *one_hot = zeroed(check->ctx, m, sizeof(double));
+    double *one_hot = check_zeroed(check->ctx, m, sizeof(double));
     for (int64_t j = 0; j < m && one_hot != NULL && good; j++) {
         for (int i = 0; i < check->input_count; i++)
             grad[i] = first[i] + j * check->input[i].numel;
@@ -309,32 +309,32 @@ static bool analytic_rows(ag_check *check, double *rows, double **first, double 
         good = check->backward(check, one_hot, grad);
         one_hot[j] = 0;
     }
-    free_doubles(check->ctx, one_hot, m);
+    check_free_doubles(check->ctx, one_hot, m);
     return good && one_hot != NULL;
 }
 
-static bool judge_inputs(ag_check *check)
+static bool check_judge_inputs(ag_check *check)
 {
     ag_ctx *ctx = check->ctx;
-    int64_t entries = entries_to_compare(check);
+    int64_t entries = check_entries_to_compare(check);
     size_t bytes = 2 * (size_t)check->input_count * sizeof(double *);
-    double *rows = zeroed(ctx, entries, sizeof(double)), **first = ag_alloc(ctx, bytes);
+    double *rows = check_zeroed(ctx, entries, sizeof(double)), **first = ag_alloc(ctx, bytes);
     bool good = rows != NULL && first != NULL;
     if (good && entries > 0)
-        good = analytic_rows(check, rows, first, first + check->input_count);
+        good = check_analytic_rows(check, rows, first, first + check->input_count);
     for (int i = 0; i < check->input_count && good; i++) {
         const ag_check_input *in = &check->input[i];
         if (in->checked && in->numel > 0)
-            good = in->numeric == NULL ? judge_directions(check, i)
-                                       : judge_elements(check, i, entries > 0 ? first[i] : NULL);
+            good = in->numeric == NULL ? check_judge_directions(check, i)
+                                       : check_judge_elements(check, i, entries > 0 ? first[i] : NULL);
     }
-    free_doubles(ctx, rows, entries);
+    check_free_doubles(ctx, rows, entries);
     ag_free(ctx, first, bytes);
     return good;
 }
 
 /* Numbers in +-[0.5, 1.5): never near zero, so that no part of the gradient goes unseen. */
-static void draw_cotangent(ag_check *check)
+static void check_draw_cotangent(ag_check *check)
 {
     for (int64_t i = 0; i < check->output_numel; i++) {
         uint32_t word[4];
@@ -345,32 +345,32 @@ static void draw_cotangent(ag_check *check)
 }
 
 /* Whether two runs on the same inputs give the same bits; false also on error. */
-static bool repeats(ag_check *check)
+static bool check_repeats(ag_check *check)
 {
-    double *again = zeroed(check->ctx, check->output_numel, sizeof(double));
+    double *again = check_zeroed(check->ctx, check->output_numel, sizeof(double));
     bool same = again != NULL && check->evaluate(check, again) &&
                 memcmp(again, check->y, (size_t)check->output_numel * sizeof(double)) == 0;
-    free_doubles(check->ctx, again, check->output_numel);
+    check_free_doubles(check->ctx, again, check->output_numel);
     return same;
 }
 
 /* Judges every input. False: there was an error, or nothing to judge, for the reason in *cause. */
-static bool examine(ag_check *check, ag_cause *cause)
+static bool check_examine(ag_check *check, ag_cause *cause)
 {
     if (!check_allocate(check) || !check->evaluate(check, check->y))
         return false;
-    draw_cotangent(check);
-    if (!analytic_gradients(check))
+    check_draw_cotangent(check);
+    if (!check_analytic_gradients(check))
         return false;
-    if (repeats(check))
-        return judge_inputs(check);
+    if (check_repeats(check))
+        return check_judge_inputs(check);
     *cause = AG_CAUSE_NOT_REPEATABLE;
     return false;
 }
 
 /* ---- The result ---- */
 
-static const char *why_inconclusive(ag_cause cause)
+static const char *check_why_inconclusive(ag_cause cause)
 {
     switch (cause) {
     case AG_CAUSE_KINK:
@@ -390,7 +390,7 @@ static const char *why_inconclusive(ag_cause cause)
 }
 
 /* Which input is the worst, and the totals. `cause`: why, if nothing was checked. */
-static ag_gradcheck_result summarize(const ag_check *check, ag_cause cause)
+static ag_gradcheck_result check_summarize(const ag_check *check, ag_cause cause)
 {
     ag_gradcheck_result r = {
         .verdict = AG_INCONCLUSIVE, .input = -1, .op = "", .path = "", .node = -1,
@@ -404,7 +404,7 @@ static ag_gradcheck_result summarize(const ag_check *check, ag_cause cause)
         r.failed += found->failed;
         r.inconclusive += found->inconclusive;
         r.max_error = fmax(r.max_error, found->max_error);
-        if (r.input < 0 || is_worse(found, &r.worst)) {
+        if (r.input < 0 || check_is_worse(found, &r.worst)) {
             r.input = i;
             r.worst = *found;
         }
@@ -415,7 +415,7 @@ static ag_gradcheck_result summarize(const ag_check *check, ag_cause cause)
 
 /* Gives failed inputs their causes, and the worst its words: those of the op that is wrong, where one was found; where
  * these say no cause, those of the whole gradient behind them. */
-static void explain(ag_check *check, ag_gradcheck_result *r, bool on_tape)
+static void check_explain(ag_check *check, ag_gradcheck_result *r, bool on_tape)
 {
     ag_explanation whole = { AG_CAUSE_UNKNOWN, 1, "" };
     for (int i = 0; i < check->input_count; i++) {
@@ -457,12 +457,12 @@ ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape)
     ag_cause cause = AG_CAUSE_NOTHING_CHECKED;
     for (int i = 0; i < check->input_count && check->input != NULL; i++)
         check->input[i].found = (ag_gradcheck_input){ .verdict = AG_INCONCLUSIVE, .index = -1, .output_index = -1 };
-    bool judged = made && examine(check, &cause);
-    ag_gradcheck_result r = summarize(check, cause);
+    bool judged = made && check_examine(check, &cause);
+    ag_gradcheck_result r = check_summarize(check, cause);
     if (judged && r.verdict == AG_FAIL)
-        explain(check, &r, on_tape);
+        check_explain(check, &r, on_tape);
     else if (r.verdict == AG_INCONCLUSIVE)
-        snprintf(r.explanation, sizeof r.explanation, "%s", why_inconclusive(r.worst.cause));
+        snprintf(r.explanation, sizeof r.explanation, "%s", check_why_inconclusive(r.worst.cause));
     if (ag_error(ctx) != AG_OK) {
         r.verdict = r.worst.verdict = AG_FAIL;
         r.worst.cause = cause = AG_CAUSE_ERROR;
@@ -489,7 +489,7 @@ typedef struct tensors {
 } tensors;
 
 /* Inputs that a difference can move one by one; false with the error recorded. */
-static bool inputs_are_usable(ag_ctx *ctx, ag_tensor *const *input, int input_count)
+static bool check_inputs_are_usable(ag_ctx *ctx, ag_tensor *const *input, int input_count)
 {
     const char *where = "gradcheck";
     for (int i = 0; i < input_count && ag_error(ctx) == AG_OK; i++) {
@@ -514,7 +514,7 @@ static bool inputs_are_usable(ag_ctx *ctx, ag_tensor *const *input, int input_co
 
 /* Runs the function on a tape of its own, which the caller ends: layers then act as they do in training. NULL on
  * error. */
-static ag_tape *run_tensors(ag_check *check)
+static ag_tape *check_run_tensors(ag_check *check)
 {
     tensors *t = check->function;
     ag_ctx *ctx = check->ctx;
@@ -538,9 +538,9 @@ static ag_tape *run_tensors(ag_check *check)
     return NULL;
 }
 
-static bool evaluate_tensors(ag_check *check, double *y)
+static bool check_evaluate_tensors(ag_check *check, double *y)
 {
-    ag_tape *tape = run_tensors(check);
+    ag_tape *tape = check_run_tensors(check);
     if (tape == NULL)
         return false;
     ag_tensor **output = ((tensors *)check->function)->output;
@@ -561,7 +561,8 @@ static bool evaluate_tensors(ag_check *check, double *y)
 }
 
 /* Adds the gradients of sum(cotangent output[number]). */
-static void add_gradients(ag_check *check, ag_tape *tape, int number, const double *cotangent, double *const *grad)
+static void check_add_gradients(ag_check *check, ag_tape *tape, int number, const double *cotangent,
+                                double *const *grad)
 {
     tensors *t = check->function;
     const ag_check_output *out = &check->output[number];
@@ -588,22 +589,22 @@ static void add_gradients(ag_check *check, ag_tape *tape, int number, const doub
     }
 }
 
-static bool backward_tensors(ag_check *check, const double *cotangent, double *const *grad)
+static bool check_backward_tensors(ag_check *check, const double *cotangent, double *const *grad)
 {
-    ag_tape *tape = run_tensors(check);
+    ag_tape *tape = check_run_tensors(check);
     if (tape == NULL)
         return false;
     for (int i = 0; i < check->input_count; i++)
         if (check->input[i].checked && check->input[i].numel > 0)
             memset(grad[i], 0, (size_t)check->input[i].numel * sizeof(double));
     for (int i = 0; i < check->output_count && ag_error(check->ctx) == AG_OK; i++)
-        add_gradients(check, tape, i, cotangent, grad);
+        check_add_gradients(check, tape, i, cotangent, grad);
     ag_tape_end(tape);
     return ag_error(check->ctx) == AG_OK;
 }
 
 /* Inputs from the tensors; the shapes of the outputs, and the name, from a first run. */
-static bool describe_tensors(ag_check *check)
+static bool check_describe_tensors(ag_check *check)
 {
     tensors *t = check->function;
     for (int i = 0; i < check->input_count; i++) {
@@ -614,7 +615,7 @@ static bool describe_tensors(ag_check *check)
         in->x = (ag_array){ .name = ag_name(x), .value = in->checked ? ag_data_mut(x) : NULL, .ndim = x->ndim };
         memcpy(in->x.shape, x->shape, sizeof x->shape);
     }
-    ag_tape *tape = run_tensors(check);
+    ag_tape *tape = check_run_tensors(check);
     if (tape == NULL)
         return false;
     for (int i = 0; i < check->output_count; i++) {
@@ -637,18 +638,23 @@ ag_gradcheck_result ag_gradcheck(ag_ctx *ctx, ag_gradcheck_fn *f, ag_tensor *con
     ag_rng rng = ag_rng_get(ctx);
     tensors t = { .function = { f, input, input_count, user, rng } };
     ag_check check = {
-        .ctx = ctx, .config = ag_check_defaults(config), .name = config.name == NULL ? "function" : config.name,
-        .input_count = input_count, .evaluate = evaluate_tensors, .backward = backward_tensors, .function = &t,
+        .ctx = ctx,
+        .config = ag_check_defaults(config),
+        .name = config.name == NULL ? "function" : config.name,
+        .input_count = input_count,
+        .evaluate = check_evaluate_tensors,
+        .backward = check_backward_tensors,
+        .function = &t,
         .user = user,
     };
     check.output_count = check.config.outputs > 0 ? check.config.outputs : 0;
     size_t bytes = (size_t)(check.output_count + 2 * input_count) * sizeof(ag_tensor *);
     t.output = ag_alloc(ctx, bytes);
-    bool made = ag_check_begin(&check) && t.output != NULL && inputs_are_usable(ctx, input, input_count);
+    bool made = ag_check_begin(&check) && t.output != NULL && check_inputs_are_usable(ctx, input, input_count);
     if (made) {
         t.checked = t.output + check.output_count;
         t.grad = t.checked + input_count;
-        made = describe_tensors(&check);
+        made = check_describe_tensors(&check);
     }
     ag_gradcheck_result result = ag_check_run(&check, made, true);
     ag_free(ctx, t.output, bytes);

@@ -28,7 +28,7 @@ enum {
 /* ---- Judging ops ---- */
 
 /* Whether a node's contributions can be compared with differences. */
-static bool is_judged(const ag_locator *l, int64_t node)
+static bool locate_is_judged(const ag_locator *l, int64_t node)
 {
     const ag_node *n = &l->tape->nodes[node];
     return n->op->vjp != NULL && l->node[node].gy != NULL;
@@ -36,7 +36,7 @@ static bool is_judged(const ag_locator *l, int64_t node)
 
 /* Begins the comparison for an op: what its vjp gave to the inputs that are moved. What counts as large is also
  * measured by gy, as far as the tolerances go. */
-static void expect(ag_locator *l, int64_t node, int64_t moved)
+static void locate_expect(ag_locator *l, int64_t node, int64_t moved)
 {
     const ag_node *n = &l->tape->nodes[node];
     const ag_gradcheck_config *config = &l->check->config;
@@ -56,7 +56,7 @@ static void expect(ag_locator *l, int64_t node, int64_t moved)
 
 /* One of the differences, or two of them extrapolated, is what was expected. A function that is smooth only very
  * near its point disagrees at the larger steps, so no step may condemn an op; none agrees by chance. */
-static bool agrees(const ag_locator *l, const ag_seen *s)
+static bool locate_agrees(const ag_locator *l, const ag_seen *s)
 {
     for (int i = 0; i < s->levels; i++)
         if (ag_locator_is_close(l, s->analytic, s->slope[i], s->norm) ||
@@ -65,10 +65,10 @@ static bool agrees(const ag_locator *l, const ag_seen *s)
     return false;
 }
 
-static ag_verdict judge(const ag_locator *l, const ag_seen *s)
+static ag_verdict locate_judge(const ag_locator *l, const ag_seen *s)
 {
     double slope = s->slope[LEVELS - 1];
-    if (agrees(l, s))
+    if (locate_agrees(l, s))
         return AG_PASS;
     if (s->levels < LEVELS || !isfinite(slope))
         return AG_INCONCLUSIVE;
@@ -77,7 +77,7 @@ static ag_verdict judge(const ag_locator *l, const ag_seen *s)
 }
 
 /* Takes the derivatives of ops first .. end-1 at one step. False: those of some do not agree yet. */
-static bool differentiate_at(ag_locator *l, int64_t first, int64_t end, int64_t moved, int level)
+static bool locate_differentiate_at(ag_locator *l, int64_t first, int64_t end, int64_t moved, int level)
 {
     double h = ldexp(1.0, -8 - 3 * level);
     l->bends = level == LEVELS - 1;
@@ -89,30 +89,30 @@ static bool differentiate_at(ag_locator *l, int64_t first, int64_t end, int64_t 
     l->bends = false;
     for (int64_t i = first; i < end; i++) {
         ag_seen *s = &l->node[i];
-        if (!is_judged(l, i))
+        if (!locate_is_judged(l, i))
             continue;
         s->slope[level] = good ? (s->slope[level] - s->change) / (2 * h) : (double)NAN;
         s->gap = s->bend / h;
         s->levels = level + 1;
-        done = done && agrees(l, s);
+        done = done && locate_agrees(l, s);
     }
     return done;
 }
 
 /* Differentiates one op, or (-1) all, along one input's direction, or (-1) all. Stops when all agree. */
-static void differentiate(ag_locator *l, int64_t op, int64_t moved)
+static void locate_differentiate(ag_locator *l, int64_t op, int64_t moved)
 {
     int64_t first = op < 0 ? 0 : op, end = op < 0 ? l->count : op + 1;
     for (int64_t i = first; i < end; i++)
-        if (is_judged(l, i))
-            expect(l, i, moved);
+        if (locate_is_judged(l, i))
+            locate_expect(l, i, moved);
     int level = 0;
-    while (level < LEVELS && !differentiate_at(l, first, end, moved, level))
+    while (level < LEVELS && !locate_differentiate_at(l, first, end, moved, level))
         level++;
 }
 
 /* Whether input i of a node is the first that comes from its node, and that can be moved. */
-static bool is_distinct(const ag_locator *l, const ag_node *n, int i)
+static bool locate_is_distinct(const ag_locator *l, const ag_node *n, int i)
 {
     const int64_t *edge = &l->tape->edges[n->first_edge];
     for (int j = 0; j < i; j++)
@@ -123,15 +123,15 @@ static bool is_distinct(const ag_locator *l, const ag_node *n, int i)
 
 /* Looks at each input of a suspect op alone. FAIL: *input gets a wrong contribution. PASS: all are right, so the op
  * depends on something else. */
-static ag_verdict judge_inputs(ag_locator *l, int64_t op, int *input)
+static ag_verdict locate_judge_inputs(ag_locator *l, int64_t op, int *input)
 {
     const ag_node *n = &l->tape->nodes[op];
     ag_verdict all = AG_PASS;
     for (int i = 0; i < n->input_count && all != AG_FAIL; i++) {
-        if (!is_distinct(l, n, i))
+        if (!locate_is_distinct(l, n, i))
             continue;
-        differentiate(l, op, l->tape->edges[n->first_edge + i]);
-        ag_verdict one = judge(l, &l->node[op]);
+        locate_differentiate(l, op, l->tape->edges[n->first_edge + i]);
+        ag_verdict one = locate_judge(l, &l->node[op]);
         all = one == AG_PASS ? all : one;
         *input = i;
     }
@@ -139,21 +139,21 @@ static ag_verdict judge_inputs(ag_locator *l, int64_t op, int *input)
 }
 
 /* The first wrong op from the output down, and its input; -1: none. */
-static int64_t find_wrong_op(ag_locator *l, int *input)
+static int64_t locate_find_wrong_op(ag_locator *l, int *input)
 {
     l->differs = !ag_locator_replay(l, 0, -1) && ag_error(l->ctx) == AG_OK;
     if (l->differs || ag_error(l->ctx) != AG_OK)
         return -1;
-    differentiate(l, -1, -1);
+    locate_differentiate(l, -1, -1);
     for (int64_t i = 0; i < l->count; i++) {
-        ag_verdict verdict = is_judged(l, i) ? judge(l, &l->node[i]) : AG_PASS;
+        ag_verdict verdict = locate_is_judged(l, i) ? locate_judge(l, &l->node[i]) : AG_PASS;
         l->node[i].suspect = verdict == AG_FAIL;
         l->undecided += verdict == AG_INCONCLUSIVE;
     }
     for (int64_t i = l->count - 1; i >= 0 && l->runs < RUNS; i--) {
         if (!l->node[i].suspect)
             continue;
-        ag_verdict verdict = judge_inputs(l, i, input);
+        ag_verdict verdict = locate_judge_inputs(l, i, input);
         if (verdict == AG_FAIL)
             return i;
         if (verdict == AG_PASS)
@@ -172,7 +172,7 @@ typedef struct op_function {
     int *input; /* which input of the op each input of the check is */
 } op_function;
 
-static int64_t from_node(const ag_locator *l, int64_t op, int input)
+static int64_t locate_from_node(const ag_locator *l, int64_t op, int input)
 {
     return l->tape->edges[l->tape->nodes[op].first_edge + input];
 }
@@ -230,7 +230,7 @@ static bool op_backward(ag_check *check, const double *cotangent, double *const 
 /* Adds an input of the op to the check, at the values it had. False on error. */
 static bool op_add_input(ag_check *op, op_function *f, int input)
 {
-    ag_seen *s = &f->l->node[from_node(f->l, f->node, input)];
+    ag_seen *s = &f->l->node[locate_from_node(f->l, f->node, input)];
     ag_check_input *in = &op->input[op->input_count];
     *in = (ag_check_input){
         .x = { .value = ag_locator_memory(op->ctx, s->value->numel, sizeof(double)), .ndim = s->value->ndim },
@@ -265,7 +265,7 @@ static bool op_begin(ag_check *op, op_function *f, double **grad)
     op->output[0].y = (ag_array){ .value = op->y, .ndim = y->ndim };
     memcpy(op->output[0].y.shape, y->shape, sizeof y->shape);
     for (int i = 0; i < n->input_count; i++)
-        if (is_distinct(l, n, i) && !op_add_input(op, f, i))
+        if (locate_is_distinct(l, n, i) && !op_add_input(op, f, i))
             return false;
     for (int i = 0; i < op->input_count; i++)
         grad[i] = op->input[i].analytic;
@@ -296,7 +296,7 @@ static bool op_differentiate(ag_check *op, ag_check_input *in, double **jacobian
     return true;
 }
 
-static ag_explanation explain_op(ag_locator *l, int64_t node, int input)
+static ag_explanation locate_explain_op(ag_locator *l, int64_t node, int input)
 {
     const ag_node *n = &l->tape->nodes[node];
     op_function f = { .l = l, .node = node };
@@ -325,28 +325,28 @@ static ag_explanation explain_op(ag_locator *l, int64_t node, int input)
 
 /* Runs the vjp of a wrong op once more: whether its contribution to the input, whose derivative was measured last,
  * is now right. */
-static bool is_right_with(ag_locator *l, int64_t node, int input, ag_tensor *gy)
+static bool locate_is_right_with(ag_locator *l, int64_t node, int input, ag_tensor *gy)
 {
     int count = l->tape->nodes[node].input_count;
     ag_seen *s = &l->node[node];
     ag_tensor **g = ag_locator_memory(l->ctx, count, sizeof(ag_tensor *));
     if (g == NULL || gy == NULL || !ag_node_vjp(l->tape, node, gy, g))
         return false;
-    s->analytic = g[input] == NULL ? 0 : ag_locator_dot(g[input], l->node[from_node(l, node, input)].direction);
+    s->analytic = g[input] == NULL ? 0 : ag_locator_dot(g[input], l->node[locate_from_node(l, node, input)].direction);
     for (int i = 0; i < count; i++)
         ag_release(g[i]);
-    return agrees(l, s);
+    return locate_agrees(l, s);
 }
 
 /* Whether a wrong op is right when it is given a copy without strides of its gradient, or of an input that it keeps.
  * Cause NONE: it is not. */
-static ag_explanation explain_strides(ag_locator *l, int64_t node, int input)
+static ag_explanation locate_explain_strides(ag_locator *l, int64_t node, int input)
 {
     ag_tensor *gy = l->node[node].gy, *dense = ag_tensor_contiguous(gy);
-    if (is_right_with(l, node, input, gy))
+    if (locate_is_right_with(l, node, input, gy))
         return ag_explanation_of(AG_CAUSE_NOT_REPEATABLE, "right when its vjp runs again: it does not repeat "
                                                           "itself, or reads what changes meanwhile.");
-    if (dense != gy && is_right_with(l, node, input, dense))
+    if (dense != gy && locate_is_right_with(l, node, input, dense))
         return ag_explanation_of(AG_CAUSE_STRIDE_IGNORED,
                                  "the strides of its incoming gradient are ignored, %s with strides %s; right for a "
                                  "contiguous copy.", ag_shape_text(gy), ag_dims_text(l->ctx, gy->ndim, gy->stride));
@@ -357,7 +357,7 @@ static ag_explanation explain_strides(ag_locator *l, int64_t node, int input)
         if (copy == kept.tensor || copy == NULL)
             continue;
         l->tape->kept[edge] = (ag_kept){ copy, copy->storage->version };
-        bool right = is_right_with(l, node, input, dense);
+        bool right = locate_is_right_with(l, node, input, dense);
         l->tape->kept[edge] = kept;
         if (right)
             return ag_explanation_of(AG_CAUSE_STRIDE_IGNORED,
@@ -369,7 +369,7 @@ static ag_explanation explain_strides(ag_locator *l, int64_t node, int input)
 }
 
 /* "'softmax' in blocks.0.attn (node 12)" */
-static const char *op_text(const ag_locator *l, int64_t node, char text[TEXT])
+static const char *locate_op_text(const ag_locator *l, int64_t node, char text[TEXT])
 {
     const ag_node *n = &l->tape->nodes[node];
     snprintf(text, TEXT, "'%s'%s%s (node %lld)", n->op->name, *n->path != '\0' ? " in " : "", n->path, (long long)node);
@@ -378,7 +378,7 @@ static const char *op_text(const ag_locator *l, int64_t node, char text[TEXT])
 
 static void locate_op(ag_locator *l, int64_t node, int input, ag_location *where)
 {
-    const ag_node *n = &l->tape->nodes[node], *from = &l->tape->nodes[from_node(l, node, input)];
+    const ag_node *n = &l->tape->nodes[node], *from = &l->tape->nodes[locate_from_node(l, node, input)];
     const char *name = from->op == &ag_op_leaf ? ag_name(from->watched) : NULL;
     *where = (ag_location){ .node = node, .op = n->op->name, .path = n->path, .op_input = input };
     double analytic = l->node[node].analytic, numeric = l->node[node].slope[1];
@@ -387,16 +387,16 @@ static void locate_op(ag_locator *l, int64_t node, int input, ag_location *where
         e = ag_explanation_of(AG_CAUSE_UNKNOWN, "its input %d is a detached view of the same memory, which gradients "
                                                 "do not pass.", l->node[node].alias);
     if (e.cause == AG_CAUSE_NONE)
-        e = explain_strides(l, node, input);
+        e = locate_explain_strides(l, node, input);
     if (e.cause == AG_CAUSE_NONE)
-        e = explain_op(l, node, input);
+        e = locate_explain_op(l, node, input);
     if (*e.text == '\0' || ag_error(l->ctx) != AG_OK)
         e = ag_explanation_of(AG_CAUSE_UNKNOWN, "analytic %.6g, numeric %.6g along a random direction.", analytic,
                               numeric);
     ag_error_clear(l->ctx);
     char text[TEXT];
     where->explanation = ag_explanation_of(e.cause, "First wrong op: %s, gradient of its input %d%s%s: %s",
-                                           op_text(l, node, text), input, name == NULL ? "" : ", ",
+                                           locate_op_text(l, node, text), input, name == NULL ? "" : ", ",
                                            name == NULL ? "" : name, e.text);
     where->explanation.factor = e.factor;
 }
@@ -404,7 +404,7 @@ static void locate_op(ag_locator *l, int64_t node, int input, ag_location *where
 /* ---- Gradients that do not add up ---- */
 
 /* "input 0", "'blocks.0.attn.q.weight'", "the result of 'mul' (node 7)" */
-static const char *value_text(const ag_locator *l, int64_t node, char text[TEXT])
+static const char *locate_value_text(const ag_locator *l, int64_t node, char text[TEXT])
 {
     const ag_node *n = &l->tape->nodes[node];
     const char *name = n->watched == NULL ? NULL : ag_name(n->watched);
@@ -427,7 +427,7 @@ typedef struct uses {
     int64_t first, second; /* the first two */
 } uses;
 
-static uses uses_of(const ag_locator *l, int64_t node, double there)
+static uses locate_uses_of(const ag_locator *l, int64_t node, double there)
 {
     const ag_seen *s = &l->node[node];
     uses u = { 0, -1, -1, -1, -1 };
@@ -447,7 +447,7 @@ static uses uses_of(const ag_locator *l, int64_t node, double there)
     return u;
 }
 
-static int64_t owner_of(const ag_locator *l, int64_t edge)
+static int64_t locate_owner_of(const ag_locator *l, int64_t edge)
 {
     int64_t node = l->count - 1;
     while (l->tape->nodes[node].first_edge > edge || l->tape->nodes[node].input_count == 0)
@@ -461,29 +461,29 @@ static bool locate_loss(const ag_locator *l, int64_t node, double there, ag_loca
 {
     char what[TEXT], which[TEXT];
     const ag_node *n = &l->tape->nodes[node];
-    value_text(l, node, what);
+    locate_value_text(l, node, what);
     if (n->watched != NULL && ag_grad_state_of(n->watched)->hook != NULL && there == l->node[node].arrived) {
         where->explanation = ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong: a hook changes the gradient of %s.",
                                                what);
         return true;
     }
-    uses u = uses_of(l, node, there);
+    uses u = locate_uses_of(l, node, there);
     if (u.lost < 0) {
         where->explanation = ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong, but the gradient of %s is not the "
                                                "sum over its uses, %d.", what, u.count);
         return false;
     }
-    int64_t owner = owner_of(l, u.lost);
+    int64_t owner = locate_owner_of(l, u.lost);
     const ag_node *lost = &l->tape->nodes[owner];
     *where = (ag_location){ .node = owner, .op = lost->op->name, .path = lost->path,
                             .op_input = (int)(u.lost - lost->first_edge) };
-    op_text(l, owner, which);
+    locate_op_text(l, owner, which);
     if (u.alone < 0) {
         where->explanation = ag_explanation_of(AG_CAUSE_NOT_ACCUMULATED, "No op is wrong, but of the %d contributions "
                                                "to the gradient of %s that of %s is lost.", u.count, what, which);
         return true;
     }
-    int64_t alone = owner_of(l, u.alone);
+    int64_t alone = locate_owner_of(l, u.alone);
     where->explanation = ag_explanation_of(AG_CAUSE_NOT_ACCUMULATED, "No op is wrong, but the gradient of %s is the "
                                            "contribution of '%s' (node %lld) alone: that of %s is lost.", what,
                                            l->tape->nodes[alone].op->name, (long long)alone, which);
@@ -491,7 +491,7 @@ static bool locate_loss(const ag_locator *l, int64_t node, double there, ag_loca
 }
 
 /* Whether node i's op has another node before it (step -1) or behind it (1). */
-static bool has_another(const ag_locator *l, int64_t i, int step)
+static bool locate_has_another(const ag_locator *l, int64_t i, int step)
 {
     const ag_op *op = l->tape->nodes[i].op;
     do
@@ -501,19 +501,19 @@ static bool has_another(const ag_locator *l, int64_t i, int step)
 }
 
 /* "'linear' or 'conv'": the ops whose vjp may have taken several nodes in one call; "": none. */
-static void listed_ops(const ag_locator *l, char text[TEXT])
+static void locate_listed_ops(const ag_locator *l, char text[TEXT])
 {
     size_t used = 0;
     text[0] = '\0';
     for (int64_t i = 0; i < l->count && used < TEXT; i++) {
         const ag_op *op = l->tape->nodes[i].op;
-        if (op->list && has_another(l, i, -1) && !has_another(l, i, 1))
+        if (op->list && locate_has_another(l, i, -1) && !locate_has_another(l, i, 1))
             used += (size_t)snprintf(text + used, TEXT - used, "%s'%s'", used > 0 ? " or " : "", op->name);
     }
 }
 
 /* Whether the check's gradient of an input is not the one that arrived there. */
-static bool is_another(const ag_locator *l, const ag_leaf_sum *leaf)
+static bool locate_is_another(const ag_locator *l, const ag_leaf_sum *leaf)
 {
     return leaf->used && isfinite(leaf->arrived) &&
            !ag_locator_is_close(l, leaf->stored, leaf->arrived, leaf->norm);
@@ -525,12 +525,14 @@ static void locate_difference(const ag_locator *l, int input, int64_t node, ag_l
 {
     const ag_leaf_sum *leaf = &l->leaf[input];
     char what[TEXT], ops[TEXT];
-    value_text(l, node, what);
-    listed_ops(l, ops);
+    locate_value_text(l, node, what);
+    locate_listed_ops(l, ops);
     if (*ops != '\0' && !ag_locator_is_close(l, leaf->unseen, leaf->arrived, leaf->norm)) {
-        where->explanation = ag_explanation_of(AG_CAUSE_UNKNOWN, "Every op is right by itself; the gradient of %s is "
-                                               "wrong when the vjp of %s takes several nodes in one call (ag_vjp.next).",
-                                               what, ops);
+        where->explanation =
+            ag_explanation_of(AG_CAUSE_UNKNOWN,
+                              "Every op is right by itself; the gradient of %s is "
+                              "wrong when the vjp of %s takes several nodes in one call (ag_vjp.next).",
+                              what, ops);
         return;
     }
     if (locate_loss(l, node, leaf->stored, where))
@@ -546,7 +548,7 @@ static void locate_difference(const ag_locator *l, int input, int64_t node, ag_l
 
 /* Below this two sums of contributions differ by rounding: those that arrived were added in another order than those
  * that were looked at, and what cancels leaves noise of the size of the largest. */
-static double rounding_of(const ag_locator *l)
+static double locate_rounding_of(const ag_locator *l)
 {
     double most = 0;
     for (int64_t i = 0; i < l->count; i++)
@@ -557,9 +559,9 @@ static double rounding_of(const ag_locator *l)
 
 /* Whether a gradient is not the sum of the contributions to it: the first from the output down. With one output, also
  * whether the check's gradient of an input is not what arrived. */
-static bool find_loss(ag_locator *l, ag_location *where)
+static bool locate_find_loss(ag_locator *l, ag_location *where)
 {
-    const double rounding = rounding_of(l);
+    const double rounding = locate_rounding_of(l);
     for (int64_t i = l->count - 1; i >= 0; i--) {
         const ag_seen *s = &l->node[i];
         if (!isfinite(s->expected) || fabs(s->arrived - s->expected) <= rounding ||
@@ -569,7 +571,7 @@ static bool find_loss(ag_locator *l, ag_location *where)
         return true;
     }
     for (int i = 0; i < l->check->input_count && l->check->output_count == 1; i++) {
-        if (!is_another(l, &l->leaf[i]))
+        if (!locate_is_another(l, &l->leaf[i]))
             continue;
         for (int64_t k = 0; k < l->count; k++)
             if (l->tape->nodes[k].watched == l->f->input[i])
@@ -585,13 +587,13 @@ static void locate_unrecorded(const ag_locator *l, ag_location *where)
     char text[TEXT];
     where->explanation = ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong, but the result of %s depends on more "
                                            "than its recorded inputs: on a value that was detached, or read directly.",
-                                           op_text(l, l->unrecorded, text));
+                                           locate_op_text(l, l->unrecorded, text));
 }
 
 /* ---- The search ---- */
 
 /* Looks at what one output of the function gives. True: there is something to say. */
-static bool search(ag_locator *l, int output, ag_location *where)
+static bool locate_search(ag_locator *l, int output, ag_location *where)
 {
     bool found = false;
     l->unrecorded = -1;
@@ -600,8 +602,8 @@ static bool search(ag_locator *l, int output, ag_location *where)
         return false;
     if (ag_locator_record(l, output)) {
         int input = -1;
-        int64_t node = find_wrong_op(l, &input);
-        found = node >= 0 || (!l->differs && find_loss(l, where)) || l->unrecorded >= 0;
+        int64_t node = locate_find_wrong_op(l, &input);
+        found = node >= 0 || (!l->differs && locate_find_loss(l, where)) || l->unrecorded >= 0;
         if (node >= 0)
             locate_op(l, node, input, where);
         else if (l->unrecorded >= 0 && where->explanation.cause == AG_CAUSE_NONE)
@@ -619,7 +621,7 @@ static bool search(ag_locator *l, int output, ag_location *where)
 }
 
 /* What can be said when no place was found. */
-static ag_explanation explain_nothing(const ag_locator *l)
+static ag_explanation locate_explain_nothing(const ag_locator *l)
 {
     const ag_check *check = l->check;
     for (int i = 0; i < check->input_count; i++) {
@@ -642,7 +644,7 @@ static ag_explanation explain_nothing(const ag_locator *l)
         return ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong, but %lld could not be judged: at a kink, or not "
                                                    "finite.", (long long)l->undecided);
     for (int i = 0; i < check->input_count; i++)
-        if (is_another(l, &l->leaf[i]))
+        if (locate_is_another(l, &l->leaf[i]))
             return ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong: when the function runs again, each op by "
                                                        "itself, the gradient of input %d is right.", i);
     return ag_explanation_of(AG_CAUSE_UNKNOWN, "No op on the tape is wrong.");
@@ -664,9 +666,9 @@ ag_location ag_check_locate(ag_check *check)
         for (int i = 0; i < check->input_count; i++)
             l.leaf[i].only = -1;
         for (int o = 0; o < check->output_count && !found && ag_error(ctx) == AG_OK; o++)
-            found = search(&l, o, &where);
+            found = locate_search(&l, o, &where);
         if (!found)
-            where.explanation = explain_nothing(&l);
+            where.explanation = locate_explain_nothing(&l);
     }
     ag_free(ctx, l.node, (size_t)l.capacity * sizeof *l.node);
     ag_scope_end(ctx, NULL);

@@ -37,7 +37,7 @@ double ag_locator_dot(const ag_tensor *a, const ag_tensor *b)
 }
 
 /* gy . (y - value), where what is equal, infinities too, is no difference. */
-static double change(const ag_tensor *gy, const ag_tensor *y, const ag_tensor *value)
+static double replay_change(const ag_tensor *gy, const ag_tensor *y, const ag_tensor *value)
 {
     const double *c = ag_data(gy), *a = ag_data(y), *b = ag_data(value);
     double sum = 0;
@@ -53,7 +53,7 @@ static double change(const ag_tensor *gy, const ag_tensor *y, const ag_tensor *v
 }
 
 /* |gy| . |above - 2 value + y| */
-static double bend(const ag_tensor *gy, const ag_tensor *above, const ag_tensor *value, const ag_tensor *y)
+static double replay_bend(const ag_tensor *gy, const ag_tensor *above, const ag_tensor *value, const ag_tensor *y)
 {
     const double *c = ag_data(gy), *a = ag_data(above), *b = ag_data(value), *d = ag_data(y);
     double sum = 0;
@@ -70,7 +70,7 @@ static double bend(const ag_tensor *gy, const ag_tensor *above, const ag_tensor 
 
 /* to := what the node holds, moved by `amount` along its direction. float64. Raises no version: what a replay writes
  * into a leaf is put back before anyone else sees it. */
-static void put(ag_tensor *to, const ag_seen *s, double amount)
+static void replay_put(ag_tensor *to, const ag_seen *s, double amount)
 {
     double *y = (double *)to->storage->data + to->offset;
     const double *x = s->moved != NULL ? s->moved : ag_data(s->value), *u = ag_data(s->direction);
@@ -83,7 +83,7 @@ static void put(ag_tensor *to, const ag_seen *s, double amount)
         }
 }
 
-static int64_t span(int ndim, const int64_t *shape, const int64_t *stride)
+static int64_t replay_span(int ndim, const int64_t *shape, const int64_t *stride)
 {
     int64_t last = 0;
     for (int d = 0; d < ndim; d++) {
@@ -96,9 +96,9 @@ static int64_t span(int ndim, const int64_t *shape, const int64_t *stride)
 
 /* t's strides, but with memory for each element where t repeats some. What is not contiguous stays so: functions may
  * record other ops for it. */
-static void strides_apart(const ag_tensor *t, int64_t *stride)
+static void replay_strides_apart(const ag_tensor *t, int64_t *stride)
 {
-    int64_t end = span(t->ndim, t->shape, t->stride);
+    int64_t end = replay_span(t->ndim, t->shape, t->stride);
     for (int d = 0; d < t->ndim; d++) {
         stride[d] = t->stride[d];
         if (stride[d] == 0 && t->shape[d] > 1) {
@@ -109,16 +109,16 @@ static void strides_apart(const ag_tensor *t, int64_t *stride)
 }
 
 /* A tensor of zeros with these strides and memory of its own. */
-static ag_tensor *strided(const ag_tensor *like, const int64_t *stride)
+static ag_tensor *replay_strided(const ag_tensor *like, const int64_t *stride)
 {
-    ag_tensor *memory = ag_zeros(like->ctx, like->dtype, AG_SHAPE(span(like->ndim, like->shape, stride)));
+    ag_tensor *memory = ag_zeros(like->ctx, like->dtype, AG_SHAPE(replay_span(like->ndim, like->shape, stride)));
     return memory == NULL ? NULL : ag_view_new(memory, like->ndim, like->shape, stride, 0);
 }
 
 /* The same bits with the same strides, what lies between the elements included. */
-static ag_tensor *exact_copy(const ag_tensor *t)
+static ag_tensor *replay_exact_copy(const ag_tensor *t)
 {
-    ag_tensor *copy = strided(t, t->stride);
+    ag_tensor *copy = replay_strided(t, t->stride);
     if (copy != NULL)
         memcpy(copy->storage->data, ag_data(t), copy->storage->bytes);
     return copy;
@@ -127,7 +127,7 @@ static ag_tensor *exact_copy(const ag_tensor *t)
 /* ---- The recorded run ---- */
 
 /* The entry of a node, made with all before it; NULL on error. */
-static ag_seen *seen_at(ag_locator *l, int64_t node)
+static ag_seen *replay_seen_at(ag_locator *l, int64_t node)
 {
     if (!ag_grow(l->ctx, (void **)&l->node, &l->capacity, node + 1, sizeof *l->node))
         return NULL;
@@ -136,16 +136,16 @@ static ag_seen *seen_at(ag_locator *l, int64_t node)
     return &l->node[node];
 }
 
-static bool keep_value(ag_seen *s, ag_tensor *y)
+static bool replay_keep_value(ag_seen *s, ag_tensor *y)
 {
     ag_release(s->value);
     s->value = ag_retain(ag_tensor_clone(y));
-    strides_apart(y, s->stride);
+    replay_strides_apart(y, s->stride);
     return s->value != NULL;
 }
 
 /* An input that gets no gradient, and whose memory is also another one's that does; -1: none. */
-static int find_alias(const ag_tape *tape, int64_t node, ag_tensor *const *input)
+static int replay_find_alias(const ag_tape *tape, int64_t node, ag_tensor *const *input)
 {
     const ag_node *n = &tape->nodes[node];
     const int64_t *from = &tape->edges[n->first_edge];
@@ -156,19 +156,19 @@ static int find_alias(const ag_tape *tape, int64_t node, ag_tensor *const *input
     return -1;
 }
 
-static ag_tensor *see_result(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *y, ag_tensor *const *input)
+static ag_tensor *replay_see_result(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *y, ag_tensor *const *input)
 {
     ag_locator *l = (ag_locator *)o;
     if (tape->segment != NULL)
         return y;
-    ag_seen *s = seen_at(l, node);
-    if (s == NULL || !keep_value(s, y))
+    ag_seen *s = replay_seen_at(l, node);
+    if (s == NULL || !replay_keep_value(s, y))
         return NULL;
-    s->alias = find_alias(tape, node, input);
+    s->alias = replay_find_alias(tape, node, input);
     return y;
 }
 
-static void see_gradient(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *gy)
+static void replay_see_gradient(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *gy)
 {
     ag_locator *l = (ag_locator *)o;
     if (tape->segment != NULL)
@@ -176,20 +176,20 @@ static void see_gradient(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor 
     l->visited = node;
     if (gy->dtype != AG_F64)
         return;
-    l->node[node].gy = ag_retain(exact_copy(gy));
+    l->node[node].gy = ag_retain(replay_exact_copy(gy));
     l->node[node].arrived = ag_locator_dot(gy, l->node[node].direction);
 }
 
 /* The same when contributions are not looked at, one by one and apart: a vjp that writes over what it should add to
  * (ag_vjp_accumulator) does its damage then. */
-static void see_arrival(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *gy)
+static void replay_see_arrival(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *gy)
 {
     ag_locator *l = (ag_locator *)o;
     if (tape->segment == NULL && gy->dtype == AG_F64)
         l->node[node].arrived = ag_locator_dot(gy, l->node[node].direction);
 }
 
-static void see_contribution(ag_observer *o, ag_tape *tape, int64_t node, int input, ag_tensor *g)
+static void replay_see_contribution(ag_observer *o, ag_tape *tape, int64_t node, int input, ag_tensor *g)
 {
     ag_locator *l = (ag_locator *)o;
     int64_t edge = tape->nodes[node].first_edge + input, from = tape->edges[edge];
@@ -213,17 +213,17 @@ static void see_contribution(ag_observer *o, ag_tape *tape, int64_t node, int in
 }
 
 /* Values of the leaves, and directions for all. No two wrong elements cancel along a random one. */
-static bool prepare(ag_locator *l)
+static bool replay_prepare(ag_locator *l)
 {
     ag_tape *tape = l->tape;
-    if (seen_at(l, tape->node_count - 1) == NULL)
+    if (replay_seen_at(l, tape->node_count - 1) == NULL)
         return false;
     l->count = tape->node_count;
     ag_rng_set(l->ctx, (ag_rng){ .seed = l->check->config.seed + 1 });
     for (int64_t i = 0; i < l->count; i++) {
         ag_seen *s = &l->node[i];
         const ag_tensor *leaf = tape->nodes[i].op == &ag_op_leaf ? tape->nodes[i].watched : NULL;
-        if ((leaf != NULL && !keep_value(s, tape->nodes[i].watched)) || s->value == NULL)
+        if ((leaf != NULL && !replay_keep_value(s, tape->nodes[i].watched)) || s->value == NULL)
             return false;
         s->fixed = s->value->dtype != AG_F64 ||
                    (leaf != NULL && memcmp(s->stride, leaf->stride, (size_t)leaf->ndim * sizeof *s->stride) != 0);
@@ -238,7 +238,7 @@ static bool prepare(ag_locator *l)
     return l->product != NULL && l->square != NULL;
 }
 
-static void call(ag_locator *l)
+static void replay_call(ag_locator *l)
 {
     for (int i = 0; i < l->check->output_count; i++)
         l->output[i] = NULL;
@@ -248,7 +248,7 @@ static void call(ag_locator *l)
 }
 
 /* What arrived at the function's inputs, for output o, at which backward begins. False on error. */
-static bool see_leaves(ag_locator *l, int o, const ag_tensor *cotangent)
+static bool replay_see_leaves(ag_locator *l, int o, const ag_tensor *cotangent)
 {
     const int count = l->check->input_count;
     ag_tensor **wanted = ag_locator_memory(l->ctx, count, sizeof *wanted);
@@ -287,27 +287,29 @@ bool ag_locator_record(ag_locator *l, int o)
 {
     const ag_check_output *output = &l->check->output[o];
     l->tape->observer = &l->observer;
-    l->observer = (ag_observer){ .recorded = see_result, .arrived = see_gradient, .contributed = see_contribution };
-    call(l);
+    l->observer = (ag_observer){ .recorded = replay_see_result,
+                                 .arrived = replay_see_gradient,
+                                 .contributed = replay_see_contribution };
+    replay_call(l);
     ag_tensor *y = l->output[o];
     int64_t node = y == NULL ? -1 : ag_node_of(l->tape, y);
-    if (node < 0 || y->numel != output->numel || ag_error(l->ctx) != AG_OK || !prepare(l))
+    if (node < 0 || y->numel != output->numel || ag_error(l->ctx) != AG_OK || !replay_prepare(l))
         return false;
     ag_tensor *cotangent = ag_from_data(l->ctx, AG_F64, y->ndim, y->shape, l->check->cotangent + output->first);
     if (cotangent == NULL || ag_gradient(l->tape, y, cotangent, NULL, 0, NULL) != AG_OK)
         return false;
-    l->observer = (ag_observer){ .arrived = see_arrival };
+    l->observer = (ag_observer){ .arrived = replay_see_arrival };
     if (ag_gradient(l->tape, y, cotangent, NULL, 0, NULL) != AG_OK)
         return false;
     l->node[node].expected += ag_locator_dot(cotangent, l->node[node].direction);
     l->node[node].size += ag_locator_dot(cotangent, cotangent);
     l->tape->observer = NULL;
-    return see_leaves(l, o, cotangent);
+    return replay_see_leaves(l, o, cotangent);
 }
 
 /* ---- Replays ---- */
 
-static bool same_node(const ag_tape *a, const ag_tape *b, int64_t node)
+static bool replay_same_node(const ag_tape *a, const ag_tape *b, int64_t node)
 {
     const ag_node *x = &a->nodes[node], *y = &b->nodes[node];
     return x->op == y->op && x->dtype == y->dtype && x->ndim == y->ndim && x->input_count == y->input_count &&
@@ -316,19 +318,19 @@ static bool same_node(const ag_tape *a, const ag_tape *b, int64_t node)
                                           (size_t)x->input_count * sizeof *a->edges) == 0);
 }
 
-static double amount(const ag_locator *l, int64_t node)
+static double replay_amount(const ag_locator *l, int64_t node)
 {
     return l->node[node].fixed || (l->moved >= 0 && l->moved != node) ? 0 : l->step;
 }
 
 /* Reads off an op's result. */
-static void read_result(ag_locator *l, int64_t node, ag_tensor *y)
+static void replay_read_result(ag_locator *l, int64_t node, ag_tensor *y)
 {
     ag_seen *s = &l->node[node];
     if (s->gy != NULL)
-        s->change = change(s->gy, y, s->value);
+        s->change = replay_change(s->gy, y, s->value);
     if (s->gy != NULL && l->bends && l->step < 0 && s->above != NULL)
-        s->bend = bend(s->gy, s->above, s->value, y);
+        s->bend = replay_bend(s->gy, s->above, s->value, y);
     if (s->gy != NULL && l->bends && l->step > 0) {
         ag_release(s->above);
         s->above = ag_retain(ag_tensor_clone(y));
@@ -339,22 +341,22 @@ static void read_result(ag_locator *l, int64_t node, ag_tensor *y)
 }
 
 /* Hands out what the node held when it was recorded, or that moved. */
-static ag_tensor *replace(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *y, ag_tensor *const *input)
+static ag_tensor *replay_replace(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *y, ag_tensor *const *input)
 {
     (void)input;
     ag_locator *l = (ag_locator *)o;
     if (tape->segment != NULL || !l->same)
         return y;
-    l->same = node < l->count && same_node(l->tape, tape, node);
+    l->same = node < l->count && replay_same_node(l->tape, tape, node);
     if (!l->same)
         return y;
-    read_result(l, node, y);
+    replay_read_result(l, node, y);
     const ag_seen *s = &l->node[node];
-    ag_tensor *t = strided(s->value, s->stride);
+    ag_tensor *t = replay_strided(s->value, s->stride);
     if (t == NULL)
         return NULL;
     if (s->direction != NULL)
-        put(t, s, amount(l, node));
+        replay_put(t, s, replay_amount(l, node));
     else
         ag_copy_into(t, s->value);
     t->tape = tape->serial;
@@ -363,7 +365,7 @@ static ag_tensor *replace(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor
 }
 
 /* Moves the leaves, or puts them back, on the recorded tape too. */
-static void put_leaves(const ag_locator *l, bool back)
+static void replay_put_leaves(const ag_locator *l, bool back)
 {
     for (int64_t i = 0; i < l->count; i++) {
         const ag_node *node = &l->tape->nodes[i];
@@ -376,17 +378,17 @@ static void put_leaves(const ag_locator *l, bool back)
             node->watched->node = i;
         }
         if (!s.fixed)
-            put(node->watched, &s, back ? 0 : amount(l, i));
+            replay_put(node->watched, &s, back ? 0 : replay_amount(l, i));
     }
 }
 
 /* Whether a replay has recorded the same ops. Finds the leaves that the function makes anew. */
-static bool same_tape(ag_locator *l, const ag_tape *again)
+static bool replay_same_tape(ag_locator *l, const ag_tape *again)
 {
     if (again->node_count != l->count)
         return false;
     for (int64_t i = 0; i < l->count; i++) {
-        if (!same_node(l->tape, again, i))
+        if (!replay_same_node(l->tape, again, i))
             return false;
         if (again->nodes[i].op == &ag_op_leaf && again->nodes[i].watched != l->tape->nodes[i].watched)
             l->node[i].fixed = true;
@@ -399,18 +401,18 @@ bool ag_locator_replay(ag_locator *l, double step, int64_t moved)
     l->step = step;
     l->moved = moved;
     l->same = true;
-    l->observer = (ag_observer){ .recorded = replace };
-    put_leaves(l, false);
+    l->observer = (ag_observer){ .recorded = replay_replace };
+    replay_put_leaves(l, false);
     ag_recorder_set(l->ctx, NULL); /* the recorded tape rests */
     ag_tape *tape = ag_tape_begin(l->ctx);
     if (tape != NULL) {
         tape->observer = &l->observer;
-        call(l);
-        l->same = l->same && same_tape(l, tape);
+        replay_call(l);
+        l->same = l->same && replay_same_tape(l, tape);
         ag_tape_end(tape);
     }
     ag_recorder_set(l->ctx, &l->tape->recorder);
-    put_leaves(l, true);
+    replay_put_leaves(l, true);
     return ag_error(l->ctx) == AG_OK && l->same;
 }
 

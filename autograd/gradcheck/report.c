@@ -127,7 +127,7 @@ const char *ag_index_text(const ag_check *check, int ndim, const int64_t *shape,
 }
 
 /* "output 1 [2,3] at [0,2]"; the only output has no number. */
-static void put_output(ag_phrase *p, const ag_check *check, int64_t flat)
+static void report_put_output(ag_phrase *p, const ag_check *check, int64_t flat)
 {
     int k = check->output_count - 1;
     while (k > 0 && flat < check->output[k].first)
@@ -142,7 +142,7 @@ static void put_output(ag_phrase *p, const ag_check *check, int64_t flat)
 }
 
 /* Two values with nine digits, or with all when nine do not tell them apart. */
-static void put_values(ag_phrase *p, const ag_gradcheck_input *found)
+static void report_put_values(ag_phrase *p, const ag_gradcheck_input *found)
 {
     char analytic[AG_NUMBER], numeric[AG_NUMBER];
     ag_number_text(analytic, "%.9g", found->analytic);
@@ -174,8 +174,8 @@ void ag_report_worst(ag_phrase *p, const ag_check *check, const ag_gradcheck_res
     else if (x->ndim > 0)
         ag_phrase_put(p, " at %s", ag_index_text(check, x->ndim, x->shape, found->index));
     if (found->output_index >= 0 && check->output_count > 0)
-        put_output(p, check, found->output_index);
-    put_values(p, found);
+        report_put_output(p, check, found->output_index);
+    report_put_values(p, found);
 }
 
 void ag_report_op(ag_phrase *p, const ag_gradcheck_result *result)
@@ -259,7 +259,7 @@ void ag_report_cell(ag_phrase *p, const ag_check *check, int input, ag_report_co
 /* ---- The part of a gradient that is shown ---------------------------------------------------- */
 
 /* At most `most` of `extent`, with `at` as near to the middle as the ends allow. */
-static ag_span span_around(int64_t at, int64_t extent, int64_t most)
+static ag_span report_span_around(int64_t at, int64_t extent, int64_t most)
 {
     ag_span span = { .count = extent < most ? extent : most, .extent = extent };
     span.first = at - span.count / 2;
@@ -279,9 +279,9 @@ ag_gradient_view ag_gradient_view_of(const ag_check_input *in, int64_t entries, 
     }
     int64_t entry = row * col > 0 ? in->numel / (row * col) : 0, worst = in->found.index > 0 ? in->found.index : 0;
     return (ag_gradient_view){
-        .entry = span_around(entry > 0 ? worst / (row * col) : 0, entry, entries),
-        .row = span_around(entry > 0 ? worst / col % row : 0, row, rows),
-        .col = span_around(entry > 0 ? worst % col : 0, col, cols),
+        .entry = report_span_around(entry > 0 ? worst / (row * col) : 0, entry, entries),
+        .row = report_span_around(entry > 0 ? worst / col % row : 0, row, rows),
+        .col = report_span_around(entry > 0 ? worst % col : 0, col, cols),
     };
 }
 

@@ -56,7 +56,7 @@ static const char legend[] =
 
 /* ---- Text ------------------------------------------------------------------------------------ */
 
-static void put_html(FILE *file, const char *text)
+static void html_put_text(FILE *file, const char *text)
 {
     char shown[8];
     for (int size; (size = ag_shown_character(shown, text)) > 0; text += size) {
@@ -67,18 +67,18 @@ static void put_html(FILE *file, const char *text)
 }
 
 /* An element with text in it; nothing when there is none. */
-static void put_element(FILE *file, const char *tag, const char *label, const char *text)
+static void html_put_element(FILE *file, const char *tag, const char *label, const char *text)
 {
     if (text == NULL || *text == '\0')
         return;
     fprintf(file, "<%s>", tag);
     if (*label != '\0')
         fprintf(file, "<b>%s</b> ", label);
-    put_html(file, text);
+    html_put_text(file, text);
     fprintf(file, "</%s>\n", tag);
 }
 
-static void put_verdict(FILE *file, const char *verdict)
+static void html_put_verdict(FILE *file, const char *verdict)
 {
     fprintf(file, "<span class=\"verdict %s\">%s</span>", verdict, verdict);
 }
@@ -89,7 +89,7 @@ typedef struct rgb {
     int r, g, b;
 } rgb;
 
-static rgb mixed(rgb a, rgb b, double t)
+static rgb html_mixed(rgb a, rgb b, double t)
 {
     return (rgb){ (int)lround(a.r + t * (b.r - a.r)), (int)lround(a.g + t * (b.g - a.g)),
                   (int)lround(a.b + t * (b.b - a.b)) };
@@ -100,16 +100,16 @@ static const rgb positive[] = { { 255, 255, 255 }, { 246, 166, 130 }, { 178, 24,
 static const rgb exact_zero = { 214, 214, 208 }, not_finite = { 34, 34, 34 };
 
 /* From blue at -scale over white to red at +scale. */
-static rgb colour_at(double value, double scale)
+static rgb html_colour_at(double value, double scale)
 {
     if (value == 0 || !isfinite(value))
         return value == 0 ? exact_zero : not_finite;
     const rgb *stop = value < 0 ? negative : positive;
     double t = 2 * fmin(fabs(value) / scale, 1);
-    return t < 1 ? mixed(stop[0], stop[1], t) : mixed(stop[1], stop[2], t - 1);
+    return t < 1 ? html_mixed(stop[0], stop[1], t) : html_mixed(stop[1], stop[2], t - 1);
 }
 
-static void put_colour(FILE *file, rgb colour)
+static void html_put_colour(FILE *file, rgb colour)
 {
     fprintf(file, "#%02x%02x%02x", (unsigned)colour.r, (unsigned)colour.g, (unsigned)colour.b);
 }
@@ -129,52 +129,52 @@ typedef struct figure {
 } figure;
 
 /* An element of the analytic gradient, of the numeric one, or of their difference. */
-static double value_at(const figure *f, int panel, int64_t i)
+static double html_value_at(const figure *f, int panel, int64_t i)
 {
     return panel == 0 ? f->in->analytic[i] : panel == 1 ? f->in->numeric[i] : f->in->analytic[i] - f->in->numeric[i];
 }
 
-static int64_t shown_at(const figure *f, int64_t entry, int64_t row, int64_t col)
+static int64_t html_shown_at(const figure *f, int64_t entry, int64_t row, int64_t col)
 {
     return ag_view_at(&f->view, f->view.entry.first + entry, f->view.row.first + row, f->view.col.first + col);
 }
 
-static double largest(const figure *f, int panel)
+static double html_largest(const figure *f, int panel)
 {
     double largest_value = 0;
     for (int64_t e = 0; e < f->view.entry.count; e++)
         for (int64_t r = 0; r < f->view.row.count; r++)
             for (int64_t c = 0; c < f->view.col.count; c++) {
-                double v = fabs(value_at(f, panel, shown_at(f, e, r, c)));
+                double v = fabs(html_value_at(f, panel, html_shown_at(f, e, r, c)));
                 largest_value = isfinite(v) && v > largest_value ? v : largest_value;
             }
     return largest_value;
 }
 
-static int min_int(int a, int b)
+static int html_min_int(int a, int b)
 {
     return a < b ? a : b;
 }
 
-static int max_int(int a, int b)
+static int html_max_int(int a, int b)
 {
     return a > b ? a : b;
 }
 
 /* Cells are square; but wide enough for numbers when these fit, and a map of few rows or columns is no thread. */
-static void size_cells(figure *f, int width, int height)
+static void html_size_cells(figure *f, int width, int height)
 {
     int rows = (int)f->view.row.count, cols = (int)f->view.col.count;
-    f->width = min_int(56, width / cols);
-    f->height = min_int(28, height / rows);
+    f->width = html_min_int(56, width / cols);
+    f->height = html_min_int(28, height / rows);
     if (f->width >= NUMBER_WIDTH && f->height >= NUMBER_HEIGHT)
         return;
-    int side = min_int(f->width, f->height);
-    f->width = max_int(side, min_int(f->width, 48 / cols));
-    f->height = max_int(side, min_int(f->height, 48 / rows));
+    int side = html_min_int(f->width, f->height);
+    f->width = html_max_int(side, html_min_int(f->width, 48 / cols));
+    f->height = html_max_int(side, html_min_int(f->height, 48 / rows));
 }
 
-static void lay_out(figure *f)
+static void html_lay_out(figure *f)
 {
     int64_t entries = ag_gradient_view_of(f->in, MOST_ENTRIES, 1, 1, false).entry.count;
     f->across = 1;
@@ -182,28 +182,28 @@ static void lay_out(figure *f)
         f->across++;
     f->view = ag_gradient_view_of(f->in, MOST_ENTRIES, MOST_SIDE / f->across, MOST_SIDE / f->across, false);
     f->down = ((int)entries + f->across - 1) / f->across;
-    size_cells(f, (MAP - (f->across - 1) * GAP) / f->across, (MAP - (f->down - 1) * (GAP + LABEL)) / f->across);
+    html_size_cells(f, (MAP - (f->across - 1) * GAP) / f->across, (MAP - (f->down - 1) * (GAP + LABEL)) / f->across);
     f->step_x = f->across > 1 ? (MAP + GAP) / f->across : 0;
     f->step_y = (int)f->view.row.count * f->height + GAP + LABEL;
     for (int panel = 0; panel < PANELS; panel++)
-        f->scale[panel] = largest(f, panel);
+        f->scale[panel] = html_largest(f, panel);
     f->scale[0] = f->scale[1] = fmax(f->scale[0], f->scale[1]);
     const ag_gradcheck_config *config = &f->check->config; /* mere rounding is not to look like a fault */
     f->scale[2] = fmax(f->scale[2], config->atol + config->rtol * f->scale[0]);
 }
 
-static int map_height(const figure *f)
+static int html_map_height(const figure *f)
 {
     return (f->down - 1) * f->step_y + (int)f->view.row.count * f->height;
 }
 
-static void put_cell(const figure *f, int panel, int x, int y, int64_t i)
+static void html_put_cell(const figure *f, int panel, int x, int y, int64_t i)
 {
-    double value = value_at(f, panel, i);
-    rgb colour = colour_at(value, f->scale[panel]);
+    double value = html_value_at(f, panel, i);
+    rgb colour = html_colour_at(value, f->scale[panel]);
     char text[AG_NUMBER];
     fprintf(f->file, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"", x, y, f->width, f->height);
-    put_colour(f->file, colour);
+    html_put_colour(f->file, colour);
     fprintf(f->file, "\"><title>%s %s</title></rect>\n", ag_index_text(f->check, f->in->x.ndim, f->in->x.shape, i),
             ag_number_text(text, "%.9g", value));
     if (f->width < NUMBER_WIDTH || f->height < NUMBER_HEIGHT)
@@ -217,14 +217,14 @@ static void put_cell(const figure *f, int panel, int x, int y, int64_t i)
 }
 
 /* Around so many cells; `out` pixels further than their edge, so as not to cover them. */
-static void put_frame(const figure *f, const char *class, int x, int y, int64_t cols, int64_t rows, int out)
+static void html_put_frame(const figure *f, const char *class, int x, int y, int64_t cols, int64_t rows, int out)
 {
     fprintf(f->file, "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/>\n", class, x - out, y - out,
             (int)cols * f->width + 2 * out, (int)rows * f->height + 2 * out);
 }
 
 /* Every 1, 2, 5, 10 ... of the indices, so that the numbers keep apart. */
-static int64_t tick_step(int cell, int apart)
+static int64_t html_tick_step(int cell, int apart)
 {
     static const int step[] = { 1, 2, 5, 10, 20 };
     int i = 0;
@@ -233,15 +233,15 @@ static int64_t tick_step(int cell, int apart)
     return step[i];
 }
 
-static void put_ticks(const figure *f, int x, int y)
+static void html_put_ticks(const figure *f, int x, int y)
 {
     const ag_span *row = &f->view.row, *col = &f->view.col;
-    int64_t step = tick_step(f->width, 24);
+    int64_t step = html_tick_step(f->width, 24);
     for (int64_t i = 0; i < col->count; i++)
         if ((col->first + i) % step == 0 && f->in->x.ndim > 0)
             fprintf(f->file, "<text class=\"tick\" x=\"%d\" y=\"%d\">%" PRId64 "</text>\n",
                     x + (int)i * f->width + f->width / 2, y - 4, col->first + i);
-    step = tick_step(f->height, 13);
+    step = html_tick_step(f->height, 13);
     for (int64_t i = 0; i < row->count; i++)
         if ((row->first + i) % step == 0 && f->in->x.ndim > 1)
             fprintf(f->file, "<text class=\"side tick\" x=\"%d\" y=\"%d\">%" PRId64 "</text>\n", x - 5,
@@ -249,12 +249,12 @@ static void put_ticks(const figure *f, int x, int y)
 }
 
 /* One matrix of a map, its upper left corner at x, y. */
-static void put_matrix(const figure *f, int panel, int64_t entry, int x, int y)
+static void html_put_matrix(const figure *f, int panel, int64_t entry, int x, int y)
 {
     const ag_array *a = &f->in->x;
     const ag_gradient_view *view = &f->view;
     if (view->entry.count == 1)
-        put_ticks(f, x, y);
+        html_put_ticks(f, x, y);
     else
         fprintf(f->file, "<text class=\"label\" x=\"%d\" y=\"%d\">%s</text>\n", x, y - 4,
                 ag_index_text(f->check, a->ndim - 2, a->shape, view->entry.first + entry));
@@ -262,21 +262,21 @@ static void put_matrix(const figure *f, int panel, int64_t entry, int x, int y)
     fputs("<g shape-rendering=\"crispEdges\">\n", f->file);
     for (int64_t r = 0; r < view->row.count; r++)
         for (int64_t c = 0; c < view->col.count; c++) {
-            int64_t i = shown_at(f, entry, r, c);
-            put_cell(f, panel, x + (int)c * f->width, y + (int)r * f->height, i);
+            int64_t i = html_shown_at(f, entry, r, c);
+            html_put_cell(f, panel, x + (int)c * f->width, y + (int)r * f->height, i);
             if (i == f->in->found.index && f->in->found.verdict != AG_PASS) {
                 worst_row = r;
                 worst_col = c;
             }
         }
     fputs("</g>\n", f->file);
-    put_frame(f, "frame", x, y, view->col.count, view->row.count, 0);
+    html_put_frame(f, "frame", x, y, view->col.count, view->row.count, 0);
     if (worst_row >= 0)
-        put_frame(f, "worst", x + (int)worst_col * f->width, y + (int)worst_row * f->height, 1, 1, 1);
+        html_put_frame(f, "worst", x + (int)worst_col * f->width, y + (int)worst_row * f->height, 1, 1, 1);
 }
 
 /* The colours from -scale to scale, with numbers. */
-static void put_bar(const figure *f, int panel, int x, int y)
+static void html_put_bar(const figure *f, int panel, int x, int y)
 {
     enum { LENGTH = 200, THICKNESS = 10 };
     char text[AG_NUMBER];
@@ -292,38 +292,39 @@ static void put_bar(const figure *f, int panel, int x, int y)
                 x + i * LENGTH / 2, y + THICKNESS + 14, ag_number_text(text, "%.3g", (i - 1) * f->scale[panel]));
 }
 
-static void put_panel(const figure *f, int panel)
+static void html_put_panel(const figure *f, int panel)
 {
     static const char *const title[PANELS] = { "analytic", "numeric", "analytic - numeric" };
     int x = panel * PANEL + LEFT;
     fprintf(f->file, "<text class=\"head\" x=\"%d\" y=\"16\">%s</text>\n", x, title[panel]);
     for (int64_t e = 0; e < f->view.entry.count; e++)
-        put_matrix(f, panel, e, x + (int)e % f->across * f->step_x,
-                   TOP + (int)e / f->across * f->step_y);
-    put_bar(f, panel, x, TOP + map_height(f) + 14);
+        html_put_matrix(f, panel, e, x + (int)e % f->across * f->step_x,
+                        TOP + (int)e / f->across * f->step_y);
+    html_put_bar(f, panel, x, TOP + html_map_height(f) + 14);
 }
 
-static void put_figure(figure *f)
+static void html_put_figure(figure *f)
 {
-    lay_out(f);
-    fprintf(f->file, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"figure\" width=\"%d\" height=\"%d\" "
+    html_lay_out(f);
+    fprintf(f->file,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"figure\" width=\"%d\" height=\"%d\" "
             "viewBox=\"0 0 %d %d\">\n<style>%s</style>\n<defs><linearGradient id=\"scale%d\">\n",
-            PANELS * PANEL, TOP + map_height(f) + BAR, PANELS * PANEL, TOP + map_height(f) + BAR, figure_style,
-            f->number);
+            PANELS * PANEL, TOP + html_map_height(f) + BAR, PANELS * PANEL, TOP + html_map_height(f) + BAR,
+            figure_style, f->number);
     for (int i = -2; i <= 2; i++) {
         fprintf(f->file, "<stop offset=\"%d%%\" stop-color=\"", 50 + 25 * i);
-        put_colour(f->file, i < 0 ? negative[-i] : positive[i]);
+        html_put_colour(f->file, i < 0 ? negative[-i] : positive[i]);
         fputs("\"/>\n", f->file);
     }
     fputs("</linearGradient></defs>\n", f->file);
     for (int panel = 0; panel < PANELS; panel++)
-        put_panel(f, panel);
+        html_put_panel(f, panel);
     fputs("</svg>\n", f->file);
 }
 
 /* ---- The page -------------------------------------------------------------------------------- */
 
-static void put_table(FILE *file, const ag_check *check)
+static void html_put_table(FILE *file, const ag_check *check)
 {
     fputs("<table>\n<tr>", file);
     for (int c = 0; c < AG_REPORT_COLUMNS; c++)
@@ -337,9 +338,9 @@ static void put_table(FILE *file, const ag_check *check)
             ag_report_cell(&cell, check, i, (ag_report_column)c, 60);
             fputs("<td>", file);
             if (c == AG_COLUMN_VERDICT && check->input[i].checked)
-                put_verdict(file, cell.text);
+                html_put_verdict(file, cell.text);
             else
-                put_html(file, cell.text);
+                html_put_text(file, cell.text);
             fputs("</td>", file);
         }
         if (check->input[i].checked)
@@ -352,7 +353,7 @@ static void put_table(FILE *file, const ag_check *check)
     fputs("</table>\n", file);
 }
 
-static void put_words(FILE *file, const ag_check *check, const ag_gradcheck_result *result)
+static void html_put_words(FILE *file, const ag_check *check, const ag_gradcheck_result *result)
 {
     ag_phrase name = { 0 }, summary = { 0 }, worst = { 0 }, op = { 0 };
     ag_phrase_name(&name, check->name, 60);
@@ -360,26 +361,26 @@ static void put_words(FILE *file, const ag_check *check, const ag_gradcheck_resu
     ag_report_worst(&worst, check, result);
     ag_report_op(&op, result);
     fputs("<h1>gradcheck ", file);
-    put_html(file, name.text);
+    html_put_text(file, name.text);
     fputs(" ", file);
-    put_verdict(file, ag_verdict_name(result->verdict));
+    html_put_verdict(file, ag_verdict_name(result->verdict));
     fputs("</h1>\n", file);
-    put_element(file, "p", "", summary.text);
+    html_put_element(file, "p", "", summary.text);
     const char *why = ag_report_is_error(check) ? ag_error_message(check->ctx) : result->explanation;
     if (*why != '\0') {
         fprintf(file, "<div class=\"explanation %s\">\n", ag_verdict_name(result->verdict));
-        put_element(file, "p", "", why);
+        html_put_element(file, "p", "", why);
         fputs("</div>\n", file);
     }
     if (result->verdict != AG_PASS)
-        put_element(file, "p", result->verdict == AG_FAIL ? "Worst:" : "Undecided:", worst.text);
-    put_element(file, "p", "First wrong op:", op.text);
+        html_put_element(file, "p", result->verdict == AG_FAIL ? "Worst:" : "Undecided:", worst.text);
+    html_put_element(file, "p", "First wrong op:", op.text);
     for (int cause = 0; cause < AG_CAUSES; cause++)
         if (ag_report_has_cause(check, result, (ag_cause)cause))
-            put_element(file, "p", "What to do:", ag_report_advice((ag_cause)cause));
+            html_put_element(file, "p", "What to do:", ag_report_advice((ag_cause)cause));
 }
 
-static void put_input(FILE *file, const ag_check *check, int input, int number)
+static void html_put_input(FILE *file, const ag_check *check, int input, int number)
 {
     figure f = { .file = file, .check = check, .in = &check->input[input], .number = number };
     ag_phrase name = { 0 };
@@ -387,15 +388,15 @@ static void put_input(FILE *file, const ag_check *check, int input, int number)
     ag_phrase_name(&name, f.in->x.name, 60);
     ag_phrase_put(&name, " %s", ag_dims_text(check->ctx, f.in->x.ndim, f.in->x.shape));
     fputs("<h2>", file);
-    put_html(file, name.text);
+    html_put_text(file, name.text);
     fputs(" ", file);
-    put_verdict(file, ag_verdict_name(f.in->found.verdict));
+    html_put_verdict(file, ag_verdict_name(f.in->found.verdict));
     fputs("</h2>\n", file);
     if (f.in->numeric == NULL || f.in->analytic == NULL) {
-        put_element(file, "p", "", "Compared along random directions: there is no numeric gradient to draw.");
+        html_put_element(file, "p", "", "Compared along random directions: there is no numeric gradient to draw.");
         return;
     }
-    put_figure(&f);
+    html_put_figure(&f);
     if (!ag_view_is_cropped(&f.view))
         return;
     ag_phrase part = { 0 };
@@ -405,11 +406,11 @@ static void put_input(FILE *file, const ag_check *check, int input, int number)
         if (span[i]->count < span[i]->extent)
             ag_phrase_put(&part, "%s %s %" PRId64 " to %" PRId64 " of %" PRId64, part.length == 0 ? "Shown:" : ",",
                           what[i], span[i]->first, span[i]->first + span[i]->count - 1, span[i]->extent);
-    put_element(file, "p", "", part.text);
+    html_put_element(file, "p", "", part.text);
 }
 
 /* Failed inputs, then those not decided, then the others, up to MOST_FIGURES. */
-static void put_figures(FILE *file, const ag_check *check)
+static void html_put_figures(FILE *file, const ag_check *check)
 {
     static const ag_verdict order[] = { AG_FAIL, AG_INCONCLUSIVE, AG_PASS };
     int drawn = 0, left = 0;
@@ -421,7 +422,7 @@ static void put_figures(FILE *file, const ag_check *check)
             if (drawn == 0)
                 fputs(legend, file);
             if (drawn < MOST_FIGURES)
-                put_input(file, check, i, drawn++);
+                html_put_input(file, check, i, drawn++);
             else
                 left++;
         }
@@ -433,11 +434,11 @@ void ag_report_html(FILE *file, const ag_check *check, const ag_gradcheck_result
 {
     fputs("<!DOCTYPE html>\n<html xmlns=\"http://www.w3.org/1999/xhtml\" lang=\"en\">\n<head>\n"
           "<meta charset=\"utf-8\"/>\n<title>gradcheck ", file);
-    put_html(file, check->name);
+    html_put_text(file, check->name);
     fprintf(file, ": %s</title>\n<style>%s</style>\n</head>\n<body>\n", ag_verdict_name(result->verdict), page_style);
-    put_words(file, check, result);
+    html_put_words(file, check, result);
     if (check->input_count > 0)
-        put_table(file, check);
-    put_figures(file, check);
+        html_put_table(file, check);
+    html_put_figures(file, check);
     fputs("</body>\n</html>\n", file);
 }

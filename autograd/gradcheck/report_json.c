@@ -19,7 +19,7 @@ enum { MOST_ELEMENTS = 4096 }; /* of an input whose gradients are written */
 /* ---- Values ---------------------------------------------------------------------------------- */
 
 /* A string is put together character by character, so that no space is too small for it. */
-static void put_string(FILE *file, const char *text)
+static void json_put_string(FILE *file, const char *text)
 {
     if (text == NULL) {
         fputs("null", file);
@@ -38,7 +38,7 @@ static void put_string(FILE *file, const char *text)
     fputc('"', file);
 }
 
-static void put_number(FILE *file, double value)
+static void json_put_number(FILE *file, double value)
 {
     char text[AG_NUMBER];
     int digits = 15;
@@ -51,37 +51,37 @@ static void put_number(FILE *file, double value)
     fprintf(file, isfinite(value) ? "%s" : "\"%s\"", ag_number_text(text, format[digits - 15], value));
 }
 
-static void put_numbers(FILE *file, const double *value, int64_t count)
+static void json_put_numbers(FILE *file, const double *value, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
         fputs(i == 0 ? "[" : ",", file);
-        put_number(file, value[i]);
+        json_put_number(file, value[i]);
     }
     fputs(count == 0 ? "[]" : "]", file);
 }
 
 /* The name of a member of the object, which another comes before. */
-static void put_key(FILE *file, const char *key)
+static void json_put_key(FILE *file, const char *key)
 {
     fprintf(file, ",\"%s\":", key);
 }
 
-static void member_string(FILE *file, const char *key, const char *text)
+static void json_member_string(FILE *file, const char *key, const char *text)
 {
-    put_key(file, key);
-    put_string(file, text);
+    json_put_key(file, key);
+    json_put_string(file, text);
 }
 
-static void member_number(FILE *file, const char *key, double value)
+static void json_member_number(FILE *file, const char *key, double value)
 {
-    put_key(file, key);
-    put_number(file, value);
+    json_put_key(file, key);
+    json_put_number(file, value);
 }
 
 /* A number of things, or an index: -1 is none. */
-static void member_whole(FILE *file, const char *key, int64_t value)
+static void json_member_whole(FILE *file, const char *key, int64_t value)
 {
-    put_key(file, key);
+    json_put_key(file, key);
     if (value < 0)
         fputs("null", file);
     else
@@ -90,39 +90,39 @@ static void member_whole(FILE *file, const char *key, int64_t value)
 
 /* ---- Objects --------------------------------------------------------------------------------- */
 
-static void put_found(FILE *file, const ag_check *check, const ag_check_input *in)
+static void json_put_found(FILE *file, const ag_check *check, const ag_check_input *in)
 {
     const ag_gradcheck_input *found = &in->found;
-    member_string(file, "cause", ag_cause_name(found->cause));
-    member_number(file, "factor", found->factor);
-    put_key(file, "index");
+    json_member_string(file, "cause", ag_cause_name(found->cause));
+    json_member_number(file, "factor", found->factor);
+    json_put_key(file, "index");
     fputs(found->index < 0 ? "null" : ag_index_text(check, in->x.ndim, in->x.shape, found->index), file);
-    member_whole(file, "output_index", found->output_index);
-    member_number(file, "analytic", found->analytic);
-    member_number(file, "numeric", found->numeric);
-    member_number(file, "uncertainty", found->uncertainty);
-    member_number(file, "max_error", found->max_error);
-    member_whole(file, "checked", found->checked);
-    member_whole(file, "failed", found->failed);
-    member_whole(file, "inconclusive", found->inconclusive);
+    json_member_whole(file, "output_index", found->output_index);
+    json_member_number(file, "analytic", found->analytic);
+    json_member_number(file, "numeric", found->numeric);
+    json_member_number(file, "uncertainty", found->uncertainty);
+    json_member_number(file, "max_error", found->max_error);
+    json_member_whole(file, "checked", found->checked);
+    json_member_whole(file, "failed", found->failed);
+    json_member_whole(file, "inconclusive", found->inconclusive);
     if (in->analytic == NULL || in->numeric == NULL || in->numel > MOST_ELEMENTS)
         return;
-    put_key(file, "analytic_gradient");
-    put_numbers(file, in->analytic, in->numel);
-    put_key(file, "numeric_gradient");
-    put_numbers(file, in->numeric, in->numel);
+    json_put_key(file, "analytic_gradient");
+    json_put_numbers(file, in->analytic, in->numel);
+    json_put_key(file, "numeric_gradient");
+    json_put_numbers(file, in->numeric, in->numel);
 }
 
 /* An input that was not checked has the verdict null and nothing after it. */
-static void put_input(FILE *file, const ag_check *check, const ag_check_input *in)
+static void json_put_input(FILE *file, const ag_check *check, const ag_check_input *in)
 {
     fputs("{\"name\":", file);
-    put_string(file, in->x.name);
-    put_key(file, "shape");
+    json_put_string(file, in->x.name);
+    json_put_key(file, "shape");
     fputs(ag_dims_text(check->ctx, in->x.ndim, in->x.shape), file);
-    member_string(file, "verdict", in->checked ? ag_verdict_name(in->found.verdict) : NULL);
+    json_member_string(file, "verdict", in->checked ? ag_verdict_name(in->found.verdict) : NULL);
     if (in->checked)
-        put_found(file, check, in);
+        json_put_found(file, check, in);
     fputc('}', file);
 }
 
@@ -130,26 +130,26 @@ void ag_report_json(FILE *file, const ag_check *check, const ag_gradcheck_result
 {
     bool op = result->op != NULL && *result->op != '\0';
     fputs("{\"name\":", file);
-    put_string(file, check->name);
-    member_string(file, "verdict", ag_verdict_name(result->verdict));
-    member_string(file, "error", ag_report_is_error(check) ? ag_error_message(check->ctx) : NULL);
-    member_whole(file, "derivatives", result->checked);
-    member_whole(file, "failed", result->failed);
-    member_whole(file, "inconclusive", result->inconclusive);
-    member_number(file, "max_error", result->max_error);
-    member_string(file, "cause", ag_cause_name(result->worst.cause));
-    member_number(file, "factor", result->worst.factor);
-    member_string(file, "explanation", result->explanation);
-    member_whole(file, "input", result->input);
-    member_string(file, "op", op ? result->op : NULL);
-    member_string(file, "path", op ? result->path : NULL);
-    member_whole(file, "node", op ? result->node : -1);
-    member_whole(file, "op_input", op ? result->op_input : -1);
-    put_key(file, "inputs");
+    json_put_string(file, check->name);
+    json_member_string(file, "verdict", ag_verdict_name(result->verdict));
+    json_member_string(file, "error", ag_report_is_error(check) ? ag_error_message(check->ctx) : NULL);
+    json_member_whole(file, "derivatives", result->checked);
+    json_member_whole(file, "failed", result->failed);
+    json_member_whole(file, "inconclusive", result->inconclusive);
+    json_member_number(file, "max_error", result->max_error);
+    json_member_string(file, "cause", ag_cause_name(result->worst.cause));
+    json_member_number(file, "factor", result->worst.factor);
+    json_member_string(file, "explanation", result->explanation);
+    json_member_whole(file, "input", result->input);
+    json_member_string(file, "op", op ? result->op : NULL);
+    json_member_string(file, "path", op ? result->path : NULL);
+    json_member_whole(file, "node", op ? result->node : -1);
+    json_member_whole(file, "op_input", op ? result->op_input : -1);
+    json_put_key(file, "inputs");
     fputc('[', file);
     for (int i = 0; i < check->input_count; i++) {
         fputs(i == 0 ? "" : ",", file);
-        put_input(file, check, &check->input[i]);
+        json_put_input(file, check, &check->input[i]);
     }
     fputs("]}\n", file);
 }

@@ -23,26 +23,26 @@ typedef struct writer {
 
 /* ---- Lines ----------------------------------------------------------------------------------- */
 
-static void end_line(writer *w)
+static void text_end_line(writer *w)
 {
     fputc('\n', w->file);
     w->column = 0;
 }
 
 /* Text as it stands, in a colour's escape sequence (NULL: none). */
-static void put(writer *w, const char *text, const char *colour)
+static void text_put(writer *w, const char *text, const char *colour)
 {
     fprintf(w->file, "%s%s%s", colour != NULL ? colour : "", text, colour != NULL ? "\033[0m" : "");
     w->column += ag_shown_columns(text);
 }
 
-static void pad(writer *w, int column)
+static void text_pad(writer *w, int column)
 {
     fprintf(w->file, "%*s", column > w->column ? column - w->column : 0, "");
     w->column = column > w->column ? column : w->column;
 }
 
-static const char *colour_of(const writer *w, ag_verdict verdict)
+static const char *text_colour_of(const writer *w, ag_verdict verdict)
 {
     static const char *const colour[] = {
         [AG_PASS] = "\033[32m", [AG_FAIL] = "\033[31m", [AG_INCONCLUSIVE] = "\033[33m"
@@ -52,7 +52,7 @@ static const char *colour_of(const writer *w, ag_verdict verdict)
 
 /* Words after what stands on the line, over as many indented lines as it takes. A word too long for a line goes on
  * in the next one. */
-static void wrap(writer *w, const char *text)
+static void text_wrap(writer *w, const char *text)
 {
     char shown[8];
     bool first = w->column == 0;
@@ -62,15 +62,15 @@ static void wrap(writer *w, const char *text)
         for (const char *at = text; at < end; columns++)
             at += ag_shown_character(shown, at);
         if (!first && w->column + 1 + columns > WIDTH) {
-            end_line(w);
-            pad(w, INDENT);
+            text_end_line(w);
+            text_pad(w, INDENT);
         } else if (!first) {
-            put(w, " ", NULL);
+            text_put(w, " ", NULL);
         }
-        for (; text < end; put(w, shown, NULL)) {
+        for (; text < end; text_put(w, shown, NULL)) {
             if (w->column == WIDTH) {
-                end_line(w);
-                pad(w, INDENT);
+                text_end_line(w);
+                text_pad(w, INDENT);
             }
             text += ag_shown_character(shown, text);
         }
@@ -79,18 +79,18 @@ static void wrap(writer *w, const char *text)
 }
 
 /* "label text", wrapped, on a line of its own; nothing when there is no text. */
-static void paragraph(writer *w, const char *label, const char *text)
+static void text_paragraph(writer *w, const char *label, const char *text)
 {
     if (text == NULL || *text == '\0')
         return;
-    wrap(w, label);
-    wrap(w, text);
-    end_line(w);
+    text_wrap(w, label);
+    text_wrap(w, text);
+    text_end_line(w);
 }
 
 /* ---- The first line and the table ------------------------------------------------------------ */
 
-static void headline(writer *w, const ag_check *check, const ag_gradcheck_result *result)
+static void text_headline(writer *w, const ag_check *check, const ag_gradcheck_result *result)
 {
     ag_phrase name = { 0 }, summary = { 0 };
     ag_report_summary(&summary, check, result);
@@ -98,26 +98,26 @@ static void headline(writer *w, const ag_check *check, const ag_gradcheck_result
     /* A pass stays on its line: the name gets what room is left. */
     int room = WIDTH - (int)(strlen("gradcheck : PASS, ") + summary.length);
     ag_phrase_name(&name, check->name, result->verdict != AG_PASS ? 40 : room > 8 ? room : 8);
-    put(w, "gradcheck ", NULL);
-    put(w, name.text, NULL);
-    put(w, ": ", NULL);
-    put(w, verdict, colour_of(w, result->verdict));
-    put(w, ",", NULL);
+    text_put(w, "gradcheck ", NULL);
+    text_put(w, name.text, NULL);
+    text_put(w, ": ", NULL);
+    text_put(w, verdict, text_colour_of(w, result->verdict));
+    text_put(w, ",", NULL);
     for (const char *clause = summary.text, *end; *clause != '\0'; clause = end) { /* broken between clauses only */
         end = strstr(clause, ", ");
         end = end == NULL ? clause + strlen(clause) : end + 2;
         int length = (int)(end - clause) - (end[-1] == ' ');
         if (w->column + 1 + length > WIDTH) {
-            end_line(w);
-            pad(w, INDENT - 1);
+            text_end_line(w);
+            text_pad(w, INDENT - 1);
         }
         w->column += fprintf(w->file, " %.*s", length, clause);
     }
-    end_line(w);
+    text_end_line(w);
 }
 
 /* How wide each column is; 0: empty in every line, left out. Names get what the others leave. */
-static void measure(const ag_check *check, int width[AG_REPORT_COLUMNS])
+static void text_measure(const ag_check *check, int width[AG_REPORT_COLUMNS])
 {
     int used = 0;
     for (int c = 0; c < AG_REPORT_COLUMNS; c++) {
@@ -138,7 +138,7 @@ static void measure(const ag_check *check, int width[AG_REPORT_COLUMNS])
 }
 
 /* One line of it: an input, or -1 for the head. */
-static void table_line(writer *w, const ag_check *check, int input, const int width[AG_REPORT_COLUMNS])
+static void text_table_line(writer *w, const ag_check *check, int input, const int width[AG_REPORT_COLUMNS])
 {
     int start = INDENT;
     for (int c = 0; c < AG_REPORT_COLUMNS; c++) {
@@ -153,23 +153,23 @@ static void table_line(writer *w, const ag_check *check, int input, const int wi
             const ag_check_input *in = &check->input[input];
             ag_report_cell(&cell, check, input, column, width[c]);
             if (in->checked && (column == AG_COLUMN_VERDICT || column == AG_COLUMN_CAUSE))
-                colour = colour_of(w, in->found.verdict);
+                colour = text_colour_of(w, in->found.verdict);
         }
         if (cell.length > 0) {
-            pad(w, start);
-            put(w, cell.text, colour);
+            text_pad(w, start);
+            text_put(w, cell.text, colour);
         }
         start += width[c] + INDENT;
     }
-    end_line(w);
+    text_end_line(w);
 }
 
-static void table(writer *w, const ag_check *check)
+static void text_table(writer *w, const ag_check *check)
 {
     int width[AG_REPORT_COLUMNS];
-    measure(check, width);
+    text_measure(check, width);
     for (int i = check->input_count > 0 ? -1 : 0; i < check->input_count; i++)
-        table_line(w, check, i, width);
+        text_table_line(w, check, i, width);
 }
 
 /* ---- The gradients around the worst element -------------------------------------------------- */
@@ -190,19 +190,19 @@ typedef struct gradients {
 } gradients;
 
 /* An element of the analytic gradient, of the numeric one, or of their difference. */
-static double value_at(const gradients *g, int panel, int64_t row, int64_t col)
+static double text_value_at(const gradients *g, int panel, int64_t row, int64_t col)
 {
     int64_t i = ag_view_at(&g->view, g->view.entry.first, g->view.row.first + row, g->view.col.first + col);
     return panel == 0 ? g->in->analytic[i] : panel == 1 ? g->in->numeric[i] : g->in->analytic[i] - g->in->numeric[i];
 }
 
 /* The exponent of the largest finite magnitude, once rounded to the decimals shown; 0 also when -1 would do. */
-static int exponent_of(const gradients *g, int panel)
+static int text_exponent_of(const gradients *g, int panel)
 {
     double largest = 0;
     for (int64_t r = 0; r < g->view.row.count; r++)
         for (int64_t c = 0; c < g->view.col.count; c++) {
-            double v = fabs(value_at(g, panel, r, c));
+            double v = fabs(text_value_at(g, panel, r, c));
             largest = isfinite(v) && v > largest ? v : largest;
         }
     char text[AG_NUMBER];
@@ -212,31 +212,31 @@ static int exponent_of(const gradients *g, int panel)
 }
 
 /* Text that ends `columns` further on. */
-static void put_right(writer *w, const char *text, int columns)
+static void text_put_right(writer *w, const char *text, int columns)
 {
-    pad(w, w->column + columns - (int)strlen(text));
-    put(w, text, NULL);
+    text_pad(w, w->column + columns - (int)strlen(text));
+    text_put(w, text, NULL);
 }
 
-static void put_index(writer *w, int64_t index, int columns)
+static void text_put_index(writer *w, int64_t index, int columns)
 {
     char text[24];
     snprintf(text, sizeof text, "%" PRId64, index);
-    put_right(w, text, columns);
+    text_put_right(w, text, columns);
 }
 
 /* An exact zero is "0"; what only rounds to it is "0.00", without a sign. */
-static void put_value(writer *w, const gradients *g, int panel, int64_t row, int64_t col)
+static void text_put_value(writer *w, const gradients *g, int panel, int64_t row, int64_t col)
 {
     static const char *const format[] = { "%.0f", "%.1f", "%.2f", "%.3f", "%.4f", "%.5f" };
     char text[AG_NUMBER];
-    double value = value_at(g, panel, row, col), scaled = value == 0 ? 0 : value / pow(10, g->exponent[panel]);
+    double value = text_value_at(g, panel, row, col), scaled = value == 0 ? 0 : value / pow(10, g->exponent[panel]);
     ag_number_text(text, format[value == 0 ? 0 : g->decimals], scaled);
-    put_right(w, text + (*text == '-' && strspn(text, "-0.") == strlen(text)), g->columns);
+    text_put_right(w, text + (*text == '-' && strspn(text, "-0.") == strlen(text)), g->columns);
 }
 
 /* "[0,1,4:12,8:12]": what part of the whole this is. */
-static void put_part(ag_phrase *p, const gradients *g)
+static void text_put_part(ag_phrase *p, const gradients *g)
 {
     const ag_array *x = &g->in->x;
     const ag_span *row = &g->view.row, *col = &g->view.col;
@@ -255,54 +255,55 @@ static void put_part(ag_phrase *p, const gradients *g)
     ag_phrase_put(p, "]");
 }
 
-static void put_titles(writer *w, const gradients *g)
+static void text_put_titles(writer *w, const gradients *g)
 {
     static const char *const title[PANELS] = { "analytic", "numeric", "difference" };
-    pad(w, LABEL);
+    text_pad(w, LABEL);
     for (int panel = 0; panel < PANELS; panel++) {
         char text[PANEL];
         snprintf(text, sizeof text, g->exponent[panel] == 0 ? "%s" : "%s / 1e%d", title[panel], g->exponent[panel]);
-        put(w, panel > 0 ? " |" : "", NULL);
-        put_right(w, text, PANEL);
+        text_put(w, panel > 0 ? " |" : "", NULL);
+        text_put_right(w, text, PANEL);
     }
-    end_line(w);
+    text_end_line(w);
 }
 
 /* A row of all panels; row -1: the columns' numbers. */
-static void put_row(writer *w, const gradients *g, int64_t row)
+static void text_put_row(writer *w, const gradients *g, int64_t row)
 {
     if (row >= 0)
-        put_index(w, g->view.row.first + row, LABEL);
-    pad(w, LABEL);
+        text_put_index(w, g->view.row.first + row, LABEL);
+    text_pad(w, LABEL);
     for (int panel = 0; panel < PANELS; panel++) {
-        put(w, panel > 0 ? " |" : "", NULL);
-        pad(w, w->column + PANEL - g->columns * (int)g->view.col.count);
+        text_put(w, panel > 0 ? " |" : "", NULL);
+        text_pad(w, w->column + PANEL - g->columns * (int)g->view.col.count);
         for (int64_t col = 0; col < g->view.col.count; col++)
             if (row >= 0)
-                put_value(w, g, panel, row, col);
+                text_put_value(w, g, panel, row, col);
             else
-                put_index(w, g->view.col.first + col, g->columns);
+                text_put_index(w, g->view.col.first + col, g->columns);
     }
-    end_line(w);
+    text_end_line(w);
 }
 
-static void put_gradients(writer *w, const ag_check_input *in)
+static void text_put_gradients(writer *w, const ag_check_input *in)
 {
     gradients g = { .in = in, .view = ag_gradient_view_of(in, 1, ROWS, COLS, true) };
     g.columns = PANEL / (int)g.view.col.count;
     g.decimals = g.columns - 4 < 5 ? g.columns - 4 : 5; /* beside a blank, a sign, a digit and the point */
     for (int panel = 0; panel < PANELS; panel++)
-        g.exponent[panel] = exponent_of(&g, panel);
+        g.exponent[panel] = text_exponent_of(&g, panel);
     if (abs(g.exponent[0] - g.exponent[1]) <= 1) /* one unit for both, where that leaves both their digits */
         g.exponent[0] = g.exponent[1] = g.exponent[0] > g.exponent[1] ? g.exponent[0] : g.exponent[1];
     ag_phrase part = { 0 };
-    put_part(&part, &g);
-    end_line(w);
-    paragraph(w, ag_view_is_cropped(&g.view) ? "for a random cotangent, around the worst:" : "for a random cotangent:",
-              part.text);
-    put_titles(w, &g);
+    text_put_part(&part, &g);
+    text_end_line(w);
+    text_paragraph(
+        w, ag_view_is_cropped(&g.view) ? "for a random cotangent, around the worst:" : "for a random cotangent:",
+        part.text);
+    text_put_titles(w, &g);
     for (int64_t row = in->x.ndim > 1 ? -1 : 0; row < g.view.row.count; row++)
-        put_row(w, &g, row);
+        text_put_row(w, &g, row);
 }
 
 /* ---- The whole ------------------------------------------------------------------------------- */
@@ -310,23 +311,23 @@ static void put_gradients(writer *w, const ag_check_input *in)
 void ag_report_text(FILE *file, const ag_check *check, const ag_gradcheck_result *result)
 {
     writer w = { .file = file, .colour = check->config.colour };
-    headline(&w, check, result);
+    text_headline(&w, check, result);
     if (ag_report_is_error(check))
-        paragraph(&w, "error:", ag_error_message(check->ctx));
+        text_paragraph(&w, "error:", ag_error_message(check->ctx));
     if (result->verdict == AG_PASS)
         return;
-    table(&w, check);
+    text_table(&w, check);
     ag_phrase worst = { 0 }, op = { 0 };
     ag_report_worst(&worst, check, result);
-    paragraph(&w, result->verdict == AG_FAIL ? "worst:" : "undecided:", worst.text);
+    text_paragraph(&w, result->verdict == AG_FAIL ? "worst:" : "undecided:", worst.text);
     ag_report_op(&op, result);
-    paragraph(&w, "first wrong op:", op.text);
-    paragraph(&w, "", ag_report_is_error(check) ? "" : result->explanation);
+    text_paragraph(&w, "first wrong op:", op.text);
+    text_paragraph(&w, "", ag_report_is_error(check) ? "" : result->explanation);
     for (int cause = 0; cause < AG_CAUSES; cause++)
         if (ag_report_has_cause(check, result, (ag_cause)cause))
-            paragraph(&w, "what to do:", ag_report_advice((ag_cause)cause));
+            text_paragraph(&w, "what to do:", ag_report_advice((ag_cause)cause));
     const ag_check_input *in = worst.length > 0 ? &check->input[result->input] : NULL;
     if (in != NULL && result->verdict == AG_FAIL && in->analytic != NULL && in->numeric != NULL &&
         in->found.index >= 0 && in->numel > 1 && in->numel < 10000)
-        put_gradients(&w, in);
+        text_put_gradients(&w, in);
 }

@@ -31,7 +31,7 @@ typedef struct anomalies {
 
 /* ---- Looking at values ---- */
 
-static double value_at(const char *data, ag_dtype dtype, int64_t i)
+static double anomaly_value_at(const char *data, ag_dtype dtype, int64_t i)
 {
     switch (dtype) {
     case AG_F32: return (double)((const float *)(const void *)data)[i];
@@ -40,7 +40,7 @@ static double value_at(const char *data, ag_dtype dtype, int64_t i)
     }
 }
 
-static range range_of(const ag_tensor *t)
+static range anomaly_range_of(const ag_tensor *t)
 {
     range r = { .least = (double)INFINITY, .largest = -(double)INFINITY, .numel = t->numel };
     const char *data = ag_data(t);
@@ -48,7 +48,7 @@ static range range_of(const ag_tensor *t)
     ag_loop_init(&loop, 1, (const ag_tensor *[]){ t });
     for (; loop.row < loop.rows; ag_loop_next(&loop))
         for (int64_t i = 0; i < loop.n; i++) {
-            double x = value_at(data, t->dtype, loop.at[0] + i * loop.step[0]);
+            double x = anomaly_value_at(data, t->dtype, loop.at[0] + i * loop.step[0]);
             bool finite = isfinite(x);
             r.bad += !finite;
             r.least = finite && x < r.least ? x : r.least;
@@ -58,17 +58,17 @@ static range range_of(const ag_tensor *t)
 }
 
 /* The largest finite magnitude; -1: there is none. */
-static double magnitude(range r)
+static double anomaly_magnitude(range r)
 {
     return r.least > r.largest ? -1 : fmax(fabs(r.least), fabs(r.largest));
 }
 
 /* Whether b is more suspect than a. */
-static bool is_worse(range b, range a)
+static bool anomaly_is_worse(range b, range a)
 {
     if ((a.bad > 0) != (b.bad > 0))
         return b.bad > 0;
-    return magnitude(b) > magnitude(a);
+    return anomaly_magnitude(b) > anomaly_magnitude(a);
 }
 
 /* ---- Telling ---- */
@@ -81,7 +81,7 @@ typedef struct message {
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-static void say(message *m, const char *format, ...)
+static void anomaly_say(message *m, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -93,7 +93,7 @@ static void say(message *m, const char *format, ...)
 }
 
 /* "[2,3] holds nan at [0,1] (1 of 6 not finite)". The first one in row-major order. */
-static void say_what_is_bad(message *m, const ag_tensor *t, range r)
+static void anomaly_say_what_is_bad(message *m, const ag_tensor *t, range r)
 {
     int64_t index[AG_MAX_DIMS] = { 0 };
     const char *data = ag_data(t);
@@ -101,11 +101,13 @@ static void say_what_is_bad(message *m, const ag_tensor *t, range r)
         int64_t at = 0;
         for (int d = 0; d < t->ndim; d++)
             at += index[d] * t->stride[d];
-        double x = value_at(data, t->dtype, at);
+        double x = anomaly_value_at(data, t->dtype, at);
         if (!isfinite(x)) {
-            say(m, "%s holds %s at %s (%lld of %lld not finite)", ag_shape_text(t),
-                isnan(x) ? "nan" : x > 0 ? "inf" : "-inf", ag_dims_text(t->ctx, t->ndim, index), (long long)r.bad,
-                (long long)r.numel);
+            anomaly_say(m, "%s holds %s at %s (%lld of %lld not finite)", ag_shape_text(t),
+                        isnan(x) ? "nan"
+                        : x > 0  ? "inf"
+                                 : "-inf",
+                        ag_dims_text(t->ctx, t->ndim, index), (long long)r.bad, (long long)r.numel);
             return;
         }
         for (int d = t->ndim - 1; d >= 0 && ++index[d] == t->shape[d]; d--)
@@ -114,27 +116,28 @@ static void say_what_is_bad(message *m, const ag_tensor *t, range r)
 }
 
 /* "-1.5 .. 2.25, 3 of 6 not finite" */
-static void say_range(message *m, range r)
+static void anomaly_say_range(message *m, range r)
 {
     if (r.numel <= 0)
-        say(m, r.numel < 0 ? "not known" : "empty");
+        anomaly_say(m, r.numel < 0 ? "not known" : "empty");
     if (r.least <= r.largest)
-        say(m, "%.6g .. %.6g", r.least, r.largest);
+        anomaly_say(m, "%.6g .. %.6g", r.least, r.largest);
     if (r.bad > 0)
-        say(m, "%s%lld of %lld not finite", r.least <= r.largest ? ", " : "", (long long)r.bad, (long long)r.numel);
+        anomaly_say(m, "%s%lld of %lld not finite", r.least <= r.largest ? ", " : "", (long long)r.bad,
+                    (long long)r.numel);
 }
 
 /* ---- Going down the tape ---- */
 
-static range range_of_node(const anomalies *a, const ag_tape *tape, int64_t node)
+static range anomaly_range_of_node(const anomalies *a, const ag_tape *tape, int64_t node)
 {
     if (tape->nodes[node].op == &ag_op_leaf)
-        return range_of(tape->nodes[node].watched);
+        return anomaly_range_of(tape->nodes[node].watched);
     return node < a->count ? a->of[node] : unknown;
 }
 
 /* The leaf that the suspect values of a node came from; a node that is one itself gives itself. */
-static int64_t leaf_below(const anomalies *a, const ag_tape *tape, int64_t node)
+static int64_t anomaly_leaf_below(const anomalies *a, const ag_tape *tape, int64_t node)
 {
     while (tape->nodes[node].op != &ag_op_leaf) {
         const ag_node *n = &tape->nodes[node];
@@ -142,8 +145,8 @@ static int64_t leaf_below(const anomalies *a, const ag_tape *tape, int64_t node)
         range worst = unknown;
         for (int i = 0; i < n->input_count; i++) {
             int64_t from = tape->edges[n->first_edge + i];
-            range r = from < 0 ? unknown : range_of_node(a, tape, from);
-            if (from >= 0 && (next < 0 || is_worse(r, worst))) {
+            range r = from < 0 ? unknown : anomaly_range_of_node(a, tape, from);
+            if (from >= 0 && (next < 0 || anomaly_is_worse(r, worst))) {
                 next = from;
                 worst = r;
             }
@@ -154,17 +157,18 @@ static int64_t leaf_below(const anomalies *a, const ag_tape *tape, int64_t node)
 }
 
 /* " leaf 'w'", or " leaf [2,3]" of one without a name. */
-static void say_leaf(message *m, const char *before, const anomalies *a, const ag_tape *tape, int64_t node)
+static void anomaly_say_leaf(message *m, const char *before, const anomalies *a, const ag_tape *tape, int64_t node)
 {
-    const ag_tensor *leaf = tape->nodes[leaf_below(a, tape, node)].watched;
+    const ag_tensor *leaf = tape->nodes[anomaly_leaf_below(a, tape, node)].watched;
     const char *name = ag_name(leaf);
-    say(m, "; %s leaf %s%s%s", before, name == NULL ? "" : "'", name == NULL ? ag_shape_text(leaf) : name,
-        name == NULL ? "" : "'");
+    anomaly_say(m, "; %s leaf %s%s%s", before, name == NULL ? "" : "'", name == NULL ? ag_shape_text(leaf) : name,
+                name == NULL ? "" : "'");
 }
 
 /* Lists what the inputs of a node hold, and says where the most suspect of them is from. `input` NULL: what the tape
  * has kept of them. */
-static void say_inputs(message *m, const anomalies *a, const ag_tape *tape, int64_t node, ag_tensor *const *input)
+static void anomaly_say_inputs(message *m, const anomalies *a, const ag_tape *tape, int64_t node,
+                               ag_tensor *const *input)
 {
     enum { LISTED = 4 };
     const ag_node *n = &tape->nodes[node];
@@ -175,76 +179,77 @@ static void say_inputs(message *m, const anomalies *a, const ag_tape *tape, int6
         int64_t from = tape->edges[n->first_edge + i];
         if (t == NULL && from < 0)
             continue;
-        range r = t != NULL ? range_of(t) : range_of_node(a, tape, from);
+        range r = t != NULL ? anomaly_range_of(t) : anomaly_range_of_node(a, tape, from);
         if (listed++ < LISTED) {
-            say(m, "; input %d %s: ", i, t != NULL ? ag_shape_text(t)
+            anomaly_say(m, "; input %d %s: ", i, t != NULL ? ag_shape_text(t)
                                        : ag_dims_text(a->ctx, tape->nodes[from].ndim, tape->nodes[from].shape));
-            say_range(m, r);
+            anomaly_say_range(m, r);
         }
-        if (worst_input < 0 || is_worse(r, worst)) {
+        if (worst_input < 0 || anomaly_is_worse(r, worst)) {
             worst_input = i;
             worst = r;
         }
     }
     if (listed > LISTED)
-        say(m, "; and %d more", listed - LISTED);
+        anomaly_say(m, "; and %d more", listed - LISTED);
     int64_t from = worst_input < 0 ? -1 : tape->edges[n->first_edge + worst_input];
     if (from >= 0)
-        say_leaf(m, worst.bad > 0 ? "what is not finite comes from" : "largest values from", a, tape, from);
+        anomaly_say_leaf(m, worst.bad > 0 ? "what is not finite comes from" : "largest values from", a, tape, from);
     else if (worst_input >= 0)
-        say(m, "; largest values from input %d, which needs no gradient", worst_input);
+        anomaly_say(m, "; largest values from input %d, which needs no gradient", worst_input);
 }
 
 /* ---- The observer ---- */
 
-static ag_tensor *check_result(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *y, ag_tensor *const *input)
+static ag_tensor *anomaly_check_result(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *y,
+                                       ag_tensor *const *input)
 {
     anomalies *a = (anomalies *)o;
     if (!ag_grow(a->ctx, (void **)&a->of, &a->capacity, tape->node_count, sizeof *a->of))
         return NULL;
     while (a->count < tape->node_count)
         a->of[a->count++] = unknown;
-    range r = a->of[node] = range_of(y);
+    range r = a->of[node] = anomaly_range_of(y);
     if (r.bad == 0)
         return y;
     message m = { .length = 0 };
-    say(&m, "result ");
-    say_what_is_bad(&m, y, r);
-    say_inputs(&m, a, tape, node, input);
+    anomaly_say(&m, "result ");
+    anomaly_say_what_is_bad(&m, y, r);
+    anomaly_say_inputs(&m, a, tape, node, input);
     return ag_fail(a->ctx, AG_ERR_NUMBER, tape->nodes[node].op->name, "%s", m.text);
 }
 
-static void check_arrival(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *gy)
+static void anomaly_check_arrival(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *gy)
 {
-    range r = range_of(gy);
+    range r = anomaly_range_of(gy);
     if (r.bad == 0)
         return;
     message m = { .length = 0 };
-    say(&m, "backward: gradient of the result ");
-    say_what_is_bad(&m, gy, r);
-    say(&m, "; the cotangent, a hook or the sum over its uses made it so");
-    say_leaf(&m, "on its way to", (anomalies *)o, tape, node);
+    anomaly_say(&m, "backward: gradient of the result ");
+    anomaly_say_what_is_bad(&m, gy, r);
+    anomaly_say(&m, "; the cotangent, a hook or the sum over its uses made it so");
+    anomaly_say_leaf(&m, "on its way to", (anomalies *)o, tape, node);
     ag_fail(tape->ctx, AG_ERR_NUMBER, tape->nodes[node].op->name, "%s", m.text);
 }
 
-static void check_contribution(ag_observer *o, ag_tape *tape, int64_t node, int input, ag_tensor *g)
+static void anomaly_check_contribution(ag_observer *o, ag_tape *tape, int64_t node, int input, ag_tensor *g)
 {
     const anomalies *a = (anomalies *)o;
-    range r = range_of(g);
+    range r = anomaly_range_of(g);
     if (r.bad == 0)
         return;
     const ag_node *n = &tape->nodes[node];
     message m = { .length = 0 };
-    say(&m, "backward: gradient of input %d ", input);
-    say_what_is_bad(&m, g, r);
-    say_leaf(&m, "on its way to", a, tape, tape->edges[n->first_edge + input]);
-    say(&m, "; gradient of the result: ");
-    say_range(&m, range_of(n->grad));
-    say_inputs(&m, a, tape, node, NULL);
+    anomaly_say(&m, "backward: gradient of input %d ", input);
+    anomaly_say_what_is_bad(&m, g, r);
+    anomaly_say_leaf(&m, "on its way to", a, tape, tape->edges[n->first_edge + input]);
+    anomaly_say(&m, "; gradient of the result: ");
+    anomaly_say_range(&m, anomaly_range_of(n->grad));
+    anomaly_say_inputs(&m, a, tape, node, NULL);
     ag_fail(a->ctx, AG_ERR_NUMBER, n->op->name, "%s", m.text);
 }
 
-static void anomalies_end(ag_observer *o)
+static void anomaly_end(ag_observer *o)
 {
     anomalies *a = (anomalies *)o;
     ag_free(a->ctx, a->of, (size_t)a->capacity * sizeof *a->of);
@@ -253,7 +258,7 @@ static void anomalies_end(ag_observer *o)
 
 void ag_tape_detect_anomalies(ag_tape *tape)
 {
-    if (tape == NULL || (tape->observer != NULL && tape->observer->end == anomalies_end))
+    if (tape == NULL || (tape->observer != NULL && tape->observer->end == anomaly_end))
         return;
     if (tape->observer != NULL) {
         ag_fail(tape->ctx, AG_ERR_STATE, "detect_anomalies", "the tape is being profiled, and has one observer");
@@ -263,8 +268,11 @@ void ag_tape_detect_anomalies(ag_tape *tape)
     if (a == NULL)
         return;
     *a = (anomalies){
-        .observer = { .recorded = check_result, .arrived = check_arrival, .contributed = check_contribution,
-                      .end = anomalies_end, .in_place = true },
+        .observer = { .recorded = anomaly_check_result,
+                      .arrived = anomaly_check_arrival,
+                      .contributed = anomaly_check_contribution,
+                      .end = anomaly_end,
+                      .in_place = true },
         .ctx = tape->ctx,
     };
     tape->observer = &a->observer;

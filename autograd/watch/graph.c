@@ -39,7 +39,7 @@ ag_node_view ag_tape_node(const ag_tape *tape, int64_t number)
 /* ---- DOT ---- */
 
 /* Text inside DOT's quotes. */
-static void write_text(FILE *file, const char *text)
+static void graph_write_text(FILE *file, const char *text)
 {
     for (; *text != '\0'; text++) {
         if (*text == '"' || *text == '\\')
@@ -48,11 +48,11 @@ static void write_text(FILE *file, const char *text)
     }
 }
 
-static void write_node(FILE *file, ag_ctx *ctx, const ag_node_view *node, int64_t number, int indent)
+static void graph_write_node(FILE *file, ag_ctx *ctx, const ag_node_view *node, int64_t number, int indent)
 {
     bool leaf = strcmp(node->op, "leaf") == 0;
     fprintf(file, "%*sn%lld [label=\"", indent, "", (long long)number);
-    write_text(file, leaf && node->name != NULL ? node->name : node->op);
+    graph_write_text(file, leaf && node->name != NULL ? node->name : node->op);
     fprintf(file, "\\n%s", ag_dims_text(ctx, node->ndim, node->shape));
     if (!isnan(node->grad_norm))
         fprintf(file, "\\n|grad| %.3g", node->grad_norm);
@@ -60,7 +60,7 @@ static void write_node(FILE *file, ag_ctx *ctx, const ag_node_view *node, int64_
 }
 
 /* Paths are interned: equal paths are one address. */
-static bool path_is_new(const ag_tape *tape, int64_t node)
+static bool graph_path_is_new(const ag_tape *tape, int64_t node)
 {
     for (int64_t i = 0; i < node; i++)
         if (tape->nodes[i].path == tape->nodes[node].path)
@@ -69,7 +69,7 @@ static bool path_is_new(const ag_tape *tape, int64_t node)
 }
 
 /* The longest path on the tape that `path` lies inside ("blocks.0" of "blocks.0.attn"); "" when there is none. */
-static const char *path_around(const ag_tape *tape, const char *path)
+static const char *graph_path_around(const ag_tape *tape, const char *path)
 {
     const char *around = "";
     for (int64_t i = 0; i < tape->node_count; i++) {
@@ -82,22 +82,22 @@ static const char *path_around(const ag_tape *tape, const char *path)
 }
 
 /* The nodes of one module path and the clusters inside it, in the order of recording; as deep as modules nest. */
-static void write_cluster(FILE *file, const ag_tape *tape, const char *path, int indent)
+static void graph_write_cluster(FILE *file, const ag_tape *tape, const char *path, int indent)
 {
     const bool named = *path != '\0';
     if (named) {
         fprintf(file, "%*ssubgraph \"cluster_", indent, "");
-        write_text(file, path);
+        graph_write_text(file, path);
         fprintf(file, "\" {\n%*slabel=\"", indent + 2, "");
-        write_text(file, path);
+        graph_write_text(file, path);
         fprintf(file, "\"; color=\"#999999\"; fontcolor=\"#555555\";\n");
     }
     for (int64_t i = 0; i < tape->node_count; i++) {
         ag_node_view node = ag_tape_node(tape, i);
         if (strcmp(node.path, path) == 0)
-            write_node(file, tape->ctx, &node, i, indent + 2);
-        else if (path_is_new(tape, i) && strcmp(path_around(tape, node.path), path) == 0)
-            write_cluster(file, tape, node.path, indent + 2);
+            graph_write_node(file, tape->ctx, &node, i, indent + 2);
+        else if (graph_path_is_new(tape, i) && strcmp(graph_path_around(tape, node.path), path) == 0)
+            graph_write_cluster(file, tape, node.path, indent + 2);
     }
     if (named)
         fprintf(file, "%*s}\n", indent, "");
@@ -108,7 +108,7 @@ ag_status ag_tape_dot(const ag_tape *tape, FILE *file)
     if (tape == NULL || file == NULL)
         return AG_ERR_ARGUMENT;
     fprintf(file, "digraph tape {\n  rankdir=TB; node [shape=ellipse, fontsize=10, fontname=\"sans-serif\"];\n");
-    write_cluster(file, tape, "", 0);
+    graph_write_cluster(file, tape, "", 0);
     for (int64_t i = 0; i < tape->node_count; i++) {
         ag_node_view node = ag_tape_node(tape, i);
         for (int j = 0; j < node.input_count; j++)

@@ -14,7 +14,7 @@
 /* ---- Rows ---- */
 
 /* Where a row of this name stands in the hash table, or the free place for it. The table has a free place. */
-static int64_t *slot_of(const ag_profile *p, const char *op, const char *path)
+static int64_t *profile_slot_of(const ag_profile *p, const char *op, const char *path)
 {
     uint64_t hash = ((uint64_t)(uintptr_t)op * 3 + (uint64_t)(uintptr_t)path) * UINT64_C(0x9E3779B97F4A7C15);
     uint64_t mask = (uint64_t)p->slot_count - 1, at = (hash >> 32) & mask;
@@ -28,7 +28,7 @@ static int64_t *slot_of(const ag_profile *p, const char *op, const char *path)
 }
 
 /* Makes room for one more row, half of the hash table staying free. */
-static bool reserve(ag_profile *p)
+static bool profile_reserve(ag_profile *p)
 {
     if (!ag_grow(p->ctx, (void **)&p->rows, &p->capacity, p->count + 1, sizeof *p->rows))
         return false;
@@ -43,52 +43,52 @@ static bool reserve(ag_profile *p)
     p->slots = slots;
     p->slot_count = after;
     for (int64_t i = 0; i < p->count; i++)
-        *slot_of(p, p->rows[i].op, p->rows[i].path) = i + 1;
+        *profile_slot_of(p, p->rows[i].op, p->rows[i].path) = i + 1;
     return true;
 }
 
 /* The row of this name, new if there is none; NULL on error. */
-static ag_profile_row *row_of(ag_profile *p, const char *op, const char *path)
+static ag_profile_row *profile_row_of(ag_profile *p, const char *op, const char *path)
 {
-    int64_t *slot = p->slot_count == 0 ? NULL : slot_of(p, op, path);
+    int64_t *slot = p->slot_count == 0 ? NULL : profile_slot_of(p, op, path);
     if (slot == NULL || *slot == 0) {
-        if (!reserve(p))
+        if (!profile_reserve(p))
             return NULL;
-        slot = slot_of(p, op, path);
+        slot = profile_slot_of(p, op, path);
         p->rows[p->count] = (ag_profile_row){ .op = op, .path = path };
         *slot = ++p->count;
     }
     return &p->rows[*slot - 1];
 }
 
-static ag_profile_row *row_of_node(ag_profile *p, const ag_node *node)
+static ag_profile_row *profile_row_of_node(ag_profile *p, const ag_node *node)
 {
-    return row_of(p, node->op->name, node->path);
+    return profile_row_of(p, node->op->name, node->path);
 }
 
 /* ---- Events ---- */
 
 /* The time since the last event. */
-static double lap(ag_profile *p)
+static double profile_lap(ag_profile *p)
 {
     double now = p->clock(), time = now - p->last;
     p->last = now;
     return time;
 }
 
-static void note(ag_profile *p, const char *what, double time)
+static void profile_add_note(ag_profile *p, const char *what, double time)
 {
     const char *name = ag_intern(p->ctx, what);
-    ag_profile_row *row = name == NULL ? NULL : row_of(p, name, NULL);
+    ag_profile_row *row = name == NULL ? NULL : profile_row_of(p, name, NULL);
     if (row == NULL)
         return;
     row->forward += time;
     row->calls++;
 }
 
-static void unaccounted(ag_profile *p, double time)
+static void profile_unaccounted(ag_profile *p, double time)
 {
-    note(p, "other", time);
+    profile_add_note(p, "other", time);
 }
 
 /* ---- Work ---- */
@@ -117,11 +117,12 @@ static bool count_work(ag_profile *p, ag_profile_row *row, const ag_tape *tape, 
 
 /* ---- The observer ---- */
 
-static ag_tensor *see_result(ag_observer *o, ag_tape *tape, int64_t number, ag_tensor *y, ag_tensor *const *input)
+static ag_tensor *profile_see_result(ag_observer *o, ag_tape *tape, int64_t number, ag_tensor *y,
+                                     ag_tensor *const *input)
 {
     ag_profile *p = (ag_profile *)o;
-    double time = lap(p);
-    ag_profile_row *row = row_of_node(p, &tape->nodes[number]);
+    double time = profile_lap(p);
+    ag_profile_row *row = profile_row_of_node(p, &tape->nodes[number]);
     if (row == NULL)
         return NULL;
     if (p->visited >= 0) {
@@ -134,38 +135,38 @@ static ag_tensor *see_result(ag_observer *o, ag_tape *tape, int64_t number, ag_t
 }
 
 /* The node that backward is at has had its time. */
-static void leave_node(ag_profile *p)
+static void profile_leave_node(ag_profile *p)
 {
-    double time = lap(p);
+    double time = profile_lap(p);
     if (p->visited >= 0)
         p->rows[p->visited].backward += time;
     else
-        unaccounted(p, time);
+        profile_unaccounted(p, time);
     p->visited = -1;
 }
 
-static void see_arrival(ag_observer *o, ag_tape *tape, int64_t number, ag_tensor *gy)
+static void profile_see_arrival(ag_observer *o, ag_tape *tape, int64_t number, ag_tensor *gy)
 {
     (void)gy;
     ag_profile *p = (ag_profile *)o;
     const ag_node *node = &tape->nodes[number];
-    leave_node(p);
-    ag_profile_row *row = row_of_node(p, node);
+    profile_leave_node(p);
+    ag_profile_row *row = profile_row_of_node(p, node);
     if (row == NULL)
         return;
     p->visited = row - p->rows;
     row->multiply_adds += number < p->work_count ? p->vjp_work[number] : 0;
 }
 
-static void see_end_of_walk(ag_observer *o, ag_tape *tape)
+static void profile_see_end_of_walk(ag_observer *o, ag_tape *tape)
 {
     (void)tape;
     ag_profile *p = (ag_profile *)o;
     if (p->visited >= 0) /* else the walk ended before it began */
-        leave_node(p);
+        profile_leave_node(p);
 }
 
-static void tape_ends(ag_observer *o)
+static void profile_tape_ends(ag_observer *o)
 {
     ((ag_profile *)o)->tape = NULL;
 }
@@ -182,7 +183,10 @@ ag_profile *ag_profile_new(ag_ctx *ctx, ag_clock_fn *clock)
     if (p == NULL)
         return NULL;
     *p = (ag_profile){
-        .observer = { .recorded = see_result, .arrived = see_arrival, .walked = see_end_of_walk, .end = tape_ends },
+        .observer = { .recorded = profile_see_result,
+                      .arrived = profile_see_arrival,
+                      .walked = profile_see_end_of_walk,
+                      .end = profile_tape_ends },
         .ctx = ctx,
         .clock = clock,
         .visited = -1,
@@ -216,7 +220,7 @@ ag_status ag_profile_tape(ag_profile *p, ag_tape *tape)
                 "the tape has an observer: another profile, or ag_tape_detect_anomalies");
     if (ag_error(tape->ctx) != AG_OK)
         return ag_error(tape->ctx);
-    unaccounted(p, lap(p));
+    profile_unaccounted(p, profile_lap(p));
     tape->observer = &p->observer;
     p->tape = tape;
     p->visited = -1;
@@ -228,7 +232,7 @@ ag_status ag_profile_tape(ag_profile *p, ag_tape *tape)
 void ag_profile_note(ag_profile *p, const char *what)
 {
     if (p != NULL && what != NULL)
-        note(p, what, lap(p));
+        profile_add_note(p, what, profile_lap(p));
 }
 
 int64_t ag_profile_size(const ag_profile *p)

@@ -42,12 +42,12 @@ typedef struct table {
 
 /* ---- Summing up ---- */
 
-static double total(const ag_profile_row *row)
+static double profile_print_total(const ag_profile_row *row)
 {
     return row->forward + row->backward + row->again;
 }
 
-static void add(ag_profile_row *sum, const ag_profile_row *row)
+static void profile_print_add(ag_profile_row *sum, const ag_profile_row *row)
 {
     sum->calls += row->calls;
     sum->forward += row->forward;
@@ -57,7 +57,7 @@ static void add(ag_profile_row *sum, const ag_profile_row *row)
 }
 
 /* The line like this one, new if there is none; -1 on error. */
-static int64_t line_of(table *t, line like)
+static int64_t profile_print_line_of(table *t, line like)
 {
     for (int64_t i = 0; i < t->count; i++) {
         const line *l = &t->lines[i];
@@ -72,71 +72,71 @@ static int64_t line_of(table *t, line like)
 }
 
 /* Adds a row to a line, which is made at need. Returns the line, -1 on error. */
-static int64_t add_to_line(table *t, line like, const ag_profile_row *row)
+static int64_t profile_print_add_to_line(table *t, line like, const ag_profile_row *row)
 {
-    int64_t i = line_of(t, like);
+    int64_t i = profile_print_line_of(t, like);
     if (i < 0)
         return -1;
     line *l = &t->lines[i];
-    add(&l->sum, row);
+    profile_print_add(&l->sum, row);
     l->least = like.least < l->least ? like.least : l->least;
     l->most = like.most > l->most ? like.most : l->most;
     return i;
 }
 
-static line op_line(const ag_profile_row *row, int64_t module, int depth)
+static line profile_print_op_line(const ag_profile_row *row, int64_t module, int depth)
 {
     return (line){ .kind = row->path == NULL ? NOTE : OP, .name = row->op, .length = (int)strlen(row->op),
                    .parent = module, .depth = depth, .least = 0, .most = -1 };
 }
 
 /* How many digits a path begins with, if they are all of its first part; else 0. */
-static size_t leading_number(const char *path)
+static size_t profile_print_leading_number(const char *path)
 {
     size_t digits = strspn(path, "0123456789");
     return path[digits] == '.' || path[digits] == '\0' ? digits : 0;
 }
 
-static const char *behind_dot(const char *path)
+static const char *profile_print_behind_dot(const char *path)
 {
     return path + (*path == '.');
 }
 
 /* The first part of a path, with the number that follows its name; *path moves behind it. */
-static line next_module(const char **path, int64_t parent, int depth)
+static line profile_print_next_module(const char **path, int64_t parent, int depth)
 {
     line l = { .kind = MODULE, .name = *path, .parent = parent, .depth = depth, .least = 0, .most = -1 };
-    if (leading_number(*path) == 0)
+    if (profile_print_leading_number(*path) == 0)
         l.length = (int)strcspn(*path, ".");
-    *path = behind_dot(*path + l.length);
-    size_t digits = leading_number(*path);
+    *path = profile_print_behind_dot(*path + l.length);
+    size_t digits = profile_print_leading_number(*path);
     if (digits > 0) {
         l.least = l.most = strtol(*path, NULL, 10);
-        *path = behind_dot(*path + digits);
+        *path = profile_print_behind_dot(*path + digits);
     }
     return l;
 }
 
 /* Adds a row to the line of each module that its path goes through, and to that of its op. */
-static bool add_to_tree(table *t, const ag_profile_row *row)
+static bool profile_print_add_to_tree(table *t, const ag_profile_row *row)
 {
     int64_t at = -1;
     int depth = 0;
     for (const char *path = row->path; *path != '\0'; depth++) {
         const int64_t around = at;
-        at = add_to_line(t, next_module(&path, around, depth), row);
+        at = profile_print_add_to_line(t, profile_print_next_module(&path, around, depth), row);
         if (at < 0)
             return false;
         if (around >= 0)
             t->lines[around].has_parts = true;
     }
-    return add_to_line(t, op_line(row, at, depth), row) >= 0;
+    return profile_print_add_to_line(t, profile_print_op_line(row, at, depth), row) >= 0;
 }
 
 /* ---- Writing ---- */
 
 /* How a line is called: "  blocks.0..5", "  (sdpa)" for a module's own op. */
-static void write_name(const line *l, bool in_tree, char *text, size_t size)
+static void profile_print_write_name(const line *l, bool in_tree, char *text, size_t size)
 {
     char number[64] = "";
     if (l->most >= 0)
@@ -148,20 +148,20 @@ static void write_name(const line *l, bool in_tree, char *text, size_t size)
 }
 
 /* Whether the tree shows the line: a module, or a module's own op that takes a while and is not all that it does. */
-static bool is_shown(const table *t, const line *l)
+static bool profile_print_is_shown(const table *t, const line *l)
 {
     bool is_part = l->parent < 0 || t->lines[l->parent].has_parts;
-    return l->kind == MODULE || (is_part && total(&l->sum) >= 0.005 * t->whole);
+    return l->kind == MODULE || (is_part && profile_print_total(&l->sum) >= 0.005 * t->whole);
 }
 
-static void write_heading(const table *t, const char *what, const char *calls)
+static void profile_print_write_heading(const table *t, const char *what, const char *calls)
 {
     fprintf(t->file, "\n%-*s%*s%*s%*s%*s%*s%*s%*s\n", t->name_width, what, CALLS, calls, TIME, "forward", TIME,
             "backward", t->again ? TIME : 0, t->again ? "again" : "", TIME, "total", SHARE, "share", RATE, "GFLOP/s");
 }
 
 /* One column, with nothing in it where there is nothing to say. */
-static void write_number(FILE *file, int width, int decimals, double number)
+static void profile_print_write_number(FILE *file, int width, int decimals, double number)
 {
     if (number > 0 && number < (double)INFINITY)
         fprintf(file, "%*.*f", width, decimals, number);
@@ -169,96 +169,97 @@ static void write_number(FILE *file, int width, int decimals, double number)
         fprintf(file, "%*s", width, "");
 }
 
-static void write_line(const table *t, const line *l, bool in_tree)
+static void profile_print_write_line(const table *t, const line *l, bool in_tree)
 {
     const ag_profile_row *sum = &l->sum;
-    const double calls = (double)sum->calls / t->steps, ms = 1e3 / t->steps, time = total(sum);
+    const double calls = (double)sum->calls / t->steps, ms = 1e3 / t->steps, time = profile_print_total(sum);
     double rate = 2e-9 * sum->multiply_adds / time;
     rate = rate >= 0.05 ? rate : 0; /* also where the work is not known, or there is none */
     const int bar_space = WIDTH - t->name_width - CALLS - (t->again ? 4 : 3) * TIME - SHARE - RATE - 2;
     const int bar = time > 0 && l->kind != SUM ? (int)(bar_space * time / t->longest + 0.5) : 0;
     char name[2 * WIDTH];
-    write_name(l, in_tree, name, sizeof name);
+    profile_print_write_name(l, in_tree, name, sizeof name);
     fprintf(t->file, "%-*.*s", t->name_width, t->name_width, name);
-    write_number(t->file, CALLS, calls == floor(calls) ? 0 : 2, calls);
-    write_number(t->file, TIME, 3, l->kind == NOTE ? 0 : ms * sum->forward);
-    write_number(t->file, TIME, 3, ms * sum->backward);
+    profile_print_write_number(t->file, CALLS, calls == floor(calls) ? 0 : 2, calls);
+    profile_print_write_number(t->file, TIME, 3, l->kind == NOTE ? 0 : ms * sum->forward);
+    profile_print_write_number(t->file, TIME, 3, ms * sum->backward);
     if (t->again)
-        write_number(t->file, TIME, 3, ms * sum->again);
+        profile_print_write_number(t->file, TIME, 3, ms * sum->again);
     fprintf(t->file, "%*.3f%*.1f %%", TIME, ms * time, SHARE - 2, t->whole > 0 ? 100 * time / t->whole : 0);
     if (bar > 0 || rate > 0)
-        write_number(t->file, RATE, rate < 10 ? 1 : 0, rate);
+        profile_print_write_number(t->file, RATE, rate < 10 ? 1 : 0, rate);
     fprintf(t->file, "%s%.*s\n", bar > 0 ? "  " : "", bar, "################################################");
 }
 
 /* The column of names is as wide as it must be, and the bars are as long as it leaves. */
-static void measure(table *t, bool in_tree)
+static void profile_print_measure(table *t, bool in_tree)
 {
     t->name_width = NAME_LEAST;
     t->longest = 0;
     for (int64_t i = 0; i < t->count; i++) {
         const line *l = &t->lines[i];
         char name[2 * WIDTH];
-        write_name(l, in_tree, name, sizeof name);
+        profile_print_write_name(l, in_tree, name, sizeof name);
         int width = (int)strlen(name);
-        if (in_tree && !is_shown(t, l))
+        if (in_tree && !profile_print_is_shown(t, l))
             continue;
         t->name_width = width <= t->name_width ? t->name_width : width < NAME_MOST ? width : NAME_MOST;
-        t->longest = l->kind == SUM ? t->longest : fmax(t->longest, total(&l->sum));
+        t->longest = l->kind == SUM ? t->longest : fmax(t->longest, profile_print_total(&l->sum));
     }
 }
 
 /* ---- The two tables ---- */
 
-static int by_time(const void *a, const void *b)
+static int profile_print_by_time(const void *a, const void *b)
 {
     const line *x = a, *y = b;
     if (x->kind != y->kind)
         return x->kind < y->kind ? -1 : 1;
-    double tx = total(&x->sum), ty = total(&y->sum);
+    double tx = profile_print_total(&x->sum), ty = profile_print_total(&y->sum);
     return tx != ty ? (tx < ty) - (tx > ty) : strcmp(x->name, y->name);
 }
 
 /* False when there is no memory. */
-static bool write_ops(table *t)
+static bool profile_print_write_ops(table *t)
 {
     const line all = { .kind = SUM, .name = "all ops", .length = 7, .parent = -1, .most = -1 };
     t->count = 0;
     for (int64_t i = 0; i < t->p->count; i++) {
         const ag_profile_row *row = &t->p->rows[i];
-        if (add_to_line(t, op_line(row, -1, 0), row) < 0 || (row->path != NULL && add_to_line(t, all, row) < 0))
+        if (profile_print_add_to_line(t, profile_print_op_line(row, -1, 0), row) < 0 ||
+            (row->path != NULL && profile_print_add_to_line(t, all, row) < 0))
             return false;
     }
-    measure(t, false);
+    profile_print_measure(t, false);
     if (t->count > 0)
-        qsort(t->lines, (size_t)t->count, sizeof *t->lines, by_time);
-    write_heading(t, "op", "calls");
+        qsort(t->lines, (size_t)t->count, sizeof *t->lines, profile_print_by_time);
+    profile_print_write_heading(t, "op", "calls");
     for (int64_t i = 0; i < t->count; i++)
-        write_line(t, &t->lines[i], false);
+        profile_print_write_line(t, &t->lines[i], false);
     return true;
 }
 
 /* The lines inside a module, as deep as modules nest. */
-static void write_inside(const table *t, int64_t module)
+static void profile_print_write_inside(const table *t, int64_t module)
 {
     for (int64_t i = 0; i < t->count; i++)
-        if (t->lines[i].parent == module && is_shown(t, &t->lines[i])) {
-            write_line(t, &t->lines[i], true);
+        if (t->lines[i].parent == module && profile_print_is_shown(t, &t->lines[i])) {
+            profile_print_write_line(t, &t->lines[i], true);
             if (t->lines[i].kind == MODULE)
-                write_inside(t, i);
+                profile_print_write_inside(t, i);
         }
 }
 
 /* False when there is no memory. */
-static bool write_modules(table *t)
+static bool profile_print_write_modules(table *t)
 {
     t->count = 0;
     for (int64_t i = 0; i < t->p->count; i++)
-        if (t->p->rows[i].path != NULL && !add_to_tree(t, &t->p->rows[i]))
+        if (t->p->rows[i].path != NULL && !profile_print_add_to_tree(t, &t->p->rows[i]))
             return false;
-    measure(t, true);
-    write_heading(t, "module (own op)", "ops");
-    write_inside(t, -1);
+    profile_print_measure(t, true);
+    profile_print_write_heading(t, "module (own op)", "ops");
+    profile_print_write_inside(t, -1);
     return true;
 }
 
@@ -271,7 +272,7 @@ ag_status ag_profile_print(const ag_profile *p, FILE *file)
         t.again = t.again || p->rows[i].again > 0;
     fprintf(file, "%.3f ms a step, over %lld step%s (%.3f s). Times in ms a step:\n", 1e3 * t.whole / t.steps,
             (long long)p->tapes, p->tapes == 1 ? "" : "s", t.whole);
-    bool good = write_ops(&t) && write_modules(&t);
+    bool good = profile_print_write_ops(&t) && profile_print_write_modules(&t);
     ag_free(p->ctx, t.lines, (size_t)t.capacity * sizeof *t.lines);
     if (!good)
         return ag_error(p->ctx);

@@ -7,7 +7,7 @@
 #include "nn/module_impl.h"
 
 /* Names the first parameter that is not float64. */
-static void check_params(const ag_module *module)
+static void module_check_params(const ag_module *module)
 {
     for (int64_t i = 0; i < module->param_count; i++)
         if (module->param[i].tensor->dtype != AG_F64)
@@ -31,7 +31,7 @@ ag_gradcheck_result ag_module_gradcheck(ag_module *module, ag_gradcheck_fn *f, a
         total = 0; /* the check below reports the error */
     for (int i = 0; i < total; i++)
         all[i] = i < count ? input[i] : module->param[i - count].tensor;
-    check_params(module);
+    module_check_params(module);
     if (config.name == NULL)
         config.name = module->kind;
     ag_gradcheck_result result = ag_gradcheck(module->ctx, f, all, total, user, config);

@@ -30,12 +30,12 @@ typedef struct content {
     ag_tensor *step, *lr; /* NULL without an optimizer */
 } content;
 
-static void content_free(ag_ctx *ctx, content *c)
+static void checkpoint_content_free(ag_ctx *ctx, content *c)
 {
     ag_free(ctx, c->tensor, (size_t)c->count * sizeof *c->tensor);
 }
 
-static bool collect(const ag_module *module, const ag_optimizer *optimizer, content *c)
+static bool checkpoint_collect(const ag_module *module, const ag_optimizer *optimizer, content *c)
 {
     ag_ctx *ctx = module->ctx;
     int64_t params = module->param_count;
@@ -66,7 +66,7 @@ static bool collect(const ag_module *module, const ag_optimizer *optimizer, cont
 
 /* ---- Saving ---- */
 
-static bool check_keys(ag_ctx *ctx, const ag_metadata *metadata, int64_t count)
+static bool checkpoint_check_keys(ag_ctx *ctx, const ag_metadata *metadata, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
         if (metadata[i].key != NULL && strncmp(metadata[i].key, key_prefix, strlen(key_prefix)) == 0) {
@@ -77,8 +77,8 @@ static bool check_keys(ag_ctx *ctx, const ag_metadata *metadata, int64_t count)
     return true;
 }
 
-static void save(ag_ctx *ctx, const char *path, const ag_optimizer *optimizer, const content *c,
-                 const ag_metadata *metadata, int64_t metadata_count)
+static void checkpoint_save(ag_ctx *ctx, const char *path, const ag_optimizer *optimizer, const content *c,
+                            const ag_metadata *metadata, int64_t metadata_count)
 {
     size_t bytes = (size_t)(metadata_count + OWN_KEYS) * sizeof *metadata;
     ag_metadata *all = ag_alloc(ctx, bytes);
@@ -103,7 +103,7 @@ static void save(ag_ctx *ctx, const char *path, const ag_optimizer *optimizer, c
 }
 
 /* The optimizer's state has the names of the parameters it was made for. */
-static bool check_pair(const ag_module *module, const ag_optimizer *optimizer, const char *where)
+static bool checkpoint_check_pair(const ag_module *module, const ag_optimizer *optimizer, const char *where)
 {
     if (optimizer == NULL || optimizer->module == module)
         return true;
@@ -117,32 +117,32 @@ ag_status ag_checkpoint_save(const char *path, const ag_module *module, const ag
     if (path == NULL || module == NULL || metadata_count < 0 || (metadata == NULL && metadata_count > 0))
         return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
-    if (ag_error(ctx) != AG_OK || !check_pair(module, optimizer, "checkpoint_save") ||
-        !check_keys(ctx, metadata, metadata_count))
+    if (ag_error(ctx) != AG_OK || !checkpoint_check_pair(module, optimizer, "checkpoint_save") ||
+        !checkpoint_check_keys(ctx, metadata, metadata_count))
         return ag_error(ctx);
     content c;
     ag_scope_begin(ctx, NULL);
-    if (collect(module, optimizer, &c))
-        save(ctx, path, optimizer, &c, metadata, metadata_count);
-    content_free(ctx, &c);
+    if (checkpoint_collect(module, optimizer, &c))
+        checkpoint_save(ctx, path, optimizer, &c, metadata, metadata_count);
+    checkpoint_content_free(ctx, &c);
     ag_scope_end(ctx, NULL);
     return ag_error(ctx);
 }
 
 /* ---- Loading ---- */
 
-static bool file_fail(const ag_state_file *in, const char *what, const char *value)
+static bool checkpoint_file_fail(const ag_state_file *in, const char *what, const char *value)
 {
     ag_fail(in->ctx, AG_ERR_FILE, in->where, "%s: %s%s", in->path, what, value);
     return false;
 }
 
 /* A metadata value that is a number of digits only. */
-static bool read_u64(const ag_state_file *in, const char *key, uint64_t *value)
+static bool checkpoint_read_u64(const ag_state_file *in, const char *key, uint64_t *value)
 {
     const char *text = ag_safetensors_metadata(in->file, key);
     if (text == NULL)
-        return file_fail(in, "not a checkpoint: there is no metadata ", key);
+        return checkpoint_file_fail(in, "not a checkpoint: there is no metadata ", key);
     *value = 0;
     bool good = *text != '\0';
     for (; *text != '\0' && good; text++) {
@@ -150,14 +150,14 @@ static bool read_u64(const ag_state_file *in, const char *key, uint64_t *value)
         if (good)
             *value = *value * 10 + (uint64_t)(*text - '0');
     }
-    return good || file_fail(in, "not a 64-bit number: metadata ", key);
+    return good || checkpoint_file_fail(in, "not a 64-bit number: metadata ", key);
 }
 
-static bool check_kind(const ag_state_file *in, const ag_optimizer *optimizer)
+static bool checkpoint_check_kind(const ag_state_file *in, const ag_optimizer *optimizer)
 {
     const char *saved = ag_safetensors_metadata(in->file, key_optimizer);
     if (saved == NULL)
-        return file_fail(in, "not a checkpoint: there is no metadata ", key_optimizer);
+        return checkpoint_file_fail(in, "not a checkpoint: there is no metadata ", key_optimizer);
     if (optimizer == NULL || strcmp(saved, optimizer->kind->name) == 0)
         return true;
     ag_fail(in->ctx, AG_ERR_FILE, in->where, "%s: saved with optimizer %s, this one is %s", in->path, saved,
@@ -166,23 +166,23 @@ static bool check_kind(const ag_state_file *in, const ag_optimizer *optimizer)
 }
 
 /* Steps are whole numbers that a double holds, the learning rate one that ag_optimizer_set_lr takes. */
-static bool check_numbers(const ag_state_file *in, const ag_tensor *step, const ag_tensor *lr)
+static bool checkpoint_check_numbers(const ag_state_file *in, const ag_tensor *step, const ag_tensor *lr)
 {
     const double *value = ag_data(step), rate = *(const double *)ag_data(lr);
     for (int64_t i = 0; i < step->numel; i++)
         if (!(value[i] >= 0 && value[i] <= 0x1p53 && value[i] == floor(value[i])))
-            return file_fail(in, "not a count of steps in ", "optimizer.step");
-    return (rate >= 0 && isfinite(rate)) || file_fail(in, "not a learning rate: ", "optimizer.lr");
+            return checkpoint_file_fail(in, "not a count of steps in ", "optimizer.step");
+    return (rate >= 0 && isfinite(rate)) || checkpoint_file_fail(in, "not a learning rate: ", "optimizer.lr");
 }
 
-static void load(const ag_state_file *in, ag_optimizer *optimizer, const content *c, ag_tensor **read)
+static void checkpoint_load(const ag_state_file *in, ag_optimizer *optimizer, const content *c, ag_tensor **read)
 {
     ag_rng rng;
-    if (!check_kind(in, optimizer) || !read_u64(in, key_seed, &rng.seed) || !read_u64(in, key_counter, &rng.counter) ||
-        !ag_state_read(in, c->tensor, c->count, read) ||
+    if (!checkpoint_check_kind(in, optimizer) || !checkpoint_read_u64(in, key_seed, &rng.seed) ||
+        !checkpoint_read_u64(in, key_counter, &rng.counter) || !ag_state_read(in, c->tensor, c->count, read) ||
         !ag_state_complete(in, c->tensor, c->count, optimizer == NULL ? "optimizer." : NULL))
         return;
-    if (optimizer != NULL && !check_numbers(in, read[c->count - 2], read[c->count - 1]))
+    if (optimizer != NULL && !checkpoint_check_numbers(in, read[c->count - 2], read[c->count - 1]))
         return;
     ag_state_commit(in, c->tensor, c->count, read);
     ag_rng_set(in->ctx, rng);
@@ -200,20 +200,20 @@ ag_status ag_checkpoint_load(const char *path, ag_module *module, ag_optimizer *
     if (path == NULL || module == NULL)
         return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
-    if (ag_error(ctx) != AG_OK || !check_pair(module, optimizer, where))
+    if (ag_error(ctx) != AG_OK || !checkpoint_check_pair(module, optimizer, where))
         return ag_error(ctx);
     content c;
     ag_scope_begin(ctx, NULL);
-    if (collect(module, optimizer, &c)) {
+    if (checkpoint_collect(module, optimizer, &c)) {
         size_t read_bytes = (size_t)c.count * sizeof(ag_tensor *);
         ag_tensor **read = ag_alloc(ctx, read_bytes);
         ag_state_file in = { ctx, ag_safetensors_open(ctx, path), where, path };
         if (read != NULL && in.file != NULL)
-            load(&in, optimizer, &c, read);
+            checkpoint_load(&in, optimizer, &c, read);
         ag_safetensors_close(in.file);
         ag_free(ctx, read, read_bytes);
     }
-    content_free(ctx, &c);
+    checkpoint_content_free(ctx, &c);
     ag_scope_end(ctx, NULL);
     return ag_error(ctx);
 }

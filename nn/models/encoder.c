@@ -39,7 +39,7 @@ ag_tensor *ag_encoder_forward(ag_encoder *encoder, ag_tensor *tokens, ag_tensor 
 
 /* The mean over the first lengths[b] of rows[B,T,emb], [B,emb]; 0 where that is none. What stands behind them is not
  * looked at: it may be NaN. */
-static ag_tensor *mean_of_first(ag_tensor *rows, const ag_tensor *lengths)
+static ag_tensor *encoder_mean_of_first(ag_tensor *rows, const ag_tensor *lengths)
 {
     ag_ctx *ctx = rows->ctx;
     int64_t B = rows->shape[0], T = rows->shape[1];
@@ -58,8 +58,8 @@ static ag_tensor *mean_of_first(ag_tensor *rows, const ag_tensor *lengths)
     return ag_mul(ag_sum(seen, AG_DIMS(1), false), ag_tensor_cast(share, rows->dtype));
 }
 
-static bool check_pooling(const ag_encoder *encoder, const ag_tensor *hidden, const ag_tensor *lengths,
-                          ag_pooling pooling)
+static bool encoder_check_pooling(const ag_encoder *encoder, const ag_tensor *hidden, const ag_tensor *lengths,
+                                  ag_pooling pooling)
 {
     ag_ctx *ctx = encoder->model.module.ctx;
     int64_t emb = encoder->model.config.emb_size;
@@ -79,9 +79,9 @@ ag_tensor *ag_encoder_pool(ag_encoder *encoder, ag_tensor *hidden, ag_tensor *le
         return NULL;
     ag_module_begin(&encoder->model.module);
     ag_tensor *y = NULL;
-    if (check_pooling(encoder, hidden, lengths, pooling)) {
+    if (encoder_check_pooling(encoder, hidden, lengths, pooling)) {
         ag_tensor *rows = pooling == AG_POOL_FIRST ? ag_slice(hidden, 1, 0, 1, 1) : hidden;
-        y = rows == NULL || lengths == NULL ? ag_mean(rows, AG_DIMS(1), false) : mean_of_first(rows, lengths);
+        y = rows == NULL || lengths == NULL ? ag_mean(rows, AG_DIMS(1), false) : encoder_mean_of_first(rows, lengths);
         if (pooling == AG_POOL_FIRST && encoder->pooler != NULL)
             y = ag_tanh(ag_linear_forward(encoder->pooler, y));
     }

@@ -17,7 +17,7 @@ struct ag_encoder_decoder {
     ag_transformer *encoder, *decoder;
 };
 
-static bool check_config(ag_ctx *ctx, const ag_encoder_decoder_config *c)
+static bool encoder_decoder_check_config(ag_ctx *ctx, const ag_encoder_decoder_config *c)
 {
     const ag_transformer_config *e = &c->encoder, *d = &c->decoder;
     if (e->dtype != d->dtype)
@@ -34,7 +34,7 @@ static bool check_config(ag_ctx *ctx, const ag_encoder_decoder_config *c)
 
 ag_encoder_decoder *ag_encoder_decoder_new(ag_ctx *ctx, ag_encoder_decoder_config config)
 {
-    if (ctx == NULL || !check_config(ctx, &config))
+    if (ctx == NULL || !encoder_decoder_check_config(ctx, &config))
         return NULL;
     ag_encoder_decoder *model = ag_module_new(ctx, kind, sizeof *model);
     if (model == NULL)
@@ -54,14 +54,14 @@ ag_encoder_decoder *ag_encoder_decoder_new(ag_ctx *ctx, ag_encoder_decoder_confi
     return ag_module_made(&model->module);
 }
 
-static ag_tensor *encode(ag_encoder_decoder *model, ag_tensor *source, ag_tensor *source_lengths)
+static ag_tensor *encoder_decoder_encode(ag_encoder_decoder *model, ag_tensor *source, ag_tensor *source_lengths)
 {
     const ag_transformer_inputs with = { .lengths = source_lengths };
     return ag_transformer_hidden(model->encoder, source, &with);
 }
 
-static ag_tensor *decode(ag_encoder_decoder *model, ag_tensor *target, ag_tensor *memory, ag_tensor *source_lengths,
-                         ag_kv_cache *cache)
+static ag_tensor *encoder_decoder_decode(ag_encoder_decoder *model, ag_tensor *target, ag_tensor *memory,
+                                         ag_tensor *source_lengths, ag_kv_cache *cache)
 {
     const ag_transformer_inputs with = { .memory = memory, .memory_lengths = source_lengths, .cache = cache };
     return ag_transformer_logits(model->decoder, target, &with);
@@ -73,8 +73,8 @@ ag_tensor *ag_encoder_decoder_forward(ag_encoder_decoder *model, ag_tensor *sour
     if (model == NULL)
         return NULL;
     ag_module_begin(&model->module);
-    ag_tensor *memory = encode(model, source, source_lengths);
-    ag_tensor *logits = memory == NULL ? NULL : decode(model, target, memory, source_lengths, NULL);
+    ag_tensor *memory = encoder_decoder_encode(model, source, source_lengths);
+    ag_tensor *logits = memory == NULL ? NULL : encoder_decoder_decode(model, target, memory, source_lengths, NULL);
     return ag_scope_end(model->module.ctx, logits);
 }
 
@@ -83,7 +83,7 @@ ag_tensor *ag_encoder_decoder_encode(ag_encoder_decoder *model, ag_tensor *sourc
     if (model == NULL)
         return NULL;
     ag_module_begin(&model->module);
-    return ag_scope_end(model->module.ctx, encode(model, source, source_lengths));
+    return ag_scope_end(model->module.ctx, encoder_decoder_encode(model, source, source_lengths));
 }
 
 ag_tensor *ag_encoder_decoder_decode(ag_encoder_decoder *model, ag_tensor *target, ag_tensor *memory,
@@ -92,7 +92,7 @@ ag_tensor *ag_encoder_decoder_decode(ag_encoder_decoder *model, ag_tensor *targe
     if (model == NULL || memory == NULL)
         return NULL;
     ag_module_begin(&model->module);
-    return ag_scope_end(model->module.ctx, decode(model, target, memory, source_lengths, cache));
+    return ag_scope_end(model->module.ctx, encoder_decoder_decode(model, target, memory, source_lengths, cache));
 }
 
 ag_block *ag_encoder_decoder_block(ag_encoder_decoder *model, bool decoder, int64_t i)

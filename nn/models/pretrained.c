@@ -128,28 +128,28 @@ static const key config_keys[] = {
 #define COUNT(table) (sizeof(table) / sizeof *(table))
 
 /* "<path>: <key> is <value>, <wanted>"; false. */
-static bool wrong(const reader *r, const char *name, const char *value, const char *wanted)
+static bool pretrained_wrong(const reader *r, const char *name, const char *value, const char *wanted)
 {
     char text[AG_SHOWN_BYTES];
     ag_fail(r->ctx, AG_ERR_FILE, r->where, "%s: %s is %s, %s", r->path, name, ag_shown_text(text, value), wanted);
     return false;
 }
 
-static bool wrong_number(const reader *r, const char *name, double value, const char *wanted)
+static bool pretrained_wrong_number(const reader *r, const char *name, double value, const char *wanted)
 {
     char text[32];
     snprintf(text, sizeof text, "%.15g", value);
-    return wrong(r, name, text, wanted);
+    return pretrained_wrong(r, name, text, wanted);
 }
 
-static bool read_size(reader *r, const char *name, int64_t *value)
+static bool pretrained_read_size(reader *r, const char *name, int64_t *value)
 {
     return ag_json_whole(&r->json, value) &&
            ((*value >= 1 && *value <= INT32_MAX) ||
-            wrong_number(r, name, (double)*value, "must be in 1 .. 2147483647"));
+            pretrained_wrong_number(r, name, (double)*value, "must be in 1 .. 2147483647"));
 }
 
-static bool read_flag(reader *r, const char *name, value_kind kind, void *into)
+static bool pretrained_read_flag(reader *r, const char *name, value_kind kind, void *into)
 {
     bool value;
     if (!ag_json_bool(&r->json, &value))
@@ -157,63 +157,64 @@ static bool read_flag(reader *r, const char *name, value_kind kind, void *into)
     if (kind == FLAG)
         *(int *)into = value;
     return kind == FLAG || value == (kind == MUST_BE_TRUE) ||
-           wrong(r, name, value ? "true" : "false", value ? "must be false" : "must be true");
+           pretrained_wrong(r, name, value ? "true" : "false", value ? "must be false" : "must be true");
 }
 
-static bool read_real(reader *r, const char *name, value_kind kind, void *into)
+static bool pretrained_read_real(reader *r, const char *name, value_kind kind, void *into)
 {
     double value, must = kind == MUST_BE_1 ? 1 : 32;
     if (!ag_json_real(&r->json, &value))
         return false;
     if (kind == REAL)
         *(double *)into = value;
-    return kind == REAL ? value >= 0 || wrong_number(r, name, value, "must not be negative")
-                        : value == must || wrong_number(r, name, value, must == 1 ? "must be 1" : "must be 32");
+    return kind == REAL
+               ? value >= 0 || pretrained_wrong_number(r, name, value, "must not be negative")
+               : value == must || pretrained_wrong_number(r, name, value, must == 1 ? "must be 1" : "must be 32");
 }
 
-static bool read_end(reader *r, const char *name)
+static bool pretrained_read_end(reader *r, const char *name)
 {
     int64_t id;
     if (!ag_json_whole(&r->json, &id))
         return false;
     if (id > INT32_MAX)
-        return wrong_number(r, name, (double)id, "must be in 0 .. 2147483647");
+        return pretrained_wrong_number(r, name, (double)id, "must be in 0 .. 2147483647");
     if (r->said.end_count == ENDS_MOST)
-        return wrong(r, name, "a list", "of more than 64 tokens");
+        return pretrained_wrong(r, name, "a list", "of more than 64 tokens");
     r->said.end[r->said.end_count++] = (int32_t)id;
     return true;
 }
 
-static bool read_ends(reader *r, const char *name)
+static bool pretrained_read_ends(reader *r, const char *name)
 {
     r->said.end_count = 0;
     if (ag_json_peek(&r->json) != '[')
-        return read_end(r, name);
+        return pretrained_read_end(r, name);
     bool good = ag_json_begin(&r->json, '[');
     while (good && ag_json_next(&r->json, ']'))
-        good = read_end(r, name);
+        good = pretrained_read_end(r, name);
     return good;
 }
 
-static bool read_object(reader *r, const key *keys, size_t count);
+static bool pretrained_read_object(reader *r, const key *keys, size_t count);
 
-static bool read_value(reader *r, const key *k)
+static bool pretrained_read_value(reader *r, const key *k)
 {
     char *into = (char *)&r->said + k->offset;
     switch (k->kind) {
-    case SIZE: return read_size(r, k->name, (int64_t *)(void *)into);
-    case FLAG: case MUST_BE_TRUE: case MUST_BE_FALSE: return read_flag(r, k->name, k->kind, into);
-    case REAL: case MUST_BE_1: case MUST_BE_32: return read_real(r, k->name, k->kind, into);
+    case SIZE: return pretrained_read_size(r, k->name, (int64_t *)(void *)into);
+    case FLAG: case MUST_BE_TRUE: case MUST_BE_FALSE: return pretrained_read_flag(r, k->name, k->kind, into);
+    case REAL: case MUST_BE_1: case MUST_BE_32: return pretrained_read_real(r, k->name, k->kind, into);
     case WORD: return (*(const char **)(void *)into = ag_json_string(&r->json)) != NULL;
-    case ENDS: return read_ends(r, k->name);
-    case PART: return read_object(r, rope_keys, COUNT(rope_keys));
+    case ENDS: return pretrained_read_ends(r, k->name);
+    case PART: return pretrained_read_object(r, rope_keys, COUNT(rope_keys));
     case MUST_BE_NULL: break;
     }
-    return wrong(r, k->name, "given", "the library does not have it");
+    return pretrained_wrong(r, k->name, "given", "the library does not have it");
 }
 
 /* One value by its key; null says nothing. What is wrong with the text of a known key is said with the key. */
-static bool read_item(reader *r, const key *keys, size_t count)
+static bool pretrained_read_item(reader *r, const key *keys, size_t count)
 {
     const char *name = ag_json_key(&r->json);
     size_t i = 0;
@@ -225,23 +226,23 @@ static bool read_item(reader *r, const key *keys, size_t count)
     char value[24];
     const char *text = r->json.text + r->json.at;
     snprintf(value, sizeof value, "%.*s", (int)strcspn(text, ",]}\r\n"), text);
-    if (ag_json_null(&r->json) || read_value(r, &keys[i]))
+    if (ag_json_null(&r->json) || pretrained_read_value(r, &keys[i]))
         return true;
     if (first >= 0 && keys[i].kind != PART && r->json.error != NULL)
-        return wrong(r, name, value, r->json.error);
+        return pretrained_wrong(r, name, value, r->json.error);
     return false;
 }
 
-static bool read_object(reader *r, const key *keys, size_t count)
+static bool pretrained_read_object(reader *r, const key *keys, size_t count)
 {
     bool good = ag_json_begin(&r->json, '{');
     while (good && ag_json_next(&r->json, '}'))
-        good = read_item(r, keys, count);
+        good = pretrained_read_item(r, keys, count);
     return good && r->json.error == NULL;
 }
 
 /* The whole file into r->text, which ends in NUL. */
-static bool load_text(reader *r)
+static bool pretrained_load_text(reader *r)
 {
     errno = 0;
     FILE *file = fopen(r->path, "rb");
@@ -251,7 +252,7 @@ static bool load_text(reader *r)
     if (!good)
         ag_fail(r->ctx, AG_ERR_FILE, r->where, "%s can not be read: %s", r->path, ag_file_reason(errno));
     else if (size > CONFIG_MOST)
-        good = wrong(r, "the file", "larger than a megabyte", "no configuration is");
+        good = pretrained_wrong(r, "the file", "larger than a megabyte", "no configuration is");
     if (file != NULL)
         fclose(file);
     if (good) {
@@ -261,20 +262,20 @@ static bool load_text(reader *r)
     return good;
 }
 
-/* Reads the configuration; close_config frees what it points into, also after an error. */
-static bool open_config(reader *r)
+/* Reads the configuration; pretrained_close_config frees what it points into, also after an error. */
+static bool pretrained_open_config(reader *r)
 {
     r->said = nothing_said;
-    if (!load_text(r))
+    if (!pretrained_load_text(r))
         return false;
-    if (read_object(r, config_keys, COUNT(config_keys)) && ag_json_end(&r->json))
+    if (pretrained_read_object(r, config_keys, COUNT(config_keys)) && ag_json_end(&r->json))
         return true;
     if (r->json.error != NULL)
         ag_fail(r->ctx, AG_ERR_FILE, r->where, "%s: byte %zu: %s", r->path, r->json.at, r->json.error);
     return false;
 }
 
-static void close_config(reader *r)
+static void pretrained_close_config(reader *r)
 {
     ag_free(r->ctx, r->text, CONFIG_MOST + 1);
 }
@@ -284,29 +285,29 @@ int64_t ag_eos_from_file(ag_ctx *ctx, const char *config_path, int32_t *ids, int
     if (ctx == NULL || config_path == NULL || ag_error(ctx) != AG_OK)
         return -1;
     reader r = { .ctx = ctx, .where = "eos_from_file", .path = config_path };
-    int64_t count = open_config(&r) ? r.said.end_count : -1;
+    int64_t count = pretrained_open_config(&r) ? r.said.end_count : -1;
     for (int64_t i = 0; i < count && i < capacity; i++)
         ids[i] = r.said.end[i];
-    close_config(&r);
+    pretrained_close_config(&r);
     return count;
 }
 
 /* ---- What it means ---- */
 
-static bool need(const reader *r, bool said, const char *name)
+static bool pretrained_need(const reader *r, bool said, const char *name)
 {
     if (!said)
         ag_fail(r->ctx, AG_ERR_FILE, r->where, "%s has no %s", r->path, name);
     return said;
 }
 
-static double or_else(double value, double otherwise)
+static double pretrained_or_else(double value, double otherwise)
 {
     return value == UNSAID ? otherwise : value;
 }
 
 /* The sizes that every kind has, norm and activation. */
-static bool fill_common(const reader *r, const char *activation, double norm_eps, ag_transformer_config *c)
+static bool pretrained_fill_common(const reader *r, const char *activation, double norm_eps, ag_transformer_config *c)
 {
     static const struct {
         const char *name;
@@ -314,54 +315,59 @@ static bool fill_common(const reader *r, const char *activation, double norm_eps
     } names[] = { { "gelu", AG_GELU }, { "gelu_new", AG_GELU_TANH }, { "gelu_pytorch_tanh", AG_GELU_TANH },
                   { "relu", AG_RELU }, { "silu", AG_SILU },          { "swish", AG_SILU } };
     const description *d = &r->said;
-    if (!need(r, d->vocab_size > 0, "vocab_size") || !need(r, d->emb_size > 0, "n_embd or hidden_size") ||
-        !need(r, d->heads > 0, "n_head or num_attention_heads") ||
-        !need(r, d->layers > 0, "n_layer or num_hidden_layers") ||
-        !need(r, d->positions > 0, "n_positions or max_position_embeddings"))
+    if (!pretrained_need(r, d->vocab_size > 0, "vocab_size") ||
+        !pretrained_need(r, d->emb_size > 0, "n_embd or hidden_size") ||
+        !pretrained_need(r, d->heads > 0, "n_head or num_attention_heads") ||
+        !pretrained_need(r, d->layers > 0, "n_layer or num_hidden_layers") ||
+        !pretrained_need(r, d->positions > 0, "n_positions or max_position_embeddings"))
         return false;
     if (d->norm_eps == 0)
-        return wrong(r, "the norm's eps", "0", "must be greater");
+        return pretrained_wrong(r, "the norm's eps", "0", "must be greater");
     *c = (ag_transformer_config){
         .vocab_size = d->vocab_size, .emb_size = d->emb_size, .num_heads = d->heads, .num_layers = d->layers,
         .max_seq_len = d->positions, .head_size = d->head_size, .ff_size = d->ff_size,
-        .norm_eps = or_else(d->norm_eps, norm_eps),
+        .norm_eps = pretrained_or_else(d->norm_eps, norm_eps),
     };
     activation = d->activation != NULL ? d->activation : activation;
     size_t i = 0;
     while (i < COUNT(names) && strcmp(names[i].name, activation) != 0)
         i++;
     if (i == COUNT(names))
-        return wrong(r, "the activation", activation, "must be one of gelu gelu_new gelu_pytorch_tanh relu silu swish");
+        return pretrained_wrong(r, "the activation", activation,
+                                "must be one of gelu gelu_new gelu_pytorch_tanh relu silu swish");
     c->activation = names[i].activation;
     return true;
 }
 
 /* The package has a probability for the embeddings, one for the attention weights, and one for what joins the
  * residual; here they are one. */
-static bool fill_dropout(const reader *r, double emb, double attn, double residual, ag_transformer_config *c)
+static bool pretrained_fill_dropout(const reader *r, double emb, double attn, double residual, ag_transformer_config *c)
 {
     c->dropout = residual;
-    return ((emb == residual || wrong_number(r, "the embeddings' dropout", emb, "must be that of the residual too")) &&
-            (attn == residual || wrong_number(r, "attention's dropout", attn, "must be that of the residual too")));
+    return ((emb == residual ||
+             pretrained_wrong_number(r, "the embeddings' dropout", emb, "must be that of the residual too")) &&
+            (attn == residual ||
+             pretrained_wrong_number(r, "attention's dropout", attn, "must be that of the residual too")));
 }
 
-static bool fill_gpt2(const reader *r, ag_transformer_config *c)
+static bool pretrained_fill_gpt2(const reader *r, ag_transformer_config *c)
 {
     const description *d = &r->said;
-    if (!fill_common(r, "gelu_new", 1e-5, c))
+    if (!pretrained_fill_common(r, "gelu_new", 1e-5, c))
         return false;
     c->untied_head = d->tied == 0;
-    return fill_dropout(r, or_else(d->emb_dropout, 0.1), or_else(d->attn_dropout, 0.1), or_else(d->dropout, 0.1), c);
+    return pretrained_fill_dropout(r, pretrained_or_else(d->emb_dropout, 0.1), pretrained_or_else(d->attn_dropout, 0.1),
+                                   pretrained_or_else(d->dropout, 0.1), c);
 }
 
-static bool fill_rope(const reader *r, ag_transformer_config *c)
+static bool pretrained_fill_rope(const reader *r, ag_transformer_config *c)
 {
     const description *d = &r->said;
     const char *type = d->rope_type != NULL ? d->rope_type : "default";
     ag_rope_config *rope = &c->attention.rope;
-    *rope = (ag_rope_config){ .pairing = AG_ROPE_HALVES, .theta = or_else(d->theta, 10000) };
+    *rope = (ag_rope_config){ .pairing = AG_ROPE_HALVES, .theta = pretrained_or_else(d->theta, 10000) };
     if (rope->theta == 0)
-        return wrong(r, "rope_theta", "0", "must be greater");
+        return pretrained_wrong(r, "rope_theta", "0", "must be greater");
     /* "dynamic" turns faster in sequences longer than max_position_embeddings only, which max_seq_len forbids. */
     if (strcmp(type, "default") == 0 || strcmp(type, "dynamic") == 0)
         return true;
@@ -372,27 +378,27 @@ static bool fill_rope(const reader *r, ag_transformer_config *c)
     else if (strcmp(type, "yarn") == 0)
         rope->scaling = AG_ROPE_YARN;
     else
-        return wrong(r, "rope_type", type, "must be one of default linear dynamic llama3 yarn");
-    if (!need(r, d->factor != UNSAID, "factor in rope_scaling or rope_parameters"))
+        return pretrained_wrong(r, "rope_type", type, "must be one of default linear dynamic llama3 yarn");
+    if (!pretrained_need(r, d->factor != UNSAID, "factor in rope_scaling or rope_parameters"))
         return false;
     if (!(d->factor >= 1))
-        return wrong_number(r, "factor", d->factor, "must be at least 1");
+        return pretrained_wrong_number(r, "factor", d->factor, "must be at least 1");
     rope->factor = d->factor;
-    rope->low_freq = or_else(d->low_freq, 0);
-    rope->high_freq = or_else(d->high_freq, 0);
+    rope->low_freq = pretrained_or_else(d->low_freq, 0);
+    rope->high_freq = pretrained_or_else(d->high_freq, 0);
     rope->original_len = d->original_len > 0 ? d->original_len : d->positions;
     return true;
 }
 
-static bool fill_llama(const reader *r, ag_transformer_config *c)
+static bool pretrained_fill_llama(const reader *r, ag_transformer_config *c)
 {
     const description *d = &r->said;
     bool bias = d->attention_bias == 1;
-    if (!need(r, d->ff_size > 0, "intermediate_size") || !fill_common(r, "silu", 1e-6, c) ||
-        !fill_dropout(r, 0, or_else(d->attn_dropout, 0), 0, c) || !fill_rope(r, c))
+    if (!pretrained_need(r, d->ff_size > 0, "intermediate_size") || !pretrained_fill_common(r, "silu", 1e-6, c) ||
+        !pretrained_fill_dropout(r, 0, pretrained_or_else(d->attn_dropout, 0), 0, c) || !pretrained_fill_rope(r, c))
         return false;
     if (bias != (d->mlp_bias == 1))
-        return wrong(r, "mlp_bias", bias ? "false" : "true", "must be as attention_bias");
+        return pretrained_wrong(r, "mlp_bias", bias ? "false" : "true", "must be as attention_bias");
     c->norm = AG_RMS_NORM;
     c->gated = true;
     c->positions = AG_POSITIONS_NONE;
@@ -404,17 +410,17 @@ static bool fill_llama(const reader *r, ag_transformer_config *c)
     return true;
 }
 
-static bool fill_bert(const reader *r, ag_transformer_config *c)
+static bool pretrained_fill_bert(const reader *r, ag_transformer_config *c)
 {
     const description *d = &r->said;
-    double dropout = or_else(d->dropout, 0.1);
-    if (!need(r, d->ff_size > 0, "intermediate_size") || !fill_common(r, "gelu", 1e-12, c) ||
-        !fill_dropout(r, dropout, or_else(d->attn_dropout, 0.1), dropout, c))
+    double dropout = pretrained_or_else(d->dropout, 0.1);
+    if (!pretrained_need(r, d->ff_size > 0, "intermediate_size") || !pretrained_fill_common(r, "gelu", 1e-12, c) ||
+        !pretrained_fill_dropout(r, dropout, pretrained_or_else(d->attn_dropout, 0.1), dropout, c))
         return false;
     if (d->is_decoder == 1)
-        return wrong(r, "is_decoder", "true", "must be false");
+        return pretrained_wrong(r, "is_decoder", "true", "must be false");
     if (d->position_type != NULL && strcmp(d->position_type, "absolute") != 0)
-        return wrong(r, "position_embedding_type", d->position_type, "must be absolute");
+        return pretrained_wrong(r, "position_embedding_type", d->position_type, "must be absolute");
     c->post_norm = c->emb_norm = c->non_causal = true;
     c->type_vocab_size = d->types > 0 ? d->types : 2;
     return true;
@@ -432,26 +438,27 @@ typedef struct family {
 } family;
 
 static const family families[] = {
-    { "gpt2", false, fill_gpt2, ag_gpt2_names, &ag_gpt2_name_count, "transformer." },
-    { "llama", false, fill_llama, ag_llama_names, &ag_llama_name_count, NULL },
-    { "mistral", false, fill_llama, ag_llama_names, &ag_llama_name_count, NULL },
-    { "bert", true, fill_bert, ag_bert_names, &ag_bert_name_count, "bert." },
+    { "gpt2", false, pretrained_fill_gpt2, ag_gpt2_names, &ag_gpt2_name_count, "transformer." },
+    { "llama", false, pretrained_fill_llama, ag_llama_names, &ag_llama_name_count, NULL },
+    { "mistral", false, pretrained_fill_llama, ag_llama_names, &ag_llama_name_count, NULL },
+    { "bert", true, pretrained_fill_bert, ag_bert_names, &ag_bert_name_count, "bert." },
 };
 
-static const family *find_family(const reader *r, bool encoder)
+static const family *pretrained_find_family(const reader *r, bool encoder)
 {
-    if (!need(r, r->said.model_type != NULL, "model_type"))
+    if (!pretrained_need(r, r->said.model_type != NULL, "model_type"))
         return NULL;
     for (size_t i = 0; i < COUNT(families); i++)
         if (families[i].encoder == encoder && strcmp(families[i].model_type, r->said.model_type) == 0)
             return &families[i];
-    wrong(r, "model_type", r->said.model_type, encoder ? "must be bert" : "must be one of gpt2 llama mistral");
+    pretrained_wrong(r, "model_type", r->said.model_type,
+                     encoder ? "must be bert" : "must be one of gpt2 llama mistral");
     return NULL;
 }
 
 /* Looks whether the file can hold such a model, so that nothing much larger than the file is made; and whether it has
  * a pooler. */
-static bool check_weights(const reader *r, const char *path, ag_transformer_config *c)
+static bool pretrained_check_weights(const reader *r, const char *path, ag_transformer_config *c)
 {
     ag_safetensors *file = ag_safetensors_open(r->ctx, path);
     if (file == NULL)
@@ -474,14 +481,14 @@ static bool check_weights(const reader *r, const char *path, ag_transformer_conf
 }
 
 /* The configuration of the model in the two files; its family, NULL on error. */
-static const family *configure(ag_ctx *ctx, const char *where, bool encoder, const char *config_path,
-                               const char *weights_path, ag_transformer_config *c)
+static const family *pretrained_configure(ag_ctx *ctx, const char *where, bool encoder, const char *config_path,
+                                          const char *weights_path, ag_transformer_config *c)
 {
     reader r = { .ctx = ctx, .where = where, .path = config_path };
-    const family *of = open_config(&r) ? find_family(&r, encoder) : NULL;
-    if (of != NULL && (!of->fill(&r, c) || !check_weights(&r, weights_path, c)))
+    const family *of = pretrained_open_config(&r) ? pretrained_find_family(&r, encoder) : NULL;
+    if (of != NULL && (!of->fill(&r, c) || !pretrained_check_weights(&r, weights_path, c)))
         of = NULL;
-    close_config(&r);
+    pretrained_close_config(&r);
     return of;
 }
 
@@ -490,7 +497,7 @@ ag_gpt *ag_gpt_from_files(ag_ctx *ctx, const char *config_path, const char *weig
     if (ctx == NULL || config_path == NULL || weights_path == NULL || ag_error(ctx) != AG_OK)
         return NULL;
     ag_transformer_config config;
-    const family *of = configure(ctx, "gpt_from_files", false, config_path, weights_path, &config);
+    const family *of = pretrained_configure(ctx, "gpt_from_files", false, config_path, weights_path, &config);
     if (of == NULL)
         return NULL;
     config.dtype = dtype;
@@ -509,7 +516,7 @@ ag_encoder *ag_encoder_from_files(ag_ctx *ctx, const char *config_path, const ch
     if (ctx == NULL || config_path == NULL || weights_path == NULL || ag_error(ctx) != AG_OK)
         return NULL;
     ag_transformer_config config;
-    const family *of = configure(ctx, "encoder_from_files", true, config_path, weights_path, &config);
+    const family *of = pretrained_configure(ctx, "encoder_from_files", true, config_path, weights_path, &config);
     if (of == NULL)
         return NULL;
     config.dtype = dtype;

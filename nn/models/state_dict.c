@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-static bool read_one(const ag_state_file *in, ag_named_tensor want, ag_tensor **read)
+static bool state_read_one(const ag_state_file *in, ag_named_tensor want, ag_tensor **read)
 {
     const ag_tensor *into = want.tensor;
     if (!ag_safetensors_has(in->file, want.name)) {
@@ -30,7 +30,7 @@ bool ag_state_read(const ag_state_file *in, const ag_named_tensor *want, int64_t
 {
     bool good = true;
     for (int64_t i = 0; i < count && good; i++)
-        good = read_one(in, want[i], &read[i]);
+        good = state_read_one(in, want[i], &read[i]);
     return good;
 }
 

@@ -15,8 +15,8 @@
 
 /* ---- Making ---- */
 
-static bool check_options(ag_ctx *ctx, const char *kind, const ag_transformer_config *c,
-                          const ag_transformer_role *role)
+static bool transformer_check_options(ag_ctx *ctx, const char *kind, const ag_transformer_config *c,
+                                      const ag_transformer_role *role)
 {
     if (c->positions == AG_POSITIONS_SINUSOIDAL && c->emb_size % 2 != 0)
         ag_fail(ctx, AG_ERR_ARGUMENT, kind, "emb_size is %" PRId64 ", must be even for sinusoidal positions",
@@ -33,7 +33,8 @@ static bool check_options(ag_ctx *ctx, const char *kind, const ag_transformer_co
 }
 
 /* What the parts can not check for themselves, or would name differently; and the defaults. */
-static bool check_config(ag_ctx *ctx, const char *kind, ag_transformer_config *c, const ag_transformer_role *role)
+static bool transformer_check_config(ag_ctx *ctx, const char *kind, ag_transformer_config *c,
+                                     const ag_transformer_role *role)
 {
     bool any_length = c->max_seq_len == 0 && c->positions != AG_POSITIONS_LEARNED;
     if (!ag_check_size(ctx, kind, "vocab_size", c->vocab_size) ||
@@ -43,7 +44,7 @@ static bool check_config(ag_ctx *ctx, const char *kind, ag_transformer_config *c
         (c->type_vocab_size != 0 && !ag_check_size(ctx, kind, "type_vocab_size", c->type_vocab_size)) ||
         !ag_check_probability(ctx, kind, "dropout", c->dropout) ||
         !ag_check_probability(ctx, kind, "ff_dropout", c->ff_dropout) || !ag_check_real(ctx, kind, c->dtype) ||
-        !check_options(ctx, kind, c, role))
+        !transformer_check_options(ctx, kind, c, role))
         return false;
     if (c->head_size == 0 && c->emb_size % c->num_heads == 0)
         c->head_size = c->emb_size / c->num_heads;
@@ -56,7 +57,7 @@ static bool check_config(ag_ctx *ctx, const char *kind, ag_transformer_config *c
     return true;
 }
 
-static ag_embedding_layer *add_table(ag_transformer *model, const char *name, int64_t rows)
+static ag_embedding_layer *transformer_add_table(ag_transformer *model, const char *name, int64_t rows)
 {
     const ag_transformer_config *c = &model->config;
     ag_embedding_layer *table = ag_embedding_new(
@@ -65,14 +66,14 @@ static ag_embedding_layer *add_table(ag_transformer *model, const char *name, in
     return table;
 }
 
-static ag_norm add_norm(ag_transformer *model, const char *name)
+static ag_norm transformer_add_norm(ag_transformer *model, const char *name)
 {
     const ag_transformer_config *c = &model->config;
     return ag_norm_add(&model->module, name, c->norm,
                        (ag_layer_norm_config){ c->emb_size, c->norm_eps, c->no_bias, c->dtype });
 }
 
-static void add_blocks(ag_transformer *model, int64_t memory_size)
+static void transformer_add_blocks(ag_transformer *model, int64_t memory_size)
 {
     const ag_transformer_config *c = &model->config;
     ag_block_config config = {
@@ -105,7 +106,7 @@ static void add_blocks(ag_transformer *model, int64_t memory_size)
     }
 }
 
-static void forget_blocks(ag_module *module)
+static void transformer_forget_blocks(ag_module *module)
 {
     ag_transformer *model = (ag_transformer *)module;
     ag_free(module->ctx, model->block, (size_t)model->config.num_layers * sizeof *model->block);
@@ -114,26 +115,26 @@ static void forget_blocks(ag_module *module)
 void *ag_transformer_new(ag_ctx *ctx, const char *kind, size_t size, ag_transformer_config config,
                          ag_transformer_role role)
 {
-    if (ctx == NULL || !check_config(ctx, kind, &config, &role))
+    if (ctx == NULL || !transformer_check_config(ctx, kind, &config, &role))
         return NULL;
     ag_transformer *model = ag_module_new(ctx, kind, size);
     if (model == NULL)
         return NULL;
     ag_module *module = &model->module;
     model->config = config;
-    module->forget = forget_blocks;
+    module->forget = transformer_forget_blocks;
     model->block = ag_alloc(ctx, (size_t)config.num_layers * sizeof *model->block);
     module->failed = model->block == NULL;
-    model->tok = role.tok != NULL ? role.tok : add_table(model, "tok", config.vocab_size);
+    model->tok = role.tok != NULL ? role.tok : transformer_add_table(model, "tok", config.vocab_size);
     if (config.positions == AG_POSITIONS_LEARNED)
-        model->pos = add_table(model, "pos", config.max_seq_len);
+        model->pos = transformer_add_table(model, "pos", config.max_seq_len);
     if (config.type_vocab_size > 0)
-        model->type = add_table(model, "type", config.type_vocab_size);
+        model->type = transformer_add_table(model, "type", config.type_vocab_size);
     if (config.emb_norm)
-        model->emb_norm = add_norm(model, "emb_norm");
-    add_blocks(model, role.memory_size);
+        model->emb_norm = transformer_add_norm(model, "emb_norm");
+    transformer_add_blocks(model, role.memory_size);
     if (!config.post_norm)
-        model->norm = add_norm(model, "norm");
+        model->norm = transformer_add_norm(model, "norm");
     if (config.untied_head) {
         model->head = ag_linear_new(ctx, (ag_linear_config){ config.emb_size, config.vocab_size, true,
                                                              AG_TRANSFORMER_INIT_STD, config.dtype });
@@ -166,7 +167,8 @@ bool ag_check_lengths(ag_ctx *ctx, const char *kind, const ag_tensor *lengths, i
     return true;
 }
 
-static bool check_tokens(const ag_transformer *model, const ag_tensor *tokens, const ag_transformer_inputs *with)
+static bool transformer_check_tokens(const ag_transformer *model, const ag_tensor *tokens,
+                                     const ag_transformer_inputs *with)
 {
     const ag_module *module = &model->module;
     int64_t longest = model->config.max_seq_len;
@@ -185,11 +187,12 @@ static bool check_tokens(const ag_transformer *model, const ag_tensor *tokens, c
     return false;
 }
 
-static bool check_inputs(const ag_transformer *model, const ag_tensor *tokens, const ag_transformer_inputs *with)
+static bool transformer_check_inputs(const ag_transformer *model, const ag_tensor *tokens,
+                                     const ag_transformer_inputs *with)
 {
     const ag_module *module = &model->module;
     const ag_tensor *memory = with->memory;
-    if (!check_tokens(model, tokens, with))
+    if (!transformer_check_tokens(model, tokens, with))
         return false;
     int64_t B = tokens->shape[0], T = tokens->shape[1];
     const ag_kv_pass pass = { .cache = with->cache, .T = T, .counts = with->counts,
@@ -207,7 +210,8 @@ static bool check_inputs(const ag_transformer *model, const ag_tensor *tokens, c
 /* ---- Running ---- */
 
 /* The rows for tokens that stand behind what is cached, [B,T,emb]. Padding has some row of the table. */
-static ag_tensor *cached_positions(const ag_transformer *model, int64_t B, int64_t T, const ag_transformer_inputs *with)
+static ag_tensor *transformer_cached_positions(const ag_transformer *model, int64_t B, int64_t T,
+                                               const ag_transformer_inputs *with)
 {
     ag_ctx *ctx = model->module.ctx;
     const ag_transformer_config *c = &model->config;
@@ -230,25 +234,26 @@ static ag_tensor *cached_positions(const ag_transformer *model, int64_t B, int64
                    : ag_embedding(ag_sinusoidal(ctx, c->dtype, first, rows, c->emb_size), index);
 }
 
-static ag_tensor *positions(const ag_transformer *model, const ag_tensor *tokens, const ag_transformer_inputs *with)
+static ag_tensor *transformer_positions(const ag_transformer *model, const ag_tensor *tokens,
+                                        const ag_transformer_inputs *with)
 {
     const ag_transformer_config *c = &model->config;
     int64_t B = tokens->shape[0], T = tokens->shape[1];
     if (with->cache != NULL)
-        return cached_positions(model, B, T, with);
+        return transformer_cached_positions(model, B, T, with);
     if (c->positions == AG_POSITIONS_LEARNED)
         return ag_slice(model->pos->weight, 0, 0, T, 1);
     return ag_sinusoidal(model->module.ctx, c->dtype, 0, T, c->emb_size);
 }
 
-static ag_tensor *embed(const ag_transformer *model, ag_tensor *tokens, const ag_transformer_inputs *with)
+static ag_tensor *transformer_embed(const ag_transformer *model, ag_tensor *tokens, const ag_transformer_inputs *with)
 {
     const ag_transformer_config *c = &model->config;
     ag_tensor *x = ag_embedding_forward(model->tok, tokens);
     if (c->positions == AG_POSITIONS_SINUSOIDAL)
         x = ag_scale(x, sqrt((double)c->emb_size));
     if (c->positions != AG_POSITIONS_NONE)
-        x = ag_add(x, positions(model, tokens, with));
+        x = ag_add(x, transformer_positions(model, tokens, with));
     if (with->types != NULL)
         x = ag_add(x, ag_embedding_forward(model->type, with->types));
     else if (model->type != NULL)
@@ -259,7 +264,7 @@ static ag_tensor *embed(const ag_transformer *model, ag_tensor *tokens, const ag
 }
 
 /* A block as ag_recompute runs it. The input: x, memory if the block has cross, lengths if there are any. */
-static ag_tensor *block_again(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
+static ag_tensor *transformer_block_again(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
 {
     ag_block *block = user;
     ag_block_inputs with = { .memory = NULL };
@@ -273,7 +278,8 @@ static ag_tensor *block_again(ag_ctx *ctx, ag_tensor *const *input, int count, v
     return ag_block_forward_with(block, input[0], with);
 }
 
-static ag_tensor *run_block(ag_transformer *model, int64_t i, ag_tensor *x, const ag_transformer_inputs *with)
+static ag_tensor *transformer_run_block(ag_transformer *model, int64_t i, ag_tensor *x,
+                                        const ag_transformer_inputs *with)
 {
     if (model->config.recompute && with->cache == NULL) {
         ag_tensor *input[3] = { x };
@@ -283,7 +289,7 @@ static ag_tensor *run_block(ag_transformer *model, int64_t i, ag_tensor *x, cons
             input[count++] = with->memory;
         if (lengths != NULL)
             input[count++] = lengths;
-        return ag_recompute(model->module.ctx, block_again, input, count, model->block[i]);
+        return ag_recompute(model->module.ctx, transformer_block_again, input, count, model->block[i]);
     }
     return ag_block_forward_with(model->block[i], x, (ag_block_inputs){
         .attn = { .mask.key_lengths = with->lengths, .cache = with->cache, .layer = i, .counts = with->counts },
@@ -292,26 +298,26 @@ static ag_tensor *run_block(ag_transformer *model, int64_t i, ag_tensor *x, cons
     });
 }
 
-static ag_tensor *run(ag_transformer *model, ag_tensor *tokens, const ag_transformer_inputs *with)
+static ag_tensor *transformer_run(ag_transformer *model, ag_tensor *tokens, const ag_transformer_inputs *with)
 {
-    if (tokens == NULL || !check_inputs(model, tokens, with))
+    if (tokens == NULL || !transformer_check_inputs(model, tokens, with))
         return NULL;
-    ag_tensor *x = embed(model, tokens, with);
+    ag_tensor *x = transformer_embed(model, tokens, with);
     for (int64_t i = 0; i < model->config.num_layers; i++)
-        x = run_block(model, i, x, with);
+        x = transformer_run_block(model, i, x, with);
     return model->config.post_norm ? x : ag_norm_forward(model->norm, x);
 }
 
 ag_tensor *ag_transformer_hidden(ag_transformer *model, ag_tensor *tokens, const ag_transformer_inputs *with)
 {
     ag_module_begin(&model->module);
-    return ag_scope_end(model->module.ctx, run(model, tokens, with));
+    return ag_scope_end(model->module.ctx, transformer_run(model, tokens, with));
 }
 
 ag_tensor *ag_transformer_logits(ag_transformer *model, ag_tensor *tokens, const ag_transformer_inputs *with)
 {
     ag_module_begin(&model->module);
-    ag_tensor *hidden = run(model, tokens, with);
+    ag_tensor *hidden = transformer_run(model, tokens, with);
     ag_tensor *logits = model->head != NULL ? ag_linear_forward(model->head, hidden)
                                             : ag_linear(hidden, model->tok->weight, NULL);
     if (logits != NULL && with->cache != NULL)

@@ -20,7 +20,7 @@ enum { NAME_MOST = 256, NUMBER_MOST = 24 };
 /* ---- Names ---- */
 
 /* Whether the name fits the pattern; the number in the place of "{}" goes to number[], "" when there is none. */
-static bool fits(const char *pattern, const char *name, char number[NUMBER_MOST])
+static bool names_fits(const char *pattern, const char *name, char number[NUMBER_MOST])
 {
     const char *hole = strstr(pattern, "{}");
     number[0] = '\0';
@@ -38,7 +38,7 @@ static bool fits(const char *pattern, const char *name, char number[NUMBER_MOST]
 }
 
 /* prefix, then theirs with the number in the place of "{}". False when it does not fit. */
-static bool fill(char out[NAME_MOST], const char *prefix, const char *theirs, const char *number)
+static bool names_fill(char out[NAME_MOST], const char *prefix, const char *theirs, const char *number)
 {
     const char *hole = strstr(theirs, "{}");
     int before = hole == NULL ? (int)strlen(theirs) : (int)(hole - theirs);
@@ -56,18 +56,18 @@ typedef struct place {
 
 /* The first rule for the name that the file has a tensor of, with the prefix or without; else the first rule for it.
  * file NULL: the first rule. False with an error when no rule fits. */
-static bool find_place(ag_ctx *ctx, const char *where, const char *name, const ag_weight_rule *rules, int64_t count,
-                       const ag_safetensors *file, const char *prefix, place *at)
+static bool names_find_place(ag_ctx *ctx, const char *where, const char *name, const ag_weight_rule *rules,
+                             int64_t count, const ag_safetensors *file, const char *prefix, place *at)
 {
     *at = (place){ .rule = NULL };
     char number[NUMBER_MOST];
     for (int64_t i = 0; i < count && !at->found; i++) {
-        if (!fits(rules[i].ours, name, number))
+        if (!names_fits(rules[i].ours, name, number))
             continue;
         place here = { .rule = &rules[i] };
         bool short_enough = true;
         for (int bare = prefix == NULL; bare < 2 && !here.found && short_enough; bare++) {
-            short_enough = fill(here.name, bare ? "" : prefix, rules[i].theirs, number);
+            short_enough = names_fill(here.name, bare ? "" : prefix, rules[i].theirs, number);
             here.found = short_enough && file != NULL && ag_safetensors_has(file, here.name);
         }
         if (!short_enough) {
@@ -84,7 +84,7 @@ static bool find_place(ag_ctx *ctx, const char *where, const char *name, const a
     return at->rule != NULL;
 }
 
-static bool check_rules(ag_ctx *ctx, const char *where, const ag_weight_rule *rules, int64_t count)
+static bool names_check_rules(ag_ctx *ctx, const char *where, const ag_weight_rule *rules, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
         const ag_weight_rule *r = &rules[i];
@@ -101,8 +101,8 @@ static bool check_rules(ag_ctx *ctx, const char *where, const ag_weight_rule *ru
 /* ---- Loading ---- */
 
 /* The shape that theirs must have. False with an error when the rule can not be for such a parameter. */
-static bool their_shape(ag_ctx *ctx, const char *where, ag_named_tensor ours, const ag_weight_rule *rule,
-                        int64_t shape[AG_MAX_DIMS])
+static bool names_their_shape(ag_ctx *ctx, const char *where, ag_named_tensor ours, const ag_weight_rule *rule,
+                              int64_t shape[AG_MAX_DIMS])
 {
     const ag_tensor *t = ours.tensor;
     if (rule->transposed ? t->ndim != 2 : rule->parts > 0 && t->ndim < 1) {
@@ -123,12 +123,12 @@ static bool their_shape(ag_ctx *ctx, const char *where, ag_named_tensor ours, co
 }
 
 /* A new tensor with what the file says of ours; NULL on error. */
-static ag_tensor *read_place(const ag_state_file *in, ag_named_tensor ours, const place *at)
+static ag_tensor *names_read_place(const ag_state_file *in, ag_named_tensor ours, const place *at)
 {
     const ag_weight_rule *rule = at->rule;
     const ag_tensor *want = ours.tensor;
     int64_t shape[AG_MAX_DIMS] = { 0 };
-    if (!their_shape(in->ctx, in->where, ours, rule, shape))
+    if (!names_their_shape(in->ctx, in->where, ours, rule, shape))
         return NULL;
     ag_tensor *theirs = ag_safetensors_read(in->file, at->name);
     if (theirs == NULL)
@@ -155,14 +155,14 @@ static ag_tensor *read_place(const ag_state_file *in, ag_named_tensor ours, cons
 
 /* Reads for every parameter, in the innermost scope; what is not in the file and need not be is left out of want[] and
  * read[]. Returns how many there are, -1 on error. */
-static int64_t read_all(const ag_state_file *in, const ag_module *module, const ag_weight_rule *rules, int64_t count,
-                        const char *prefix, ag_named_tensor *want, ag_tensor **read)
+static int64_t names_read_all(const ag_state_file *in, const ag_module *module, const ag_weight_rule *rules,
+                              int64_t count, const char *prefix, ag_named_tensor *want, ag_tensor **read)
 {
     int64_t filled = 0;
     for (int64_t i = 0; i < module->param_count; i++) {
         ag_named_tensor ours = module->param[i];
         place at;
-        if (!find_place(in->ctx, in->where, ours.name, rules, count, in->file, prefix, &at))
+        if (!names_find_place(in->ctx, in->where, ours.name, rules, count, in->file, prefix, &at))
             return -1;
         if (!at.found && at.rule->optional)
             continue;
@@ -173,7 +173,7 @@ static int64_t read_all(const ag_state_file *in, const ag_module *module, const 
         }
         ag_scope_begin(in->ctx, NULL); /* so that theirs goes before the next is read */
         want[filled] = ours;
-        read[filled] = ag_scope_end(in->ctx, read_place(in, ours, &at));
+        read[filled] = ag_scope_end(in->ctx, names_read_place(in, ours, &at));
         if (read[filled++] == NULL)
             return -1;
     }
@@ -187,7 +187,7 @@ ag_status ag_module_load_named(ag_module *module, const char *path, const ag_wei
     if (module == NULL || path == NULL || count < 0 || (rules == NULL && count > 0))
         return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
-    if (ag_error(ctx) != AG_OK || !check_rules(ctx, where, rules, count))
+    if (ag_error(ctx) != AG_OK || !names_check_rules(ctx, where, rules, count))
         return ag_error(ctx);
     size_t params = (size_t)module->param_count;
     ag_named_tensor *want = ag_alloc(ctx, params * sizeof *want);
@@ -195,7 +195,7 @@ ag_status ag_module_load_named(ag_module *module, const char *path, const ag_wei
     ag_state_file in = { ctx, want == NULL || read == NULL ? NULL : ag_safetensors_open(ctx, path), where, path };
     ag_scope_begin(ctx, NULL);
     if (in.file != NULL) {
-        int64_t filled = read_all(&in, module, rules, count, prefix, want, read);
+        int64_t filled = names_read_all(&in, module, rules, count, prefix, want, read);
         if (filled >= 0)
             ag_state_commit(&in, want, filled, read);
     }
@@ -209,7 +209,7 @@ ag_status ag_module_load_named(ag_module *module, const char *path, const ag_wei
 /* ---- Saving ---- */
 
 /* The pieces of the tensor that at[i] names, joined; NULL on error. Pieces are of one shape and dtype. */
-static ag_tensor *join_parts(const ag_module *module, const place *at, int64_t i, const char *where)
+static ag_tensor *names_join_parts(const ag_module *module, const place *at, int64_t i, const char *where)
 {
     ag_ctx *ctx = module->ctx;
     const ag_weight_rule *rule = at[i].rule;
@@ -240,7 +240,7 @@ static ag_tensor *join_parts(const ag_module *module, const place *at, int64_t i
 }
 
 /* Their names and tensors into out[]; how many, -1 on error. */
-static int64_t theirs_of(const ag_module *module, const place *at, ag_named_tensor *out, const char *where)
+static int64_t names_theirs_of(const ag_module *module, const place *at, ag_named_tensor *out, const char *where)
 {
     int64_t filled = 0;
     for (int64_t i = 0; i < module->param_count; i++) {
@@ -251,9 +251,9 @@ static int64_t theirs_of(const ag_module *module, const place *at, ag_named_tens
             written = strcmp(at[k].name, at[i].name) == 0;
         if (written)
             continue;
-        if (!their_shape(module->ctx, where, module->param[i], rule, shape))
+        if (!names_their_shape(module->ctx, where, module->param[i], rule, shape))
             return -1;
-        ag_tensor *t = rule->parts > 0 ? join_parts(module, at, i, where) : module->param[i].tensor;
+        ag_tensor *t = rule->parts > 0 ? names_join_parts(module, at, i, where) : module->param[i].tensor;
         if (rule->transposed)
             t = ag_tensor_contiguous(ag_tensor_transpose(t, 0, 1));
         out[filled++] = (ag_named_tensor){ at[i].name, t };
@@ -269,16 +269,16 @@ ag_status ag_module_save_named(const ag_module *module, const char *path, const 
     if (module == NULL || path == NULL || count < 0 || (rules == NULL && count > 0))
         return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
-    if (ag_error(ctx) != AG_OK || !check_rules(ctx, where, rules, count))
+    if (ag_error(ctx) != AG_OK || !names_check_rules(ctx, where, rules, count))
         return ag_error(ctx);
     size_t params = (size_t)module->param_count;
     place *at = ag_alloc(ctx, params * sizeof *at);
     ag_named_tensor *out = ag_alloc(ctx, params * sizeof *out);
     bool good = at != NULL && out != NULL;
     for (int64_t i = 0; i < module->param_count && good; i++)
-        good = find_place(ctx, where, module->param[i].name, rules, count, NULL, NULL, &at[i]);
+        good = names_find_place(ctx, where, module->param[i].name, rules, count, NULL, NULL, &at[i]);
     ag_scope_begin(ctx, NULL);
-    int64_t filled = good ? theirs_of(module, at, out, where) : -1;
+    int64_t filled = good ? names_theirs_of(module, at, out, where) : -1;
     if (filled >= 0)
         ag_safetensors_save(ctx, path, out, filled, NULL, 0);
     ag_scope_end(ctx, NULL);

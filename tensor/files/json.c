@@ -51,7 +51,7 @@ const char *ag_shown_text(char buffer[AG_SHOWN_BYTES], const char *text)
 }
 
 /* Writes the code point and returns the end. */
-static char *put_utf8(char *out, uint32_t code)
+static char *json_put_utf8(char *out, uint32_t code)
 {
     if (code < 0x80) {
         *out++ = (char)code;
@@ -78,7 +78,7 @@ ag_json ag_json_of(char *text, size_t length)
     return (ag_json){ .text = text, .length = length };
 }
 
-static bool fail(ag_json *json, const char *error)
+static bool json_fail(ag_json *json, const char *error)
 {
     if (json->error == NULL)
         json->error = error;
@@ -98,7 +98,7 @@ int ag_json_peek(ag_json *json)
 bool ag_json_begin(ag_json *json, char open)
 {
     if (ag_json_peek(json) != open)
-        return fail(json, open == '{' ? "expected an object" : "expected an array");
+        return json_fail(json, open == '{' ? "expected an object" : "expected an array");
     json->at++;
     json->first = true;
     return true;
@@ -114,9 +114,9 @@ bool ag_json_next(ag_json *json, char close)
         return false;
     }
     if (first)
-        return c >= 0 || fail(json, "the text ends inside an object or array");
+        return c >= 0 || json_fail(json, "the text ends inside an object or array");
     if (c != ',')
-        return fail(json, close == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
+        return json_fail(json, close == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
     json->at++;
     return true;
 }
@@ -127,7 +127,7 @@ char *ag_json_key(ag_json *json)
     if (key == NULL)
         return NULL;
     if (ag_json_peek(json) != ':') {
-        fail(json, "expected ':'");
+        json_fail(json, "expected ':'");
         return NULL;
     }
     json->at++;
@@ -135,7 +135,7 @@ char *ag_json_key(ag_json *json)
 }
 
 /* Four hexadecimal digits as a number, or -1. */
-static int32_t hex4(ag_json *json)
+static int32_t json_hex4(ag_json *json)
 {
     static const char digits[] = "0123456789abcdef0123456789ABCDEF";
     int32_t value = 0;
@@ -143,7 +143,7 @@ static int32_t hex4(ag_json *json)
         char c = json->at < json->length ? json->text[json->at] : '\0';
         const char *digit = c == '\0' ? NULL : strchr(digits, c);
         if (digit == NULL) {
-            fail(json, "expected four hexadecimal digits after \\u");
+            json_fail(json, "expected four hexadecimal digits after \\u");
             return -1;
         }
         value = value * 16 + (int32_t)((digit - digits) % 16);
@@ -152,40 +152,40 @@ static int32_t hex4(ag_json *json)
 }
 
 /* What follows \u: one code point, from a surrogate pair where it takes two; -1 after an error. */
-static int32_t unicode_escape(ag_json *json)
+static int32_t json_unicode_escape(ag_json *json)
 {
-    int32_t code = hex4(json);
+    int32_t code = json_hex4(json);
     if (code == 0)
-        fail(json, "a string that contains U+0000");
+        json_fail(json, "a string that contains U+0000");
     if (code >= 0xdc00 && code <= 0xdfff)
-        fail(json, "the second half of a surrogate pair without the first");
+        json_fail(json, "the second half of a surrogate pair without the first");
     if (code >= 0xd800 && code <= 0xdbff) {
         if (json->length - json->at < 2 || memcmp(json->text + json->at, "\\u", 2) != 0) {
-            fail(json, "the first half of a surrogate pair without the second");
+            json_fail(json, "the first half of a surrogate pair without the second");
             return -1;
         }
         json->at += 2;
-        int32_t low = hex4(json);
+        int32_t low = json_hex4(json);
         if (low < 0xdc00 || low > 0xdfff)
-            fail(json, "the first half of a surrogate pair without the second");
+            json_fail(json, "the first half of a surrogate pair without the second");
         code = 0x10000 + (code - 0xd800) * 0x400 + (low - 0xdc00);
     }
     return json->error == NULL ? code : -1;
 }
 
 /* What follows a backslash, decoded to `out`; the end of it, NULL after an error. */
-static char *escape(ag_json *json, char *out)
+static char *json_escape(ag_json *json, char *out)
 {
     static const char marks[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
     char c = json->at < json->length ? json->text[json->at] : '\0';
     if (c == 'u') {
         json->at++;
-        int32_t code = unicode_escape(json);
-        return code < 0 ? NULL : put_utf8(out, (uint32_t)code);
+        int32_t code = json_unicode_escape(json);
+        return code < 0 ? NULL : json_put_utf8(out, (uint32_t)code);
     }
     const char *mark = c == '\0' ? NULL : strchr(marks, c);
     if (mark == NULL) {
-        fail(json, "an unknown escape");
+        json_fail(json, "an unknown escape");
         return NULL;
     }
     json->at++;
@@ -196,7 +196,7 @@ static char *escape(ag_json *json, char *out)
 char *ag_json_string(ag_json *json)
 {
     if (ag_json_peek(json) != '"') {
-        fail(json, "expected a string");
+        json_fail(json, "expected a string");
         return NULL;
     }
     char *string = json->text + ++json->at, *out = string;
@@ -209,21 +209,21 @@ char *ag_json_string(ag_json *json)
         }
         if (*in == '\\') {
             json->at++;
-            out = escape(json, out);
+            out = json_escape(json, out);
             if (out == NULL)
                 return NULL;
             continue;
         }
         int size = ag_utf8_size(in, json->length - json->at);
         if (size == 0 || (unsigned char)*in < 0x20) {
-            fail(json, size == 0 ? "malformed UTF-8" : "a control character in a string");
+            json_fail(json, size == 0 ? "malformed UTF-8" : "a control character in a string");
             return NULL;
         }
         memmove(out, in, (size_t)size);
         out += size;
         json->at += (size_t)size;
     }
-    fail(json, "the text ends inside a string");
+    json_fail(json, "the text ends inside a string");
     return NULL;
 }
 
@@ -231,30 +231,30 @@ bool ag_json_whole(ag_json *json, int64_t *value)
 {
     int c = ag_json_peek(json);
     if (c < '0' || c > '9')
-        return fail(json, c == '-' ? "a negative number" : "expected a whole number");
+        return json_fail(json, c == '-' ? "a negative number" : "expected a whole number");
     size_t start = json->at;
     int64_t whole = 0;
     for (; json->at < json->length && json->text[json->at] >= '0' && json->text[json->at] <= '9'; json->at++) {
         int digit = json->text[json->at] - '0';
         if (whole > (INT64_MAX - digit) / 10)
-            return fail(json, "a number above 9223372036854775807");
+            return json_fail(json, "a number above 9223372036854775807");
         whole = whole * 10 + digit;
     }
     if (c == '0' && json->at > start + 1)
-        return fail(json, "a number that begins with 0");
+        return json_fail(json, "a number that begins with 0");
     if (json->at < json->length && strchr(".eE", json->text[json->at]) != NULL && json->text[json->at] != '\0')
-        return fail(json, "a number with a fraction or an exponent");
+        return json_fail(json, "a number with a fraction or an exponent");
     *value = whole;
     return true;
 }
 
-static bool at_digit(const ag_json *json)
+static bool json_at_digit(const ag_json *json)
 {
     return json->at < json->length && json->text[json->at] >= '0' && json->text[json->at] <= '9';
 }
 
 /* Whether the next character is one of the marks, which is then passed. */
-static bool pass(ag_json *json, const char *marks)
+static bool json_pass(ag_json *json, const char *marks)
 {
     bool is = json->at < json->length && json->text[json->at] != '\0' && strchr(marks, json->text[json->at]) != NULL;
     json->at += is;
@@ -262,17 +262,17 @@ static bool pass(ag_json *json, const char *marks)
 }
 
 /* Digits, one at least, behind those in *digits; those beyond 18 only count. Returns how many. */
-static int64_t read_digits(ag_json *json, int64_t *digits, int64_t *dropped)
+static int64_t json_read_digits(ag_json *json, int64_t *digits, int64_t *dropped)
 {
     int64_t count = 0;
-    for (; at_digit(json); json->at++, count++) {
+    for (; json_at_digit(json); json->at++, count++) {
         if (*digits < INT64_C(100000000000000000))
             *digits = *digits * 10 + (json->text[json->at] - '0');
         else
             ++*dropped;
     }
     if (count == 0)
-        fail(json, "expected a number");
+        json_fail(json, "expected a number");
     return count;
 }
 
@@ -280,32 +280,32 @@ static int64_t read_digits(ag_json *json, int64_t *digits, int64_t *dropped)
 bool ag_json_real(ag_json *json, double *value)
 {
     if (ag_json_peek(json) < 0)
-        return fail(json, "expected a number");
-    bool negative = pass(json, "-"), leading_zero = at_digit(json) && json->text[json->at] == '0';
+        return json_fail(json, "expected a number");
+    bool negative = json_pass(json, "-"), leading_zero = json_at_digit(json) && json->text[json->at] == '0';
     int64_t digits = 0, dropped = 0, exponent = 0, fraction = 0, written = 0, ignored = 0;
-    if (read_digits(json, &digits, &dropped) > 1 && leading_zero)
-        return fail(json, "a number that begins with 0");
+    if (json_read_digits(json, &digits, &dropped) > 1 && leading_zero)
+        return json_fail(json, "a number that begins with 0");
     exponent = dropped;
-    if (pass(json, ".")) {
+    if (json_pass(json, ".")) {
         dropped = 0;
-        fraction = read_digits(json, &digits, &dropped);
+        fraction = json_read_digits(json, &digits, &dropped);
         exponent += dropped - fraction;
     }
-    if (pass(json, "eE")) {
+    if (json_pass(json, "eE")) {
         bool down = json->at < json->length && json->text[json->at] == '-';
-        pass(json, "+-");
-        read_digits(json, &written, &ignored);
+        json_pass(json, "+-");
+        json_read_digits(json, &written, &ignored);
         exponent += down ? -written : written;
     }
     double power = pow(10, fabs((double)exponent));
     double real = digits == 0 ? 0 : exponent < 0 ? (double)digits / power : (double)digits * power;
     if (!isfinite(real))
-        return fail(json, "a number too large for a double");
+        return json_fail(json, "a number too large for a double");
     *value = negative ? -real : real;
     return json->error == NULL;
 }
 
-static bool pass_word(ag_json *json, const char *word)
+static bool json_pass_word(ag_json *json, const char *word)
 {
     size_t length = strlen(word);
     if (ag_json_peek(json) < 0 || json->length - json->at < length || memcmp(json->text + json->at, word, length) != 0)
@@ -316,13 +316,13 @@ static bool pass_word(ag_json *json, const char *word)
 
 bool ag_json_null(ag_json *json)
 {
-    return pass_word(json, "null");
+    return json_pass_word(json, "null");
 }
 
 bool ag_json_bool(ag_json *json, bool *value)
 {
-    *value = pass_word(json, "true");
-    return *value || pass_word(json, "false") || fail(json, "expected true or false");
+    *value = json_pass_word(json, "true");
+    return *value || json_pass_word(json, "false") || json_fail(json, "expected true or false");
 }
 
 bool ag_json_skip(ag_json *json)
@@ -344,10 +344,10 @@ bool ag_json_skip(ag_json *json)
         } else if (c == '-' || (c >= '0' && c <= '9')) {
             ag_json_real(json, &number);
         } else if (c != '{' && c != '[') {
-            if (!pass_word(json, "null") && !pass_word(json, "true") && !pass_word(json, "false"))
-                fail(json, "expected a value");
+            if (!json_pass_word(json, "null") && !json_pass_word(json, "true") && !json_pass_word(json, "false"))
+                json_fail(json, "expected a value");
         } else if (depth == DEEPEST) {
-            fail(json, "objects and arrays nested deeper than 64");
+            json_fail(json, "objects and arrays nested deeper than 64");
         } else {
             ag_json_begin(json, (char)c);
             close[depth++] = c == '{' ? '}' : ']';
@@ -359,13 +359,13 @@ bool ag_json_skip(ag_json *json)
 bool ag_json_end(ag_json *json)
 {
     if (ag_json_peek(json) >= 0)
-        return fail(json, "more text after the end");
+        return json_fail(json, "more text after the end");
     return json->error == NULL;
 }
 
 /* ---- Writing ---- */
 
-static void put_bytes(ag_json_out *out, const char *bytes, size_t size)
+static void json_put_bytes(ag_json_out *out, const char *bytes, size_t size)
 {
     if (out->text != NULL && out->length <= out->capacity && size <= out->capacity - out->length)
         memcpy(out->text + out->length, bytes, size);
@@ -374,7 +374,7 @@ static void put_bytes(ag_json_out *out, const char *bytes, size_t size)
 
 void ag_json_put(ag_json_out *out, const char *text)
 {
-    put_bytes(out, text, strlen(text));
+    json_put_bytes(out, text, strlen(text));
 }
 
 void ag_json_put_string(ag_json_out *out, const char *string)

@@ -22,7 +22,7 @@
 
 /* ---- Values ---- */
 
-static uint64_t load_bytes(const unsigned char *in, int size)
+static uint64_t safetensors_load_bytes(const unsigned char *in, int size)
 {
     uint64_t bits = 0;
     for (int i = size - 1; i >= 0; i--)
@@ -35,9 +35,9 @@ static void store_u32(void *values, int64_t i, uint32_t bits)
     memcpy((uint32_t *)values + i, &bits, sizeof bits);
 }
 
-static int64_t load_i64(const unsigned char *in)
+static int64_t safetensors_load_i64(const unsigned char *in)
 {
-    uint64_t bits = load_bytes(in, 8);
+    uint64_t bits = safetensors_load_bytes(in, 8);
     int64_t value;
     memcpy(&value, &bits, sizeof value);
     return value;
@@ -62,14 +62,14 @@ static uint32_t f32_of_f16(uint32_t half)
 static int64_t decode_32(const unsigned char *in, int64_t n, void *values)
 {
     for (int64_t i = 0; i < n; i++)
-        store_u32(values, i, (uint32_t)load_bytes(in + 4 * i, 4));
+        store_u32(values, i, (uint32_t)safetensors_load_bytes(in + 4 * i, 4));
     return n;
 }
 
 static int64_t decode_64(const unsigned char *in, int64_t n, void *values)
 {
     for (int64_t i = 0; i < n; i++) {
-        uint64_t bits = load_bytes(in + 8 * i, 8);
+        uint64_t bits = safetensors_load_bytes(in + 8 * i, 8);
         memcpy((uint64_t *)values + i, &bits, sizeof bits);
     }
     return n;
@@ -78,21 +78,21 @@ static int64_t decode_64(const unsigned char *in, int64_t n, void *values)
 static int64_t decode_f16(const unsigned char *in, int64_t n, void *values)
 {
     for (int64_t i = 0; i < n; i++)
-        store_u32(values, i, f32_of_f16((uint32_t)load_bytes(in + 2 * i, 2)));
+        store_u32(values, i, f32_of_f16((uint32_t)safetensors_load_bytes(in + 2 * i, 2)));
     return n;
 }
 
 static int64_t decode_bf16(const unsigned char *in, int64_t n, void *values)
 {
     for (int64_t i = 0; i < n; i++)
-        store_u32(values, i, (uint32_t)load_bytes(in + 2 * i, 2) << 16);
+        store_u32(values, i, (uint32_t)safetensors_load_bytes(in + 2 * i, 2) << 16);
     return n;
 }
 
 static int64_t decode_i64(const unsigned char *in, int64_t n, void *values)
 {
     for (int64_t i = 0; i < n; i++) {
-        int64_t value = load_i64(in + 8 * i);
+        int64_t value = safetensors_load_i64(in + 8 * i);
         if (value < INT32_MIN || value > INT32_MAX)
             return i;
         store_u32(values, i, (uint32_t)(value & 0xffffffff));
@@ -127,7 +127,7 @@ static const dtype_info dtype_infos[] = {
 };
 
 /* NULL for a dtype that is not in the table; its size is not known. */
-static const dtype_info *dtype_info_of(const char *name)
+static const dtype_info *safetensors_dtype_info_of(const char *name)
 {
     for (size_t i = 0; i < sizeof dtype_infos / sizeof *dtype_infos; i++)
         if (strcmp(dtype_infos[i].name, name) == 0)
@@ -166,8 +166,8 @@ static const char open_name[] = "safetensors_open", read_name[] = "safetensors_r
 #if defined(__GNUC__)
 __attribute__((format(printf, 5, 6)))
 #endif
-static bool fail(const ag_safetensors *file, ag_status status, const char *where, const char *name,
-                 const char *format, ...)
+static bool safetensors_fail(const ag_safetensors *file, ag_status status, const char *where, const char *name,
+                             const char *format, ...)
 {
     char message[400], text[AG_SHOWN_BYTES];
     va_list arguments;
@@ -181,13 +181,13 @@ static bool fail(const ag_safetensors *file, ag_status status, const char *where
     return false;
 }
 
-static bool seek(ag_safetensors *file, int64_t offset)
+static bool safetensors_seek(ag_safetensors *file, int64_t offset)
 {
     file->at = offset;
     return file->file == NULL || fseek(file->file, (long)offset, SEEK_SET) == 0; /* size came from ftell: it fits */
 }
 
-static bool read_bytes(ag_safetensors *file, const char *where, void *out, size_t size)
+static bool safetensors_read_bytes(ag_safetensors *file, const char *where, void *out, size_t size)
 {
     errno = 0;
     bool all = (uint64_t)size <= (uint64_t)(file->size - file->at);
@@ -196,54 +196,55 @@ static bool read_bytes(ag_safetensors *file, const char *where, void *out, size_
     else if (all && size > 0)
         memcpy(out, file->bytes + file->at, size);
     if (!all)
-        return fail(file, AG_ERR_FILE, where, NULL, "%llu bytes at byte %" PRId64 " can not be read: %s",
-                    (unsigned long long)size, file->at,
-                    file->file != NULL && feof(file->file) ? "the file has become shorter" : ag_file_reason(errno));
+        return safetensors_fail(file, AG_ERR_FILE, where, NULL, "%llu bytes at byte %" PRId64 " can not be read: %s",
+                                (unsigned long long)size, file->at,
+                                file->file != NULL && feof(file->file) ? "the file has become shorter"
+                                                                       : ag_file_reason(errno));
     file->at += (int64_t)size;
     return true;
 }
 
 /* Opens file->path and finds out the size. */
-static bool open_file(ag_safetensors *file)
+static bool safetensors_open_file(ag_safetensors *file)
 {
     errno = 0;
     file->file = fopen(file->path, "rb");
     if (file->file == NULL)
-        return fail(file, AG_ERR_FILE, open_name, NULL, "can not be opened: %s", ag_file_reason(errno));
+        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "can not be opened: %s", ag_file_reason(errno));
     long size = fseek(file->file, 0, SEEK_END) == 0 ? ftell(file->file) : -1;
     /* LONG_MAX is what some systems say of a directory. */
     if (size < 0 || size == LONG_MAX || fseek(file->file, 0, SEEK_SET) != 0)
-        return fail(file, AG_ERR_FILE, open_name, NULL, "not a file, or one too large for this machine");
+        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "not a file, or one too large for this machine");
     file->size = size;
     return true;
 }
 
 /* Reads the header into file->header. */
-static bool load_header(ag_safetensors *file)
+static bool safetensors_load_header(ag_safetensors *file)
 {
     unsigned char prefix[8];
     if (file->size < 8)
-        return fail(file, AG_ERR_FILE, open_name, NULL, "%" PRId64 " bytes, a safetensors file has at least 8",
-                    file->size);
-    if (!read_bytes(file, open_name, prefix, sizeof prefix))
+        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL,
+                                "%" PRId64 " bytes, a safetensors file has at least 8", file->size);
+    if (!safetensors_read_bytes(file, open_name, prefix, sizeof prefix))
         return false;
-    uint64_t header_size = load_bytes(prefix, 8);
+    uint64_t header_size = safetensors_load_bytes(prefix, 8);
     if (header_size > AG_SAFETENSORS_HEADER_MOST)
-        return fail(file, AG_ERR_FILE, open_name, NULL, "a header of %" PRIu64 " bytes, %d is the most", header_size,
-                    AG_SAFETENSORS_HEADER_MOST);
+        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "a header of %" PRIu64 " bytes, %d is the most",
+                                header_size, AG_SAFETENSORS_HEADER_MOST);
     if (header_size > (uint64_t)(file->size - 8))
-        return fail(file, AG_ERR_FILE, open_name, NULL, "a header of %" PRIu64 " bytes in a file of %" PRId64,
-                    header_size, file->size);
+        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL,
+                                "a header of %" PRIu64 " bytes in a file of %" PRId64, header_size, file->size);
     file->header = ag_alloc(file->ctx, (size_t)header_size);
     file->header_size = (int64_t)header_size;
     file->data_size = file->size - 8 - file->header_size;
-    return file->header != NULL && read_bytes(file, open_name, file->header, (size_t)header_size);
+    return file->header != NULL && safetensors_read_bytes(file, open_name, file->header, (size_t)header_size);
 }
 
 /* ---- Reading: the header. Functions return false with json->error or the context's error set. ---- */
 
 /* An array of whole numbers. Returns how many there are; only the first `most` are stored. */
-static int64_t parse_list(ag_json *json, int64_t *values, int64_t most)
+static int64_t safetensors_parse_list(ag_json *json, int64_t *values, int64_t most)
 {
     int64_t count = 0, value = 0;
     ag_json_begin(json, '[');
@@ -254,30 +255,30 @@ static int64_t parse_list(ag_json *json, int64_t *values, int64_t most)
 }
 
 /* Checks what can be checked of one entry alone. */
-static bool check_entry(const ag_safetensors *file, const entry *e)
+static bool safetensors_check_entry(const ag_safetensors *file, const entry *e)
 {
     char dtype[AG_SHOWN_BYTES];
     const char *shape = ag_dims_text(file->ctx, e->ndim, e->shape);
     int64_t size = e->info != NULL ? e->info->size : 1, numel = ag_checked_numel(e->ndim, e->shape, (size_t)size);
     if (numel < 0)
-        return fail(file, AG_ERR_FILE, open_name, e->name, "the size of %s %s overflows",
-                    ag_shown_text(dtype, e->dtype), shape);
+        return safetensors_fail(file, AG_ERR_FILE, open_name, e->name, "the size of %s %s overflows",
+                                ag_shown_text(dtype, e->dtype), shape);
     if (e->begin > e->end)
-        return fail(file, AG_ERR_FILE, open_name, e->name,
-                    "data_offsets [%" PRId64 ",%" PRId64 "] end before they begin", e->begin, e->end);
+        return safetensors_fail(file, AG_ERR_FILE, open_name, e->name,
+                                "data_offsets [%" PRId64 ",%" PRId64 "] end before they begin", e->begin, e->end);
     if (e->end > file->data_size)
-        return fail(file, AG_ERR_FILE, open_name, e->name,
-                    "data_offsets [%" PRId64 ",%" PRId64 "] in %" PRId64 " bytes of data", e->begin, e->end,
-                    file->data_size);
+        return safetensors_fail(file, AG_ERR_FILE, open_name, e->name,
+                                "data_offsets [%" PRId64 ",%" PRId64 "] in %" PRId64 " bytes of data", e->begin, e->end,
+                                file->data_size);
     if (e->info != NULL && e->end - e->begin != numel * size)
-        return fail(file, AG_ERR_FILE, open_name, e->name,
-                    "data_offsets [%" PRId64 ",%" PRId64 "] is %" PRId64 " bytes, %s %s is %" PRId64, e->begin, e->end,
-                    e->end - e->begin, e->dtype, shape, numel * size);
+        return safetensors_fail(file, AG_ERR_FILE, open_name, e->name,
+                                "data_offsets [%" PRId64 ",%" PRId64 "] is %" PRId64 " bytes, %s %s is %" PRId64,
+                                e->begin, e->end, e->end - e->begin, e->dtype, shape, numel * size);
     return true;
 }
 
 /* {"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}, the keys in any order. */
-static bool parse_entry(ag_safetensors *file, ag_json *json, const char *name)
+static bool safetensors_parse_entry(ag_safetensors *file, ag_json *json, const char *name)
 {
     enum { DTYPE, SHAPE, OFFSETS, KEYS };
     static const char *const keys[KEYS] = { "dtype", "shape", "data_offsets" };
@@ -297,34 +298,36 @@ static bool parse_entry(ag_safetensors *file, ag_json *json, const char *name)
         while (k < KEYS && strcmp(key, keys[k]) != 0)
             k++;
         if (k == KEYS || seen[k])
-            return fail(file, AG_ERR_FILE, open_name, name, "%s key '%s'", k == KEYS ? "unknown" : "duplicate",
-                        ag_shown_text(text, key));
+            return safetensors_fail(file, AG_ERR_FILE, open_name, name, "%s key '%s'",
+                                    k == KEYS ? "unknown" : "duplicate", ag_shown_text(text, key));
         seen[k] = true;
         if (k == DTYPE)
             e->dtype = ag_json_string(json);
         else if (k == SHAPE)
-            dims = parse_list(json, e->shape, AG_MAX_DIMS);
+            dims = safetensors_parse_list(json, e->shape, AG_MAX_DIMS);
         else
-            offset_count = parse_list(json, offsets, 2);
+            offset_count = safetensors_parse_list(json, offsets, 2);
     }
     if (json->error != NULL)
         return false;
     for (int k = DTYPE; k < KEYS; k++)
         if (!seen[k])
-            return fail(file, AG_ERR_FILE, open_name, name, "no %s", keys[k]);
+            return safetensors_fail(file, AG_ERR_FILE, open_name, name, "no %s", keys[k]);
     if (dims > AG_MAX_DIMS)
-        return fail(file, AG_ERR_FILE, open_name, name, "%" PRId64 " dims, at most %d are possible", dims, AG_MAX_DIMS);
+        return safetensors_fail(file, AG_ERR_FILE, open_name, name, "%" PRId64 " dims, at most %d are possible", dims,
+                                AG_MAX_DIMS);
     if (offset_count != 2)
-        return fail(file, AG_ERR_FILE, open_name, name, "%" PRId64 " data_offsets, there must be 2", offset_count);
+        return safetensors_fail(file, AG_ERR_FILE, open_name, name, "%" PRId64 " data_offsets, there must be 2",
+                                offset_count);
     e->ndim = (int)dims;
     e->begin = offsets[0];
     e->end = offsets[1];
-    e->info = dtype_info_of(e->dtype);
-    return check_entry(file, e);
+    e->info = safetensors_dtype_info_of(e->dtype);
+    return safetensors_check_entry(file, e);
 }
 
 /* {"key":"value", ...} */
-static bool parse_metadata(ag_safetensors *file, ag_json *json)
+static bool safetensors_parse_metadata(ag_safetensors *file, ag_json *json)
 {
     ag_json_begin(json, '{');
     while (ag_json_next(json, '}')) {
@@ -337,38 +340,38 @@ static bool parse_metadata(ag_safetensors *file, ag_json *json)
     return json->error == NULL;
 }
 
-static bool parse_header(ag_safetensors *file)
+static bool safetensors_parse_header(ag_safetensors *file)
 {
     ag_json json = ag_json_of(file->header, (size_t)file->header_size);
     bool good = true, metadata_seen = false;
     if (file->header_size > 0 && file->header[0] != '{')
-        good = fail(file, AG_ERR_FILE, open_name, NULL, "the header does not begin with '{'");
+        good = safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "the header does not begin with '{'");
     ag_json_begin(&json, '{');
     while (good && ag_json_next(&json, '}')) {
         const char *key = ag_json_key(&json);
         if (key == NULL) {
             good = false;
         } else if (strcmp(key, AG_SAFETENSORS_METADATA) != 0) {
-            good = parse_entry(file, &json, key);
+            good = safetensors_parse_entry(file, &json, key);
         } else if (metadata_seen) {
-            good = fail(file, AG_ERR_FILE, open_name, NULL, "duplicate key '%s'", key);
+            good = safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "duplicate key '%s'", key);
         } else {
             metadata_seen = true;
-            good = parse_metadata(file, &json);
+            good = safetensors_parse_metadata(file, &json);
         }
     }
     good = good && ag_json_end(&json);
     if (json.error != NULL)
-        fail(file, AG_ERR_FILE, open_name, NULL, "byte %zu of the header: %s", json.at, json.error);
+        safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "byte %zu of the header: %s", json.at, json.error);
     return good;
 }
 
-static int compare_names(const void *a, const void *b)
+static int safetensors_compare_names(const void *a, const void *b)
 {
     return strcmp((*(entry *const *)a)->name, (*(entry *const *)b)->name);
 }
 
-static int compare_offsets(const void *a, const void *b)
+static int safetensors_compare_offsets(const void *a, const void *b)
 {
     const entry *x = *(entry *const *)a, *y = *(entry *const *)b;
     if (x->begin != y->begin)
@@ -376,35 +379,37 @@ static int compare_offsets(const void *a, const void *b)
     return x->end < y->end ? -1 : x->end > y->end;
 }
 
-static int compare_keys(const void *a, const void *b)
+static int safetensors_compare_keys(const void *a, const void *b)
 {
     return strcmp(((const ag_metadata *)a)->key, ((const ag_metadata *)b)->key);
 }
 
 /* The tensors follow each other from the data's first byte to its last. `sorted` is by offsets. */
-static bool check_tiling(const ag_safetensors *file, entry *const *sorted)
+static bool safetensors_check_tiling(const ag_safetensors *file, entry *const *sorted)
 {
     int64_t at = 0;
     for (int64_t i = 0; i < file->count; at = sorted[i]->end, i++) {
         const entry *e = sorted[i];
         if (e->begin > at)
-            return fail(file, AG_ERR_FILE, open_name, e->name,
-                        "data_offsets [%" PRId64 ",%" PRId64 "] leave a hole from byte %" PRId64, e->begin, e->end, at);
+            return safetensors_fail(file, AG_ERR_FILE, open_name, e->name,
+                                    "data_offsets [%" PRId64 ",%" PRId64 "] leave a hole from byte %" PRId64, e->begin,
+                                    e->end, at);
         if (e->begin < at) {
             char text[AG_SHOWN_BYTES];
-            return fail(file, AG_ERR_FILE, open_name, e->name,
-                        "data_offsets [%" PRId64 ",%" PRId64 "] overlap [%" PRId64 ",%" PRId64 "] of '%s'", e->begin,
-                        e->end, sorted[i - 1]->begin, sorted[i - 1]->end, ag_shown_text(text, sorted[i - 1]->name));
+            return safetensors_fail(file, AG_ERR_FILE, open_name, e->name,
+                                    "data_offsets [%" PRId64 ",%" PRId64 "] overlap [%" PRId64 ",%" PRId64 "] of '%s'",
+                                    e->begin, e->end, sorted[i - 1]->begin, sorted[i - 1]->end,
+                                    ag_shown_text(text, sorted[i - 1]->name));
         }
     }
     if (at != file->data_size)
-        return fail(file, AG_ERR_FILE, open_name, NULL, "%" PRId64 " bytes of data, the tensors have %" PRId64,
-                    file->data_size, at);
+        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL,
+                                "%" PRId64 " bytes of data, the tensors have %" PRId64, file->data_size, at);
     return true;
 }
 
 /* Checks what concerns the entries together, and makes the index by name. */
-static bool check_together(ag_safetensors *file)
+static bool safetensors_check_together(ag_safetensors *file)
 {
     char text[AG_SHOWN_BYTES];
     size_t count = (size_t)file->count, metadata_count = (size_t)file->metadata_count;
@@ -413,25 +418,25 @@ static bool check_together(ag_safetensors *file)
         return false;
     for (size_t i = 0; i < count; i++)
         file->by_name[i] = &file->entries[i];
-    qsort(file->by_name, count, sizeof *file->by_name, compare_offsets);
-    if (!check_tiling(file, file->by_name))
+    qsort(file->by_name, count, sizeof *file->by_name, safetensors_compare_offsets);
+    if (!safetensors_check_tiling(file, file->by_name))
         return false;
-    qsort(file->by_name, count, sizeof *file->by_name, compare_names);
+    qsort(file->by_name, count, sizeof *file->by_name, safetensors_compare_names);
     for (size_t i = 1; i < count; i++)
         if (strcmp(file->by_name[i - 1]->name, file->by_name[i]->name) == 0)
-            return fail(file, AG_ERR_FILE, open_name, file->by_name[i]->name, "occurs twice");
+            return safetensors_fail(file, AG_ERR_FILE, open_name, file->by_name[i]->name, "occurs twice");
     if (metadata_count > 0)
-        qsort(file->metadata, metadata_count, sizeof *file->metadata, compare_keys);
+        qsort(file->metadata, metadata_count, sizeof *file->metadata, safetensors_compare_keys);
     for (size_t i = 1; i < metadata_count; i++)
         if (strcmp(file->metadata[i - 1].key, file->metadata[i].key) == 0)
-            return fail(file, AG_ERR_FILE, open_name, NULL, "metadata key '%s' occurs twice",
-                        ag_shown_text(text, file->metadata[i].key));
+            return safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "metadata key '%s' occurs twice",
+                                    ag_shown_text(text, file->metadata[i].key));
     return true;
 }
 
 /* ---- Reading: the interface ---- */
 
-static AG_OWNED ag_safetensors *open_source(ag_ctx *ctx, const char *path, const void *bytes, size_t size)
+static AG_OWNED ag_safetensors *safetensors_open_source(ag_ctx *ctx, const char *path, const void *bytes, size_t size)
 {
     ag_safetensors *file = ag_alloc(ctx, sizeof *file);
     if (file == NULL)
@@ -440,7 +445,8 @@ static AG_OWNED ag_safetensors *open_source(ag_ctx *ctx, const char *path, const
     file->path = ag_alloc(ctx, strlen(path) + 1);
     if (file->path != NULL) {
         strcpy(file->path, path);
-        if ((bytes != NULL || open_file(file)) && load_header(file) && parse_header(file) && check_together(file))
+        if ((bytes != NULL || safetensors_open_file(file)) && safetensors_load_header(file) &&
+            safetensors_parse_header(file) && safetensors_check_together(file))
             return file;
     }
     ag_safetensors_close(file);
@@ -453,12 +459,12 @@ ag_safetensors *ag_safetensors_open(ag_ctx *ctx, const char *path)
         return NULL;
     if (path == NULL)
         return ag_fail(ctx, AG_ERR_ARGUMENT, open_name, "no path");
-    return open_source(ctx, path, NULL, 0);
+    return safetensors_open_source(ctx, path, NULL, 0);
 }
 
 ag_safetensors *ag_safetensors_open_memory(ag_ctx *ctx, const char *name, const void *bytes, size_t size)
 {
-    return open_source(ctx, name, bytes, size);
+    return safetensors_open_source(ctx, name, bytes, size);
 }
 
 void ag_safetensors_close(ag_safetensors *file)
@@ -492,18 +498,18 @@ const char *ag_safetensors_name(const ag_safetensors *file, int64_t i)
     return file == NULL || i < 0 || i >= file->count ? NULL : file->entries[i].name;
 }
 
-static const entry *find(const ag_safetensors *file, const char *name)
+static const entry *safetensors_find(const ag_safetensors *file, const char *name)
 {
     if (file == NULL || name == NULL)
         return NULL;
     const entry wanted = { .name = name }, *key = &wanted;
-    entry **found = bsearch(&key, file->by_name, (size_t)file->count, sizeof *file->by_name, compare_names);
+    entry **found = bsearch(&key, file->by_name, (size_t)file->count, sizeof *file->by_name, safetensors_compare_names);
     return found == NULL ? NULL : *found;
 }
 
 bool ag_safetensors_has(const ag_safetensors *file, const char *name)
 {
-    return find(file, name) != NULL;
+    return safetensors_find(file, name) != NULL;
 }
 
 const char *ag_safetensors_metadata(const ag_safetensors *file, const char *key)
@@ -511,32 +517,33 @@ const char *ag_safetensors_metadata(const ag_safetensors *file, const char *key)
     if (file == NULL || key == NULL || file->metadata_count == 0)
         return NULL;
     const ag_metadata wanted = { .key = key };
-    const ag_metadata *found =
-        bsearch(&wanted, file->metadata, (size_t)file->metadata_count, sizeof *file->metadata, compare_keys);
+    const ag_metadata *found = bsearch(&wanted, file->metadata, (size_t)file->metadata_count, sizeof *file->metadata,
+                                       safetensors_compare_keys);
     return found == NULL ? NULL : found->value;
 }
 
 /* The values of `e` into `t`, a chunk at a time, or all at once where they need no conversion. */
-static bool read_values(ag_safetensors *file, const entry *e, ag_tensor *t)
+static bool safetensors_read_values(ag_safetensors *file, const entry *e, ag_tensor *t)
 {
     const dtype_info *info = e->info;
     char *values = t->storage->data;
-    if (!seek(file, 8 + file->header_size + e->begin))
-        return fail(file, AG_ERR_FILE, read_name, e->name, "can not be reached: %s", ag_file_reason(errno));
+    if (!safetensors_seek(file, 8 + file->header_size + e->begin))
+        return safetensors_fail(file, AG_ERR_FILE, read_name, e->name, "can not be reached: %s", ag_file_reason(errno));
     if (info->same && file->file != NULL && ag_little_endian())
-        return read_bytes(file, read_name, values, (size_t)(e->end - e->begin));
+        return safetensors_read_bytes(file, read_name, values, (size_t)(e->end - e->begin));
     unsigned char chunk[AG_SAFETENSORS_CHUNK];
     for (int64_t done = 0; done < t->numel;) {
         int64_t n = AG_SAFETENSORS_CHUNK / info->size;
         if (n > t->numel - done)
             n = t->numel - done;
-        if (!read_bytes(file, read_name, chunk, (size_t)(n * info->size)))
+        if (!safetensors_read_bytes(file, read_name, chunk, (size_t)(n * info->size)))
             return false;
         int64_t decoded = info->decode(chunk, n, values + (size_t)done * ag_dtype_size(info->dtype));
         done += decoded;
         if (decoded < n)
-            return fail(file, AG_ERR_DTYPE, read_name, e->name, "value %" PRId64 " is %" PRId64 ", beyond int32", done,
-                        load_i64(chunk + 8 * decoded));
+            return safetensors_fail(file, AG_ERR_DTYPE, read_name, e->name,
+                                    "value %" PRId64 " is %" PRId64 ", beyond int32", done,
+                                    safetensors_load_i64(chunk + 8 * decoded));
     }
     return true;
 }
@@ -547,19 +554,19 @@ ag_tensor *ag_safetensors_read(ag_safetensors *file, const char *name)
         return NULL;
     if (name == NULL)
         return ag_fail(file->ctx, AG_ERR_ARGUMENT, read_name, "%s: no name", file->path);
-    const entry *e = find(file, name);
+    const entry *e = safetensors_find(file, name);
     if (e == NULL) {
-        fail(file, AG_ERR_ARGUMENT, read_name, name, "not in the file");
+        safetensors_fail(file, AG_ERR_ARGUMENT, read_name, name, "not in the file");
         return NULL;
     }
     if (e->info == NULL || e->info->decode == NULL) {
         char dtype[AG_SHOWN_BYTES];
-        fail(file, AG_ERR_DTYPE, read_name, name, "is %s; F32, F64, I32, F16, BF16 and I64 can be read",
-             ag_shown_text(dtype, e->dtype));
+        safetensors_fail(file, AG_ERR_DTYPE, read_name, name, "is %s; F32, F64, I32, F16, BF16 and I64 can be read",
+                         ag_shown_text(dtype, e->dtype));
         return NULL;
     }
     ag_scope_begin(file->ctx, NULL); /* so that the tensor goes at once when its values can not be read */
     ag_tensor *t = ag_empty(file->ctx, e->info->dtype, e->ndim, e->shape);
-    bool good = t != NULL && read_values(file, e, t);
+    bool good = t != NULL && safetensors_read_values(file, e, t);
     return ag_scope_end(file->ctx, good ? t : NULL);
 }

@@ -16,22 +16,22 @@
 
 static const char save_name[] = "safetensors_save";
 
-static int compare_texts(const void *a, const void *b)
+static int save_compare_texts(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 /* Sorts the texts; one that occurs twice, or NULL. */
-static const char *duplicate_of(const char **texts, int64_t count)
+static const char *save_duplicate_of(const char **texts, int64_t count)
 {
-    qsort(texts, (size_t)count, sizeof *texts, compare_texts);
+    qsort(texts, (size_t)count, sizeof *texts, save_compare_texts);
     for (int64_t i = 1; i < count; i++)
         if (strcmp(texts[i - 1], texts[i]) == 0)
             return texts[i];
     return NULL;
 }
 
-static bool is_utf8(const char *text)
+static bool save_is_utf8(const char *text)
 {
     size_t length = strlen(text), at = 0;
     for (int size = 1; at < length && size > 0; at += (size_t)size)
@@ -40,18 +40,18 @@ static bool is_utf8(const char *text)
 }
 
 /* What is wrong with a name, key or value; NULL when nothing is. */
-static const char *text_fault(const char *text)
+static const char *save_text_fault(const char *text)
 {
-    return text == NULL ? "is NULL" : !is_utf8(text) ? "is not UTF-8" : NULL;
+    return text == NULL ? "is NULL" : !save_is_utf8(text) ? "is not UTF-8" : NULL;
 }
 
 /* Each tensor and its name alone, and that the sizes add up. */
-static bool check_tensors(ag_ctx *ctx, const char *path, const ag_named_tensor *tensors, int64_t count)
+static bool save_check_tensors(ag_ctx *ctx, const char *path, const ag_named_tensor *tensors, int64_t count)
 {
     char text[AG_SHOWN_BYTES];
     int64_t total = 0;
     for (int64_t i = 0; i < count; i++) {
-        const char *name = tensors[i].name, *fault = text_fault(name);
+        const char *name = tensors[i].name, *fault = save_text_fault(name);
         const ag_tensor *t = tensors[i].tensor;
         if (fault == NULL && strcmp(name, AG_SAFETENSORS_METADATA) == 0)
             fault = "is reserved";
@@ -69,11 +69,12 @@ static bool check_tensors(ag_ctx *ctx, const char *path, const ag_named_tensor *
     return true;
 }
 
-static bool check_metadata(ag_ctx *ctx, const char *path, const ag_metadata *metadata, int64_t count)
+static bool save_check_metadata(ag_ctx *ctx, const char *path, const ag_metadata *metadata, int64_t count)
 {
     char text[AG_SHOWN_BYTES];
     for (int64_t i = 0; i < count; i++) {
-        const char *key = metadata[i].key, *key_fault = text_fault(key), *value_fault = text_fault(metadata[i].value);
+        const char *key = metadata[i].key, *key_fault = save_text_fault(key),
+                   *value_fault = save_text_fault(metadata[i].value);
         if (key_fault != NULL || value_fault != NULL)
             return ag_fail(ctx, AG_ERR_ARGUMENT, save_name, "%s: the %s of metadata %" PRId64 " '%s' %s", path,
                            key_fault != NULL ? "key" : "value", i, ag_shown_text(text, key != NULL ? key : ""),
@@ -83,8 +84,8 @@ static bool check_metadata(ag_ctx *ctx, const char *path, const ag_metadata *met
 }
 
 /* That no name and no metadata key occurs twice. */
-static bool check_distinct(ag_ctx *ctx, const char *path, const ag_named_tensor *tensors, int64_t tensor_count,
-                           const ag_metadata *metadata, int64_t metadata_count)
+static bool save_check_distinct(ag_ctx *ctx, const char *path, const ag_named_tensor *tensors, int64_t tensor_count,
+                                const ag_metadata *metadata, int64_t metadata_count)
 {
     char text[AG_SHOWN_BYTES];
     size_t bytes = (size_t)(tensor_count > metadata_count ? tensor_count : metadata_count) * sizeof(const char *);
@@ -93,26 +94,26 @@ static bool check_distinct(ag_ctx *ctx, const char *path, const ag_named_tensor 
         return false;
     for (int64_t i = 0; i < tensor_count; i++)
         texts[i] = tensors[i].name;
-    const char *kind = "tensor", *twice = duplicate_of(texts, tensor_count);
+    const char *kind = "tensor", *twice = save_duplicate_of(texts, tensor_count);
     if (twice == NULL) {
         for (int64_t i = 0; i < metadata_count; i++)
             texts[i] = metadata[i].key;
         kind = "metadata key";
-        twice = duplicate_of(texts, metadata_count);
+        twice = save_duplicate_of(texts, metadata_count);
     }
     ag_free(ctx, texts, bytes);
     return twice == NULL ||
            ag_fail(ctx, AG_ERR_ARGUMENT, save_name, "%s: %s '%s' occurs twice", path, kind, ag_shown_text(text, twice));
 }
 
-static const char *file_dtype_name(ag_dtype dtype)
+static const char *save_file_dtype_name(ag_dtype dtype)
 {
     return dtype == AG_F64 ? "F64" : dtype == AG_I32 ? "I32" : "F32";
 }
 
 /* Padded with spaces so that the data begins at a multiple of 8. */
-static void put_header(ag_json_out *out, const ag_named_tensor *tensors, int64_t tensor_count,
-                       const ag_metadata *metadata, int64_t metadata_count)
+static void save_put_header(ag_json_out *out, const ag_named_tensor *tensors, int64_t tensor_count,
+                            const ag_metadata *metadata, int64_t metadata_count)
 {
     out->length = 0;
     ag_json_put(out, "{");
@@ -130,7 +131,7 @@ static void put_header(ag_json_out *out, const ag_named_tensor *tensors, int64_t
         ag_json_put(out, i == 0 ? "" : ",");
         ag_json_put_string(out, tensors[i].name);
         ag_json_put(out, ":{\"dtype\":\"");
-        ag_json_put(out, file_dtype_name(t->dtype));
+        ag_json_put(out, save_file_dtype_name(t->dtype));
         ag_json_put(out, "\",\"shape\":[");
         for (int dim = 0; dim < t->ndim; dim++) {
             ag_json_put(out, dim == 0 ? "" : ",");
@@ -148,14 +149,14 @@ static void put_header(ag_json_out *out, const ag_named_tensor *tensors, int64_t
         ag_json_put(out, " ");
 }
 
-static void store_bytes(unsigned char *out, uint64_t bits, int size)
+static void save_store_bytes(unsigned char *out, uint64_t bits, int size)
 {
     for (int i = 0; i < size; i++, bits >>= 8)
         out[i] = (unsigned char)(bits & 0xff);
 }
 
 /* Row-major, little-endian. */
-static bool write_values(FILE *file, const ag_tensor *t)
+static bool save_write_values(FILE *file, const ag_tensor *t)
 {
     size_t size = ag_dtype_size(t->dtype), used = 0;
     const char *values = ag_address(t, 0);
@@ -169,7 +170,7 @@ static bool write_values(FILE *file, const ag_tensor *t)
         uint32_t low = 0;
         uint64_t bits = 0;
         memcpy(size == 8 ? (void *)&bits : (void *)&low, values + at * (int64_t)size, size);
-        store_bytes(chunk + used, size == 8 ? bits : low, (int)size);
+        save_store_bytes(chunk + used, size == 8 ? bits : low, (int)size);
         used += size;
         if (used == sizeof chunk) {
             if (fwrite(chunk, 1, used, file) != used)
@@ -188,18 +189,18 @@ static bool write_values(FILE *file, const ag_tensor *t)
 }
 
 /* Writes `temporary` and renames it to `path`, or removes it. */
-static bool write_file(ag_ctx *ctx, const char *path, const char *temporary, const ag_json_out *header,
-                       const ag_named_tensor *tensors, int64_t count)
+static bool save_write_file(ag_ctx *ctx, const char *path, const char *temporary, const ag_json_out *header,
+                            const ag_named_tensor *tensors, int64_t count)
 {
     errno = 0;
     FILE *file = fopen(temporary, "wb");
     if (file == NULL)
         return ag_fail(ctx, AG_ERR_FILE, save_name, "%s: can not be created: %s", temporary, ag_file_reason(errno));
     unsigned char prefix[8];
-    store_bytes(prefix, header->length, 8);
+    save_store_bytes(prefix, header->length, 8);
     bool good = fwrite(prefix, 1, 8, file) == 8 && fwrite(header->text, 1, header->length, file) == header->length;
     for (int64_t i = 0; good && i < count; i++)
-        good = write_values(file, tensors[i].tensor);
+        good = save_write_values(file, tensors[i].tensor);
     good = good && fflush(file) == 0;
     int error = errno; /* before fclose and remove set it */
     if (fclose(file) != 0 && good) {
@@ -226,12 +227,12 @@ ag_status ag_safetensors_save(ag_ctx *ctx, const char *path, const ag_named_tens
         (metadata_count > 0 && metadata == NULL))
         ag_fail(ctx, AG_ERR_ARGUMENT, save_name, "path, tensors or metadata is NULL, or a count negative");
     /* An error that stood before ends here too: what would be saved came from a computation that failed. */
-    if (ag_error(ctx) != AG_OK || !check_tensors(ctx, path, tensors, tensor_count) ||
-        !check_metadata(ctx, path, metadata, metadata_count) ||
-        !check_distinct(ctx, path, tensors, tensor_count, metadata, metadata_count))
+    if (ag_error(ctx) != AG_OK || !save_check_tensors(ctx, path, tensors, tensor_count) ||
+        !save_check_metadata(ctx, path, metadata, metadata_count) ||
+        !save_check_distinct(ctx, path, tensors, tensor_count, metadata, metadata_count))
         return ag_error(ctx);
     ag_json_out header = { 0 };
-    put_header(&header, tensors, tensor_count, metadata, metadata_count);
+    save_put_header(&header, tensors, tensor_count, metadata, metadata_count);
     if (header.length > AG_SAFETENSORS_HEADER_MOST) {
         ag_fail(ctx, AG_ERR_ARGUMENT, save_name, "%s: a header of %zu bytes, %d is the most", path, header.length,
                 AG_SAFETENSORS_HEADER_MOST);
@@ -242,9 +243,9 @@ ag_status ag_safetensors_save(ag_ctx *ctx, const char *path, const ag_named_tens
     header.text = temporary == NULL ? NULL : ag_alloc(ctx, header.length);
     header.capacity = header.length;
     if (header.text != NULL) {
-        put_header(&header, tensors, tensor_count, metadata, metadata_count);
+        save_put_header(&header, tensors, tensor_count, metadata, metadata_count);
         snprintf(temporary, temporary_size, "%s.tmp", path);
-        write_file(ctx, path, temporary, &header, tensors, tensor_count);
+        save_write_file(ctx, path, temporary, &header, tensors, tensor_count);
     }
     ag_free(ctx, header.text, header.capacity);
     ag_free(ctx, temporary, temporary_size);
