@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * arrays.c - makes an ag_check of two plain C functions on arrays of doubles.
+ * arrays.c - makes an ag_check from two plain C functions on arrays of doubles.
  */
 #include "autograd/gradcheck/gradcheck_impl.h"
 
@@ -17,7 +17,7 @@ static bool arrays_evaluate(ag_check *check, double *y)
     arrays *a = check->function;
     for (int i = 0; i < check->output_count; i++)
         a->y[i] = y + check->output[i].first;
-    for (int64_t i = 0; i < check->output_numel; i++) /* what forward forgets to write is noticed */
+    for (int64_t i = 0; i < check->output_numel; i++) /* shows an element that forward does not write */
         y[i] = (double)NAN;
     a->function.forward(a->x, a->y, a->function.user);
     return true;

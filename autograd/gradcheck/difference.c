@@ -2,12 +2,12 @@
  *
  * difference.c - numeric derivatives of a function at a point, along an element or a direction.
  *
- * Central differences at narrower and narrower steps until three successive ones, extrapolated, agree. What is left of
- * the gap between the two one-sided derivatives is part of the error: it tells a kink from a smooth function.
- * Where the caller also gives the function on complex numbers, Im f(x + ih) / h is the derivative to the last bits, as
- * nothing is subtracted. Dual numbers would do the same, but want each derivative rule written once more, by the hand
- * that may have erred in the first; the complex step wants the formula alone.
- * (Richardson, 1911; Ridders, Adv. Eng. Softw. 4, 1982; Squire and Trapp, SIAM Rev. 40, 1998.)
+ * Central differences at narrower and narrower steps are extrapolated until successive results agree. The extrapolated
+ * gap between the two one-sided derivatives is part of the estimated error: it is 0 for a smooth function and the jump
+ * of the slope at a kink.
+ * The complex step Im f(x + ih) / h subtracts nothing, so it is accurate to the last bits. It needs only the function's
+ * formula. Dual numbers would be as accurate but need every derivative rule a second time, with the same mistakes.
+ * Sources: gradcheck.h.
  */
 #include "autograd/gradcheck/gradcheck_impl.h"
 #include "tensor/philox.h"
@@ -17,15 +17,15 @@
 
 enum {
     LEVELS = 43,   /* the last step is 2e-12 times the first */
-    PATIENCE = 10, /* steps in a row that do no better, which end the search */
-    SHRINK = 16    /* no error is believed to be less than the one before by more: 1.9^4 is 13 */
+    PATIENCE = 10, /* successive steps without improvement that end the search */
+    SHRINK = 16    /* an error estimate is at least 1/16 of the previous one: the error falls by 1.9^4 = 13 per step */
 };
 
-/* From one step to the next. No whole number: on a function rounded to multiples of something, steps of such ratios
- * often agree, all on the same wrong slope. */
+/* The ratio of successive steps. Not an integer: on a function whose values are rounded to multiples of some number,
+ * steps with an integer ratio often agree on the same wrong slope. */
 static const double RATIO = 1.9;
 
-/* How far outputs are believed to be from the exact ones: four units in the last place. */
+/* Assumed relative rounding error of the outputs: four units in the last place. */
 static const double ROUNDING = 0x1p-51;
 
 static double difference_tolerance(const ag_check *check, double size)
@@ -59,22 +59,22 @@ typedef struct track {
     int count;
     ag_derivative best;
     double error;    /* of the newest estimate */
-    int stalled;     /* steps since then, but for those that saw a kink */
+    int stalled;     /* steps since the best one, without those that saw a kink */
     bool done;
 } track;
 
-/* Memory for one derivative. track[0] is of the sum, track[1 + j] of output j. */
+/* Memory for one direction. track[0] is that of the sum, track[1 + j] that of output j. */
 typedef struct workspace {
     double *above, *below; /* outputs at x + h and x - h */
     bool *changes;         /* whether any step has changed an output */
-    double *saved;         /* the elements that move */
+    double *saved;         /* the elements that move, as they were */
     track *track;
     int64_t outputs, moved, tracks;
 } workspace;
 
-/* Extrapolates the three steps. The error of the result is at most about how far it lies
- * from that of the two wider steps: where f is smooth that overstates it by orders of magnitude; where
- * noise rules, noise moves both alike. Half of the gap that is left is the distance to either one-sided derivative. */
+/* Extrapolates the three steps. The error is estimated by the distance to the extrapolation of the two wider steps,
+ * which overstates it by orders of magnitude where f is smooth and is right where noise dominates, plus half the gap:
+ * the distance to either one-sided derivative. */
 static void track_judge(const ag_check *check, track *t)
 {
     const double *d = t->slope, *g = t->gap;
@@ -96,8 +96,8 @@ static void track_judge(const ag_check *check, track *t)
         t->stalled++;
     }
     double reached = t->best.uncertainty, wanted = difference_tolerance(check, fabs(t->best.value));
-    /* Noise alone makes steps worse the narrower they are. A function rounded inside, to float32 say, is a staircase to
-     * yet narrower ones, on which differences agree again, on slopes that are not those of the function. */
+    /* Stop as soon as noise makes narrower steps worse. A function that rounds inside, as to float32, is a staircase:
+     * at still narrower steps differences agree again, on slopes that are not those of the function. */
     t->done = reached <= wanted / 10 || (reached <= wanted && error > 4 * reached) || t->stalled == PATIENCE;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * explain.c - finds what a wrong gradient is. Each hypothesis says what the whole analytic gradient would be if it
- * held, from the right gradient, the values and the outputs; the first that fits is reported. A hypothesis has far
- * fewer free numbers than the gradient has elements, mostly none, so that a fit is not an accident.
+ * explain.c - finds the fault that reproduces a wrong gradient. Each hypothesis is a fault; it computes from the right
+ * gradient, the inputs and the outputs what the analytic gradient would be with this fault. The first that fits is
+ * reported. A hypothesis has far fewer free numbers than the gradient has elements, mostly none, so that it does not
+ * fit by accident.
  *
  * In comments n is the right (numeric) gradient, c the check's cotangent, n(c') the right gradient for another one.
  */
@@ -23,7 +24,7 @@ double ag_largest(const double *x, int64_t n)
     return m;
 }
 
-/* Whether analytic is the guess, but for the elements whose right value could not be decided: those may be off. */
+/* Whether analytic is the guess. As many elements may differ as are inconclusive, at most half. */
 bool ag_fits(const ag_evidence *e)
 {
     int64_t undecided = e->whole ? e->input->found.inconclusive : 0, off = 0, explained = 0;
@@ -37,8 +38,8 @@ bool ag_fits(const ag_evidence *e)
     return explained > 0 && 2 * off < e->n;
 }
 
-/* Whether the derivative along one random direction is the same. It is tried first where the Jacobian is not known:
- * it costs as much as one element of the gradient. */
+/* Whether the derivative along one random direction is the same: a test as cheap as one element of the gradient, made
+ * first where no Jacobian is kept. */
 static bool explain_agrees_along_a_direction(ag_evidence *e)
 {
     ag_direction d = { .input = e->number, .index = -1, .first = 0, .end = e->n, .seed = e->check->config.seed };
@@ -94,7 +95,7 @@ static bool explain_is_sign_flipped(ag_evidence *e)
     return true;
 }
 
-/* The s that brings s n closest to analytic. Where n is 0 it does not matter what analytic is. */
+/* The s for which s n is closest to analytic. */
 static double explain_factor_of(const ag_evidence *e)
 {
     double product = 0, square = 0;
@@ -106,7 +107,7 @@ static double explain_factor_of(const ag_evidence *e)
     return square > 0 ? product / square : 0;
 }
 
-/* analytic = s n. One number is free, so at least two elements must speak, or s be a number that means something. */
+/* analytic = s n. As s is free, at least two elements must be clearly nonzero, or s must be a known factor. */
 static bool explain_is_scaled(ag_evidence *e)
 {
     double factor = explain_factor_of(e);
@@ -197,7 +198,7 @@ static bool explain_is_upstream_ignored(ag_evidence *e)
 
 /* ---- Wrong in a part, right elsewhere ---- */
 
-/* The widest vector whose loop would end where the wrong tail begins and leave less than one vector, or 0. */
+/* The widest vector of whose loop the wrong tail would be the remainder; 0: none. */
 static int explain_vector_width(const ag_place *place)
 {
     for (int width = 16; width >= 4; width /= 2)
@@ -228,7 +229,7 @@ static bool explain_is_zero_in_part(ag_evidence *e)
     return true;
 }
 
-/* Not 0 where n is 0, and s n elsewhere; s is mostly 1, but what drops elements may also scale the others. */
+/* Not 0 where n is 0, and s n elsewhere. s is 1, or the scale of an op such as dropout that drops elements. */
 static bool explain_is_leak(ag_evidence *e)
 {
     double zero = 1e-10 * e->right_max, factor = explain_factor_of(e);
@@ -339,7 +340,7 @@ static const struct hypothesis {
     { explain_is_tail, true },
 };
 
-/* Few elements may fit more than one: the first cause is reported, and the next one named. */
+/* A gradient of few elements may fit several causes: the first is reported, and the next one named. */
 static void explain_run(ag_evidence *e)
 {
     ag_explanation first = { .cause = AG_CAUSE_UNKNOWN };
@@ -403,7 +404,7 @@ static void explain_release(ag_evidence *e)
     ag_free(e->check->ctx, e->grad, (size_t)e->check->input_count * sizeof *e->grad);
 }
 
-/* The derivatives along random directions in the place of the gradients. */
+/* For an input too large to compare as a whole: derivatives along random directions instead of gradients. */
 static void explain_look_along_directions(ag_evidence *e, double *analytic, double *right)
 {
     for (int64_t k = 0; k < e->n; k++) {
@@ -417,7 +418,7 @@ static void explain_look_along_directions(ag_evidence *e, double *analytic, doub
     }
 }
 
-/* The magnitudes, and how close a guess must come: as close as a right gradient must, and far closer than n does. */
+/* The magnitudes, and the tolerance of a guess: that of a right gradient, and at most 1 % of the error of analytic. */
 static void explain_measure(ag_evidence *e)
 {
     double error = 0;

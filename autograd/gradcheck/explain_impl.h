@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * explain_impl.h - what explain.c, explain_order.c, explain_rows.c and explain_words.c share (private header).
+ * explain_impl.h - the interfaces between explain.c, explain_order.c, explain_rows.c and explain_words.c (private
+ * header).
  */
 #ifndef AG_EXPLAIN_IMPL_H
 #define AG_EXPLAIN_IMPL_H
 
 #include "autograd/gradcheck/gradcheck_impl.h"
 
-/* What speaks about one wrong gradient, and room for the hypotheses. For an input too large to differentiate as a
- * whole, analytic and right are the derivatives along some random directions, of shape [n]. */
+/* One wrong gradient, and memory for the hypotheses. For an input too large to differentiate as a whole, analytic and
+ * right are derivatives along n random directions. */
 typedef struct ag_evidence {
     ag_check *check;
     const ag_check_input *input;
@@ -17,9 +18,9 @@ typedef struct ag_evidence {
     int ndim;
     const int64_t *shape;
     int64_t n;
-    const double *analytic, *right; /* [n]; right may be nan where it could not be had */
+    const double *analytic, *right; /* [n]; right is NaN where no derivative was accurate */
     double analytic_max, right_max; /* of the magnitudes */
-    double tolerance;               /* how far analytic may be from a guess that fits */
+    double tolerance;               /* a guess fits if it differs from analytic by at most this */
     double *guess, *basis;          /* [n] */
     double *cotangent;              /* [output_numel] */
     double **grad;                  /* per input, for check->backward */
@@ -40,7 +41,7 @@ void ag_set_cotangent_of(ag_evidence *e, int output, double value);
 
 /* ---- explain_rows.c ---- */
 
-/* The rows of a gradient along a dim: n / extent of them, `step` apart from element to element. */
+/* The rows of a gradient along one dim: `count` rows of `extent` elements, `step` apart in memory. */
 typedef struct ag_rows {
     int64_t count, extent, step;
 } ag_rows;
@@ -62,14 +63,14 @@ bool ag_is_operand_misread(ag_evidence *e);
 
 /* ---- explain_words.c ---- */
 
-/* What an element of the gradient says: nothing, where analytic and right are both 0. */
+/* One element of the gradient. NOTHING: analytic and right are both 0, or right is NaN. */
 typedef enum ag_mark { AG_MARK_NOTHING, AG_MARK_RIGHT, AG_MARK_WRONG } ag_mark;
 ag_mark ag_evidence_mark(const ag_evidence *e, int64_t i);
 
 /* Where the wrong elements lie. */
 typedef struct ag_place {
     int64_t wrong, right; /* how many */
-    int64_t tail;         /* right before this index of tail_dim and wrong from there on; 0: not so */
+    int64_t tail;         /* > 0: of one dim, the indices before this one are right, the others wrong */
     int64_t tail_extent;  /* of that dim */
     char text[120];       /* "3 of 12 elements, those at index 2 of dim 0" */
 } ag_place;
@@ -78,7 +79,7 @@ ag_place ag_evidence_place(const ag_evidence *e);
 /* An element's index: "[1,2]". */
 const char *ag_evidence_index(const ag_evidence *e, int64_t i);
 
-/* Sets the cause, with its first words; and more words. ag_because returns true. */
+/* Sets the cause and begins the text; returns true. ag_say appends to the text. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
@@ -88,10 +89,10 @@ __attribute__((format(printf, 2, 3)))
 #endif
 void ag_say(ag_evidence *e, const char *format, ...);
 
-/* Says what a factor usually means, when it is one of the known ones, 2, N, sqrt(d) and so on; else false. */
+/* Appends the usual meaning of a known factor (2, N, sqrt(d), ...). False: it is none of them. */
 bool ag_say_factor(ag_evidence *e, double factor);
 
-/* The dims of y that the input is repeated along when it is broadcast to y's shape, as bits; 0: it is not. */
+/* The dims of y, as bits, along which x is repeated when it is broadcast to y's shape; 0: none. */
 unsigned ag_broadcast_dims(const ag_array *x, const ag_array *y);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * explain_order.c - wrong gradients whose numbers are right ones: in another order, from another place, or a part of
- * the sum that the right gradient is.
+ * explain_order.c - faults that move right numbers: another order of the dims, another input's gradient, another
+ * entry's, or one part of the sum that the right gradient is.
  */
 #include "autograd/gradcheck/explain_impl.h"
 
@@ -46,7 +46,7 @@ static void first_order(int ndim, int *order)
         order[d] = d;
 }
 
-/* out = x[shape] with its dims permuted, dim i being dim order[i] of x; or back, from that to x. Both dense. */
+/* out = x[shape] with its dims permuted: dim i of out is dim order[i] of x. back: the inverse. Both dense. */
 static void permute(int ndim, const int64_t *shape, const int *order, bool back, const double *x, double *out)
 {
     int64_t stride[AG_MAX_DIMS], index[AG_MAX_DIMS] = { 0 }, n = 1, at = 0;
@@ -74,14 +74,14 @@ static bool keeps_shape(const ag_evidence *e, const int *order)
     return true;
 }
 
-/* analytic, as it lies in memory, is n with its dims in that order. Back: n, as it lies in memory, is analytic so. */
+/* Whether analytic is n with its dims in this order, or (back) in the inverse order, compared in memory order. */
 static bool fits_order(ag_evidence *e, const int *order, bool back)
 {
     permute(e->ndim, e->shape, order, back, e->right, e->guess);
     return ag_fits(e);
 }
 
-/* "[2,0,1]"; back: of the opposite order. */
+/* "[2,0,1]"; back: of the inverse order. */
 static const char *order_text(const ag_evidence *e, int ndim, const int *order, bool back)
 {
     int64_t dims[AG_MAX_DIMS];
@@ -116,7 +116,7 @@ bool ag_is_permuted(ag_evidence *e)
 
 /* ---- Another operand, or the upstream gradient, in another order ---- */
 
-/* Swaps the last two dims of square matrices where they lie. */
+/* Swaps the last two dims of square matrices in place. */
 static void transpose_squares(const ag_array *x)
 {
     const int64_t size = x->shape[x->ndim - 1], square = size * size;
@@ -132,8 +132,8 @@ static void transpose_squares(const ag_array *x)
             }
 }
 
-/* analytic is n where another input is transposed: w in the place of w^T. The Jacobian is of the point itself, so this
- * takes differences. */
+/* analytic is n at the point where another input is transposed: w is used instead of w^T. Takes differences, as the
+ * kept Jacobian belongs to the point itself. */
 static bool is_operand_transposed(ag_evidence *e)
 {
     ag_check *k = e->check;
@@ -163,7 +163,7 @@ static bool is_operand_transposed(ag_evidence *e)
     return false;
 }
 
-/* analytic = n(c read in another order of its dims). */
+/* analytic = n(c with its dims in another order). */
 static bool is_stride_ignored(ag_evidence *e)
 {
     const ag_check *k = e->check;
@@ -192,7 +192,7 @@ bool ag_is_operand_misread(ag_evidence *e)
 
 /* ---- A part of a sum ---- */
 
-/* c kept in one output where all the dims (bits) have their first index, or their last; 0 in the rest of it. */
+/* c, with 0 in output y wherever one of the dims (bits) is not at its first, or last, index. */
 static void keep_slice(ag_evidence *e, const ag_check_output *y, unsigned dims, bool last)
 {
     ag_set_cotangent(e);
@@ -207,7 +207,7 @@ static void keep_slice(ag_evidence *e, const ag_check_output *y, unsigned dims, 
     }
 }
 
-/* Whether analytic has only one slice's part of what output o gives; if so says it. */
+/* analytic is the contribution of one slice of output o only. */
 static bool is_one_slice(ag_evidence *e, int o, unsigned dims, bool broadcast)
 {
     for (int last = 0; last < 2; last++) {
@@ -256,7 +256,7 @@ static bool is_output_lost(ag_evidence *e)
     return false;
 }
 
-/* Every element has what one element of the outputs contributes, the first or the last that depends on it. */
+/* Each element of analytic is the contribution of one output element, the first or the last that depends on it. */
 static bool is_one_use(ag_evidence *e)
 {
     const ag_check *k = e->check;
@@ -286,7 +286,7 @@ bool ag_is_part_of_sum(ag_evidence *e)
 
 /* ---- Gradients of something else ---- */
 
-/* The right gradient of another input; NULL: not known, and too dear. */
+/* The right gradient of another input; NULL: not known, and too expensive to compute. */
 static const double *right_of(ag_evidence *e, int input)
 {
     const ag_check_input *other = &e->check->input[input];
@@ -295,8 +295,7 @@ static const double *right_of(ag_evidence *e, int input)
     return ag_check_gradient(e->check, input, e->check->cotangent, e->grad[input]) ? e->grad[input] : NULL;
 }
 
-/* Of another input's right gradient the block with the shape of this one at its beginning, into guess. False: it has
- * none. */
+/* guess = the leading block, of this gradient's shape, of another input's right gradient. False: it has none. */
 static bool guess_block(ag_evidence *e, const ag_check_input *other, const double *right)
 {
     if (right == NULL || other->x.ndim != e->ndim)
@@ -331,7 +330,7 @@ bool ag_is_swapped(ag_evidence *e)
     return false;
 }
 
-/* Whether analytic at index a of the rows' dim is n at index b. */
+/* Whether analytic at index a of the dim is n at index b. */
 static bool is_entry(const ag_evidence *e, const ag_rows *r, int64_t a, int64_t b)
 {
     for (int64_t row = 0; row < r->count; row++) {
@@ -352,11 +351,10 @@ static int64_t entry_of(const ag_evidence *e, const ag_rows *r, int64_t a)
     return -1;
 }
 
-/* How the entries lie, from[index] being where an entry is from: rotated, reversed, all from one place, some exchanged,
- * or in no pattern. */
+/* The pattern of a mixing, where entry i of analytic is entry from[i] of n. */
 typedef struct mixing {
     bool rotated, reversed, one, exchanged;
-    int64_t moved, first; /* how many are not at their place, and the first of them */
+    int64_t moved, first; /* the number of entries with from[i] != i, and the first of them */
 } mixing;
 
 static mixing mixing_of(const double *from, int64_t extent)
@@ -376,7 +374,7 @@ static mixing mixing_of(const double *from, int64_t extent)
     return m;
 }
 
-/* Each entry of a dim is the right one of some entry, not always its own. */
+/* Each entry of a dim is some entry of n, not always its own. */
 static bool has_entries_mixed(ag_evidence *e, int dim)
 {
     ag_rows r = ag_rows_along(e, dim);
@@ -409,7 +407,7 @@ static bool has_entries_mixed(ag_evidence *e, int dim)
     return true;
 }
 
-/* Each entry of a dim is the sum of the right ones over it, or their mean. */
+/* Each entry of a dim is the sum, or the mean, of n over that dim. */
 static bool has_entries_summed(ag_evidence *e, int dim)
 {
     ag_rows r = ag_rows_along(e, dim);

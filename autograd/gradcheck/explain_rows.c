@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * explain_rows.c - terms that all elements of a row share, which backward lost: the row sum of softmax, the mean and
- * the variance of a normalisation. Then analytic - n lies, in each row, along something known.
+ * explain_rows.c - a term that the elements of a row share is missing: the row sum of softmax, the mean or the variance
+ * of a normalisation. Then analytic - n is, in each row, a multiple of a known vector: the basis.
  */
 #include "autograd/gradcheck/explain_impl.h"
 
@@ -45,7 +45,7 @@ static void guess_right(ag_evidence *e)
     memcpy(e->guess, e->right, (size_t)e->n * sizeof *e->guess);
 }
 
-/* guess += what of (analytic - guess) lies along the basis, one free number per row. */
+/* guess += the projection of (analytic - guess) on the basis, row by row: one free number per row. */
 static void guess_along_basis(ag_evidence *e, const ag_rows *r)
 {
     for (int64_t row = 0; row < r->count; row++) {
@@ -56,7 +56,7 @@ static void guess_along_basis(ag_evidence *e, const ag_rows *r)
     }
 }
 
-/* Whether in each row the sum of n * basis is 0 next to that of its magnitudes, which is not 0 everywhere. */
+/* Whether in each row the sum of n * basis is 0 relative to the sum of magnitudes, which is not 0 in all rows. */
 static bool cancels(const ag_evidence *e, const ag_rows *r, double tolerance)
 {
     double all = 0, smallest = 1e-8 * e->right_max * ag_largest(e->basis, e->n);
@@ -74,7 +74,7 @@ static bool cancels(const ag_evidence *e, const ag_rows *r, double tolerance)
     return all > 0;
 }
 
-/* The basis: 1, or x, less its mean in each row when centered. */
+/* basis = 1. Below: basis = x, minus the row's mean if centered. */
 static void basis_ones(ag_evidence *e)
 {
     for (int64_t i = 0; i < e->n; i++)
@@ -96,7 +96,7 @@ static void basis_input(ag_evidence *e, const ag_rows *r, bool centered)
 
 /* ---- Softmax: n = y (c - sum(c y)); log_softmax: n = c - exp(y) sum(c) ---- */
 
-/* The output of the input's shape, from number o on; -1: none. */
+/* The first output with the input's shape, from output o on; -1: none. */
 static int output_like_input(const ag_evidence *e, int o)
 {
     for (; o < e->check->output_count; o++) {
@@ -109,8 +109,8 @@ static int output_like_input(const ag_evidence *e, int o)
 
 typedef enum softmax_of { Y, EXP_Y, EXP_X } softmax_of;
 
-/* The basis: y, exp(y), or exp(x) divided by its sum over the elements that take part. False: its rows do not sum
- * to 1 (or to 0), so it is no softmax. */
+/* basis = y, exp(y), or softmax(x) over the elements whose gradient is not 0. False: the rows do not sum to 1 (or to
+ * 0), so it is no softmax. */
 static bool basis_softmax(ag_evidence *e, const ag_rows *r, softmax_of what, const double *y)
 {
     for (int64_t row = 0; row < r->count; row++) {
@@ -131,7 +131,7 @@ static bool basis_softmax(ag_evidence *e, const ag_rows *r, softmax_of what, con
     return true;
 }
 
-/* analytic = n + k basis, where k is given by s = sum(c y) or sum(c) of the row. */
+/* analytic = n + k basis, with k computed from s = sum(c y) or sum(c) of the row. */
 static bool is_row_sum_known(ag_evidence *e, const ag_rows *r, int dim, softmax_of what, const ag_check_output *y)
 {
     static const char *const words[3] = { "is missing", "has the wrong sign", "is taken over all rows, not over each" };
@@ -155,7 +155,7 @@ static bool is_row_sum_known(ag_evidence *e, const ag_rows *r, int dim, softmax_
     return false;
 }
 
-/* analytic = n + y times any number per row. */
+/* analytic = n + k basis with any k per row. */
 static bool is_row_sum_free(ag_evidence *e, const ag_rows *r, int dim, softmax_of what)
 {
     static const char *const name[] = { "y", "exp(y)", "softmax(x)" };
@@ -190,7 +190,7 @@ bool ag_is_row_sum_missing(ag_evidence *e)
     return false;
 }
 
-/* c less its part along y in each row of each output's last dim. */
+/* cotangent = c minus its projection on y, in each row along each output's last dim. */
 static void make_orthogonal_to_outputs(ag_evidence *e)
 {
     ag_set_cotangent(e);
@@ -210,9 +210,9 @@ static void make_orthogonal_to_outputs(ag_evidence *e)
     }
 }
 
-/* Backward is right for a cotangent with sum(c y) = 0 in each row, and so wrong through that sum alone. This finds the
- * term wherever softmax hides inside the function: in attention, dS = P (dP - sum(dO O)). Where the Jacobian is not
- * known it would cost too much. */
+/* If backward is right for a cotangent with sum(c y) = 0 in each row, it is wrong by that sum alone. This finds the
+ * missing term also where softmax is inside the function: in attention, dS = P (dP - sum(dO O)). Only with a kept
+ * Jacobian: it would cost too much without. */
 bool ag_is_row_product_missing(ag_evidence *e)
 {
     ag_check *k = e->check;
@@ -230,12 +230,12 @@ bool ag_is_row_product_missing(ag_evidence *e)
                       "dS = P (dP - sum(dO O)), without the sum.");
 }
 
-/* ---- Normalisation: with h = (x - mean(x)) / std, n = (g - mean(g) - h mean(g h)) / std. Such a gradient sums to 0
- * over a row, since a shift of the row changes nothing, and to 0 with h as weights, since a scale does not. ---- */
+/* ---- Normalisation: with h = (x - mean(x)) / std, n = (g - mean(g) - h mean(g h)) / std. In each row sum(n) = 0,
+ * because a shift of x does not change the result, and sum(n h) = 0, because a scale does not. ---- */
 
 static const char normalised[] = "(g - mean(g) - xhat mean(g xhat)) / std";
 
-/* analytic - n lies along 1, or x - mean(x), or both. */
+/* analytic - n is a combination of 1 and x - mean(x). */
 static bool is_norm_term_missing(ag_evidence *e, const ag_rows *r, int dim)
 {
     const char *differs = "is missing or wrong: analytic differs from the right gradient by";
@@ -262,7 +262,7 @@ static bool is_norm_term_missing(ag_evidence *e, const ag_rows *r, int dim)
                               "wrong: along dim %d, mean(g) and xhat mean(g xhat) in %s.", dim, normalised);
 }
 
-/* RMS norm has no mean: analytic - n lies along x, and only a scale of the row changes nothing. */
+/* RMS norm has no mean: analytic - n is a multiple of x. */
 static bool is_square_term_missing(ag_evidence *e, const ag_rows *r, int dim)
 {
     basis_input(e, r, false);

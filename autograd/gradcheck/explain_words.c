@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * explain_words.c - the explanation of a wrong gradient in words: the names of the causes, where the wrong elements
- * lie, what a constant factor usually means.
+ * explain_words.c - the words of an explanation: names of causes, places of wrong elements, meanings of factors.
  */
 #include "autograd/gradcheck/explain_impl.h"
 
@@ -110,11 +109,11 @@ static void place_text(ag_place *p, const char *format, ...)
     va_end(values);
 }
 
-/* The indices of a dim that are wholly wrong (but for elements that say nothing), where none is so in part. */
+/* The indices of a dim at which every marked element is wrong; at each other index every marked element is right. */
 typedef struct parting {
-    int64_t first, last, count; /* of the wrong ones */
+    int64_t first, last, count; /* of the wrong indices */
     int64_t last_right;
-    bool run; /* no right one between the first and the last */
+    bool run; /* no right index lies between the first and the last wrong one */
 } parting;
 
 static bool words_parts(const ag_evidence *e, int dim, parting *p)
@@ -246,7 +245,7 @@ unsigned ag_broadcast_dims(const ag_array *x, const ag_array *y)
     return dims;
 }
 
-/* How often the input is repeated in the first output that it is broadcast to; 1: in none. */
+/* How often the input is repeated in the first output that it is broadcast to; 1: it is broadcast to none. */
 static int64_t words_repetitions(const ag_evidence *e)
 {
     for (int o = 0; o < e->check->output_count; o++)
@@ -255,9 +254,9 @@ static int64_t words_repetitions(const ag_evidence *e)
     return 1;
 }
 
-/* A count in the shapes of the function that is `wanted`: the extent of one dim, or of some dims together. */
+/* A wanted number that is an extent in the function's shapes: of one dim, or the product of successive dims. */
 typedef struct count {
-    const ag_array *array; /* NULL: there is none */
+    const ag_array *array; /* NULL: not found */
     bool output;
     int number, first, last; /* of the array; its dims */
 } count;
@@ -300,11 +299,11 @@ static void say_count(ag_evidence *e, const count *c, bool around)
         ag_say(e, "%s%s %d", around ? "the function's " : "", c->output ? "output" : "input", c->number);
 }
 
-/* The factors that are counts in the shapes. */
+/* Factors that are powers of an extent. */
 typedef struct factor_form {
     const char *symbol, *meaning;
     double power; /* factor = count ^ power */
-    int longest;  /* of how many dims together */
+    int longest;  /* the largest number of dims whose product is tried */
 } factor_form;
 
 static const factor_form forms[] = {
@@ -319,8 +318,8 @@ static bool words_is_near(double a, double b)
     return fabs(a - b) <= 1e-5 * fabs(b);
 }
 
-/* Says which forms the magnitude has, two at the most: counts of the function itself first, then of what is around it.
- * `brief`: without what they mean. False: none. */
+/* Says which forms the magnitude has, at most two: extents of the function itself first, then of the function around
+ * it. brief: without their meaning. False: none. */
 static bool say_forms(ag_evidence *e, double magnitude, bool brief)
 {
     const factor_form *said = NULL;

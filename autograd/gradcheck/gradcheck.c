@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * gradcheck.c - the check as a whole: makes an ag_check of a function of tensors, judges the gradients of any check
- * input by input, and has failures explained and all written down.
+ * gradcheck.c - the check as a whole: makes an ag_check from a function of tensors, judges the gradients of any check
+ * input by input, explains failures and reports.
  *
- * For a cotangent c the scalar L(x) = sum(c f(x)) has the gradient that backward gives. c is random, as some wrong
- * gradients are right for ones: those of softmax sum to 0. One comparison of L may still miss an error that cancels in
- * it; a small Jacobian is therefore compared entry by entry as well, with one backward for each output.
+ * For a cotangent c backward gives the gradient of L(x) = sum(c f(x)). c is random, because with c = 1 some wrong
+ * gradients are right: that of softmax is then 0. An error may still cancel in L, so a small Jacobian is also compared
+ * entry by entry, with one backward per output element.
  */
 #include "autograd/gradcheck/gradcheck_impl.h"
 #include "autograd/tape_impl.h"
@@ -15,8 +15,8 @@
 #include <string.h>
 
 enum {
-    MOST_ROWS = 64,           /* outputs of a Jacobian that is compared entry by entry */
-    MOST_ENTRIES = 1 << 18    /* doubles of numeric Jacobians that are kept */
+    MOST_ROWS = 64,           /* output elements of a Jacobian that is compared entry by entry */
+    MOST_ENTRIES = 1 << 18    /* doubles in the numeric Jacobians that are kept */
 };
 
 const char *ag_verdict_name(ag_verdict verdict)
@@ -50,7 +50,7 @@ static void check_free_doubles(ag_ctx *ctx, double *block, int64_t count)
     ag_free(ctx, block, (size_t)count * sizeof(double));
 }
 
-/* A negative tolerance would have everything look undecided. */
+/* A negative tolerance would make every comparison inconclusive. */
 static void check_config_is_usable(const ag_check *check)
 {
     const ag_gradcheck_config *c = &check->config;
@@ -71,7 +71,7 @@ bool ag_check_begin(ag_check *check)
     return check->input != NULL && check->output != NULL && ag_error(ctx) == AG_OK;
 }
 
-/* The arrays, when inputs and outputs have their shapes. */
+/* Allocates the arrays; inputs and outputs have their shapes. */
 static bool check_allocate(ag_check *check)
 {
     ag_ctx *ctx = check->ctx;
@@ -129,8 +129,8 @@ static double check_relative_error(const ag_check *check, double a, double n)
     return isnan(error) ? (double)INFINITY : error;
 }
 
-/* One comparison. What is neither close, nor much further away than the numeric derivative is believed to err, is not
- * decided. Estimates of noise scatter: where no better was to be had they count tenfold more. */
+/* One comparison. Inconclusive if the two are neither close nor further apart than the numeric derivative's uncertainty
+ * by a factor of 10; 100 where no step was accurate enough, as the estimate itself is then rough. */
 static ag_gradcheck_input check_compare(const ag_check *check, int64_t index, int64_t output_index, double a,
                                         ag_derivative n)
 {
@@ -158,7 +158,7 @@ static int check_severity(ag_verdict verdict)
     return verdict == AG_FAIL ? 2 : verdict == AG_INCONCLUSIVE ? 1 : 0;
 }
 
-/* Errors as good as equal do not outdo each other: the first of them is named, whatever the last bits. */
+/* Of nearly equal errors the first is the worst, so that the last bits do not decide which one is reported. */
 static bool check_is_worse(const ag_gradcheck_input *a, const ag_gradcheck_input *b)
 {
     return check_severity(a->verdict) > check_severity(b->verdict) ||
@@ -182,7 +182,7 @@ static void check_count(ag_gradcheck_input *found, ag_gradcheck_input one)
     found->max_error = max_error;
 }
 
-/* Every element. rows: the analytic Jacobian, [output_numel][numel], to be compared too; NULL: not. */
+/* Compares every element. rows: the analytic Jacobian, [output_numel][numel], compared too; NULL: only the sum. */
 static bool check_judge_elements(ag_check *check, int input, const double *rows)
 {
     ag_check_input *in = &check->input[input];
@@ -199,7 +199,7 @@ static bool check_judge_elements(ag_check *check, int input, const double *rows)
             break;
         ag_gradcheck_input worst = check_compare(check, e, -1, in->analytic[e], sum);
         in->numeric[e] = sum.value;
-        bool finite = sum.trouble != AG_CAUSE_NON_FINITE; /* else 0 times infinity makes NaN of single rows */
+        bool finite = sum.trouble != AG_CAUSE_NON_FINITE; /* else a row may be NaN: 0 times infinity */
         for (int64_t j = 0; j < m && each != NULL; j++) {
             jacobian[e * m + j] = each[j].value;
             if (rows == NULL || !finite)
@@ -224,8 +224,8 @@ static ag_gradcheck_input check_compare_along(ag_check *check, const ag_directio
     return check_compare(check, d->index, -1, a, ag_check_derivative(check, d, check->cotangent));
 }
 
-/* Halves the direction that failed, each time keeping the half that is further off, down to an element. An error that
- * no element shows alone stays that of the direction. */
+/* Halves the direction that failed and keeps the half with the larger error, down to one element. If that element
+ * passes alone, the direction is reported. */
 static void check_narrow(ag_check *check, ag_direction d, ag_gradcheck_input *found)
 {
     while (d.end - d.first > 1 && ag_error(check->ctx) == AG_OK) {
@@ -233,7 +233,7 @@ static void check_narrow(ag_check *check, ag_direction d, ag_gradcheck_input *fo
         half[0].end = half[1].first = d.first + (d.end - d.first) / 2;
         ag_gradcheck_input one[2] = { check_compare_along(check, &half[0]), check_compare_along(check, &half[1]) };
         double off[2];
-        for (int k = 0; k < 2; k++) /* NaN is as far off as can be */
+        for (int k = 0; k < 2; k++) /* NaN is the largest error */
             off[k] = isfinite(one[k].analytic) ? fabs(one[k].analytic - one[k].numeric) : (double)INFINITY;
         d = half[off[1] > off[0]];
     }
@@ -266,7 +266,7 @@ static bool check_judge_directions(ag_check *check, int input)
 
 /* ---- Judging all of them ---- */
 
-/* The analytic gradients, one array per input, for the cotangent. */
+/* The analytic gradients for the check's cotangent. */
 static bool check_analytic_gradients(ag_check *check)
 {
     size_t bytes = (size_t)check->input_count * sizeof(double *);
@@ -280,7 +280,7 @@ static bool check_analytic_gradients(ag_check *check)
     return good;
 }
 
-/* How many entries a Jacobian has that is compared whole; 0: it is too large. */
+/* The number of entries of the Jacobian, if it is compared entry by entry; 0: it is too large. */
 static int64_t check_entries_to_compare(const ag_check *check)
 {
     int64_t m = check->output_numel, elements = 0;
@@ -292,7 +292,7 @@ static int64_t check_entries_to_compare(const ag_check *check)
     return m == 0 || m > MOST_ROWS || elements > check->config.elements / m ? 0 : m * elements;
 }
 
-/* The analytic Jacobian: of input i, [output_numel][numel], at first[i]. */
+/* The analytic Jacobian: first[i] is that of input i, [output_numel][numel]. */
 static bool check_analytic_rows(ag_check *check, double *rows, double **first, double **grad)
 {
     int64_t m = check->output_numel;
@@ -333,7 +333,7 @@ static bool check_judge_inputs(ag_check *check)
     return good;
 }
 
-/* Numbers in +-[0.5, 1.5): never near zero, so that no part of the gradient goes unseen. */
+/* Numbers in +-[0.5, 1.5): not near 0, so that every part of the gradient counts. */
 static void check_draw_cotangent(ag_check *check)
 {
     for (int64_t i = 0; i < check->output_numel; i++) {
@@ -354,7 +354,7 @@ static bool check_repeats(ag_check *check)
     return same;
 }
 
-/* Judges every input. False: there was an error, or nothing to judge, for the reason in *cause. */
+/* Judges every input. False: an error, or nothing could be judged because of *cause. */
 static bool check_examine(ag_check *check, ag_cause *cause)
 {
     if (!check_allocate(check) || !check->evaluate(check, check->y))
@@ -389,7 +389,7 @@ static const char *check_why_inconclusive(ag_cause cause)
     }
 }
 
-/* Which input is the worst, and the totals. `cause`: why, if nothing was checked. */
+/* The worst input, and the totals. `cause`: the reason if nothing was checked. */
 static ag_gradcheck_result check_summarize(const ag_check *check, ag_cause cause)
 {
     ag_gradcheck_result r = {
@@ -413,8 +413,8 @@ static ag_gradcheck_result check_summarize(const ag_check *check, ag_cause cause
     return r;
 }
 
-/* Gives failed inputs their causes, and the worst its words: those of the op that is wrong, where one was found; where
- * these say no cause, those of the whole gradient behind them. */
+/* Finds the causes of failed inputs, and the explanation of the worst one: the text about the wrong op if one was
+ * found; if that has no cause, followed by the text about the whole gradient. */
 static void check_explain(ag_check *check, ag_gradcheck_result *r, bool on_tape)
 {
     ag_explanation whole = { AG_CAUSE_UNKNOWN, 1, "" };
@@ -442,7 +442,7 @@ static void check_explain(ag_check *check, ag_gradcheck_result *r, bool on_tape)
         worst->cause = at.explanation.cause;
         worst->factor = at.explanation.factor;
     }
-    bool said = known || (at.node >= 0 && whole.cause == AG_CAUSE_UNKNOWN); /* of the op, and of the whole no more */
+    bool said = known || (at.node >= 0 && whole.cause == AG_CAUSE_UNKNOWN); /* the second text would add nothing */
     const char *first = at.explanation.text, *second = said ? "" : whole.text;
     snprintf(r->explanation, sizeof r->explanation, "%.*s%s", AG_EXPLANATION - 2, first,
              *first != '\0' && *second != '\0' ? " " : "");
@@ -483,12 +483,12 @@ ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape)
 /* ---- Functions of tensors ---- */
 
 typedef struct tensors {
-    ag_tensor_function function; /* the first, as locate.c sees it alone */
+    ag_tensor_function function; /* the first member: locate.c sees only this one */
     ag_tensor **output;
     ag_tensor **checked, **grad; /* the inputs that are checked, and their gradients */
 } tensors;
 
-/* Inputs that a difference can move one by one; false with the error recorded. */
+/* Whether differences can move each input by itself; else false with the error recorded. */
 static bool check_inputs_are_usable(ag_ctx *ctx, ag_tensor *const *input, int input_count)
 {
     const char *where = "gradcheck";
@@ -512,8 +512,7 @@ static bool check_inputs_are_usable(ag_ctx *ctx, ag_tensor *const *input, int in
     return ag_error(ctx) == AG_OK;
 }
 
-/* Runs the function on a tape of its own, which the caller ends: layers then act as they do in training. NULL on
- * error. */
+/* Runs the function on a new tape, so that layers act as in training. The caller ends the tape. NULL on error. */
 static ag_tape *check_run_tensors(ag_check *check)
 {
     tensors *t = check->function;
@@ -567,7 +566,7 @@ static void check_add_gradients(ag_check *check, ag_tape *tape, int number, cons
     tensors *t = check->function;
     const ag_check_output *out = &check->output[number];
     ag_tensor *y = t->output[number];
-    if (ag_requires_grad(y) && ag_node_of(tape, y) < 0) /* an input as it came: the tape has not seen it */
+    if (ag_requires_grad(y) && ag_node_of(tape, y) < 0) /* an input returned unchanged has no node yet */
         y = ag_reshape(y, y->ndim, y->shape);
     if (ag_node_of(tape, y) < 0) /* it depends on no input */
         return;
@@ -603,7 +602,7 @@ static bool check_backward_tensors(ag_check *check, const double *cotangent, dou
     return ag_error(check->ctx) == AG_OK;
 }
 
-/* Inputs from the tensors; the shapes of the outputs, and the name, from a first run. */
+/* Describes the inputs; and the outputs, with the name of the check, by a first run. */
 static bool check_describe_tensors(ag_check *check)
 {
     tensors *t = check->function;

@@ -137,7 +137,7 @@ typedef struct ag_array {
  *     1. forward at x; backward at x with a random gy; forward at x again, which must give the same bits;
  *     2. for a small Jacobian backward at x, once per output element, gy one-hot, with no forward between the calls;
  *     3. forward at many points near x;
- *     4. after a failure, forward near x and backward at x in any order.
+ *     4. after a failure, forward at other points and backward at x, in any order.
  * So backward must compute from x and gy alone: what the last forward saved may belong to another point. */
 typedef struct ag_array_function {
     /* Writes all of y[..] from x[..]. An element left unwritten is NaN. */

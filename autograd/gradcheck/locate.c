@@ -2,12 +2,13 @@
  *
  * locate.c - finds the op on a tape whose own vector-Jacobian product is wrong.
  *
- * The function runs once under an observer that takes, of every contribution g to a gradient, the product with a random
- * direction u. A pair of replays (replay.c) gives for all ops at once the derivative of gy . y along the directions of
- * their inputs, which must be the sum of these products. An op that fails is then looked at alone, one input after the
- * other. Should every op be right, the same products tell whether the gradients that arrived are the sums of the
- * contributions. Under an observer each op runs by itself; a last backward without one tells whether the vjps are right
- * too that take several nodes in one call.
+ *     1. Run the function and backward under an observer that keeps g . u for every contribution g to a gradient, where
+ *        u is a random direction of the value's shape.
+ *     2. Two replays (replay.c) per step give, for all ops at once, the derivative of gy . y along the directions of
+ *        the op's inputs. It must be the sum of g . u over them.
+ *     3. An op that fails is judged one input at a time, then explained.
+ *     4. If every op is right, the products also tell whether each gradient is the sum of its contributions.
+ *     5. Under an observer each op runs by itself; a last backward without one tests vjps that take several nodes.
  */
 #include "autograd/gradcheck/locate_impl.h"
 #include "autograd/op_impl.h"
@@ -19,9 +20,9 @@
 
 enum {
     LEVELS = AG_LOCATE_LEVELS,
-    RUNS = 2000,      /* of the function, before the search gives up */
-    WHOLE = 1024,     /* elements of an input that a wrong op is differentiated for one by one */
-    JACOBIAN = 65536, /* elements of a Jacobian that is small */
+    RUNS = 2000,      /* runs of the function after which the search ends */
+    WHOLE = 1024,     /* elements of the largest input of a wrong op that is differentiated element by element */
+    JACOBIAN = 65536, /* elements of the largest Jacobian that is kept */
     TEXT = 200
 };
 
@@ -34,8 +35,8 @@ static bool locate_is_judged(const ag_locator *l, int64_t node)
     return n->op->vjp != NULL && l->node[node].gy != NULL;
 }
 
-/* Begins the comparison for an op: what its vjp gave to the inputs that are moved. What counts as large is also
- * measured by gy, as far as the tolerances go. */
+/* Sets the expected derivative of an op: the sum of its contributions to the moved inputs. The size that tolerances are
+ * relative to is at least that of gy times atol / rtol. */
 static void locate_expect(ag_locator *l, int64_t node, int64_t moved)
 {
     const ag_node *n = &l->tape->nodes[node];
@@ -54,8 +55,8 @@ static void locate_expect(ag_locator *l, int64_t node, int64_t moved)
     s->norm = fmax(sqrt(square), config->atol / config->rtol * sqrt(ag_locator_dot(s->gy, s->gy)));
 }
 
-/* One of the differences, or two of them extrapolated, is what was expected. A function that is smooth only very
- * near its point disagrees at the larger steps, so no step may condemn an op; none agrees by chance. */
+/* Whether a difference at one of the steps, or two of them extrapolated, is as expected. One is enough: a function that
+ * is smooth only very near its point disagrees at the larger steps, and no step agrees by chance. */
 static bool locate_agrees(const ag_locator *l, const ag_seen *s)
 {
     for (int i = 0; i < s->levels; i++)
@@ -72,11 +73,11 @@ static ag_verdict locate_judge(const ag_locator *l, const ag_seen *s)
         return AG_PASS;
     if (s->levels < LEVELS || !isfinite(slope))
         return AG_INCONCLUSIVE;
-    /* At a kink each value between the one-sided derivatives may be meant. */
+    /* At a kink any value between the one-sided derivatives is a subgradient. */
     return fabs(s->analytic - slope) <= 0.51 * s->gap ? AG_INCONCLUSIVE : AG_FAIL;
 }
 
-/* Takes the derivatives of ops first .. end-1 at one step. False: those of some do not agree yet. */
+/* Takes the derivatives of ops first .. end-1 at one step. False: some do not agree yet. */
 static bool locate_differentiate_at(ag_locator *l, int64_t first, int64_t end, int64_t moved, int level)
 {
     double h = ldexp(1.0, -8 - 3 * level);
@@ -85,7 +86,7 @@ static bool locate_differentiate_at(ag_locator *l, int64_t first, int64_t end, i
     for (int64_t i = first; i < end; i++)
         l->node[i].slope[level] = l->node[i].change;
     good = ag_locator_replay(l, -h, moved) && good;
-    ag_error_clear(l->ctx); /* a step may leave the function's domain; a smaller one need not */
+    ag_error_clear(l->ctx); /* the step may have left the function's domain; a smaller one may not */
     l->bends = false;
     for (int64_t i = first; i < end; i++) {
         ag_seen *s = &l->node[i];
@@ -99,7 +100,7 @@ static bool locate_differentiate_at(ag_locator *l, int64_t first, int64_t end, i
     return done;
 }
 
-/* Differentiates one op, or (-1) all, along one input's direction, or (-1) all. Stops when all agree. */
+/* Differentiates one op, or (-1) all, along the direction of one node, or (-1) of all. Stops when all agree. */
 static void locate_differentiate(ag_locator *l, int64_t op, int64_t moved)
 {
     int64_t first = op < 0 ? 0 : op, end = op < 0 ? l->count : op + 1;
@@ -111,7 +112,7 @@ static void locate_differentiate(ag_locator *l, int64_t op, int64_t moved)
         level++;
 }
 
-/* Whether input i of a node is the first that comes from its node, and that can be moved. */
+/* Whether input i of a node can be moved and is the first input that comes from its node. */
 static bool locate_is_distinct(const ag_locator *l, const ag_node *n, int i)
 {
     const int64_t *edge = &l->tape->edges[n->first_edge];
@@ -121,8 +122,8 @@ static bool locate_is_distinct(const ag_locator *l, const ag_node *n, int i)
     return edge[i] >= 0 && !l->node[edge[i]].fixed;
 }
 
-/* Looks at each input of a suspect op alone. FAIL: *input gets a wrong contribution. PASS: all are right, so the op
- * depends on something else. */
+/* Judges a suspect op one input at a time. FAIL: the contribution to *input is wrong. PASS: all are right, so the
+ * result depends on something that is not a recorded input. */
 static ag_verdict locate_judge_inputs(ag_locator *l, int64_t op, int *input)
 {
     const ag_node *n = &l->tape->nodes[op];
@@ -138,7 +139,7 @@ static ag_verdict locate_judge_inputs(ag_locator *l, int64_t op, int *input)
     return all;
 }
 
-/* The first wrong op from the output down, and its input; -1: none. */
+/* The wrong op nearest to the output, and its input; -1: none. */
 static int64_t locate_find_wrong_op(ag_locator *l, int *input)
 {
     l->differs = !ag_locator_replay(l, 0, -1) && ag_error(l->ctx) == AG_OK;
@@ -165,11 +166,11 @@ static int64_t locate_find_wrong_op(ag_locator *l, int *input)
 
 /* ---- Explaining a wrong op ---- */
 
-/* The op alone, as a function of those of its inputs that can be moved. */
+/* One op as a function of its movable inputs. */
 typedef struct op_function {
     ag_locator *l;
     int64_t node;
-    int *input; /* which input of the op each input of the check is */
+    int *input; /* the op's input that each input of the check is */
 } op_function;
 
 static int64_t locate_from_node(const ag_locator *l, int64_t op, int input)
@@ -191,7 +192,7 @@ static bool op_evaluate(ag_check *check, double *y)
     return good;
 }
 
-/* What the vjp gives to each input of the check for any gradient of the result. */
+/* The vjp's contributions to the inputs of the check for any gradient of the result. */
 static bool op_contributions(ag_check *check, ag_tensor *gy, double *const *grad)
 {
     const op_function *f = check->function;
@@ -227,7 +228,7 @@ static bool op_backward(ag_check *check, const double *cotangent, double *const 
     return good;
 }
 
-/* Adds an input of the op to the check, at the values it had. False on error. */
+/* Adds an input of the op, with its recorded values, to the check. False on error. */
 static bool op_add_input(ag_check *op, op_function *f, int input)
 {
     ag_seen *s = &f->l->node[locate_from_node(f->l, f->node, input)];
@@ -248,7 +249,7 @@ static bool op_add_input(ag_check *op, op_function *f, int input)
     return true;
 }
 
-/* Fills in the check of an op alone: its result, its inputs, and what its vjp gave them. False on error. */
+/* Fills in the check of one op: result, inputs, and the vjp's contributions to them. False on error. */
 static bool op_begin(ag_check *op, op_function *f, double **grad)
 {
     ag_locator *l = f->l;
@@ -272,8 +273,8 @@ static bool op_begin(ag_check *op, op_function *f, double **grad)
     return op_evaluate(op, op->y) && op_contributions(op, l->node[f->node].gy, grad);
 }
 
-/* The numeric gradient of the input that is wrong, and the Jacobian when that is small. One that is too large for
- * that is left to random directions. False on error. */
+/* The numeric gradient of the wrong input, and the Jacobian if it is small. A larger input is left to random
+ * directions. False on error. */
 static bool op_differentiate(ag_check *op, ag_check_input *in, double **jacobian)
 {
     int64_t m = op->output_numel;
@@ -323,8 +324,7 @@ static ag_explanation locate_explain_op(ag_locator *l, int64_t node, int input)
     return found;
 }
 
-/* Runs the vjp of a wrong op once more: whether its contribution to the input, whose derivative was measured last,
- * is now right. */
+/* Whether the contribution of a wrong op to the input that was differentiated last is right when its vjp runs again. */
 static bool locate_is_right_with(ag_locator *l, int64_t node, int input, ag_tensor *gy)
 {
     int count = l->tape->nodes[node].input_count;
@@ -338,8 +338,8 @@ static bool locate_is_right_with(ag_locator *l, int64_t node, int input, ag_tens
     return locate_agrees(l, s);
 }
 
-/* Whether a wrong op is right when it is given a copy without strides of its gradient, or of an input that it keeps.
- * Cause NONE: it is not. */
+/* Whether a wrong op is right with a contiguous copy of its incoming gradient, or of an input that it keeps. Cause
+ * NONE: no. */
 static ag_explanation locate_explain_strides(ag_locator *l, int64_t node, int input)
 {
     ag_tensor *gy = l->node[node].gy, *dense = ag_tensor_contiguous(gy);
@@ -420,10 +420,10 @@ static const char *locate_value_text(const ag_locator *l, int64_t node, char tex
     return text;
 }
 
-/* The uses of a node, as its contributions tell. */
+/* The uses of a node, found by their contributions. */
 typedef struct uses {
     int count;
-    int64_t lost, alone;   /* edges: the one without which the sum is what is there, the one that alone is; -1: none */
+    int64_t lost, alone;   /* edges: the gradient is the sum without `lost`; is `alone` by itself; -1: none */
     int64_t first, second; /* the first two */
 } uses;
 
@@ -455,8 +455,8 @@ static int64_t locate_owner_of(const ag_locator *l, int64_t edge)
     return node;
 }
 
-/* A node's gradient, whose product with its direction is `there`, is not the sum of the contributions. False: a hook or
- * a lost use do not explain it. */
+/* Explains a node's gradient, `there` being its product with the direction, that is not the sum of the contributions.
+ * False: neither a hook nor a lost contribution explains it. */
 static bool locate_loss(const ag_locator *l, int64_t node, double there, ag_location *where)
 {
     char what[TEXT], which[TEXT];
@@ -490,7 +490,7 @@ static bool locate_loss(const ag_locator *l, int64_t node, double there, ag_loca
     return true;
 }
 
-/* Whether node i's op has another node before it (step -1) or behind it (1). */
+/* Whether another node of node i's op was recorded before it (step -1) or after it (1). */
 static bool locate_has_another(const ag_locator *l, int64_t i, int step)
 {
     const ag_op *op = l->tape->nodes[i].op;
@@ -500,7 +500,7 @@ static bool locate_has_another(const ag_locator *l, int64_t i, int step)
     return i >= 0 && i < l->count;
 }
 
-/* "'linear' or 'conv'": the ops whose vjp may have taken several nodes in one call; "": none. */
+/* "'linear' or 'conv'": the ops whose vjp may take several nodes in one call and has several here; "": none. */
 static void locate_listed_ops(const ag_locator *l, char text[TEXT])
 {
     size_t used = 0;
@@ -512,15 +512,15 @@ static void locate_listed_ops(const ag_locator *l, char text[TEXT])
     }
 }
 
-/* Whether the check's gradient of an input is not the one that arrived there. */
+/* Whether the check's gradient of an input differs from the one that arrived in this run. */
 static bool locate_is_another(const ag_locator *l, const ag_leaf_sum *leaf)
 {
     return leaf->used && isfinite(leaf->arrived) &&
            !ag_locator_is_close(l, leaf->stored, leaf->arrived, leaf->norm);
 }
 
-/* The check's gradient of an input, a node, is another: the searched tape has every op done by itself, forward and
- * backward, as long as an observer looks. */
+/* Explains a gradient that is wrong in the check and right in this run, where an observer makes every op run by itself,
+ * forward and backward. */
 static void locate_difference(const ag_locator *l, int input, int64_t node, ag_location *where)
 {
     const ag_leaf_sum *leaf = &l->leaf[input];
@@ -546,8 +546,8 @@ static void locate_difference(const ag_locator *l, int input, int64_t node, ag_l
                                                   : "");
 }
 
-/* Below this two sums of contributions differ by rounding: those that arrived were added in another order than those
- * that were looked at, and what cancels leaves noise of the size of the largest. */
+/* A difference below this is rounding: backward adds contributions in another order than the observer, and cancellation
+ * leaves noise relative to the largest contribution. */
 static double locate_rounding_of(const ag_locator *l)
 {
     double most = 0;
@@ -557,8 +557,8 @@ static double locate_rounding_of(const ag_locator *l)
     return 64 * DBL_EPSILON * sqrt(most);
 }
 
-/* Whether a gradient is not the sum of the contributions to it: the first from the output down. With one output, also
- * whether the check's gradient of an input is not what arrived. */
+/* Finds the node nearest to the output whose gradient is not the sum of its contributions; with a single output also an
+ * input whose gradient in the check differs from this run. False: none. */
 static bool locate_find_loss(ag_locator *l, ag_location *where)
 {
     const double rounding = locate_rounding_of(l);
@@ -581,7 +581,7 @@ static bool locate_find_loss(ag_locator *l, ag_location *where)
     return false;
 }
 
-/* An op that is right in every recorded input, but not when all values move. */
+/* Explains an op that is right for each recorded input but not when all values move. */
 static void locate_unrecorded(const ag_locator *l, ag_location *where)
 {
     char text[TEXT];
@@ -592,7 +592,7 @@ static void locate_unrecorded(const ag_locator *l, ag_location *where)
 
 /* ---- The search ---- */
 
-/* Looks at what one output of the function gives. True: there is something to say. */
+/* Searches backward from one output of the function. True: *where explains something. */
 static bool locate_search(ag_locator *l, int output, ag_location *where)
 {
     bool found = false;
@@ -620,7 +620,7 @@ static bool locate_search(ag_locator *l, int output, ag_location *where)
     return found;
 }
 
-/* What can be said when no place was found. */
+/* The explanation when no op was found. */
 static ag_explanation locate_explain_nothing(const ag_locator *l)
 {
     const ag_check *check = l->check;
@@ -673,7 +673,7 @@ ag_location ag_check_locate(ag_check *check)
     ag_free(ctx, l.node, (size_t)l.capacity * sizeof *l.node);
     ag_scope_end(ctx, NULL);
     ag_rng_set(ctx, before);
-    if (ag_error(ctx) != AG_OK) { /* the check's verdict stands without a place */
+    if (ag_error(ctx) != AG_OK) { /* the verdict does not depend on the search */
         where = (ag_location){ .node = -1, .op = "", .path = "", .op_input = -1 };
         where.explanation = ag_explanation_of(AG_CAUSE_UNKNOWN, "The search for the op ended early: %s",
                                               ag_error_message(ctx));

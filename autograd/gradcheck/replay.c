@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * replay.c - runs a function on a tape and keeps what passes, then runs it again with its values moved.
+ * replay.c - records a function on a tape with all its values and gradients, then runs it again with the values moved.
  *
- * In a replay every op is handed, for each input x that it had, x + h u, with u the input's own random direction; what
- * it makes of that is read off, and those who use it are handed y + h u again, whatever it made. So each op is seen by
- * itself, all in one run.
+ * In a replay every op gets x + h u for each recorded input x, u the random direction of x. Its result is compared with
+ * the recorded one; then it is replaced by y + h u, y the recorded result, before the next op reads it. So one run
+ * tests each op independently of all others.
  */
 #include "autograd/gradcheck/locate_impl.h"
 
@@ -36,7 +36,7 @@ double ag_locator_dot(const ag_tensor *a, const ag_tensor *b)
     return sum;
 }
 
-/* gy . (y - value), where what is equal, infinities too, is no difference. */
+/* gy . (y - value); equal elements, infinities included, differ by 0. */
 static double replay_change(const ag_tensor *gy, const ag_tensor *y, const ag_tensor *value)
 {
     const double *c = ag_data(gy), *a = ag_data(y), *b = ag_data(value);
@@ -68,8 +68,8 @@ static double replay_bend(const ag_tensor *gy, const ag_tensor *above, const ag_
     return sum;
 }
 
-/* to := what the node holds, moved by `amount` along its direction. float64. Raises no version: what a replay writes
- * into a leaf is put back before anyone else sees it. */
+/* to = the node's value + amount u; float64. Does not raise the version: values that a replay writes into a leaf are
+ * put back before the function's caller can see them. */
 static void replay_put(ag_tensor *to, const ag_seen *s, double amount)
 {
     double *y = (double *)to->storage->data + to->offset;
@@ -94,8 +94,8 @@ static int64_t replay_span(int ndim, const int64_t *shape, const int64_t *stride
     return last + 1;
 }
 
-/* t's strides, but with memory for each element where t repeats some. What is not contiguous stays so: functions may
- * record other ops for it. */
+/* The strides of t, changed so that no two elements share memory. What is not contiguous stays so, because a function
+ * may record other ops for a contiguous tensor. */
 static void replay_strides_apart(const ag_tensor *t, int64_t *stride)
 {
     int64_t end = replay_span(t->ndim, t->shape, t->stride);
@@ -115,7 +115,7 @@ static ag_tensor *replay_strided(const ag_tensor *like, const int64_t *stride)
     return memory == NULL ? NULL : ag_view_new(memory, like->ndim, like->shape, stride, 0);
 }
 
-/* The same bits with the same strides, what lies between the elements included. */
+/* A copy with the same strides and bits, the bits between the elements included. */
 static ag_tensor *replay_exact_copy(const ag_tensor *t)
 {
     ag_tensor *copy = replay_strided(t, t->stride);
@@ -126,7 +126,7 @@ static ag_tensor *replay_exact_copy(const ag_tensor *t)
 
 /* ---- The recorded run ---- */
 
-/* The entry of a node, made with all before it; NULL on error. */
+/* The entry of a node; makes it and all before it. NULL on error. */
 static ag_seen *replay_seen_at(ag_locator *l, int64_t node)
 {
     if (!ag_grow(l->ctx, (void **)&l->node, &l->capacity, node + 1, sizeof *l->node))
@@ -144,7 +144,7 @@ static bool replay_keep_value(ag_seen *s, ag_tensor *y)
     return s->value != NULL;
 }
 
-/* An input that gets no gradient, and whose memory is also another one's that does; -1: none. */
+/* An input that gets no gradient but shares memory with one that does; -1: none. */
 static int replay_find_alias(const ag_tape *tape, int64_t node, ag_tensor *const *input)
 {
     const ag_node *n = &tape->nodes[node];
@@ -180,8 +180,8 @@ static void replay_see_gradient(ag_observer *o, ag_tape *tape, int64_t node, ag_
     l->node[node].arrived = ag_locator_dot(gy, l->node[node].direction);
 }
 
-/* The same when contributions are not looked at, one by one and apart: a vjp that writes over what it should add to
- * (ag_vjp_accumulator) does its damage then. */
+/* The same in a backward whose contributions are not observed: they are then added in place, so that a vjp that
+ * overwrites what it should add to (ag_vjp_accumulator) shows. */
 static void replay_see_arrival(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *gy)
 {
     ag_locator *l = (ag_locator *)o;
@@ -195,7 +195,7 @@ static void replay_see_contribution(ag_observer *o, ag_tape *tape, int64_t node,
     int64_t edge = tape->nodes[node].first_edge + input, from = tape->edges[edge];
     if (from >= l->count || g->dtype != AG_F64)
         return;
-    if (tape->segment != NULL) { /* what leaves a recomputed function is a contribution of the one node that it is */
+    if (tape->segment != NULL) { /* a recomputed function is one node: its contributions are that node's */
         const ag_node *whole = &tape->nodes[l->visited];
         int i = 0;
         while (i < whole->input_count && tape->edges[whole->first_edge + i] != from)
@@ -212,7 +212,7 @@ static void replay_see_contribution(ag_observer *o, ag_tape *tape, int64_t node,
     s->size += square;
 }
 
-/* Values of the leaves, and directions for all. No two wrong elements cancel along a random one. */
+/* Values of the leaves, and random directions for all nodes: along them wrong elements do not cancel. */
 static bool replay_prepare(ag_locator *l)
 {
     ag_tape *tape = l->tape;
@@ -247,7 +247,7 @@ static void replay_call(ag_locator *l)
     l->f->f(l->ctx, l->f->input, l->output, l->f->user);
 }
 
-/* What arrived at the function's inputs, for output o, at which backward begins. False on error. */
+/* The gradients of the function's inputs for output o. False on error. */
 static bool replay_see_leaves(ag_locator *l, int o, const ag_tensor *cotangent)
 {
     const int count = l->check->input_count;
@@ -323,7 +323,7 @@ static double replay_amount(const ag_locator *l, int64_t node)
     return l->node[node].fixed || (l->moved >= 0 && l->moved != node) ? 0 : l->step;
 }
 
-/* Reads off an op's result. */
+/* Measures an op's result. */
 static void replay_read_result(ag_locator *l, int64_t node, ag_tensor *y)
 {
     ag_seen *s = &l->node[node];
@@ -340,7 +340,7 @@ static void replay_read_result(ag_locator *l, int64_t node, ag_tensor *y)
         memcpy(l->wanted_y, ag_data(dense), (size_t)y->numel * sizeof *l->wanted_y);
 }
 
-/* Hands out what the node held when it was recorded, or that moved. */
+/* Replaces an op's result by the recorded one, moved or not. */
 static ag_tensor *replay_replace(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *y, ag_tensor *const *input)
 {
     (void)input;
@@ -364,7 +364,7 @@ static ag_tensor *replay_replace(ag_observer *o, ag_tape *tape, int64_t node, ag
     return t;
 }
 
-/* Moves the leaves, or puts them back, on the recorded tape too. */
+/* Moves the leaves, or puts them back. */
 static void replay_put_leaves(const ag_locator *l, bool back)
 {
     for (int64_t i = 0; i < l->count; i++) {
