@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * report.c - the words of the gradient checker's report, and which forms of it are written.
+ * report.c - the words that all forms of the gradient checker's report share, and the entry that writes them.
  */
 #include "autograd/gradcheck/report_impl.h"
 #include "tensor/files/json.h"
@@ -18,7 +18,7 @@ const char *ag_number_text(char text[AG_NUMBER], const char *format, double valu
         return strcpy(text, isnan(value) ? "nan" : value < 0 ? "-inf" : "inf");
     char local[AG_NUMBER];
     snprintf(local, sizeof local, format, value);
-    /* Whatever the program's locale writes between the digits, of one byte or more, is the point. */
+    /* The locale's decimal separator, of one byte or more, becomes a point. */
     char *out = text;
     for (const char *in = local; *in != '\0'; in++)
         if (strchr("0123456789+-e", *in) != NULL)
@@ -126,7 +126,7 @@ const char *ag_index_text(const ag_check *check, int ndim, const int64_t *shape,
     return ag_dims_text(check->ctx, ndim, index);
 }
 
-/* "output 1 [2,3] at [0,2]"; the only output has no number. */
+/* "output 1 [2,3] at [0,2]"; a single output has no number. */
 static void report_put_output(ag_phrase *p, const ag_check *check, int64_t flat)
 {
     int k = check->output_count - 1;
@@ -141,7 +141,7 @@ static void report_put_output(ag_phrase *p, const ag_check *check, int64_t flat)
         ag_phrase_put(p, " at %s", ag_index_text(check, output->y.ndim, output->y.shape, flat - output->first));
 }
 
-/* Two values with nine digits, or with all when nine do not tell them apart. */
+/* Both values with nine digits; with 17 if nine are equal. */
 static void report_put_values(ag_phrase *p, const ag_gradcheck_input *found)
 {
     char analytic[AG_NUMBER], numeric[AG_NUMBER];
@@ -258,7 +258,7 @@ void ag_report_cell(ag_phrase *p, const ag_check *check, int input, ag_report_co
 
 /* ---- The part of a gradient that is shown ---------------------------------------------------- */
 
-/* At most `most` of `extent`, with `at` as near to the middle as the ends allow. */
+/* At most `most` indices of `extent`, `at` as near to their middle as possible. */
 static ag_span report_span_around(int64_t at, int64_t extent, int64_t most)
 {
     ag_span span = { .count = extent < most ? extent : most, .extent = extent };
@@ -303,7 +303,7 @@ void ag_check_report(const ag_check *check, const ag_gradcheck_result *result)
     static void (*const form[])(FILE *, const ag_check *, const ag_gradcheck_result *) = {
         ag_report_text, ag_report_json, ag_report_html
     };
-    ag_check shown = *check; /* after an error it may lack arrays */
+    ag_check shown = *check; /* after an error arrays may be missing */
     shown.input_count = check->input == NULL ? 0 : check->input_count;
     shown.output_count = check->output == NULL ? 0 : check->output_count;
     FILE *file[] = { check->config.report, check->config.json, check->config.html };

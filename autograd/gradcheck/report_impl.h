@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * report_impl.h - what the three forms of the gradient checker's report share (private header).
+ * report_impl.h - the parts that the three forms of the gradient checker's report share (private header).
  *
- * report.c has the words, which text and page give alike, and the entry; report_text.c, report_json.c and
- * report_html.c write one form each. All read the ag_check as gradcheck.c leaves it and change nothing.
+ * report.c has the shared words and the entry; report_text.c, report_json.c and report_html.c write one form each. All
+ * read the ag_check that gradcheck.c has finished and change nothing.
  */
 #ifndef AG_REPORT_IMPL_H
 #define AG_REPORT_IMPL_H
 
 #include "autograd/gradcheck/gradcheck_impl.h"
 
-/* ---- Numbers: with a point in every locale, "nan", "inf" and "-inf" ---- */
+/* ---- Numbers: a decimal point in every locale; "nan", "inf", "-inf" ---- */
 
 enum { AG_NUMBER = 40 };
 
-/* By a format for one double such as "%.9g", into text; returns text. */
+/* Writes value to text by a format for one double such as "%.9g"; returns text. */
 const char *ag_number_text(char text[AG_NUMBER], const char *format, double value);
 
-/* ---- Phrases: pieces of text put together in a fixed space; what does not fit is dropped ---- */
+/* ---- Phrases: text appended to a fixed buffer; the rest is cut off ---- */
 
 enum { AG_PHRASE = 1600 };
 
@@ -29,30 +29,30 @@ typedef struct ag_phrase {
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-void ag_phrase_put(ag_phrase *p, const char *format, ...); /* no names and no doubles */
+void ag_phrase_put(ag_phrase *p, const char *format, ...); /* not for names and doubles */
 void ag_phrase_number(ag_phrase *p, const char *format, double value);
 
-/* Text of the caller's, in at most `columns` characters: the middle of a longer one gives way to "..". What a
- * terminal would obey or can not show becomes '?'. NULL is "". */
+/* Appends text of the caller's in at most `columns` characters: ".." replaces the middle of a longer one, '?' a
+ * character that a terminal obeys or can not show. NULL is "". */
 void ag_phrase_name(ag_phrase *p, const char *name, int columns);
 
-/* The next character of the caller's text as it may be shown, ended with NUL; how many bytes it takes there, 0 at
- * the end. */
+/* Writes the first character of the caller's text, safe to show, to shown[], with a NUL. Returns its bytes in `text`; 0
+ * at the end. */
 int ag_shown_character(char shown[8], const char *text);
 int ag_shown_columns(const char *text); /* characters */
 
-/* ---- What the result says, in words without a full stop ---- */
+/* ---- The result in words, without a full stop ---- */
 
-bool ag_report_is_error(const ag_check *check); /* the context has one: nothing else counts */
+bool ag_report_is_error(const ag_check *check); /* the context has an error: nothing else is reported */
 void ag_report_summary(ag_phrase *p, const ag_check *check, const ag_gradcheck_result *result);
-/* Where the worst derivative is, and both its values; "" when none was compared. */
+/* The worst derivative: its place and both values; "" when none was compared. */
 void ag_report_worst(ag_phrase *p, const ag_check *check, const ag_gradcheck_result *result);
 /* The first wrong op; "" when none was found, or when the explanation names it. */
 void ag_report_op(ag_phrase *p, const ag_gradcheck_result *result);
 bool ag_report_has_cause(const ag_check *check, const ag_gradcheck_result *result, ag_cause cause);
-const char *ag_report_advice(ag_cause cause); /* how to have an undecided input decided; NULL: it was decided */
+const char *ag_report_advice(ag_cause cause); /* how to make an inconclusive input conclusive; NULL: it was */
 
-/* The table of inputs: what stands in a column, at its head and for one input, whose name gets so many columns. */
+/* The table of inputs: a column's heading, and its cell for one input, whose name takes at most name_columns. */
 typedef enum ag_report_column {
     AG_COLUMN_NUMBER,
     AG_COLUMN_NAME,
@@ -72,12 +72,12 @@ typedef struct ag_span {
     int64_t first, count, extent;
 } ag_span;
 
-/* A gradient as matrices: its last two dims, one for each entry of the dims before them. */
+/* A gradient as matrices over its last two dims, one for each entry of the other dims. */
 typedef struct ag_gradient_view {
     ag_span entry, row, col;
 } ag_gradient_view;
 
-/* At most so many entries, rows and columns, around the worst element. 1-d gradients are one column or one row. */
+/* At most so many entries, rows and columns around the worst element. A 1-d gradient is one column (upright) or row. */
 ag_gradient_view ag_gradient_view_of(const ag_check_input *in, int64_t entries, int64_t rows, int64_t cols,
                                      bool upright);
 bool ag_view_is_cropped(const ag_gradient_view *view);

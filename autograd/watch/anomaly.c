@@ -2,10 +2,10 @@
  *
  * anomaly.c - an observer of the tape that stops at the first NaN or infinity.
  *
- * It looks at each recorded result and at each gradient. Of a result it remembers the range of the values, so that it
- * can say later, when the tensors are gone, where the largest ones came from: from the op that failed it goes down the
- * tape, each time to the input that holds something not finite, else to the one with the largest magnitude, as far as
- * a leaf.
+ * The observer checks each recorded result and each gradient. It remembers the range of every result, because the
+ * tensors may be freed by the time of an error. To name the leaf that caused it, the observer goes down the tape from
+ * the op that failed, each time to the input with values that are not finite, else to the one with the largest
+ * magnitude.
  */
 #include "autograd/watch/watch.h"
 
@@ -14,10 +14,10 @@
 #include <math.h>
 #include <stdarg.h>
 
-/* What a tensor holds. */
+/* The values of a tensor. */
 typedef struct range {
     double least, largest; /* of the finite values; least > largest: there are none */
-    int64_t bad, numel;    /* how many are not finite, of how many; numel -1: nothing is known */
+    int64_t bad, numel;    /* number of values that are not finite, of all; numel -1: unknown */
 } range;
 
 static const range unknown = { .least = 1, .largest = 0, .numel = -1 };
@@ -25,11 +25,11 @@ static const range unknown = { .least = 1, .largest = 0, .numel = -1 };
 typedef struct anomalies {
     ag_observer observer;
     ag_ctx *ctx;
-    range *of; /* per node; of leaves it says nothing */
+    range *of; /* per node; unknown for leaves */
     int64_t count, capacity;
 } anomalies;
 
-/* ---- Looking at values ---- */
+/* ---- Values ---- */
 
 static double anomaly_value_at(const char *data, ag_dtype dtype, int64_t i)
 {
@@ -71,10 +71,10 @@ static bool anomaly_is_worse(range b, range a)
     return anomaly_magnitude(b) > anomaly_magnitude(a);
 }
 
-/* ---- Telling ---- */
+/* ---- Messages ---- */
 
 typedef struct message {
-    char text[448]; /* of which ag_fail takes all but the module path's length */
+    char text[448]; /* ag_fail cuts off what does not fit beside the module path */
     size_t length;
 } message;
 
@@ -92,7 +92,7 @@ static void anomaly_say(message *m, const char *format, ...)
         m->length = sizeof m->text - 1;
 }
 
-/* "[2,3] holds nan at [0,1] (1 of 6 not finite)". The first one in row-major order. */
+/* "[2,3] holds nan at [0,1] (1 of 6 not finite)", with the first one in row-major order. */
 static void anomaly_say_what_is_bad(message *m, const ag_tensor *t, range r)
 {
     int64_t index[AG_MAX_DIMS] = { 0 };
@@ -136,7 +136,7 @@ static range anomaly_range_of_node(const anomalies *a, const ag_tape *tape, int6
     return node < a->count ? a->of[node] : unknown;
 }
 
-/* The leaf that the suspect values of a node came from; a node that is one itself gives itself. */
+/* The leaf that the most suspect values of a node came from; the node itself if it is a leaf. */
 static int64_t anomaly_leaf_below(const anomalies *a, const ag_tape *tape, int64_t node)
 {
     while (tape->nodes[node].op != &ag_op_leaf) {
@@ -151,12 +151,12 @@ static int64_t anomaly_leaf_below(const anomalies *a, const ag_tape *tape, int64
                 worst = r;
             }
         }
-        node = next; /* a recorded op has an input that is recorded, or a leaf */
+        node = next; /* a recorded op has an input on the tape */
     }
     return node;
 }
 
-/* " leaf 'w'", or " leaf [2,3]" of one without a name. */
+/* "; ... leaf 'w'", or "; ... leaf [2,3]" for one without a name. */
 static void anomaly_say_leaf(message *m, const char *before, const anomalies *a, const ag_tape *tape, int64_t node)
 {
     const ag_tensor *leaf = tape->nodes[anomaly_leaf_below(a, tape, node)].watched;
@@ -165,8 +165,8 @@ static void anomaly_say_leaf(message *m, const char *before, const anomalies *a,
                 name == NULL ? "" : "'");
 }
 
-/* Lists what the inputs of a node hold, and says where the most suspect of them is from. `input` NULL: what the tape
- * has kept of them. */
+/* Lists the ranges of a node's inputs, and the leaf that the most suspect one came from. input NULL: those that the
+ * tape has kept. */
 static void anomaly_say_inputs(message *m, const anomalies *a, const ag_tape *tape, int64_t node,
                                ag_tensor *const *input)
 {

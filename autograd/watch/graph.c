@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * graph.c - looking at a tape: its nodes one by one, and the whole as Graphviz DOT.
+ * graph.c - the nodes of a tape, one by one and as a Graphviz DOT graph.
  */
 #include "autograd/watch/watch.h"
 
@@ -68,7 +68,7 @@ static bool graph_path_is_new(const ag_tape *tape, int64_t node)
     return true;
 }
 
-/* The longest path on the tape that `path` lies inside ("blocks.0" of "blocks.0.attn"); "" when there is none. */
+/* The longest other path on the tape that contains `path` ("blocks.0" for "blocks.0.attn"); "": none. */
 static const char *graph_path_around(const ag_tape *tape, const char *path)
 {
     const char *around = "";
@@ -81,7 +81,8 @@ static const char *graph_path_around(const ag_tape *tape, const char *path)
     return around;
 }
 
-/* The nodes of one module path and the clusters inside it, in the order of recording; as deep as modules nest. */
+/* The nodes of one module path and the clusters inside it, in the order of recording. Recursion as deep as modules
+ * nest. */
 static void graph_write_cluster(FILE *file, const ag_tape *tape, const char *path, int indent)
 {
     const bool named = *path != '\0';

@@ -2,8 +2,8 @@
  *
  * profile.c - an observer of the tape that reads a clock at each event and adds the time since the last one to a row.
  *
- * A row is known by the addresses of its op's name and its path: both are constants or interned. While backward runs,
- * what is recorded is computed again by a recomputed function; its time is taken from that function's node.
+ * The key of a row is the addresses of its op's name and its path: both are constants or interned. An op recorded while
+ * backward runs belongs to a recomputed function; its time is `again` of its own row and not backward of that function.
  */
 #include "autograd/watch/profile_impl.h"
 
@@ -13,7 +13,7 @@
 
 /* ---- Rows ---- */
 
-/* Where a row of this name stands in the hash table, or the free place for it. The table has a free place. */
+/* The hash table's slot with this row, or the free slot for it. The table always has a free slot. */
 static int64_t *profile_slot_of(const ag_profile *p, const char *op, const char *path)
 {
     uint64_t hash = ((uint64_t)(uintptr_t)op * 3 + (uint64_t)(uintptr_t)path) * UINT64_C(0x9E3779B97F4A7C15);
@@ -27,7 +27,7 @@ static int64_t *profile_slot_of(const ag_profile *p, const char *op, const char 
     return &p->slots[at];
 }
 
-/* Makes room for one more row, half of the hash table staying free. */
+/* Makes room for one more row and keeps half of the hash table free. */
 static bool profile_reserve(ag_profile *p)
 {
     if (!ag_grow(p->ctx, (void **)&p->rows, &p->capacity, p->count + 1, sizeof *p->rows))
@@ -95,8 +95,8 @@ static void profile_unaccounted(ag_profile *p, double time)
 
 /* Adds an op's own count of its forward pass to the row, and notes that of its vjp for the node's gradient. False on
  * error. */
-static bool count_work(ag_profile *p, ag_profile_row *row, const ag_tape *tape, int64_t number, const ag_tensor *y,
-                       ag_tensor *const *input)
+static bool profile_count_work(ag_profile *p, ag_profile_row *row, const ag_tape *tape, int64_t number,
+                               const ag_tensor *y, ag_tensor *const *input)
 {
     const ag_node *node = &tape->nodes[number];
     if (!ag_grow(p->ctx, (void **)&p->vjp_work, &p->work_capacity, number + 1, sizeof *p->vjp_work))
@@ -131,10 +131,10 @@ static ag_tensor *profile_see_result(ag_observer *o, ag_tape *tape, int64_t numb
         row->forward += time;
         row->calls++;
     }
-    return count_work(p, row, tape, number, y, input) ? y : NULL;
+    return profile_count_work(p, row, tape, number, y, input) ? y : NULL;
 }
 
-/* The node that backward is at has had its time. */
+/* Ends the time of the node that backward is at. */
 static void profile_leave_node(ag_profile *p)
 {
     double time = profile_lap(p);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * profile_print.c - a profile as text: a table by op, and one by module path. All numbers are per step, a step being a
- * tape; times are in milliseconds.
+ * profile_print.c - a profile as text: a table by op, and one by module path. All numbers are per step (per tape);
+ * times are in milliseconds.
  *
- * Modules stand as a tree. A number in a path belongs to the name before it, and modules that differ in nothing but
- * numbers are one line: "blocks.0..5". Below a module that has parts stand also its own ops, where they take long.
+ * Modules form a tree. Modules whose paths differ only in numbers are one line: "blocks.0..5". A module with parts also
+ * lists its own ops that take at least 0.5 % of the whole time.
  */
 #include "autograd/watch/profile_impl.h"
 
@@ -15,17 +15,17 @@
 /* Columns of text. */
 enum { WIDTH = 100, NAME_LEAST = 18, NAME_MOST = 28, INDENT = 2, CALLS = 8, TIME = 11, SHARE = 9, RATE = 9 };
 
-typedef enum line_kind { OP, SUM, NOTE, MODULE } line_kind; /* ops stand above their sum, notes below it */
+typedef enum line_kind { OP, SUM, NOTE, MODULE } line_kind; /* the order of the table by op */
 
-/* What one line of a table sums up. */
+/* One line of a table. */
 typedef struct line {
     line_kind kind;
-    const char *name; /* not terminated: */
+    const char *name; /* [length], not terminated */
     int length;
     int64_t parent;   /* the line of the module around it; -1: none */
     int depth;
     bool has_parts;
-    long least, most; /* numbers behind the name; least > most: none */
+    long least, most; /* range of the numbers after the name; least > most: none */
     ag_profile_row sum;
 } line;
 
@@ -35,19 +35,19 @@ typedef struct table {
     line *lines;
     int64_t count, capacity;
     double steps, whole;
-    bool again;     /* it has that column */
+    bool again;     /* the column "again" is shown */
     int name_width;
-    double longest; /* time of a line: what has the whole bar */
+    double longest; /* the longest time of a line, which has the full bar */
 } table;
 
 /* ---- Summing up ---- */
 
-static double profile_print_total(const ag_profile_row *row)
+static double table_total(const ag_profile_row *row)
 {
     return row->forward + row->backward + row->again;
 }
 
-static void profile_print_add(ag_profile_row *sum, const ag_profile_row *row)
+static void table_add(ag_profile_row *sum, const ag_profile_row *row)
 {
     sum->calls += row->calls;
     sum->forward += row->forward;
@@ -56,8 +56,8 @@ static void profile_print_add(ag_profile_row *sum, const ag_profile_row *row)
     sum->multiply_adds += row->multiply_adds;
 }
 
-/* The line like this one, new if there is none; -1 on error. */
-static int64_t profile_print_line_of(table *t, line like)
+/* The line with the same kind, parent and name, new if there is none; -1 on error. */
+static int64_t table_line_of(table *t, line like)
 {
     for (int64_t i = 0; i < t->count; i++) {
         const line *l = &t->lines[i];
@@ -71,72 +71,72 @@ static int64_t profile_print_line_of(table *t, line like)
     return t->count++;
 }
 
-/* Adds a row to a line, which is made at need. Returns the line, -1 on error. */
-static int64_t profile_print_add_to_line(table *t, line like, const ag_profile_row *row)
+/* Adds a row to the line like this one, new if there is none. Returns the line, -1 on error. */
+static int64_t table_add_to_line(table *t, line like, const ag_profile_row *row)
 {
-    int64_t i = profile_print_line_of(t, like);
+    int64_t i = table_line_of(t, like);
     if (i < 0)
         return -1;
     line *l = &t->lines[i];
-    profile_print_add(&l->sum, row);
+    table_add(&l->sum, row);
     l->least = like.least < l->least ? like.least : l->least;
     l->most = like.most > l->most ? like.most : l->most;
     return i;
 }
 
-static line profile_print_op_line(const ag_profile_row *row, int64_t module, int depth)
+static line table_op_line(const ag_profile_row *row, int64_t module, int depth)
 {
     return (line){ .kind = row->path == NULL ? NOTE : OP, .name = row->op, .length = (int)strlen(row->op),
                    .parent = module, .depth = depth, .least = 0, .most = -1 };
 }
 
-/* How many digits a path begins with, if they are all of its first part; else 0. */
-static size_t profile_print_leading_number(const char *path)
+/* The number of digits of a path's first part, if it is a number; else 0. */
+static size_t table_leading_number(const char *path)
 {
     size_t digits = strspn(path, "0123456789");
     return path[digits] == '.' || path[digits] == '\0' ? digits : 0;
 }
 
-static const char *profile_print_behind_dot(const char *path)
+static const char *table_behind_dot(const char *path)
 {
     return path + (*path == '.');
 }
 
-/* The first part of a path, with the number that follows its name; *path moves behind it. */
-static line profile_print_next_module(const char **path, int64_t parent, int depth)
+/* The first part of a path, a name and the number after it; *path moves past it. */
+static line table_next_module(const char **path, int64_t parent, int depth)
 {
     line l = { .kind = MODULE, .name = *path, .parent = parent, .depth = depth, .least = 0, .most = -1 };
-    if (profile_print_leading_number(*path) == 0)
+    if (table_leading_number(*path) == 0)
         l.length = (int)strcspn(*path, ".");
-    *path = profile_print_behind_dot(*path + l.length);
-    size_t digits = profile_print_leading_number(*path);
+    *path = table_behind_dot(*path + l.length);
+    size_t digits = table_leading_number(*path);
     if (digits > 0) {
         l.least = l.most = strtol(*path, NULL, 10);
-        *path = profile_print_behind_dot(*path + digits);
+        *path = table_behind_dot(*path + digits);
     }
     return l;
 }
 
 /* Adds a row to the line of each module that its path goes through, and to that of its op. */
-static bool profile_print_add_to_tree(table *t, const ag_profile_row *row)
+static bool table_add_to_tree(table *t, const ag_profile_row *row)
 {
     int64_t at = -1;
     int depth = 0;
     for (const char *path = row->path; *path != '\0'; depth++) {
         const int64_t around = at;
-        at = profile_print_add_to_line(t, profile_print_next_module(&path, around, depth), row);
+        at = table_add_to_line(t, table_next_module(&path, around, depth), row);
         if (at < 0)
             return false;
         if (around >= 0)
             t->lines[around].has_parts = true;
     }
-    return profile_print_add_to_line(t, profile_print_op_line(row, at, depth), row) >= 0;
+    return table_add_to_line(t, table_op_line(row, at, depth), row) >= 0;
 }
 
 /* ---- Writing ---- */
 
-/* How a line is called: "  blocks.0..5", "  (sdpa)" for a module's own op. */
-static void profile_print_write_name(const line *l, bool in_tree, char *text, size_t size)
+/* The text of a line's name: "  blocks.0..5"; "  (sdpa)" for a module's own op. */
+static void table_write_name(const line *l, bool in_tree, char *text, size_t size)
 {
     char number[64] = "";
     if (l->most >= 0)
@@ -147,21 +147,21 @@ static void profile_print_write_name(const line *l, bool in_tree, char *text, si
              brackets ? ")" : "");
 }
 
-/* Whether the tree shows the line: a module, or a module's own op that takes a while and is not all that it does. */
-static bool profile_print_is_shown(const table *t, const line *l)
+/* Whether the tree shows the line: a module, or an op of a module with parts that takes at least 0.5 %. */
+static bool table_is_shown(const table *t, const line *l)
 {
     bool is_part = l->parent < 0 || t->lines[l->parent].has_parts;
-    return l->kind == MODULE || (is_part && profile_print_total(&l->sum) >= 0.005 * t->whole);
+    return l->kind == MODULE || (is_part && table_total(&l->sum) >= 0.005 * t->whole);
 }
 
-static void profile_print_write_heading(const table *t, const char *what, const char *calls)
+static void table_write_heading(const table *t, const char *what, const char *calls)
 {
     fprintf(t->file, "\n%-*s%*s%*s%*s%*s%*s%*s%*s\n", t->name_width, what, CALLS, calls, TIME, "forward", TIME,
             "backward", t->again ? TIME : 0, t->again ? "again" : "", TIME, "total", SHARE, "share", RATE, "GFLOP/s");
 }
 
-/* One column, with nothing in it where there is nothing to say. */
-static void profile_print_write_number(FILE *file, int width, int decimals, double number)
+/* One column; blank if the number is not positive and finite. */
+static void table_write_number(FILE *file, int width, int decimals, double number)
 {
     if (number > 0 && number < (double)INFINITY)
         fprintf(file, "%*.*f", width, decimals, number);
@@ -169,97 +169,97 @@ static void profile_print_write_number(FILE *file, int width, int decimals, doub
         fprintf(file, "%*s", width, "");
 }
 
-static void profile_print_write_line(const table *t, const line *l, bool in_tree)
+static void table_write_line(const table *t, const line *l, bool in_tree)
 {
     const ag_profile_row *sum = &l->sum;
-    const double calls = (double)sum->calls / t->steps, ms = 1e3 / t->steps, time = profile_print_total(sum);
+    const double calls = (double)sum->calls / t->steps, ms = 1e3 / t->steps, time = table_total(sum);
     double rate = 2e-9 * sum->multiply_adds / time;
-    rate = rate >= 0.05 ? rate : 0; /* also where the work is not known, or there is none */
+    rate = rate >= 0.05 ? rate : 0; /* 0 also where the work is unknown (NaN) */
     const int bar_space = WIDTH - t->name_width - CALLS - (t->again ? 4 : 3) * TIME - SHARE - RATE - 2;
     const int bar = time > 0 && l->kind != SUM ? (int)(bar_space * time / t->longest + 0.5) : 0;
     char name[2 * WIDTH];
-    profile_print_write_name(l, in_tree, name, sizeof name);
+    table_write_name(l, in_tree, name, sizeof name);
     fprintf(t->file, "%-*.*s", t->name_width, t->name_width, name);
-    profile_print_write_number(t->file, CALLS, calls == floor(calls) ? 0 : 2, calls);
-    profile_print_write_number(t->file, TIME, 3, l->kind == NOTE ? 0 : ms * sum->forward);
-    profile_print_write_number(t->file, TIME, 3, ms * sum->backward);
+    table_write_number(t->file, CALLS, calls == floor(calls) ? 0 : 2, calls);
+    table_write_number(t->file, TIME, 3, l->kind == NOTE ? 0 : ms * sum->forward);
+    table_write_number(t->file, TIME, 3, ms * sum->backward);
     if (t->again)
-        profile_print_write_number(t->file, TIME, 3, ms * sum->again);
+        table_write_number(t->file, TIME, 3, ms * sum->again);
     fprintf(t->file, "%*.3f%*.1f %%", TIME, ms * time, SHARE - 2, t->whole > 0 ? 100 * time / t->whole : 0);
     if (bar > 0 || rate > 0)
-        profile_print_write_number(t->file, RATE, rate < 10 ? 1 : 0, rate);
+        table_write_number(t->file, RATE, rate < 10 ? 1 : 0, rate);
     fprintf(t->file, "%s%.*s\n", bar > 0 ? "  " : "", bar, "################################################");
 }
 
-/* The column of names is as wide as it must be, and the bars are as long as it leaves. */
-static void profile_print_measure(table *t, bool in_tree)
+/* Measures the column of names and the longest bar. */
+static void table_measure(table *t, bool in_tree)
 {
     t->name_width = NAME_LEAST;
     t->longest = 0;
     for (int64_t i = 0; i < t->count; i++) {
         const line *l = &t->lines[i];
         char name[2 * WIDTH];
-        profile_print_write_name(l, in_tree, name, sizeof name);
+        table_write_name(l, in_tree, name, sizeof name);
         int width = (int)strlen(name);
-        if (in_tree && !profile_print_is_shown(t, l))
+        if (in_tree && !table_is_shown(t, l))
             continue;
         t->name_width = width <= t->name_width ? t->name_width : width < NAME_MOST ? width : NAME_MOST;
-        t->longest = l->kind == SUM ? t->longest : fmax(t->longest, profile_print_total(&l->sum));
+        t->longest = l->kind == SUM ? t->longest : fmax(t->longest, table_total(&l->sum));
     }
 }
 
 /* ---- The two tables ---- */
 
-static int profile_print_by_time(const void *a, const void *b)
+static int table_by_time(const void *a, const void *b)
 {
     const line *x = a, *y = b;
     if (x->kind != y->kind)
         return x->kind < y->kind ? -1 : 1;
-    double tx = profile_print_total(&x->sum), ty = profile_print_total(&y->sum);
+    double tx = table_total(&x->sum), ty = table_total(&y->sum);
     return tx != ty ? (tx < ty) - (tx > ty) : strcmp(x->name, y->name);
 }
 
-/* False when there is no memory. */
-static bool profile_print_write_ops(table *t)
+/* False when out of memory. */
+static bool table_write_ops(table *t)
 {
     const line all = { .kind = SUM, .name = "all ops", .length = 7, .parent = -1, .most = -1 };
     t->count = 0;
     for (int64_t i = 0; i < t->p->count; i++) {
         const ag_profile_row *row = &t->p->rows[i];
-        if (profile_print_add_to_line(t, profile_print_op_line(row, -1, 0), row) < 0 ||
-            (row->path != NULL && profile_print_add_to_line(t, all, row) < 0))
+        if (table_add_to_line(t, table_op_line(row, -1, 0), row) < 0 ||
+            (row->path != NULL && table_add_to_line(t, all, row) < 0))
             return false;
     }
-    profile_print_measure(t, false);
+    table_measure(t, false);
     if (t->count > 0)
-        qsort(t->lines, (size_t)t->count, sizeof *t->lines, profile_print_by_time);
-    profile_print_write_heading(t, "op", "calls");
+        qsort(t->lines, (size_t)t->count, sizeof *t->lines, table_by_time);
+    table_write_heading(t, "op", "calls");
     for (int64_t i = 0; i < t->count; i++)
-        profile_print_write_line(t, &t->lines[i], false);
+        table_write_line(t, &t->lines[i], false);
     return true;
 }
 
-/* The lines inside a module, as deep as modules nest. */
-static void profile_print_write_inside(const table *t, int64_t module)
+/* The lines inside a module. Recursion as deep as modules nest. */
+static void table_write_inside(const table *t, int64_t module)
 {
     for (int64_t i = 0; i < t->count; i++)
-        if (t->lines[i].parent == module && profile_print_is_shown(t, &t->lines[i])) {
-            profile_print_write_line(t, &t->lines[i], true);
+        if (t->lines[i].parent == module && table_is_shown(t, &t->lines[i])) {
+            table_write_line(t, &t->lines[i], true);
             if (t->lines[i].kind == MODULE)
-                profile_print_write_inside(t, i);
+                table_write_inside(t, i);
         }
 }
 
-/* False when there is no memory. */
-static bool profile_print_write_modules(table *t)
+/* False when out of memory. */
+static bool table_write_modules(table *t)
 {
     t->count = 0;
     for (int64_t i = 0; i < t->p->count; i++)
-        if (t->p->rows[i].path != NULL && !profile_print_add_to_tree(t, &t->p->rows[i]))
+        if (t->p->rows[i].path != NULL && !table_add_to_tree(t, &t->p->rows[i]))
             return false;
-    profile_print_measure(t, true);
-    profile_print_write_heading(t, "module (own op)", "ops");
-    profile_print_write_inside(t, -1);
+    table_measure(t, true);
+    table_write_heading(t, "module (own op)", "ops");
+    table_write_inside(t, -1);
     return true;
 }
 
@@ -272,7 +272,7 @@ ag_status ag_profile_print(const ag_profile *p, FILE *file)
         t.again = t.again || p->rows[i].again > 0;
     fprintf(file, "%.3f ms a step, over %lld step%s (%.3f s). Times in ms a step:\n", 1e3 * t.whole / t.steps,
             (long long)p->tapes, p->tapes == 1 ? "" : "s", t.whole);
-    bool good = profile_print_write_ops(&t) && profile_print_write_modules(&t);
+    bool good = table_write_ops(&t) && table_write_modules(&t);
     ag_free(p->ctx, t.lines, (size_t)t.capacity * sizeof *t.lines);
     if (!good)
         return ag_error(p->ctx);

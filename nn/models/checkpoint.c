@@ -23,7 +23,7 @@ static const char key_seed[] = "attngrad.rng.seed";
 static const char key_counter[] = "attngrad.rng.counter";
 enum { OWN_KEYS = 3 };
 
-/* The file's tensors: those that the module and the optimizer hold, then step and lr, made for the file. */
+/* The file's tensors: those of the module and the optimizer, then step and lr, which are made for the file. */
 typedef struct content {
     ag_named_tensor *tensor;
     int64_t count;
@@ -102,7 +102,7 @@ static void checkpoint_save(ag_ctx *ctx, const char *path, const ag_optimizer *o
     ag_free(ctx, all, bytes);
 }
 
-/* The optimizer's state has the names of the parameters it was made for. */
+/* Whether the optimizer belongs to the module: its state tensors are named by the module's parameters. */
 static bool checkpoint_check_pair(const ag_module *module, const ag_optimizer *optimizer, const char *where)
 {
     if (optimizer == NULL || optimizer->module == module)
@@ -137,7 +137,7 @@ static bool checkpoint_file_fail(const ag_state_file *in, const char *what, cons
     return false;
 }
 
-/* A metadata value that is a number of digits only. */
+/* Reads a metadata value that is a decimal 64-bit number. */
 static bool checkpoint_read_u64(const ag_state_file *in, const char *key, uint64_t *value)
 {
     const char *text = ag_safetensors_metadata(in->file, key);
@@ -165,7 +165,7 @@ static bool checkpoint_check_kind(const ag_state_file *in, const ag_optimizer *o
     return false;
 }
 
-/* Steps are whole numbers that a double holds, the learning rate one that ag_optimizer_set_lr takes. */
+/* Whether steps are whole numbers in 0 .. 2^53, and the learning rate is one that ag_optimizer_set_lr accepts. */
 static bool checkpoint_check_numbers(const ag_state_file *in, const ag_tensor *step, const ag_tensor *lr)
 {
     const double *value = ag_data(step), rate = *(const double *)ag_data(lr);

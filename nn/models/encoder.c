@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * encoder.c - the transformer of transformer.c where everyone sees everyone, tokens[B,T] -> hidden[B,T,emb]; and one
- * row per sequence of it, [B,emb].
+ * encoder.c - the transformer of transformer.c without a causal mask, tokens[B,T] -> hidden[B,T,emb]; and pooling to
+ * one row per sequence, [B,emb].
  */
 #include "nn/models/transformer_impl.h"
 
@@ -37,8 +37,8 @@ ag_tensor *ag_encoder_forward(ag_encoder *encoder, ag_tensor *tokens, ag_tensor 
 
 /* ---- Pooling ---- */
 
-/* The mean over the first lengths[b] of rows[B,T,emb], [B,emb]; 0 where that is none. What stands behind them is not
- * looked at: it may be NaN. */
+/* The mean of the first lengths[b] rows of rows[B,T,emb], [B,emb]; 0 for a length of 0. The other rows are not read:
+ * they may be NaN. */
 static ag_tensor *encoder_mean_of_first(ag_tensor *rows, const ag_tensor *lengths)
 {
     ag_ctx *ctx = rows->ctx;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * encoder_decoder.c - two transformers: one reads the source, the other writes the target and looks at what was read.
+ * encoder_decoder.c - two transformers: the encoder reads the source, the decoder writes the target.
  *
  *     memory = encoder(source)            [B,S,emb]
  *     logits = decoder(target, memory)    [B,T,V]: causal, and in each block cross-attention over memory

@@ -2,7 +2,7 @@
  *
  * gpt.c - a causal language model: the transformer of transformer.c with a head. tokens[B,T] -> logits[B,T,V].
  *
- *     logits = hidden W^T   W[V,emb]: the token table, or the untied head's own weight
+ *     logits = hidden W^T, W[V,emb] the table tok or the untied head
  */
 #include "nn/models/transformer_impl.h"
 

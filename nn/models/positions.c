@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * positions.c - sinusoidal positions: a table of sines and cosines that is added to the embeddings of tokens.
+ * positions.c - sinusoidal positions: a table of sines and cosines, added to the embeddings of tokens.
  */
 #include "nn/models/models.h"
 #include "nn/module_impl.h"

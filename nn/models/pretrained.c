@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * pretrained.c - models from the files of the transformers package: config.json says which model and how large,
- * model.safetensors has its weights. weight_names.c knows what they are called.
+ * pretrained.c - models from files of the transformers package: config.json has the kind of model and its sizes,
+ * model.safetensors the weights, whose names weight_names.c maps.
  *
- * A configuration is believed no more than a weight file: a size is checked before it is used, and a model that has
- * more weights than the file is not begun. Keys that change nothing here (use_cache, token ids, ..) are passed over;
- * a value that changes the computation in a way that the library does not have is an error that names key and value.
+ * A configuration is not trusted: sizes are checked before use, and a model with more weights than the file is not
+ * made. Keys that do not change the computation (use_cache, token ids, ...) are ignored; a value that changes it in a
+ * way that the library does not have is an error that names key and value.
  */
 #include "nn/models/models.h"
 #include "nn/module_impl.h"
@@ -19,10 +19,10 @@
 
 enum { CONFIG_MOST = 1 << 20, ENDS_MOST = 64 };
 
-/* What a configuration says. Not said: 0, NULL, of reals and flags UNSAID. */
+/* The values of a configuration. A missing value is 0 or NULL; a missing real or flag is UNSAID. */
 #define UNSAID (-1)
 typedef struct description {
-    const char *model_type, *activation, *position_type, *rope_type; /* point into the text */
+    const char *model_type, *activation, *position_type, *rope_type; /* point into reader.text */
     int64_t vocab_size, emb_size, heads, layers, positions, ff_size, kv_heads, head_size, types, window, original_len;
     double norm_eps, emb_dropout, attn_dropout, dropout, theta, factor, low_freq, high_freq;
     int tied, attention_bias, mlp_bias, is_decoder;
@@ -40,7 +40,7 @@ static const description nothing_said = {
 
 typedef struct reader {
     ag_ctx *ctx;
-    const char *where, *path; /* for errors: the function, and the file's name */
+    const char *where, *path; /* for errors: the function and the file's path */
     char *text;
     ag_json json;
     description said;
@@ -53,7 +53,7 @@ typedef enum value_kind {
     WORD,   /* const char * */
     ENDS,   /* one token id or a list of them, into end[] */
     PART,   /* an object of rope_keys */
-    MUST_BE_TRUE, MUST_BE_FALSE, MUST_BE_1, MUST_BE_32, MUST_BE_NULL /* else it is an error */
+    MUST_BE_TRUE, MUST_BE_FALSE, MUST_BE_1, MUST_BE_32, MUST_BE_NULL /* any other value is an error */
 } value_kind;
 
 typedef struct key {
@@ -78,7 +78,7 @@ static const key rope_keys[] = {
     { "attention_factor", MUST_BE_NULL, 0 },
     { "mscale", MUST_BE_NULL, 0 },
     { "mscale_all_dim", MUST_BE_NULL, 0 },
-    { "full_attention", MUST_BE_NULL, 0 }, /* other parameters for each kind of layer */
+    { "full_attention", MUST_BE_NULL, 0 }, /* parameters per kind of layer */
     { "sliding_attention", MUST_BE_NULL, 0 },
 };
 
@@ -127,7 +127,7 @@ static const key config_keys[] = {
 };
 #define COUNT(table) (sizeof(table) / sizeof *(table))
 
-/* "<path>: <key> is <value>, <wanted>"; false. */
+/* Records the error "<path>: <key> is <value>, <wanted>"; returns false. */
 static bool pretrained_wrong(const reader *r, const char *name, const char *value, const char *wanted)
 {
     char text[AG_SHOWN_BYTES];
@@ -213,7 +213,7 @@ static bool pretrained_read_value(reader *r, const key *k)
     return pretrained_wrong(r, k->name, "given", "the library does not have it");
 }
 
-/* One value by its key; null says nothing. What is wrong with the text of a known key is said with the key. */
+/* Reads one value by its key; null counts as missing. An error in the text of a known key's value names the key. */
 static bool pretrained_read_item(reader *r, const key *keys, size_t count)
 {
     const char *name = ag_json_key(&r->json);
@@ -241,7 +241,7 @@ static bool pretrained_read_object(reader *r, const key *keys, size_t count)
     return good && r->json.error == NULL;
 }
 
-/* The whole file into r->text, which ends in NUL. */
+/* Reads the whole file into r->text, ended with NUL. */
 static bool pretrained_load_text(reader *r)
 {
     errno = 0;
@@ -262,7 +262,7 @@ static bool pretrained_load_text(reader *r)
     return good;
 }
 
-/* Reads the configuration; pretrained_close_config frees what it points into, also after an error. */
+/* Reads the configuration. pretrained_close_config frees the text that it points into, also after an error. */
 static bool pretrained_open_config(reader *r)
 {
     r->said = nothing_said;
@@ -292,7 +292,7 @@ int64_t ag_eos_from_file(ag_ctx *ctx, const char *config_path, int32_t *ids, int
     return count;
 }
 
-/* ---- What it means ---- */
+/* ---- From the configuration to ours ---- */
 
 static bool pretrained_need(const reader *r, bool said, const char *name)
 {
@@ -306,7 +306,7 @@ static double pretrained_or_else(double value, double otherwise)
     return value == UNSAID ? otherwise : value;
 }
 
-/* The sizes that every kind has, norm and activation. */
+/* The sizes that every kind has, the norm and the activation. */
 static bool pretrained_fill_common(const reader *r, const char *activation, double norm_eps, ag_transformer_config *c)
 {
     static const struct {
@@ -339,8 +339,8 @@ static bool pretrained_fill_common(const reader *r, const char *activation, doub
     return true;
 }
 
-/* The package has a probability for the embeddings, one for the attention weights, and one for what joins the
- * residual; here they are one. */
+/* The package has three dropout probabilities: of embeddings, attention weights, and residual branches. The library has
+ * one, so they must be equal. */
 static bool pretrained_fill_dropout(const reader *r, double emb, double attn, double residual, ag_transformer_config *c)
 {
     c->dropout = residual;
@@ -368,7 +368,7 @@ static bool pretrained_fill_rope(const reader *r, ag_transformer_config *c)
     *rope = (ag_rope_config){ .pairing = AG_ROPE_HALVES, .theta = pretrained_or_else(d->theta, 10000) };
     if (rope->theta == 0)
         return pretrained_wrong(r, "rope_theta", "0", "must be greater");
-    /* "dynamic" turns faster in sequences longer than max_position_embeddings only, which max_seq_len forbids. */
+    /* "dynamic" differs only in sequences longer than max_position_embeddings, which max_seq_len forbids. */
     if (strcmp(type, "default") == 0 || strcmp(type, "dynamic") == 0)
         return true;
     if (strcmp(type, "linear") == 0)
@@ -456,8 +456,8 @@ static const family *pretrained_find_family(const reader *r, bool encoder)
     return NULL;
 }
 
-/* Looks whether the file can hold such a model, so that nothing much larger than the file is made; and whether it has
- * a pooler. */
+/* Whether the file is large enough for such a model, so that a model much larger than the file is not made; sets
+ * c->pooler if the file has one. */
 static bool pretrained_check_weights(const reader *r, const char *path, ag_transformer_config *c)
 {
     ag_safetensors *file = ag_safetensors_open(r->ctx, path);
@@ -502,7 +502,7 @@ ag_gpt *ag_gpt_from_files(ag_ctx *ctx, const char *config_path, const char *weig
         return NULL;
     config.dtype = dtype;
     config.pooler = false;
-    ag_rng rng = ag_rng_get(ctx); /* the first values go at once: the stream stays where it was */
+    ag_rng rng = ag_rng_get(ctx); /* initial values are overwritten: the stream is put back */
     ag_gpt *gpt = ag_gpt_new(ctx, config);
     ag_rng_set(ctx, rng);
     if (ag_module_load_named(ag_gpt_module(gpt), weights_path, of->rules, *of->rule_count, of->prefix) == AG_OK)

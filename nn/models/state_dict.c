@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * state_dict.c - a module's parameters in a file, by name; and reading all or none, which checkpoint.c shares.
+ * state_dict.c - a module's parameters in a file, by name; and state_dict_impl.h, which checkpoint.c shares.
  */
 #include "nn/models/models.h"
 #include "nn/models/state_dict_impl.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * transformer.c - what gpt, encoder and the two halves of encoder_decoder share. tokens[B,T] -> hidden[B,T,emb].
+ * transformer.c - the base of gpt, encoder and both halves of encoder_decoder. tokens[B,T] -> hidden[B,T,emb].
  *
- *     x = drop(emb_norm?(tok(tokens) + positions + types))
+ *     x = dropout(emb_norm(tok[tokens] + positions + type[types]))    emb_norm only if configured
  *     x = block(x), num_layers times
- *     hidden = norm(x), unless the blocks end with a norm themselves
+ *     hidden = norm(x)                                                post_norm: hidden = x
  */
 #include "nn/models/transformer_impl.h"
 
@@ -32,7 +32,7 @@ static bool transformer_check_options(ag_ctx *ctx, const char *kind, const ag_tr
     return false;
 }
 
-/* What the parts can not check for themselves, or would name differently; and the defaults. */
+/* Checks what the parts can not check or would name differently; fills in the defaults. */
 static bool transformer_check_config(ag_ctx *ctx, const char *kind, ag_transformer_config *c,
                                      const ag_transformer_role *role)
 {
@@ -143,7 +143,7 @@ void *ag_transformer_new(ag_ctx *ctx, const char *kind, size_t size, ag_transfor
     return ag_module_made(module);
 }
 
-/* ---- Checking what comes in ---- */
+/* ---- Checking inputs ---- */
 
 bool ag_check_lengths(ag_ctx *ctx, const char *kind, const ag_tensor *lengths, int64_t B, int64_t T)
 {
@@ -209,7 +209,7 @@ static bool transformer_check_inputs(const ag_transformer *model, const ag_tenso
 
 /* ---- Running ---- */
 
-/* The rows for tokens that stand behind what is cached, [B,T,emb]. Padding has some row of the table. */
+/* The position rows of tokens that follow the cached ones, [B,T,emb]. Padding gets any row of the table. */
 static ag_tensor *transformer_cached_positions(const ag_transformer *model, int64_t B, int64_t T,
                                                const ag_transformer_inputs *with)
 {
@@ -263,7 +263,7 @@ static ag_tensor *transformer_embed(const ag_transformer *model, ag_tensor *toke
     return ag_module_dropout(&model->module, x, c->dropout);
 }
 
-/* A block as ag_recompute runs it. The input: x, memory if the block has cross, lengths if there are any. */
+/* A block as ag_recompute runs it. input: x, memory if the block has cross, lengths if given. */
 static ag_tensor *transformer_block_again(ag_ctx *ctx, ag_tensor *const *input, int count, void *user)
 {
     ag_block *block = user;

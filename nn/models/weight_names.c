@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * weight_names.c - parameters in other frameworks' files: under other names, transposed, several joined into one; and
- * the tables for the transformers package's models.
+ * weight_names.c - parameters in other frameworks' files, by rules: other names, transposed, several joined into one;
+ * and the rules for models of the transformers package.
  *
  *     ours [out,in]   theirs [parts * out,in], or [in,parts * out] when transposed; ours is rows part * out ...
  *     ours [n]        theirs [parts * n]
  *
- * Loading makes a copy of every parameter first, one tensor of the file at a time in memory beside the copies.
+ * Loading reads into copies of all parameters first, so that an error changes none; of the file it holds one tensor at
+ * a time.
  */
 #include "nn/models/models.h"
 #include "nn/module_impl.h"
@@ -19,7 +20,7 @@ enum { NAME_MOST = 256, NUMBER_MOST = 24 };
 
 /* ---- Names ---- */
 
-/* Whether the name fits the pattern; the number in the place of "{}" goes to number[], "" when there is none. */
+/* Whether the name matches the pattern. number[] receives the number in the place of "{}"; "": the pattern has none. */
 static bool names_fits(const char *pattern, const char *name, char number[NUMBER_MOST])
 {
     const char *hole = strstr(pattern, "{}");
@@ -37,7 +38,7 @@ static bool names_fits(const char *pattern, const char *name, char number[NUMBER
     return true;
 }
 
-/* prefix, then theirs with the number in the place of "{}". False when it does not fit. */
+/* out = prefix, then theirs with the number in the place of "{}". False: too long. */
 static bool names_fill(char out[NAME_MOST], const char *prefix, const char *theirs, const char *number)
 {
     const char *hole = strstr(theirs, "{}");
@@ -47,15 +48,15 @@ static bool names_fill(char out[NAME_MOST], const char *prefix, const char *thei
     return length >= 0 && length < NAME_MOST;
 }
 
-/* Where one parameter lies. */
+/* The place of one parameter in a file. */
 typedef struct place {
     const ag_weight_rule *rule;
     char name[NAME_MOST]; /* theirs */
-    bool found;           /* in the file, when one was looked into */
+    bool found;           /* the file has it; false when saving */
 } place;
 
-/* The first rule for the name that the file has a tensor of, with the prefix or without; else the first rule for it.
- * file NULL: the first rule. False with an error when no rule fits. */
+/* *at = the first rule that matches the name and whose tensor is in the file, with the prefix or without; else, or if
+ * file is NULL, the first rule that matches. False with an error when none matches. */
 static bool names_find_place(ag_ctx *ctx, const char *where, const char *name, const ag_weight_rule *rules,
                              int64_t count, const ag_safetensors *file, const char *prefix, place *at)
 {
@@ -100,7 +101,7 @@ static bool names_check_rules(ag_ctx *ctx, const char *where, const ag_weight_ru
 
 /* ---- Loading ---- */
 
-/* The shape that theirs must have. False with an error when the rule can not be for such a parameter. */
+/* The shape of theirs. False with an error when the rule does not suit a parameter of this shape. */
 static bool names_their_shape(ag_ctx *ctx, const char *where, ag_named_tensor ours, const ag_weight_rule *rule,
                               int64_t shape[AG_MAX_DIMS])
 {
@@ -122,7 +123,7 @@ static bool names_their_shape(ag_ctx *ctx, const char *where, ag_named_tensor ou
     return true;
 }
 
-/* A new tensor with what the file says of ours; NULL on error. */
+/* The new value of ours, read from the file; NULL on error. */
 static ag_tensor *names_read_place(const ag_state_file *in, ag_named_tensor ours, const place *at)
 {
     const ag_weight_rule *rule = at->rule;
@@ -239,7 +240,7 @@ static ag_tensor *names_join_parts(const ag_module *module, const place *at, int
     return whole;
 }
 
-/* Their names and tensors into out[]; how many, -1 on error. */
+/* Writes their names and tensors to out[]; returns their number, -1 on error. */
 static int64_t names_theirs_of(const ag_module *module, const place *at, ag_named_tensor *out, const char *where)
 {
     int64_t filled = 0;
@@ -298,7 +299,7 @@ ag_status ag_module_save_named(const ag_module *module, const char *path, const 
     { .ours = our ".bias", .theirs = their ".bias", .part = n, .parts = 3 }
 #define COUNT(table) (int64_t)(sizeof(table) / sizeof *(table))
 
-/* Files of GPT2LMHeadModel have the prefix "transformer.", the published one has not. */
+/* Files of GPT2LMHeadModel have the prefix "transformer."; the published file has none. */
 const ag_weight_rule ag_gpt2_names[] = {
     { .ours = "tok.weight", .theirs = "wte.weight" },
     { .ours = "pos.weight", .theirs = "wpe.weight" },

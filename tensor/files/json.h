@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * json.h - the JSON of file headers and model configurations, read and written without an allocation (private header).
+ * json.h - JSON of file headers and model configurations, read and written without allocation (private header).
  *
- * The reader is a pull parser over a buffer: the caller asks for the value that must come next, so that the
- * caller's own nesting bounds the depth and no file makes it recurse. It is strict: RFC 8259 and nothing more,
- * valid UTF-8 only. Strings are decoded in place, where they never grow.
- * The first error stays; after it every function returns NULL or false.
+ * The reader is a pull parser over a buffer: the caller asks for the value that must come next, so that the caller's
+ * own nesting bounds the depth and no file causes recursion. It accepts RFC 8259 and valid UTF-8 only. Strings are
+ * decoded in place: they never grow. After the first error every function returns NULL or false.
  */
 #ifndef AG_JSON_H
 #define AG_JSON_H
@@ -19,11 +18,11 @@
 typedef struct ag_json {
     char *text;
     size_t length, at;
-    bool first;        /* no item of the innermost open object or array has been read */
+    bool first;        /* the innermost open object or array has had no item yet */
     const char *error; /* what is wrong at byte `at`; NULL while nothing is */
 } ag_json;
 
-/* `text` need not end in NUL; it is written into. */
+/* `text` needs no NUL at its end; decoding overwrites it. */
 ag_json ag_json_of(char *text, size_t length);
 
 /* An object ('{') or an array ('['), and its items:
@@ -43,34 +42,34 @@ char *ag_json_string(ag_json *json);
 /* A whole number from 0 to INT64_MAX. */
 bool ag_json_whole(ag_json *json, int64_t *value);
 
-/* Any number, correct to the last bit where its digits fit 53 bits and its exponent is in -22 .. 22, else but for a few
- * of them, below 1e-290 it may be 0. One too large for a double is an error. */
+/* Any number. Exact if its digits fit 53 bits and its exponent is in -22 .. 22, else within a few units in the last
+ * place; below 1e-290 it may be 0. A number too large for a double is an error. */
 bool ag_json_real(ag_json *json, double *value);
 
 /* true or false. */
 bool ag_json_bool(ag_json *json, bool *value);
 
-/* Passes over one value of any kind; an error when it nests deeper than 64. */
+/* Skips one value of any kind; an error when it nests deeper than 64. */
 bool ag_json_skip(ag_json *json);
 
-/* Passes over null and is true; does nothing and is false when another value comes. */
+/* If null comes next, skips it and returns true; else false. */
 bool ag_json_null(ag_json *json);
 
-/* The first character of what comes next, -1 at the end and after an error. */
+/* The next character after white space; -1 at the end and after an error. */
 int ag_json_peek(ag_json *json);
 
-/* Only white space is left. */
+/* Whether only white space is left; else an error. */
 bool ag_json_end(ag_json *json);
 
 /* The bytes of the UTF-8 character at the start of text[length]: 1 to 4, or 0 when it is malformed. */
 int ag_utf8_size(const char *text, size_t length);
 
-/* A text as it may stand in a message: what a terminal would obey or can not show replaced, the long cut. */
+/* The text, safe in a message: characters that a terminal obeys or can not show become '?', a long text is cut. */
 #define AG_SHOWN_BYTES 80
 const char *ag_shown_text(char buffer[AG_SHOWN_BYTES], const char *text);
 
-/* ---- Writing: `length` grows beyond `capacity`, what does not fit is dropped, so that a first pass with
- * capacity 0 measures. ---- */
+/* ---- Writing. `length` counts all bytes, also those beyond `capacity`, which are dropped: a first pass with capacity
+ * 0 measures. ---- */
 
 typedef struct ag_json_out {
     char *text;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * safetensors_impl.h - what reader and writer share, and reading a file that lies in memory, for tests and fuzzing
- * (private header).
+ * safetensors_impl.h - limits and helpers of reader and writer; reading from memory, for tests and fuzzing (private
+ * header).
  */
 #ifndef AG_SAFETENSORS_IMPL_H
 #define AG_SAFETENSORS_IMPL_H
@@ -22,17 +22,17 @@ static inline bool ag_little_endian(void)
     return first == 1;
 }
 
-/* errno in words; 0 when the C library gave none. */
+/* errno in words; error 0: the C library gave none. */
 static inline const char *ag_file_reason(int error)
 {
     return error != 0 ? strerror(error) : "no reason was given";
 }
 
-/* As ag_safetensors_open, on bytes that must stay until the file is closed. `name` stands for the path in
- * messages. Values always take the path that does not depend on the machine's byte order. */
+/* ag_safetensors_open on bytes that are borrowed until the file is closed. `name` replaces the path in messages. Values
+ * are always decoded byte by byte, as on a machine of any byte order. */
 AG_OWNED ag_safetensors *ag_safetensors_open_memory(ag_ctx *ctx, const char *name, const void *bytes, size_t size);
 
-/* Bytes of all tensors together. */
+/* Bytes of all tensors' values. */
 int64_t ag_safetensors_data_size(const ag_safetensors *file);
 
 #endif
