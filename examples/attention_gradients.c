@@ -392,14 +392,15 @@ int main(int argc, char **argv)
     const char *mistake_text = "none", *json = NULL;
     const option options[] = {
         { "--seed", OPTION_NUMBER, &seed, "N", "seed of input, weights and dO [1]" },
-        { "--mistake", OPTION_TEXT, &mistake_text, "NAME", "a slip in the formulas by hand, see above [none]" },
-        { "--json", OPTION_TEXT, &json, "FILE", "the same numbers as the library's trace of the layer" },
+        { "--mistake", OPTION_TEXT, &mistake_text, "NAME", "an error: row-sum, scale or transpose [none]" },
+        { "--json", OPTION_TEXT, &json, "FILE", "write the library's trace of the layer, the same numbers" },
     };
     int status = options_read("attention_gradients",
-                              "Shows every number of the forward and backward pass of one causal attention head, and\n"
-                              "compares the gradients of the tape, of the formulas and of finite differences. Exits\n"
-                              "with 1 when they differ. --mistake makes a slip in the formulas, to see which lines\n"
-                              "fail: row-sum forgets delta, scale forgets a = 1/sqrt(d), transpose takes dS for dS^T.",
+                              "Shows every number of the forward and backward pass of one causal attention head, and "
+                              "compares the gradients of the tape, of the formulas and of finite differences. Exits "
+                              "with 1 when they differ. --mistake plants an error in the formulas, to see which lines "
+                              "fail: row-sum leaves out delta, scale leaves out a = 1/sqrt(d), transpose uses dS for "
+                              "dS^T.",
                               options, 3, argc, argv);
     slip mistake = NO_MISTAKE;
     if (status == OPTIONS_RUN && !parse_mistake(mistake_text, &mistake))

@@ -358,15 +358,15 @@ int main(int argc, char **argv)
     option_words words = { 0 };
     const option options[] = {
         { "[STRING...]", OPTION_WORDS, &words, NULL, "strings to judge after training" },
-        { "--steps", OPTION_NUMBER, &steps, "N", "training steps of 128 strings [4000]" },
-        { "--seed", OPTION_NUMBER, &seed, "N", "of first weights and strings [1]" },
-        { "--least", OPTION_NUMBER, &least, "P", "exit with 1 when fewer than P % of held-out strings are right [0]" },
-        { "--out", OPTION_TEXT, &path, "PATH", "where one head looks, as SVG [classify.svg]" },
+        { "--steps", OPTION_NUMBER, &steps, "N", "training steps of 128 strings, 1 to 10^6 [4000]" },
+        { "--seed", OPTION_NUMBER, &seed, "N", "seed of initial weights and strings [1]" },
+        { "--least", OPTION_NUMBER, &least, "P", "exit with 1 when less than P % of held-out strings are right [0]" },
+        { "--out", OPTION_TEXT, &path, "PATH", "where one head attends, as SVG [classify.svg]" },
     };
     int status = options_read("classify",
-                              "Trains an encoder to tell well-formed strings of three kinds of brackets from broken\n"
-                              "ones and tests it on strings that training has not seen, beside rules that count.\n"
-                              "Then judges the strings given, such as '([]{})', and shows where one head looks.",
+                              "Trains an encoder to tell well-formed strings of three kinds of brackets from broken "
+                              "ones, and tests it on strings that training has not seen, against rules that count. "
+                              "Then judges the strings given, such as '([]{})', and shows where one head attends.",
                               options, sizeof options / sizeof *options, argc, argv);
     if (status == OPTIONS_RUN && (steps < 1 || steps > 1000000)) {
         fprintf(stderr, "classify: --steps is %llu, must be 1 to 1000000\n", (unsigned long long)steps);

@@ -13,9 +13,9 @@
 
 static const char program[] = "encode";
 static const char about[] =
-    "Makes an embedding of each line of token ids with a BERT model in the transformers package's files. There is no\n"
-    "tokenizer here: give the ids of [CLS] and [SEP] too if the model wants them. Writes one line of numbers for each\n"
-    "line of input, or the matrix of their cosine similarities.";
+    "Computes an embedding of each line of token ids with a BERT model in the files of the transformers package. As "
+    "there is no tokenizer here, give the ids of [CLS] and [SEP] too if the model expects them. Writes one line of "
+    "numbers per line of input, or the matrix of their cosine similarities.";
 
 enum { BATCH = 32 }; /* lines in one pass */
 
@@ -114,14 +114,14 @@ int main(int argc, char **argv)
     const char *pool = "mean";
     const option options[] = {
         { "--model", OPTION_TEXT, &o.folder, "DIR", "folder with config.json and model.safetensors" },
-        { "--config", OPTION_TEXT, &o.config, "FILE", "config.json, wherever it is" },
-        { "--weights", OPTION_TEXT, &o.weights, "FILE", "the weights, wherever they are" },
+        { "--config", OPTION_TEXT, &o.config, "FILE", "config.json, instead of DIR's" },
+        { "--weights", OPTION_TEXT, &o.weights, "FILE", "the weights, instead of DIR's" },
         { "--tokens", OPTION_TEXT, &o.tokens, "IDS", "one line: \"1 2 3\" [lines of stdin]" },
-        { "--pool", OPTION_TEXT, &pool, "HOW", "mean of the tokens, or first: through the model's pooler [mean]" },
-        { "--normalize", OPTION_FLAG, &t.normalize, NULL, "make every vector as long as 1" },
+        { "--pool", OPTION_TEXT, &pool, "HOW", "mean of the tokens, or first: the first one, pooled [mean]" },
+        { "--normalize", OPTION_FLAG, &t.normalize, NULL, "scale every vector to length 1" },
         { "--similarity", OPTION_FLAG, &t.similarity, NULL, "write the cosine of each pair instead" },
-        { "--out", OPTION_TEXT, &t.out, "FILE", "write the vectors there, as safetensors" },
-        { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores [0]" },
+        { "--out", OPTION_TEXT, &t.out, "FILE", "write the vectors to a safetensors file" },
+        { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores; results do not depend on it [0]" },
         { "--dtype", OPTION_TEXT, &o.dtype, "NAME", "float32 or float64 [float32]" },
     };
     int status = options_read(program, about, options, sizeof options / sizeof *options, argc, argv);

@@ -216,13 +216,13 @@ int main(int argc, char **argv)
     uint64_t steps = 2000, seed = 1;
     double most = 0;
     const option options[] = {
-        { "--steps", OPTION_NUMBER, &steps, "N", "training steps of 32 windows [2000]" },
-        { "--seed", OPTION_NUMBER, &seed, "N", "of first weights and windows [1]" },
-        { "--most", OPTION_REAL, &most, "X", "exit with 1 when the error on held-out windows is above X, 0: any [0]" },
+        { "--steps", OPTION_NUMBER, &steps, "N", "training steps of 32 windows, 1 to 10^6 [2000]" },
+        { "--seed", OPTION_NUMBER, &seed, "N", "seed of initial weights and windows [1]" },
+        { "--most", OPTION_REAL, &most, "X", "exit with 1 when the held-out error is above X, 0: never [0]" },
     };
     int status = options_read("forecast",
-                              "Trains a causal transformer to forecast the Mackey-Glass series, 16 values from 64,\n"
-                              "and compares it with two naive forecasts on a part that comes after all it has seen.",
+                              "Trains a causal transformer to forecast the Mackey-Glass series, 16 values from 64, "
+                              "and compares it with two naive forecasts on a later part of the series.",
                               options, sizeof options / sizeof *options, argc, argv);
     if (status == OPTIONS_RUN && (steps < 1 || steps > 1000000)) {
         fprintf(stderr, "forecast: --steps is %llu, must be 1 to 1000000\n", (unsigned long long)steps);

@@ -17,9 +17,10 @@
 
 static const char program[] = "generate";
 static const char about[] =
-    "Goes on from prompts with a GPT-2, Llama or Mistral model in the transformers package's files. Token ids in,\n"
-    "token ids out: there is no tokenizer here. Each line of input is a prompt; lines are generated together, and\n"
-    "each gives a line of output, the ids that follow it. Ids of eos_token_id in config.json end a line.";
+    "Continues prompts with a GPT-2, Llama or Mistral model in the files of the transformers package. Prompts and "
+    "output are token ids, as there is no tokenizer here. Each line of input is a prompt; all lines are generated "
+    "together, and each gives one line of output, the ids that follow it. An id of eos_token_id in config.json ends a "
+    "line.";
 
 typedef struct generation {
     ag_ctx *ctx;
@@ -194,18 +195,18 @@ int main(int argc, char **argv)
     bool past_end = false;
     const option options[] = {
         { "--model", OPTION_TEXT, &o.folder, "DIR", "folder with config.json and model.safetensors" },
-        { "--config", OPTION_TEXT, &o.config, "FILE", "config.json, wherever it is" },
-        { "--weights", OPTION_TEXT, &o.weights, "FILE", "the weights, wherever they are" },
+        { "--config", OPTION_TEXT, &o.config, "FILE", "config.json, instead of DIR's" },
+        { "--weights", OPTION_TEXT, &o.weights, "FILE", "the weights, instead of DIR's" },
         { "--tokens", OPTION_TEXT, &o.tokens, "IDS", "one prompt: \"1 2 3\" [lines of stdin]" },
-        { "--length", OPTION_NUMBER, &length, "N", "tokens to generate for each prompt, at most [32]" },
-        { "--temperature", OPTION_REAL, &g.how.temperature, "X", "0: always the likeliest token [0]" },
-        { "--top-k", OPTION_NUMBER, &top_k, "N", "only among the N likeliest, 0: all [0]" },
-        { "--top-p", OPTION_REAL, &g.how.top_p, "P", "only among the likeliest that reach P together [1]" },
-        { "--seed", OPTION_NUMBER, &seed, "N", "another seed, other tokens [1]" },
-        { "--past-end", OPTION_FLAG, &past_end, NULL, "go on after a token that ends a text" },
-        { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores [0]" },
+        { "--length", OPTION_NUMBER, &length, "N", "largest number of tokens per prompt, at least 1 [32]" },
+        { "--temperature", OPTION_REAL, &g.how.temperature, "X", "at least 0; 0: always the likeliest token [0]" },
+        { "--top-k", OPTION_NUMBER, &top_k, "N", "draw from the N likeliest tokens, 0: all [0]" },
+        { "--top-p", OPTION_REAL, &g.how.top_p, "P", "draw from the likeliest that together reach P, 0 < P <= 1 [1]" },
+        { "--seed", OPTION_NUMBER, &seed, "N", "seed of the drawing [1]" },
+        { "--past-end", OPTION_FLAG, &past_end, NULL, "continue after a token that ends a text" },
+        { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores; results do not depend on it [0]" },
         { "--dtype", OPTION_TEXT, &o.dtype, "NAME", "float32 or float64 [float32]" },
-        { "--no-cache", OPTION_FLAG, &g.no_cache, NULL, "compute keys and values anew for each token: slow" },
+        { "--no-cache", OPTION_FLAG, &g.no_cache, NULL, "compute all keys and values again for each token: slow" },
     };
     int status = options_read(program, about, options, sizeof options / sizeof *options, argc, argv);
     if (status != OPTIONS_RUN)

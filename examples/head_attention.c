@@ -141,14 +141,14 @@ int main(int argc, char **argv)
     uint64_t seed = 1;
     const char *path = "head_attention.svg", *text = "the cat sat on the mat";
     const option options[] = {
-        { "--text", OPTION_TEXT, &text, "WORDS", "the sentence, up to 8 words [the cat sat on the mat]" },
+        { "--text", OPTION_TEXT, &text, "WORDS", "the sentence, 1 to 8 words [the cat sat on the mat]" },
         { "--seed", OPTION_NUMBER, &seed, "N", "seed of embeddings and weights [1]" },
         { "--out", OPTION_TEXT, &path, "PATH", "the heat map as SVG [head_attention.svg]" },
     };
     int status = options_read("head_attention",
-                              "Runs one causal attention head on a sentence and shows every number of it. The weights\n"
-                              "are random, so who looks at whom means nothing; how it is computed is what there is to\n"
-                              "see. Exits with 1 when the layer and the formulas disagree.",
+                              "Runs one causal attention head on a sentence and shows every number. The weights are "
+                              "random, so the attention itself means nothing: the program shows how it is computed. "
+                              "Exits with 1 when the layer and the formulas disagree.",
                               options, 3, argc, argv);
     sentence s = { .count = 0 };
     if (status == OPTIONS_RUN && !read_sentence(&s, text))

@@ -204,15 +204,15 @@ int main(int argc, char **argv)
     const char *path = "multi_head_attention.svg", *bright_path = "bright_token.svg";
     const option options[] = {
         { "--bright", OPTION_NUMBER, &bright, "I", "position of the bright token, 0 to 5 [2]" },
-        { "--non-causal", OPTION_FLAG, &non_causal, NULL, "let every position see every position" },
+        { "--non-causal", OPTION_FLAG, &non_causal, NULL, "let every position attend to every position" },
         { "--seed", OPTION_NUMBER, &seed, "N", "seed of the random heads and their input [1]" },
         { "--out", OPTION_TEXT, &path, "PATH", "random heads as SVG [multi_head_attention.svg]" },
         { "--bright-out", OPTION_TEXT, &bright_path, "PATH", "heads made by hand as SVG [bright_token.svg]" },
     };
     int status = options_read("multi_head_attention",
-                              "Shows the attention weights of four heads as heat maps: with random weights on a\n"
-                              "sentence, then with weights made by hand, which one bright token is followed through.\n"
-                              "Exits with 1 when the token reaches a position that the mask keeps it from.",
+                              "Shows the attention weights of four heads as heat maps: with random weights on a "
+                              "sentence, then with weights made by hand, where one bright token is followed through "
+                              "the heads. Exits with 1 when the token reaches a position that the mask forbids.",
                               options, 5, argc, argv);
     if (status == OPTIONS_RUN && bright >= T) {
         fprintf(stderr, "multi_head_attention: --bright is %llu, positions are 0 to %d\n", (unsigned long long)bright,

@@ -327,16 +327,16 @@ int main(int argc, char **argv)
     option_words words = { 0 };
     const option options[] = {
         { "[DATE...]", OPTION_WORDS, &words, NULL, "dates to translate after training" },
-        { "--steps", OPTION_NUMBER, &steps, "N", "training steps of 64 dates [1500]" },
-        { "--seed", OPTION_NUMBER, &seed, "N", "of first weights and dates [1]" },
-        { "--least", OPTION_NUMBER, &least, "P", "exit with 1 when fewer than P % of held-out dates are right [0]" },
-        { "--out", OPTION_TEXT, &path, "PATH", "where the decoder looked, as SVG [translate.svg]" },
+        { "--steps", OPTION_NUMBER, &steps, "N", "training steps of 64 dates, 1 to 10^6 [1500]" },
+        { "--seed", OPTION_NUMBER, &seed, "N", "seed of initial weights and dates [1]" },
+        { "--least", OPTION_NUMBER, &least, "P", "exit with 1 when less than P % of held-out dates are right [0]" },
+        { "--out", OPTION_TEXT, &path, "PATH", "where the decoder attended, as SVG [translate.svg]" },
     };
     int status = options_read("translate",
-                              "Trains an encoder-decoder to translate dates, written in twelve ways, to ISO form, and\n"
-                              "tests it on days that training has not seen. Then translates the dates given, such as\n"
-                              "\"the 3rd of May 1987\", and shows where the decoder looked. Slashes put the month\n"
-                              "first, unless the year is; points put the day first.",
+                              "Trains an encoder-decoder to translate dates, written in twelve ways, to ISO form, and "
+                              "tests it on days that training has not seen. Then translates the dates given, such as "
+                              "\"the 3rd of May 1987\", and shows where the decoder attended. With slashes the month "
+                              "comes first, unless the year does; with points the day comes first.",
                               options, sizeof options / sizeof *options, argc, argv);
     if (status == OPTIONS_RUN && (steps < 1 || steps > 1000000)) {
         fprintf(stderr, "translate: --steps is %llu, must be 1 to 1000000\n", (unsigned long long)steps);

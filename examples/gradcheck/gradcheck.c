@@ -138,7 +138,7 @@ static bool cases_are_complete(ag_ctx *ctx)
             found = cases[j].layer == NULL && strcmp(cases[j].subject, ag_ops[i]->name) == 0 &&
                     case_records(ctx, &cases[j]);
         if (!found) {
-            fprintf(stderr, "%s: the op %s has no case that records it in examples/gradcheck/gradcheck_ops.def\n", program,
+            fprintf(stderr, "%s: no case in examples/gradcheck/gradcheck_ops.def records the op %s\n", program,
                     ag_ops[i]->name);
             return false;
         }
@@ -540,21 +540,21 @@ int main(int argc, char **argv)
 {
     settings s = { .colour = "auto", .seed = 1 };
     const option options[] = {
-        { "[NAME...]", OPTION_WORDS, &s.names, NULL, "layers and ops, or cases of them: mha, add/broadcast" },
-        { "--list", OPTION_FLAG, &s.list, NULL, "the layers and ops" },
-        { "--all", OPTION_FLAG, &s.all, NULL, "all of them, as a table" },
-        { "--plant", OPTION_TEXT, &s.plant, "[KIND]", "a fault before NAME; without KIND: the faults" },
-        { "--json", OPTION_FLAG, &s.json, NULL, "the reports as one JSON array" },
-        { "--html", OPTION_TEXT, &s.html, "FILE", "a page with the gradients of NAME (its first case)" },
-        { "--color", OPTION_TEXT, &s.colour, "WHEN", "auto, always or never [auto]" },
-        { "--seed", OPTION_NUMBER, &s.seed, "N", "of inputs, weights and cotangents [1]" },
-        { "--curve", OPTION_FLAG, &s.curve, NULL, "the error of a difference against its step" },
-        { "--out", OPTION_TEXT, &s.out, "FILE", "with --curve: also as SVG [none]" },
+        { "[NAME...]", OPTION_WORDS, &s.names, NULL, "layers and ops, or single cases of them: mha, add/broadcast" },
+        { "--list", OPTION_FLAG, &s.list, NULL, "list the layers and ops" },
+        { "--all", OPTION_FLAG, &s.all, NULL, "check all of them; print a table" },
+        { "--plant", OPTION_TEXT, &s.plant, "[KIND]", "put a wrong op before NAME; without KIND: list the faults" },
+        { "--json", OPTION_FLAG, &s.json, NULL, "write the reports as one JSON array" },
+        { "--html", OPTION_TEXT, &s.html, "FILE", "write a page with the gradients of NAME (its first case)" },
+        { "--color", OPTION_TEXT, &s.colour, "WHEN", "colours: auto, always or never [auto]" },
+        { "--seed", OPTION_NUMBER, &s.seed, "N", "seed of inputs, weights and cotangents [1]" },
+        { "--curve", OPTION_FLAG, &s.curve, NULL, "show the error of a difference against its step" },
+        { "--out", OPTION_TEXT, &s.out, "FILE", "with --curve: write it as SVG too [none]" },
     };
     int status = options_read(program,
-                              "Compares the gradients of layers and ops with numeric derivatives, in float64,\n"
-                              "and says what is wrong with a wrong one. Exits with 1 unless all is well; with\n"
-                              "--plant, unless the fault was found.",
+                              "Compares the gradients of layers and ops with numeric derivatives, in float64, and "
+                              "says what is wrong with a wrong one. Exits with 1 unless all are right; with --plant, "
+                              "unless the fault was found.",
                               options, sizeof options / sizeof *options, argc, argv);
     if (status == OPTIONS_RUN)
         status = settings_check(&s);

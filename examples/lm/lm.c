@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * lm.c - a toy causal language model: `lm train` learns a text, `lm sample` goes on from a prompt.
+ * lm.c - a toy causal language model: `lm train` trains on a text, `lm sample` continues a prompt.
  */
 #include "examples/lm/lm_train.h"
 #include "examples/shared/options.h"
@@ -10,19 +10,19 @@
 #include <string.h>
 
 static const char about_train[] =
-    "Trains a causal language model on a text and shows samples as it learns. Progress goes to stderr,\n"
-    "samples to stdout, log.csv and model.safetensors to the --out folder. Ctrl-C stops and saves.";
+    "Trains a causal language model on a text and prints samples during training. Progress goes to stderr, samples to "
+    "stdout, log.csv and model.safetensors to the --out folder. Ctrl-C stops and saves.";
 
-static const char about_sample[] = "Goes on from a prompt with a model that `lm train` wrote. Text goes to stdout.";
+static const char about_sample[] = "Continues a prompt with a model that `lm train` wrote. Text goes to stdout.";
 
 static int usage(FILE *file, int status)
 {
     fprintf(file, "usage: lm train [options]     train a model; see lm train --help\n"
-                  "       lm sample [options]    let it write; see lm sample --help\n");
+                  "       lm sample [options]    write with it; see lm sample --help\n");
     return status;
 }
 
-/* An option's text as one of count words; -1 after an error message. */
+/* The index of an option's text among count words; -1 after an error message. */
 static int choice(const char *program, const char *name, const char *text, const char *const *word, int count)
 {
     for (int i = 0; i < count; i++)
@@ -41,37 +41,37 @@ static int train(int argc, char **argv)
     const char *level = "char", *optimizer = "adamw", *schedule = "cosine";
     const char *positions = position_word[0], *norm = norm_word[0], *feed_forward = feed_forward_word[0];
     const option options[] = {
-        { "--data", OPTION_TEXT, &o.data, "FILE", "the text [the bundled novel]" },
+        { "--data", OPTION_TEXT, &o.data, "FILE", "text to train on [the bundled novel]" },
         { "--level", OPTION_TEXT, &level, "L", "tokens: char or byte [char]" },
         { "--out", OPTION_TEXT, &o.out, "DIR", "folder for log.csv and model.safetensors [runs/lm]" },
-        { "--resume", OPTION_TEXT, &o.resume, "FILE", "go on from this checkpoint, with its model and optimizer" },
-        { "--steps", OPTION_NUMBER, &o.steps, "N", "training steps [2400]" },
-        { "--batch", OPTION_NUMBER, &o.batch, "N", "windows per step [16]" },
-        { "--context", OPTION_NUMBER, &o.context, "N", "tokens per window [64]" },
-        { "--layers", OPTION_NUMBER, &o.layers, "N", "decoder blocks [4]" },
-        { "--heads", OPTION_NUMBER, &o.heads, "N", "attention heads [4]" },
-        { "--emb", OPTION_NUMBER, &o.emb, "N", "embedding size [128]" },
+        { "--resume", OPTION_TEXT, &o.resume, "FILE", "continue this checkpoint, with its model and optimizer" },
+        { "--steps", OPTION_NUMBER, &o.steps, "N", "training steps, 1 to 10^9 [2400]" },
+        { "--batch", OPTION_NUMBER, &o.batch, "N", "windows of text per step, at least 1 [16]" },
+        { "--context", OPTION_NUMBER, &o.context, "N", "tokens per window, at least 1 [64]" },
+        { "--layers", OPTION_NUMBER, &o.layers, "N", "blocks, at least 1 [4]" },
+        { "--heads", OPTION_NUMBER, &o.heads, "N", "attention heads, at least 1 [4]" },
+        { "--emb", OPTION_NUMBER, &o.emb, "N", "embedding size, a multiple of --heads [128]" },
         { "--positions", OPTION_TEXT, &positions, "P", "learned, sinusoidal, rotary, alibi or none [learned]" },
-        { "--window", OPTION_NUMBER, &o.window, "N", "a token sees the last N, itself included; 0: all [0]" },
-        { "--kv-heads", OPTION_NUMBER, &o.kv_heads, "N", "heads of keys and values, a divisor of heads; 0: heads [0]" },
-        { "--qk-norm", OPTION_FLAG, &o.qk_norm, NULL, "RMS norm of queries and keys" },
-        { "--norm", OPTION_TEXT, &norm, "N", "layer or rms [layer]" },
-        { "--ff", OPTION_TEXT, &feed_forward, "F", "gelu, relu, silu, swiglu or geglu [gelu]" },
-        { "--dropout", OPTION_REAL, &o.dropout, "P", "probability of dropping [0]" },
+        { "--window", OPTION_NUMBER, &o.window, "N", "a token attends to the last N, itself included; 0: all [0]" },
+        { "--kv-heads", OPTION_NUMBER, &o.kv_heads, "N", "key and value heads, a divisor of --heads; 0: as many [0]" },
+        { "--qk-norm", OPTION_FLAG, &o.qk_norm, NULL, "apply RMS norm to queries and keys" },
+        { "--norm", OPTION_TEXT, &norm, "N", "kind of norm, layer or rms [layer]" },
+        { "--ff", OPTION_TEXT, &feed_forward, "F", "feed-forward: gelu, relu, silu, swiglu or geglu [gelu]" },
+        { "--dropout", OPTION_REAL, &o.dropout, "P", "dropout probability, 0 <= P < 1 [0]" },
         { "--optimizer", OPTION_TEXT, &optimizer, "NAME", "adamw or sgd [adamw]" },
-        { "--lr", OPTION_REAL, &o.lr, "X", "peak learning rate [adamw 3e-3, sgd 0.1]" },
-        { "--momentum", OPTION_REAL, &o.momentum, "X", "of sgd, below 1 [0.9]" },
-        { "--weight-decay", OPTION_REAL, &o.weight_decay, "X", "[adamw 0.1, sgd 0]" },
-        { "--schedule", OPTION_TEXT, &schedule, "NAME", "constant, linear or cosine [cosine]" },
-        { "--warmup", OPTION_NUMBER, &o.warmup, "N", "steps of linear warm-up [100]" },
-        { "--clip", OPTION_REAL, &o.clip, "X", "largest gradient norm, 0: no bound [1]" },
-        { "--report", OPTION_NUMBER, &o.report, "N", "steps between reports [100]" },
+        { "--lr", OPTION_REAL, &o.lr, "X", "peak learning rate, above 0 [adamw 3e-3, sgd 0.1]" },
+        { "--momentum", OPTION_REAL, &o.momentum, "X", "of sgd, 0 <= X < 1 [0.9]" },
+        { "--weight-decay", OPTION_REAL, &o.weight_decay, "X", "at least 0 [adamw 0.1, sgd 0]" },
+        { "--schedule", OPTION_TEXT, &schedule, "NAME", "of the learning rate: constant, linear or cosine [cosine]" },
+        { "--warmup", OPTION_NUMBER, &o.warmup, "N", "steps of linear warm-up, 0: none [100]" },
+        { "--clip", OPTION_REAL, &o.clip, "X", "largest gradient norm, 0: no limit [1]" },
+        { "--report", OPTION_NUMBER, &o.report, "N", "steps between reports, at least 1 [100]" },
         { "--sample", OPTION_NUMBER, &o.sample, "N", "steps between samples, 0: only at the end [500]" },
-        { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores; results are the same [0]" },
-        { "--seed", OPTION_NUMBER, &o.seed, "N", "of first weights and batches [1]" },
-        { "--recompute", OPTION_FLAG, &o.recompute, NULL, "compute activations again in backward: less memory" },
-        { "--anomalies", OPTION_FLAG, &o.anomalies, NULL, "stop at the first NaN or infinity, saying whence" },
-        { "--profile", OPTION_FLAG, &o.profile, NULL, "say at the end where the time went; writes profile.csv" },
+        { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores; results do not depend on it [0]" },
+        { "--seed", OPTION_NUMBER, &o.seed, "N", "seed of initial weights and batches [1]" },
+        { "--recompute", OPTION_FLAG, &o.recompute, NULL, "backward computes activations again: less memory" },
+        { "--anomalies", OPTION_FLAG, &o.anomalies, NULL, "stop at the first NaN or infinity and name its source" },
+        { "--profile", OPTION_FLAG, &o.profile, NULL, "print at the end where the time went; write profile.csv" },
     };
     int status = options_read("lm train", about_train, options, sizeof options / sizeof *options, argc, argv);
     if (status != OPTIONS_RUN)
@@ -113,11 +113,11 @@ static int write_sample(lm_model *model, const char *path, const char *prompt, u
     int64_t count = token == NULL ? -1 : vocab_encode(&model->vocab, prompt, token, most, unknown);
     if (token != NULL && count < 0)
         fprintf(stderr, "lm: the prompt has the character '%s', which the model's text had not\n", unknown);
-    if (count == 0) /* nothing to go on from: as if after an empty line */
+    if (count == 0) /* an empty prompt counts as an empty line */
         count = vocab_encode(&model->vocab, "\n", token, 1, unknown);
     good = count > 0;
     if (good) {
-        ag_rng_set(model->ctx, (ag_rng){ .seed = seed }); /* not the stream that training had come to */
+        ag_rng_set(model->ctx, (ag_rng){ .seed = seed }); /* not the state at the end of training */
         fputs(prompt, stdout);
         good = model_write(model, token, count, (int64_t)tokens, how, stdout);
         putchar('\n');
@@ -132,13 +132,13 @@ static int sample(int argc, char **argv)
     uint64_t tokens = 500, top_k = 0, seed = 1, threads = 0;
     sampling how = { .temperature = 0.8, .top_p = 1 };
     const option options[] = {
-        { "--model", OPTION_TEXT, &path, "FILE", "[runs/lm/model.safetensors]" },
-        { "--prompt", OPTION_TEXT, &prompt, "TEXT", "what to go on from [an empty line]" },
-        { "--tokens", OPTION_NUMBER, &tokens, "N", "how many to write [500]" },
-        { "--temperature", OPTION_REAL, &how.temperature, "X", "0: always the likeliest token [0.8]" },
-        { "--top-k", OPTION_NUMBER, &top_k, "N", "only among the N likeliest, 0: all [0]" },
-        { "--top-p", OPTION_REAL, &how.top_p, "P", "only among the likeliest that reach P together [1]" },
-        { "--seed", OPTION_NUMBER, &seed, "N", "another seed, another text [1]" },
+        { "--model", OPTION_TEXT, &path, "FILE", "the model [runs/lm/model.safetensors]" },
+        { "--prompt", OPTION_TEXT, &prompt, "TEXT", "text to continue [an empty line]" },
+        { "--tokens", OPTION_NUMBER, &tokens, "N", "number of tokens to write [500]" },
+        { "--temperature", OPTION_REAL, &how.temperature, "X", "at least 0; 0: always the likeliest token [0.8]" },
+        { "--top-k", OPTION_NUMBER, &top_k, "N", "draw from the N likeliest tokens, 0: all [0]" },
+        { "--top-p", OPTION_REAL, &how.top_p, "P", "draw from the likeliest that together reach P, 0 < P <= 1 [1]" },
+        { "--seed", OPTION_NUMBER, &seed, "N", "seed of the drawing [1]" },
         { "--threads", OPTION_NUMBER, &threads, "N", "0: all cores [0]" },
     };
     int status = options_read("lm sample", about_sample, options, sizeof options / sizeof *options, argc, argv);

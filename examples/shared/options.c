@@ -10,22 +10,43 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { HELP_WIDTH = 79, HELP_COLUMN = 23 }; /* of a line, and where the options' texts begin */
+
+/* Prints words from `indent` on, in lines of at most HELP_WIDTH columns that begin at `indent`. */
+static void print_wrapped(const char *text, int indent)
+{
+    int column = indent;
+    for (const char *word = text; *word != '\0';) {
+        int length = (int)strcspn(word, " ");
+        if (column > indent && column + 1 + length > HELP_WIDTH) {
+            printf("\n%*s", indent, "");
+            column = indent;
+        }
+        column += printf("%s%.*s", column > indent ? " " : "", length, word);
+        word += length + (word[length] == ' ');
+    }
+    putchar('\n');
+}
+
 static void print_help(const char *program, const char *about, const option *options, int count)
 {
     printf("usage: %s [options]", program);
     for (int i = 0; i < count; i++)
         if (options[i].kind == OPTION_WORDS)
             printf(" %s", options[i].name);
-    printf("\n\n%s\n\noptions:\n", about);
+    printf("\n\n");
+    print_wrapped(about, 0);
+    printf("\noptions:\n");
     for (int i = 0; i < count; i++) {
         char left[64];
         snprintf(left, sizeof left, "%s %s", options[i].name, options[i].value != NULL ? options[i].value : "");
-        printf("  %-20s %s\n", left, options[i].help);
+        printf("  %-*s ", HELP_COLUMN - 3, left);
+        print_wrapped(options[i].help, HELP_COLUMN);
     }
-    printf("  %-20s %s\n", "--help", "this text");
+    printf("  %-*s this text\n", HELP_COLUMN - 3, "--help");
 }
 
-/* The option that `arg` names, with *value at what follows an equals sign (else NULL); NULL: none. */
+/* The option that `arg` names, *value after its equals sign (NULL: there is none); NULL: no such option. */
 static const option *find(const option *options, int count, const char *arg, const char **value)
 {
     for (int i = 0; i < count; i++) {
@@ -42,7 +63,7 @@ static const option *find(const option *options, int count, const char *arg, con
 
 static bool parse_number(const char *text, uint64_t *number)
 {
-    if (text[0] < '0' || text[0] > '9') /* strtoull would take a sign and spaces */
+    if (text[0] < '0' || text[0] > '9') /* strtoull accepts a sign and spaces */
         return false;
     char *end = NULL;
     errno = 0;
@@ -74,7 +95,7 @@ int options_read(const char *program, const char *about, const option *options, 
         if (found->kind == OPTION_WORDS) {
             option_words *words = found->target;
             words->word = argv + 1;
-            words->word[words->count++] = argv[i]; /* a place that is read already */
+            words->word[words->count++] = argv[i]; /* a place of argv that has been read */
             continue;
         }
         if (found->kind == OPTION_FLAG && value == NULL) {

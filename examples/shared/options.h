@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * options.h - the command line of the small example programs: a table of options, --help made from it.
+ * options.h - the command line of the example programs, read by a table of options from which --help is printed.
  *
- * `--name value` and `--name=value` are both read; other arguments are words, for programs that take them. A wrong line
- * is answered in one line on stderr.
+ * `--name value` and `--name=value` are the same. Other arguments are words, for programs that take them. An error is
+ * one line on stderr.
  */
 #ifndef EXAMPLES_OPTIONS_H
 #define EXAMPLES_OPTIONS_H
@@ -18,11 +18,11 @@ typedef enum option_kind {
     OPTION_TEXT,  /* const char **, points into argv */
     OPTION_NUMBER, /* uint64_t *, decimal */
     OPTION_REAL,   /* double *, finite and not negative */
-    OPTION_WORDS   /* option_words *, the arguments that are no option; named as usage shows them: "[NAME...]" */
+    OPTION_WORDS   /* option_words *, the arguments that are no option; its name is for the usage line: "[NAME...]" */
 } option_kind;
 
 typedef struct option_words {
-    char **word; /* argv, whose order changes */
+    char **word; /* inside argv, whose order changes */
     int count;
 } option_words;
 
@@ -30,12 +30,12 @@ typedef struct option {
     const char *name;  /* "--seed" */
     option_kind kind;
     void *target;
-    const char *value; /* what --help calls the value: "N"; "[N]": may be left out, then it is ""; NULL for a flag */
-    const char *help;  /* one line; its default in brackets at the end */
+    const char *value; /* the value's name in --help: "N"; "[N]": optional, "" without; NULL for a flag */
+    const char *help;  /* with range, and default in brackets at the end; --help wraps it */
 } option;
 
-/* Reads argv into the targets. `about` is what --help says the program does. Returns OPTIONS_RUN, or the status
- * to exit with: OPTIONS_HELP_SHOWN after --help, OPTIONS_WRONG after an error message. */
+/* Reads argv into the targets. `about` describes the program in --help, which wraps it. Returns OPTIONS_RUN, or the
+ * exit status: OPTIONS_HELP_SHOWN after --help, OPTIONS_WRONG after an error message. */
 int options_read(const char *program, const char *about, const option *options, int count, int argc, char **argv);
 
 #endif

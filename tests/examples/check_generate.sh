@@ -94,7 +94,7 @@ check "an empty line" sh -c "! $gpt2 <$folder/gap 2>$folder/message && grep -q '
 if [ -w /dev/full ]; then
     check "a full disk" refused_full
 fi
-check "help" sh -c "$generate --help | grep -q 'there is no tokenizer here'"
+check "help" sh -c "$generate --help | tr '\n' ' ' | grep -q 'there is no tokenizer here'"
 
 # ---- encode ----
 
@@ -127,5 +127,5 @@ check "encode: a model of another kind" refused 1 'model_type is gpt2, must be b
     --tokens 1
 check "encode: too long" refused 1 'max_seq_len is 20' $bert --tokens '1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1'
 check "encode: a place that can not be written" refused 1 'no/such/folder' $bert --tokens 1 --out no/such/folder/x
-check "encode: help" sh -c "$encode --help | grep -q 'no\$' && $encode --help | grep -q 'tokenizer here'"
+check "encode: help" sh -c "$encode --help | tr '\n' ' ' | grep -q 'there is no tokenizer here'"
 exit $failed
