@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * attention_gradients.c - the forward and backward pass of one causal head, every number of it, and a proof.
+ * attention_gradients.c - every number of the forward and backward pass of one causal head, and a proof of them.
  *
  * T = 4 positions, d = 3 channels, X[T,d], weights [d,d] in the layout [out,in], so that Q = X Wq^T. The loss is
  * sum(dO * O) for a fixed random dO, which makes dO the gradient of the output. Matrices are plain double arrays;
@@ -234,7 +234,7 @@ static bool check_structure(pass *p)
 
 typedef struct line {
     const char *name;
-    double *at;         /* what the loss is differentiated by, in the pass: moved for the differences */
+    double *at;         /* the matrix, inside the pass, whose elements the differences move */
     const double *hand; /* the gradient by hand */
     const ag_tensor *tape;
     int count;
@@ -334,7 +334,7 @@ static bool compare_all(pass *p, const ag_attention_trace *trace, const ag_modul
     return same;
 }
 
-/* How far the output by hand and that of the layer are apart; infinity where it is not a number. */
+/* The largest distance of the output by hand from the layer's; infinity if it is NaN. */
 static double output_distance(pass *p, const double *o)
 {
     double apart = 0;
@@ -345,7 +345,7 @@ static double output_distance(pass *p, const double *o)
     return apart;
 }
 
-/* Runs the layer on a tape, and has its trace; then compares. */
+/* Runs the layer on a tape, takes its trace, and compares. */
 static bool compare_with_tape(ag_ctx *ctx, ag_head_attention *layer, pass *p, const char *json)
 {
     bool same = false;

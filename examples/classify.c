@@ -4,10 +4,11 @@
  *
  *     "([]{})" well-formed      "([]{)}" broken
  *
- * Half of the strings are well-formed. The others were, until two brackets changed places (two in three), one was
- * replaced or one left out; so counting brackets does not tell. Strings are split by a hash: what is tested was never
- * seen in training. They differ in length, and are padded. Trains, measures the accuracy beside rules that need no
- * attention, judges the strings on the command line, and shows the head that looks most at each bracket's partner.
+ * Half of the strings are well-formed. Each broken one is a well-formed one with two brackets exchanged (two in three),
+ * one replaced or one removed, so that counting brackets is not enough. A hash splits the strings: no test string
+ * occurs in training. They differ in length and are padded. The program trains, compares the accuracy with rules that
+ * need no attention, judges the strings of the command line, and shows the head that attends most to each bracket's
+ * partner.
  */
 #include "examples/shared/heatmap.h"
 #include "examples/shared/learning.h"
@@ -28,7 +29,7 @@ static int32_t token_of(char c)
     return at == NULL ? -1 : (int32_t)(at - BRACKETS);
 }
 
-/* Where each bracket's partner stands, into partner[] unless NULL. False when the string is broken. */
+/* Writes the position of each bracket's partner to partner[] (may be NULL). False: the string is broken. */
 static bool well_formed(const char *text, int *partner)
 {
     int open[MOST], depth = 0;
@@ -70,7 +71,7 @@ static void spoil(ag_ctx *ctx, char text[MOST + 1])
     char whole[MOST + 1];
     const int length = (int)strlen(text), way = below(ctx, 6);
     memcpy(whole, text, sizeof whole);
-    do { /* two equal brackets that change places spoil nothing */
+    do { /* exchanging two equal brackets changes nothing */
         int i = below(ctx, length), j = below(ctx, length);
         memcpy(text, whole, sizeof whole);
         if (way < 4) {
@@ -103,7 +104,7 @@ static bool say_yes(const char *text)
     return true;
 }
 
-/* As many closed as opened, of each kind; with `running` also never more at any place before the end. */
+/* Whether each kind is closed as often as opened; with `running` also never more often at any position. */
 static bool counts_agree(const char *text, bool running)
 {
     int open[KINDS] = { 0 };
@@ -218,7 +219,7 @@ static const char *verdict(bool good)
 
 enum { WIDTH = 4, BINS = MOST / WIDTH };
 
-/* Prints examples, and how many are right by length; returns the percentage of HELD_OUT strings that are. */
+/* Prints examples, and the accuracy by length; returns the percentage of HELD_OUT strings that are right. */
 static double test(classifier *c)
 {
     int right = 0, wrong = 0, rule_right[RULES] = { 0 }, bin_right[BINS] = { 0 }, bin_all[BINS] = { 0 };
@@ -251,7 +252,7 @@ static double test(classifier *c)
     return 100.0 * right / HELD_OUT;
 }
 
-/* ---- Where it looks ---- */
+/* ---- Where a head attends ---- */
 
 /* The attention of one string in one block, [HEADS,length,length]; the batch's first row must be the string. */
 static void attention_of(classifier *c, int layer, double *value)
@@ -265,7 +266,7 @@ static void attention_of(classifier *c, int layer, double *value)
     ag_scope_end(c->ctx, NULL);
 }
 
-/* Of a well-formed string: how much of each bracket's attention goes to its partner, the mean. */
+/* The mean attention weight of a well-formed string's brackets on their partners. */
 static double partner_share(const double *value, const char *text)
 {
     int partner[MOST];
@@ -277,7 +278,7 @@ static double partner_share(const double *value, const char *text)
     return sum;
 }
 
-/* A heat map of the head that looks most at partners. */
+/* A heat map of the head that attends most to partners. */
 static bool show_attention(classifier *c, const char *text, const char *path)
 {
     double value[HEADS * MOST * MOST], shown[MOST * MOST], most = -1;
@@ -308,7 +309,7 @@ static bool show_attention(classifier *c, const char *text, const char *path)
     return heatmap_show(&map, path);
 }
 
-/* ---- What the user asks for ---- */
+/* ---- Strings of the command line ---- */
 
 static bool readable(const char *text)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * encode.c - sentence embeddings from a BERT in the transformers package's files: lines of token ids in, a vector for
- * each out, or how similar they are.
+ * encode.c - sentence embeddings by a BERT model in the files of the transformers package: reads lines of token ids,
+ * writes a vector per line, or the cosine similarities of all pairs.
  */
 #include "examples/shared/options.h"
 #include "examples/shared/pretrained_model.h"
@@ -43,7 +43,7 @@ static ag_tensor *embed(ag_encoder *encoder, const token_lines *lines, ag_poolin
     return all;
 }
 
-/* Each row divided by its length; a row of zeros stays. */
+/* Divides each row by its 2-norm; a row of zeros stays. */
 static void normalize(double *rows, int64_t count, int64_t emb)
 {
     for (int64_t i = 0; i < count; i++) {

@@ -2,11 +2,10 @@
  *
  * forecast.c - a causal transformer learns to forecast a chaotic time series, sixteen steps ahead.
  *
- * The series is Mackey and Glass's (1977), x' = 0.2 x(t - 17) / (1 + x(t - 17)^10) - 0.1 x, sampled once per unit of
- * time: it almost repeats itself and never does. Training sees the first part, the test the last, which begins only
- * after everything that training has seen. Of each window the model gets 64 values and says the next 16 at once.
- * Forecasts are judged by their mean absolute error beside two naive ones: the last value stays as it is, and what
- * followed the most similar window of the training part.
+ * The series is that of Mackey and Glass (1977), x' = 0.2 x(t - 17) / (1 + x(t - 17)^10) - 0.1 x, sampled once per unit
+ * of time; it almost repeats itself but never does. Training uses the first part of the series, the test the part after
+ * it. From the 64 values of a window the model forecasts the next 16 at once. Its mean absolute error is compared with
+ * two naive forecasts: the last value, and the continuation of the most similar training window.
  */
 #include "examples/shared/learning.h"
 #include "examples/shared/options.h"
@@ -21,8 +20,8 @@ enum { EMB = 64, HEADS = 4, LAYERS = 2 };
 
 /* ---- The series ---- */
 
-/* Fourth-order Runge-Kutta in steps of 1/SUBSTEPS, the delayed value taken from what has been computed; then
- * scaled to mean 0 and variance 1 of the training part. */
+/* Fourth-order Runge-Kutta in steps of 1/SUBSTEPS, with delayed values from earlier steps; then scaled so that the
+ * training part has mean 0 and variance 1. */
 static void make_series(float series[LENGTH])
 {
     enum { BACK = DELAY * SUBSTEPS };
@@ -50,7 +49,7 @@ static void make_series(float series[LENGTH])
 }
 
 /* ---- The model: linear, sinusoidal positions, blocks, norm, linear ----
- * A token is a value and the PATCH - 1 before it, 0 before the window: so a slope is seen at once. */
+ * A token is a value and the PATCH - 1 values before it (0 before the window), so that one token shows the slope. */
 
 typedef struct forecaster {
     ag_ctx *ctx;
@@ -79,7 +78,7 @@ static void make_model(forecaster *f)
     f->positions = ag_sinusoidal(ctx, AG_F32, 0, SEEN, EMB);
 }
 
-/* x[B,SEEN,PATCH], newest value first -> [B,SEEN,AHEAD]: behind every value the next ones, as differences to it. */
+/* x[B,SEEN,PATCH], newest value first -> [B,SEEN,AHEAD]: for each value the next ones, minus it. */
 static ag_tensor *forecast(forecaster *f, ag_tensor *x)
 {
     ag_tensor *h = ag_add(ag_linear_forward(f->in, x), f->positions);
@@ -88,7 +87,7 @@ static ag_tensor *forecast(forecaster *f, ag_tensor *x)
     return ag_add(ag_linear_forward(f->out, ag_layer_norm_forward(f->norm, h)), ag_slice(x, 2, 0, 1, 1));
 }
 
-/* The windows that begin at start[count]: [count,SEEN,PATCH], and what follows each value [count,SEEN,AHEAD]. */
+/* The windows that begin at start[count]: [count,SEEN,PATCH], and the values after each one, [count,SEEN,AHEAD]. */
 static void windows(forecaster *f, const int *start, int count, ag_tensor **x, ag_tensor **y)
 {
     static float seen[BATCH * SEEN * PATCH], next[BATCH * SEEN * AHEAD];
@@ -103,7 +102,7 @@ static void windows(forecaster *f, const int *start, int count, ag_tensor **x, a
     *y = ag_from_data(f->ctx, AG_F32, AG_SHAPE(count, SEEN, AHEAD), next);
 }
 
-/* Of the forecasts from half a window or more: from less they are guesses, and would take the most room in the mean. */
+/* Of forecasts from at least half a window: those from fewer values are guesses and would dominate the mean. */
 static ag_tensor *batch_loss(void *user)
 {
     forecaster *f = user;
@@ -117,7 +116,7 @@ static ag_tensor *batch_loss(void *user)
 
 /* ---- The test ---- */
 
-/* Where in the training part the window most like the one at `start` begins. */
+/* The start of the training window that is most similar to the one at `start`. */
 static int most_similar(const forecaster *f, int start)
 {
     int best = 0;
@@ -138,7 +137,7 @@ static int most_similar(const forecaster *f, int start)
 
 enum { MODEL, LAST_VALUE, SIMILAR, KINDS };
 
-/* What each kind says of the AHEAD values behind the window at `start`. */
+/* The forecasts of each kind for the AHEAD values after the window at `start`. */
 static void forecasts(forecaster *f, int start, double said[KINDS][AHEAD])
 {
     ag_tensor *x, *y;

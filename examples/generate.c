@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * generate.c - lets a GPT-2, Llama or Mistral from the transformers package's files go on from token ids.
+ * generate.c - continues token ids with a GPT-2, Llama or Mistral model in the files of the transformers package.
  *
- * All prompts are one batch. The first pass reads them, each later one a token of every entry that has not ended, with
- * the keys and values of what came before in a cache; --no-cache computes everything anew, for comparison.
+ * All prompts are one batch. The first pass reads the prompts; each later pass reads one token of every entry that has
+ * not ended and finds the keys and values of earlier tokens in a cache. --no-cache computes all of them again instead.
  */
 #include "examples/shared/options.h"
 #include "examples/shared/pretrained_model.h"
@@ -31,9 +31,9 @@ typedef struct generation {
     bool no_cache;
     int32_t end[64];
     int64_t ends;
-    int32_t *token;  /* [B,room]: prompt and what follows */
+    int32_t *token;  /* [B,room]: prompt and generated tokens */
     int64_t *filled; /* [B] */
-    int64_t *counts; /* [B]: how many tokens of each entry the next pass reads; 0: it has ended */
+    int64_t *counts; /* [B]: number of tokens that the next pass reads; 0: the entry has ended */
     int64_t room;
     double prompt_seconds, seconds; /* of the first pass, and of the others */
     int64_t passes;
@@ -54,7 +54,7 @@ static bool is_end(const generation *g, int32_t token)
     return false;
 }
 
-/* The tokens that a pass reads, [B,T]: the last counts[b] of each entry, or with no cache all. */
+/* The tokens that a pass reads, [B,T]: the last counts[b] of each entry; without a cache all. */
 static ag_tensor *pass_tokens(const generation *g, bool whole)
 {
     int64_t B = g->prompts->count, T = 1;
@@ -71,7 +71,7 @@ static ag_tensor *pass_tokens(const generation *g, bool whole)
     return tokens;
 }
 
-/* One pass, and a token for each entry that has not ended. Returns how many still have not, -1 on error. */
+/* Runs one pass and draws a token for each entry that has not ended. Returns the number that go on, -1 on error. */
 static int64_t step(generation *g, ag_kv_cache *cache)
 {
     int64_t left = 0;
@@ -91,7 +91,7 @@ static int64_t step(generation *g, ag_kv_cache *cache)
         g->token[b * g->room + g->filled[b]++] = next;
         g->counts[b] = !is_end(g, next);
         left += g->counts[b];
-        if (g->prompts->count == 1) { /* so that a reader sees it come */
+        if (g->prompts->count == 1) { /* show each token at once */
             printf("%s%d", g->passes == 0 ? "" : " ", (int)next);
             fflush(stdout);
         }
@@ -133,7 +133,7 @@ static void print_result(const generation *g)
     fputc('\n', stderr);
 }
 
-/* Places for the tokens, the prompts in them. */
+/* Allocates the tokens and copies the prompts. */
 static bool fill(generation *g)
 {
     const token_lines *p = g->prompts;
@@ -154,7 +154,7 @@ static bool fill(generation *g)
     return true;
 }
 
-/* The last token made is not read again, so that one more fits. */
+/* The last token is not read again, so max_seq_len + 1 tokens fit. */
 static bool check_length(const generation *g)
 {
     int64_t most = ag_gpt_config_of(g->gpt)->max_seq_len, read = g->prompts->longest + g->length - 1;
@@ -179,7 +179,7 @@ static bool generate(generation *g, const model_files *files, uint64_t seed, boo
     if (good)
         print_result(g);
     else if (g->passes > 0 && g->prompts->count == 1)
-        putchar('\n'); /* behind the tokens that have come */
+        putchar('\n'); /* after the tokens written so far */
     free(g->token);
     free(g->filled);
     free(g->counts);

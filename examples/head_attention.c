@@ -2,8 +2,8 @@
  *
  * head_attention.c - one causal head at work on a sentence: Q, K, V, scores, mask, weights, output.
  *
- * Words are tokens, T of them; a word's embedding is a row of a random table. Everything shown is computed a second
- * time from the layer's parameters with the plain ops and compared with what the layer says.
+ * The T words are the tokens; a word's embedding is a row of a random table. All numbers are computed a second time
+ * from the layer's parameters with plain ops, and compared with the layer's.
  */
 #include "attngrad.h"
 #include "examples/shared/heatmap.h"
@@ -59,7 +59,7 @@ static ag_tensor *project(ag_module *module, const char *weight, const char *bia
     return ag_linear(x, ag_module_find(module, weight), ag_module_find(module, bias));
 }
 
-/* [T,T], 1 where the mask does not allow query i to see key j. */
+/* [T,T], 1 where the mask forbids query i to attend to key j. */
 static ag_tensor *forbidden(ag_ctx *ctx, ag_mask mask, int n)
 {
     int32_t value[WORDS_MAX * WORDS_MAX];
@@ -157,7 +157,7 @@ int main(int argc, char **argv)
         return status;
 
     ag_ctx *ctx = program_begin("head_attention", seed);
-    /* Weights twice as large as the default, so that the head has preferences to look at. */
+    /* Weights of twice the default size, so that the attention is visibly uneven. */
     ag_head_attention *layer = ag_head_attention_new(
         ctx, (ag_head_attention_config){
                  .emb_size = EMB, .head_size = HEAD, .max_seq_len = WORDS_MAX, .init_std = 0.5 });

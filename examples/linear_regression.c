@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * linear_regression.c - the smallest complete program: finds y = 2 x1 - 3 x2 + 0.5 again from 100 noisy points.
+ * linear_regression.c - the smallest complete program: fits y = 2 x1 - 3 x2 + 0.5 to 100 noisy points.
  */
 #include "attngrad.h"
 
@@ -15,7 +15,7 @@ static ag_tensor *noisy_line(ag_tensor *x)
     return ag_add(ag_add_scalar(ag_matmul(x, slopes), 0.5), noise);
 }
 
-/* Says why there is nothing to run: --help, an option, which there are none of, or no context. */
+/* Handles --help, an unknown option, and a missing context. */
 static int leave(const char *arg)
 {
     if (arg != NULL && strcmp(arg, "--help") == 0) {

@@ -2,9 +2,9 @@
  *
  * multi_head_attention.c - four heads side by side: first with random weights, then with weights made by hand.
  *
- * The second part follows one bright token through an input of zeros. Four heads whose projections are written down
- * here look at: the position before, the bright token, their own position, everything alike. What the head brings to
- * each position shows which positions the bright token reaches, and by which way.
+ * The second part follows one bright token through an input of zeros. Four heads with weights written down here attend
+ * to the previous position, to the bright token, to their own position, and to all positions equally. The output of
+ * each head shows which positions the bright token reaches, and through which head.
  */
 #include "attngrad.h"
 #include "examples/shared/heatmap.h"
@@ -52,7 +52,7 @@ static void head_panels(heatmap_panel panel[HEADS], ag_tensor *weights, const ch
 
 static bool show_random(ag_ctx *ctx, bool non_causal, const char *path)
 {
-    /* Larger weights than the default, so that the heads have preferences to look at. */
+    /* Larger weights than the default, so that the attention is visibly uneven. */
     ag_mha *mha = ag_mha_new(ctx, (ag_mha_config){ .emb_size = 16,
                                                    .num_heads = HEADS,
                                                    .max_seq_len = T,
@@ -77,8 +77,8 @@ static void set(ag_tensor *weight, int head, int row, int channel, double value)
     ag_set(weight, (int64_t[]){ head * HEAD + row, channel }, value);
 }
 
-/* Scores are a q.k with a = 1/sqrt(HEAD). Where query and key fit, q.k = fit makes the score 10: beside scores of 0
- * the softmax then gives the fitting key 99.9 % and more. */
+/* Scores are a q.k with a = 1/sqrt(HEAD). Where query and key match, q.k = fit makes the score 10: against scores of 0
+ * the softmax gives the matching key at least 99.9 %. */
 static void set_by_hand(ag_module *module)
 {
     const double fit = 10 * sqrt(HEAD);
@@ -89,20 +89,20 @@ static void set_by_hand(ag_module *module)
     ag_fill(v, 0);
     ag_fill(proj, 0);
     for (int t = 0; t < T; t++) {
-        set(q, 0, t > 0 ? t - 1 : 0, POSITION + t, fit); /* asks for the position before; the first for itself */
-        set(k, 0, t, POSITION + t, 1);                   /* says where it stands */
-        set(q, 1, 0, POSITION + t, fit);                 /* asks for brightness, wherever it stands itself */
-        set(q, 2, t, POSITION + t, fit);                 /* asks for its own position */
+        set(q, 0, t > 0 ? t - 1 : 0, POSITION + t, fit); /* matches the previous position; the first its own */
+        set(k, 0, t, POSITION + t, 1);                   /* the key's position */
+        set(q, 1, 0, POSITION + t, fit);                 /* matches the bright token from every position */
+        set(q, 2, t, POSITION + t, fit);                 /* matches its own position */
         set(k, 2, t, POSITION + t, 1);
     }
     set(k, 1, 0, BRIGHTNESS, 1);
-    for (int h = 0; h < HEADS; h++) { /* head 3 keeps zeros: all scores are 0, all keys alike */
-        set(v, h, 0, BRIGHTNESS, 1);  /* every head hands brightness on, */
-        ag_set(proj, (int64_t[]){ h, h * HEAD }, 1); /* and the output's channel h is what head h brought */
+    for (int h = 0; h < HEADS; h++) { /* head 3 has q = k = 0: all scores are 0 */
+        set(v, h, 0, BRIGHTNESS, 1);  /* every head passes brightness on, */
+        ag_set(proj, (int64_t[]){ h, h * HEAD }, 1); /* and channel h of the output is that of head h */
     }
 }
 
-/* Zeros in the content channel of [1,T,EMB], but for position `bright` (-1: none). */
+/* The input [1,T,EMB]: the content channel is 1 at position `bright` (-1: none), else 0. */
 static ag_tensor *input(ag_ctx *ctx, int bright)
 {
     ag_tensor *x = ag_zeros(ctx, AG_F32, AG_SHAPE(1, T, EMB));
@@ -120,7 +120,8 @@ static double at(const ag_tensor *t, int i, int channel)
     return value;
 }
 
-/* Which outputs change when position j lights up. Returns whether exactly those do that may see j. */
+/* Prints which outputs change when position j lights up. Returns whether they are exactly those that may attend to
+ * j. */
 static bool show_reach(ag_ctx *ctx, ag_mha *mha, ag_mask mask)
 {
     char seen[T][T];

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * translate.c - an encoder-decoder learns to translate dates, written in many ways, to ISO form:
+ * translate.c - an encoder-decoder learns to translate dates, written in twelve ways, to ISO form:
  *
  *     "the 3rd of May, 1987" -> "1987-05-03"
  *
- * Characters are the tokens. Days are split by a hash: a day that is tested was never seen in training, in any form.
- * Trains, measures how many held-out dates come out right in every character, translates those on the command line,
- * and shows where the decoder looked while it wrote one of them.
+ * The tokens are characters. A hash splits the days: no test day occurs in training in any form. The program trains,
+ * measures how many held-out dates are right in every character, translates the dates of the command line, and shows
+ * where the decoder attended while it wrote one of them.
  */
 #include "examples/shared/heatmap.h"
 #include "examples/shared/learning.h"
@@ -72,7 +72,7 @@ static const char *ordinal(int day)
 
 enum { FORMS = 12, TEXT = 64 }; /* room for any numbers; a date has at most SOURCE characters */
 
-/* The date in one of the ways that people write it. */
+/* The date in one of its forms. */
 static void write_form(date d, int form, char text[TEXT])
 {
     const char *month = MONTH[d.month - 1], *weekday = WEEKDAY[d.number % 7];
@@ -228,9 +228,9 @@ static int test(translator *t)
     return right;
 }
 
-/* ---- What the user asks for ---- */
+/* ---- Dates of the command line ---- */
 
-/* Lower case, as the model knows it. False with a message when it can not be read. */
+/* The text in lower case, which the model has learned. False after a message when it has other characters. */
 static bool put_text(translator *t, int row, const char *text)
 {
     char lower[SOURCE + 1] = "";
@@ -250,7 +250,7 @@ static bool put_text(translator *t, int row, const char *text)
     return true;
 }
 
-/* Where the decoder looked in the source while it wrote each character, the mean over the last layer's heads. */
+/* Where in the source the decoder attended while it wrote each character: the mean over the last layer's heads. */
 static bool show_attention(translator *t, const char *text, const char *path)
 {
     ag_ctx *ctx = t->ctx;

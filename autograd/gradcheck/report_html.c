@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * report_html.c - the gradient checker's report as one HTML page, complete in itself, well-formed XML too.
+ * report_html.c - the gradient checker's report as one self-contained HTML page, which is well-formed XML too.
  *
- * After the words come the gradients of some inputs, the failed ones first, each as one drawing (SVG): analytic,
- * numeric and their difference side by side, a rect per element whose title gives index and value. All lengths are
- * whole pixels, so that cells have sharp edges. A gradient of more than two dims is a square of small matrices.
+ * After the words come the gradients of some inputs, failed ones first, each as one SVG drawing: analytic, numeric and
+ * their difference side by side, one rect per element with index and value as its title. All lengths are whole pixels,
+ * so that cells have sharp edges. A gradient of more than two dims is a grid of small matrices.
  */
 #include "autograd/gradcheck/report_impl.h"
 
@@ -23,12 +23,12 @@ enum {
     MAP = 280,         /* the largest width and height of a map */
     GAP = 10,          /* between matrices */
     LABEL = 15,        /* above each matrix of a lower row */
-    NUMBER_WIDTH = 46, /* a cell this large has its value written in */
+    NUMBER_WIDTH = 46, /* cells of this width or more show their value */
     NUMBER_HEIGHT = 16,
     BAR = 46           /* the colour bar and its numbers, below the map */
 };
 
-/* CSS has braces and no '&' or '<', so that it is the same in HTML and XML. */
+/* Without '&' and '<' the style sheet is the same in HTML and XML. */
 static const char page_style[] =
     "body{font:15px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;width:960px;margin:28px auto;padding:0 12px}"
     "h1{font-size:24px;margin:0 0 8px}h2{font-size:17px;margin:32px 0 8px}p{margin:8px 0;overflow-wrap:anywhere}"
@@ -40,7 +40,7 @@ static const char page_style[] =
     ".explanation.FAIL{border-color:#c3242b}.explanation.INCONCLUSIVE{border-color:#8a6100}"
     ".key{display:inline-block;width:12px;height:12px;border:1px solid #888;vertical-align:-2px}";
 
-/* In each figure, so that one cut out of the page still looks right. */
+/* Repeated in each figure, so that a figure can be copied out of the page. */
 static const char figure_style[] =
     ".figure text{font:11px system-ui,sans-serif;fill:#444}.figure .head{font-size:13px;font-weight:600;fill:#1a1a1a}"
     ".figure .tick,.figure .value{text-anchor:middle}.figure .side{text-anchor:end}"
@@ -66,7 +66,7 @@ static void html_put_text(FILE *file, const char *text)
     }
 }
 
-/* An element with text in it; nothing when there is none. */
+/* An HTML element with text; nothing if the text is empty. */
 static void html_put_element(FILE *file, const char *tag, const char *label, const char *text)
 {
     if (text == NULL || *text == '\0')
@@ -161,7 +161,7 @@ static int html_max_int(int a, int b)
     return a > b ? a : b;
 }
 
-/* Cells are square; but wide enough for numbers when these fit, and a map of few rows or columns is no thread. */
+/* Cells are square, but wider where numbers fit, and larger in a map of few rows or columns. */
 static void html_size_cells(figure *f, int width, int height)
 {
     int rows = (int)f->view.row.count, cols = (int)f->view.col.count;
@@ -188,7 +188,7 @@ static void html_lay_out(figure *f)
     for (int panel = 0; panel < PANELS; panel++)
         f->scale[panel] = html_largest(f, panel);
     f->scale[0] = f->scale[1] = fmax(f->scale[0], f->scale[1]);
-    const ag_gradcheck_config *config = &f->check->config; /* mere rounding is not to look like a fault */
+    const ag_gradcheck_config *config = &f->check->config; /* rounding must not look like a fault */
     f->scale[2] = fmax(f->scale[2], config->atol + config->rtol * f->scale[0]);
 }
 
@@ -216,14 +216,14 @@ static void html_put_cell(const figure *f, int panel, int x, int y, int64_t i)
             y + f->height / 2 + 4, text);
 }
 
-/* Around so many cells; `out` pixels further than their edge, so as not to cover them. */
+/* A frame around cells, `out` pixels outside their edge. */
 static void html_put_frame(const figure *f, const char *class, int x, int y, int64_t cols, int64_t rows, int out)
 {
     fprintf(f->file, "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/>\n", class, x - out, y - out,
             (int)cols * f->width + 2 * out, (int)rows * f->height + 2 * out);
 }
 
-/* Every 1, 2, 5, 10 ... of the indices, so that the numbers keep apart. */
+/* The step 1, 2, 5, 10, ... between labelled indices at which labels do not overlap. */
 static int64_t html_tick_step(int cell, int apart)
 {
     static const int step[] = { 1, 2, 5, 10, 20 };
@@ -409,7 +409,7 @@ static void html_put_input(FILE *file, const ag_check *check, int input, int num
     html_put_element(file, "p", "", part.text);
 }
 
-/* Failed inputs, then those not decided, then the others, up to MOST_FIGURES. */
+/* Failed inputs, then inconclusive ones, then the others, up to MOST_FIGURES. */
 static void html_put_figures(FILE *file, const ag_check *check)
 {
     static const ag_verdict order[] = { AG_FAIL, AG_INCONCLUSIVE, AG_PASS };

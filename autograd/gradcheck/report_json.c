@@ -2,9 +2,9 @@
  *
  * report_json.c - the gradient checker's report as a JSON object on one line (RFC 8259).
  *
- * Numbers have the digits that give back the same double; those that are not finite stand as the strings "nan",
- * "inf" and "-inf", which Python's float() reads like the others. null: not there. An index is one number per dim.
- * Bytes of a name that are not UTF-8 become U+FFFD.
+ * Numbers have enough digits to restore the double. Numbers that are not finite are the strings "nan", "inf" and
+ * "-inf", which Python's float() accepts. A missing value is null. An index is one number per dim. Bytes of a name that
+ * are not UTF-8 become U+FFFD.
  */
 #include "autograd/gradcheck/report_impl.h"
 #include "tensor/files/json.h"
@@ -18,7 +18,7 @@ enum { MOST_ELEMENTS = 4096 }; /* of an input whose gradients are written */
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
-/* A string is put together character by character, so that no space is too small for it. */
+/* A string, written character by character, so that it needs no buffer. */
 static void json_put_string(FILE *file, const char *text)
 {
     if (text == NULL) {
@@ -60,7 +60,7 @@ static void json_put_numbers(FILE *file, const double *value, int64_t count)
     fputs(count == 0 ? "[]" : "]", file);
 }
 
-/* The name of a member of the object, which another comes before. */
+/* A comma and the name of a member that is not the first. */
 static void json_put_key(FILE *file, const char *key)
 {
     fprintf(file, ",\"%s\":", key);
@@ -78,7 +78,7 @@ static void json_member_number(FILE *file, const char *key, double value)
     json_put_number(file, value);
 }
 
-/* A number of things, or an index: -1 is none. */
+/* A count or an index; -1: null. */
 static void json_member_whole(FILE *file, const char *key, int64_t value)
 {
     json_put_key(file, key);
@@ -113,7 +113,7 @@ static void json_put_found(FILE *file, const ag_check *check, const ag_check_inp
     json_put_numbers(file, in->numeric, in->numel);
 }
 
-/* An input that was not checked has the verdict null and nothing after it. */
+/* An input that was not checked has the verdict null and no members after it. */
 static void json_put_input(FILE *file, const ag_check *check, const ag_check_input *in)
 {
     fputs("{\"name\":", file);

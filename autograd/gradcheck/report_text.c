@@ -2,9 +2,9 @@
  *
  * report_text.c - the gradient checker's report as text of at most 80 columns.
  *
- * A pass is one line. Anything else has a line per input and then, each where it is known: the worst derivative, the
- * first wrong op, the explanation, what to do about inputs that were not decided, and the two gradients around the
- * worst element with their difference. Colour adds escape sequences around words and changes no word.
+ * A pass is one line. Any other verdict has one line per input, then, as far as known, the worst derivative, the first
+ * wrong op, the explanation, advice for inconclusive inputs, and both gradients around the worst element with their
+ * difference. Colour adds escape sequences around words and changes no word.
  */
 #include "autograd/gradcheck/report_impl.h"
 
@@ -29,7 +29,7 @@ static void text_end_line(writer *w)
     w->column = 0;
 }
 
-/* Text as it stands, in a colour's escape sequence (NULL: none). */
+/* Writes text, in a colour's escape sequence (NULL: none). */
 static void text_put(writer *w, const char *text, const char *colour)
 {
     fprintf(w->file, "%s%s%s", colour != NULL ? colour : "", text, colour != NULL ? "\033[0m" : "");
@@ -50,8 +50,7 @@ static const char *text_colour_of(const writer *w, ag_verdict verdict)
     return w->colour ? colour[verdict] : NULL;
 }
 
-/* Words after what stands on the line, over as many indented lines as it takes. A word too long for a line goes on
- * in the next one. */
+/* Continues the line with words, wrapped into indented lines. A word longer than a line is split. */
 static void text_wrap(writer *w, const char *text)
 {
     char shown[8];
@@ -78,7 +77,7 @@ static void text_wrap(writer *w, const char *text)
     }
 }
 
-/* "label text", wrapped, on a line of its own; nothing when there is no text. */
+/* "label text", wrapped, on a line of its own; nothing if the text is empty. */
 static void text_paragraph(writer *w, const char *label, const char *text)
 {
     if (text == NULL || *text == '\0')
@@ -95,7 +94,7 @@ static void text_headline(writer *w, const ag_check *check, const ag_gradcheck_r
     ag_phrase name = { 0 }, summary = { 0 };
     ag_report_summary(&summary, check, result);
     const char *verdict = ag_verdict_name(result->verdict);
-    /* A pass stays on its line: the name gets what room is left. */
+    /* A pass is one line: the name gets the room that is left. */
     int room = WIDTH - (int)(strlen("gradcheck : PASS, ") + summary.length);
     ag_phrase_name(&name, check->name, result->verdict != AG_PASS ? 40 : room > 8 ? room : 8);
     text_put(w, "gradcheck ", NULL);
@@ -116,7 +115,7 @@ static void text_headline(writer *w, const ag_check *check, const ag_gradcheck_r
     text_end_line(w);
 }
 
-/* How wide each column is; 0: empty in every line, left out. Names get what the others leave. */
+/* The width of each column; 0: empty in every line, so left out. Names get the room that is left. */
 static void text_measure(const ag_check *check, int width[AG_REPORT_COLUMNS])
 {
     int used = 0;
@@ -137,7 +136,7 @@ static void text_measure(const ag_check *check, int width[AG_REPORT_COLUMNS])
     *names -= *names > 0 && used > WIDTH ? used - WIDTH : 0;
 }
 
-/* One line of it: an input, or -1 for the head. */
+/* One line of the table: an input, or -1 for the heading. */
 static void text_table_line(writer *w, const ag_check *check, int input, const int width[AG_REPORT_COLUMNS])
 {
     int start = INDENT;
@@ -186,7 +185,7 @@ typedef struct gradients {
     const ag_check_input *in;
     ag_gradient_view view;
     int columns, decimals; /* of a number */
-    int exponent[PANELS];  /* each panel's numbers stand in units of 10^exponent */
+    int exponent[PANELS];  /* a panel's numbers are in units of 10^exponent */
 } gradients;
 
 /* An element of the analytic gradient, of the numeric one, or of their difference. */
@@ -196,7 +195,7 @@ static double text_value_at(const gradients *g, int panel, int64_t row, int64_t 
     return panel == 0 ? g->in->analytic[i] : panel == 1 ? g->in->numeric[i] : g->in->analytic[i] - g->in->numeric[i];
 }
 
-/* The exponent of the largest finite magnitude, once rounded to the decimals shown; 0 also when -1 would do. */
+/* The exponent of the largest finite magnitude, rounded to the decimals shown; 0 instead of -1. */
 static int text_exponent_of(const gradients *g, int panel)
 {
     double largest = 0;
@@ -211,7 +210,7 @@ static int text_exponent_of(const gradients *g, int panel)
     return exponent == -1 && g->decimals > 2 ? 0 : exponent;
 }
 
-/* Text that ends `columns` further on. */
+/* Text right-aligned in `columns`. */
 static void text_put_right(writer *w, const char *text, int columns)
 {
     text_pad(w, w->column + columns - (int)strlen(text));
@@ -225,7 +224,7 @@ static void text_put_index(writer *w, int64_t index, int columns)
     text_put_right(w, text, columns);
 }
 
-/* An exact zero is "0"; what only rounds to it is "0.00", without a sign. */
+/* An exact zero is "0"; a number that rounds to zero is "0.00", without a sign. */
 static void text_put_value(writer *w, const gradients *g, int panel, int64_t row, int64_t col)
 {
     static const char *const format[] = { "%.0f", "%.1f", "%.2f", "%.3f", "%.4f", "%.5f" };
@@ -235,7 +234,7 @@ static void text_put_value(writer *w, const gradients *g, int panel, int64_t row
     text_put_right(w, text + (*text == '-' && strspn(text, "-0.") == strlen(text)), g->columns);
 }
 
-/* "[0,1,4:12,8:12]": what part of the whole this is. */
+/* "[0,1,4:12,8:12]": the indices that are shown. */
 static void text_put_part(ag_phrase *p, const gradients *g)
 {
     const ag_array *x = &g->in->x;
@@ -268,7 +267,7 @@ static void text_put_titles(writer *w, const gradients *g)
     text_end_line(w);
 }
 
-/* A row of all panels; row -1: the columns' numbers. */
+/* One row of all panels; row -1: the column numbers. */
 static void text_put_row(writer *w, const gradients *g, int64_t row)
 {
     if (row >= 0)
@@ -290,10 +289,10 @@ static void text_put_gradients(writer *w, const ag_check_input *in)
 {
     gradients g = { .in = in, .view = ag_gradient_view_of(in, 1, ROWS, COLS, true) };
     g.columns = PANEL / (int)g.view.col.count;
-    g.decimals = g.columns - 4 < 5 ? g.columns - 4 : 5; /* beside a blank, a sign, a digit and the point */
+    g.decimals = g.columns - 4 < 5 ? g.columns - 4 : 5; /* less a blank, a sign, a digit and the point */
     for (int panel = 0; panel < PANELS; panel++)
         g.exponent[panel] = text_exponent_of(&g, panel);
-    if (abs(g.exponent[0] - g.exponent[1]) <= 1) /* one unit for both, where that leaves both their digits */
+    if (abs(g.exponent[0] - g.exponent[1]) <= 1) /* one unit for both, if both keep their digits */
         g.exponent[0] = g.exponent[1] = g.exponent[0] > g.exponent[1] ? g.exponent[0] : g.exponent[1];
     ag_phrase part = { 0 };
     text_put_part(&part, &g);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * gradcheck_cases.h - what the program gradcheck can check: layers and ops (subjects), each with one or a few cases.
+ * gradcheck_cases.h - the subjects of the program gradcheck, layers and ops, each with one or more cases.
  */
 #ifndef EXAMPLES_GRADCHECK_CASES_H
 #define EXAMPLES_GRADCHECK_CASES_H

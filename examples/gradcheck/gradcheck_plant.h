@@ -11,7 +11,7 @@
 typedef struct fault {
     const char *kind, *op; /* "row-sum", "planted_softmax" */
     const char *about;     /* what its backward does wrong */
-    ag_cause cause;        /* what the checker is to say */
+    ag_cause cause;        /* that the checker must report */
     int dims;              /* of the tensor it is put behind, at least; the extents of the last ones above 1 */
     enum { ALONE, WITH_ROW, WITH_EQUAL } second; /* the shape of its second input: none, x's last dim, x's */
     ag_tensor *(*apply)(ag_tensor *x, ag_tensor *second); /* of x's shape; positive where x is */

@@ -36,7 +36,7 @@ bool vocab_from_text(vocab *v, const char *text, bool bytes);
  * vocabulary, which is then in `unknown` as UTF-8. */
 int64_t vocab_encode(const vocab *v, const char *text, int32_t *token, int64_t most, char unknown[UTF8_BYTES]);
 
-/* Prints tokens as text, whole characters only: what is left of a character waits for the next call. */
+/* Prints tokens as text, whole characters only: the bytes of an unfinished character wait for the next call. */
 typedef struct text_out {
     FILE *file;
     unsigned char pending[4];
@@ -45,7 +45,7 @@ typedef struct text_out {
 void text_put(text_out *out, const vocab *v, int32_t token);
 void text_end(text_out *out); /* an unfinished character becomes U+FFFD */
 
-/* Nats per token of the validation text under models that just count the training text, add-one smoothed. */
+/* Nats per token of the validation text under counts of the training text, add-one smoothed. */
 typedef struct baselines {
     double uniform, unigram, bigram;
 } baselines;

@@ -98,7 +98,7 @@ static bool metadata_count(const ag_safetensors *file, const char *key, int64_t 
     return true;
 }
 
-/* Which of the words; false when it is another. A file of before there was a choice has none: the first. */
+/* The index of a metadata word; false: an unknown word. Older files without the key have the first. */
 static bool metadata_word(const ag_safetensors *file, const char *key, const char *const *word, int count, int *which)
 {
     const char *text = ag_safetensors_metadata(file, key);
@@ -108,7 +108,7 @@ static bool metadata_word(const ag_safetensors *file, const char *key, const cha
     return *which < count;
 }
 
-/* What came later than the other entries; files without it have the plain model. */
+/* Entries that older files do not have: those files have the plain model. */
 static bool attention_from_metadata(ag_transformer_config *c, const ag_safetensors *file)
 {
     int64_t qk_norm = 0;
@@ -155,8 +155,8 @@ bool model_from_metadata(lm_model *model, const ag_safetensors *file, const char
 
 /* ---- Sampling ---- */
 
-/* Draws the token that follows token[count]. What the cache has is not computed again, until there are more tokens than
- * the model's window: from there on every position moves with each token. */
+/* Draws the token that follows token[count]. Cached tokens are not computed again, unless there are more tokens than
+ * the model's window: then every position moves with each token. */
 static int32_t next_token(lm_model *model, ag_kv_cache *cache, const int32_t *token, int64_t count,
                           const sampling *how)
 {
@@ -190,7 +190,7 @@ bool model_write(lm_model *model, const int32_t *prompt, int64_t prompt_count, i
         if (good)
             text_put(&out, &model->vocab, token[i]);
         if (good && i % 16 == 0)
-            fflush(file); /* so that a reader sees it come */
+            fflush(file); /* show each token at once */
     }
     text_end(&out);
     fflush(file);

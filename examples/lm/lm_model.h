@@ -16,7 +16,7 @@ typedef struct lm_model {
     bool recompute; /* as in ag_transformer_config; not in the checkpoint */
 } lm_model;
 
-/* What a model has of each kind, by words that stand on the command line and in checkpoints: indices of these. */
+/* A model's choices, as indices of the words that the command line and checkpoints use. */
 enum { POSITION_WORDS = 5, NORM_WORDS = 2, FEED_FORWARD_WORDS = 5 };
 extern const char *const position_word[POSITION_WORDS];         /* learned sinusoidal rotary alibi none */
 extern const char *const norm_word[NORM_WORDS];                 /* layer rms */

@@ -20,7 +20,7 @@ typedef struct run {
     lm_model model;
     ag_optimizer *optimizer;
     ag_schedule schedule;
-    ag_profile *profile; /* NULL: not asked for */
+    ag_profile *profile; /* NULL: none */
     int64_t step; /* steps done */
     FILE *log;
     char model_path[512];
@@ -88,7 +88,7 @@ static double validate(run *r, int64_t some)
 
 /* ---- Setting up ---- */
 
-/* The run's own state in the checkpoint, so that a resumed run goes on exactly where it was. */
+/* The run's own state in the checkpoint: a resumed run continues with the same bits. */
 static bool save(run *r)
 {
     model_metadata model;
@@ -273,7 +273,7 @@ static bool set_up(run *r)
            check_corpus(r) && set_up_optimizer(r) && open_log(r);
 }
 
-/* ---- Telling ---- */
+/* ---- Reports ---- */
 
 static void introduce_kind(const ag_transformer_config *c)
 {
@@ -325,7 +325,7 @@ static void report(run *r, double lr)
     r->reported_at = now();
 }
 
-/* A sample on stdout, drawn from a stream of its own so that training goes on as without it. */
+/* Writes a sample to stdout, drawn from a random stream of its own, so that training is the same without it. */
 static void show_sample(run *r, int64_t length)
 {
     ag_rng before = ag_rng_get(r->model.ctx);
@@ -353,7 +353,7 @@ static bool train_step(run *r, double lr)
     ag_tape *tape = ag_tape_begin(ctx);
     if (r->o.anomalies)
         ag_tape_detect_anomalies(tape);
-    ag_profile_tape(r->profile, tape); /* without a profile nothing */
+    ag_profile_tape(r->profile, tape); /* NULL does nothing */
     ag_tensor *window = corpus_batch(ctx, &r->corpus, (int64_t)r->o.batch, T);
     ag_profile_note(r->profile, "batch");
     ag_tensor *logits = ag_gpt_forward(r->model.gpt, ag_slice(window, 1, 0, T, 1));

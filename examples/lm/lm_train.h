@@ -8,7 +8,7 @@
 #include "examples/lm/lm_model.h"
 
 typedef struct train_options {
-    const char *data, *out, *resume; /* resume NULL: start anew */
+    const char *data, *out, *resume; /* resume NULL: a new run */
     bool bytes, sgd, recompute, anomalies, profile, qk_norm;
     uint64_t steps, batch, context, layers, heads, emb;
     uint64_t window, kv_heads; /* 0: no window; as many as heads */

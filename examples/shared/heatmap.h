@@ -2,8 +2,8 @@
  *
  * heatmap.h - matrices as rows of heat maps: in the terminal and as an SVG file. Needs nothing but C and a terminal.
  *
- * Colours are viridis, from `low` (dark) to `high` (bright). A value that is exactly 0 is drawn as nothing, so that a
- * masked weight can be told from a small one; so is NaN. Labels are UTF-8.
+ * Colours are viridis, from `low` (dark) to `high` (bright). Exactly 0 and NaN are left blank, so that a masked weight
+ * differs from a small one. Labels are UTF-8.
  */
 #ifndef EXAMPLES_HEATMAP_H
 #define EXAMPLES_HEATMAP_H
@@ -35,7 +35,7 @@ bool heatmap_print(FILE *file, const heatmap *map);
  * when it can not be written. */
 bool heatmap_save_svg(const char *path, const heatmap *map);
 
-/* Both: on stdout, and as SVG at path, which is said. False with the reason on stderr. */
+/* Prints to stdout and writes the SVG to path, which is printed too. False with the reason on stderr. */
 bool heatmap_show(const heatmap *map, const char *path);
 
 #endif

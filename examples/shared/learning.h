@@ -9,7 +9,7 @@
 #include "attngrad.h"
 
 typedef struct learning {
-    const char *program; /* whose progress it is */
+    const char *program; /* its name, in the line of progress */
     ag_ctx *ctx;
     ag_module *module;
     int64_t steps;
@@ -19,10 +19,10 @@ typedef struct learning {
     void *user;
 } learning;
 
-/* Trains. False after an error, which stands on the context, or when the loss is no number any more. */
+/* Trains. False after an error, which the context has, or when the loss is NaN. */
 bool learn(learning *l);
 
-/* Seconds since some moment. */
+/* Seconds since a fixed moment. */
 double seconds(void);
 
 #endif

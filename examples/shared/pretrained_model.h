@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * pretrained_model.h - what generate and encode have in common: where a model's files are, and lines of token ids.
+ * pretrained_model.h - for generate and encode: the paths of a model's files, and lines of token ids.
  */
 #ifndef EXAMPLES_PRETRAINED_MODEL_H
 #define EXAMPLES_PRETRAINED_MODEL_H
 
 #include "attngrad.h"
 
-/* The command line's values that both have. */
+/* Options that both programs have. */
 typedef struct model_options {
     const char *folder, *config, *weights; /* --model, or --config and --weights */
     const char *dtype;                     /* "float32" or "float64" */
@@ -15,13 +15,13 @@ typedef struct model_options {
     uint64_t threads;
 } model_options;
 
-/* Paths and dtype, as the options say. */
+/* Paths and dtype from the options. */
 typedef struct model_files {
     char config[1024], weights[1024];
     ag_dtype dtype;
 } model_files;
 
-/* False, with one line on stderr, when the options do not make sense. */
+/* False after one line on stderr when an option is missing or wrong. */
 bool model_files_of(model_files *files, const char *program, const model_options *o);
 
 /* Lines of token ids: line i has token[first[i]] .. token[first[i + 1] - 1], one at least. */
@@ -31,11 +31,11 @@ typedef struct token_lines {
     int64_t count, longest;
 } token_lines;
 
-/* From --tokens, or from stdin. False, with one line on stderr, when there is something else than ids. */
+/* Reads --tokens, or stdin if it is NULL. False after one line on stderr when a word is not an id. */
 bool token_lines_read(token_lines *lines, const char *program, const char *tokens);
 void token_lines_free(token_lines *lines);
 
-/* Lines begin .. begin + count - 1 as int32 [count,T], T the longest of them, zeros behind each; and their lengths. */
+/* Lines begin .. begin + count - 1 as int32 [count,T], T the longest of them, padded with zeros; and their lengths. */
 ag_tensor *token_lines_batch(ag_ctx *ctx, const token_lines *lines, int64_t begin, int64_t count, int64_t *lengths);
 
 #endif

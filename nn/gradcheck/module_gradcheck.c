@@ -6,7 +6,7 @@
 
 #include "nn/module_impl.h"
 
-/* Names the first parameter that is not float64. */
+/* An error that names the first parameter that is not float64, if there is one. */
 static void module_check_params(const ag_module *module)
 {
     for (int64_t i = 0; i < module->param_count; i++)

@@ -154,8 +154,8 @@ static ag_tensor *names_read_place(const ag_state_file *in, ag_named_tensor ours
     return copy != NULL && ag_copy_into(copy, theirs) == AG_OK ? copy : NULL;
 }
 
-/* Reads for every parameter, in the innermost scope; what is not in the file and need not be is left out of want[] and
- * read[]. Returns how many there are, -1 on error. */
+/* Reads the new values of all parameters, in the innermost scope, to want[] and read[]; an optional one that is not in
+ * the file is left out. Returns their number, -1 on error. */
 static int64_t names_read_all(const ag_state_file *in, const ag_module *module, const ag_weight_rule *rules,
                               int64_t count, const char *prefix, ag_named_tensor *want, ag_tensor **read)
 {
@@ -172,7 +172,7 @@ static int64_t names_read_all(const ag_state_file *in, const ag_module *module, 
                     ag_shape_text(ours.tensor));
             return -1;
         }
-        ag_scope_begin(in->ctx, NULL); /* so that theirs goes before the next is read */
+        ag_scope_begin(in->ctx, NULL); /* frees theirs before the next is read */
         want[filled] = ours;
         read[filled] = ag_scope_end(in->ctx, names_read_place(in, ours, &at));
         if (read[filled++] == NULL)
@@ -209,7 +209,7 @@ ag_status ag_module_load_named(ag_module *module, const char *path, const ag_wei
 
 /* ---- Saving ---- */
 
-/* The pieces of the tensor that at[i] names, joined; NULL on error. Pieces are of one shape and dtype. */
+/* Joins the pieces of the tensor that at[i] names, which have one shape and dtype; NULL on error. */
 static ag_tensor *names_join_parts(const ag_module *module, const place *at, int64_t i, const char *where)
 {
     ag_ctx *ctx = module->ctx;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * json.c - a strict pull parser and a writer for the JSON in files. The grammar is RFC 8259's.
+ * json.c - a strict pull parser and a writer for the JSON in files, by RFC 8259.
  */
 #include "tensor/files/json.h"
 
@@ -151,7 +151,7 @@ static int32_t json_hex4(ag_json *json)
     return value;
 }
 
-/* What follows \u: one code point, from a surrogate pair where it takes two; -1 after an error. */
+/* The code point of a \u escape, or of a surrogate pair of two; -1 after an error. */
 static int32_t json_unicode_escape(ag_json *json)
 {
     int32_t code = json_hex4(json);
@@ -173,7 +173,7 @@ static int32_t json_unicode_escape(ag_json *json)
     return json->error == NULL ? code : -1;
 }
 
-/* What follows a backslash, decoded to `out`; the end of it, NULL after an error. */
+/* Decodes the escape after a backslash to `out`; returns the end of its bytes, NULL after an error. */
 static char *json_escape(ag_json *json, char *out)
 {
     static const char marks[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
@@ -253,7 +253,7 @@ static bool json_at_digit(const ag_json *json)
     return json->at < json->length && json->text[json->at] >= '0' && json->text[json->at] <= '9';
 }
 
-/* Whether the next character is one of the marks, which is then passed. */
+/* If the next character is one of the marks, skips it and returns true; else false. */
 static bool json_pass(ag_json *json, const char *marks)
 {
     bool is = json->at < json->length && json->text[json->at] != '\0' && strchr(marks, json->text[json->at]) != NULL;
@@ -261,7 +261,7 @@ static bool json_pass(ag_json *json, const char *marks)
     return is;
 }
 
-/* Digits, one at least, behind those in *digits; those beyond 18 only count. Returns how many. */
+/* Appends one or more digits to *digits; digits beyond 18 are only counted. Returns their number. */
 static int64_t json_read_digits(ag_json *json, int64_t *digits, int64_t *dropped)
 {
     int64_t count = 0;

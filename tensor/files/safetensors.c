@@ -6,8 +6,8 @@
  *     n bytes       {"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}, ..., "__metadata__":{"key":"value"}}
  *     the rest      the tensors, row-major, little-endian, without gaps; data_offsets count from here
  *
- * The reader believes nothing: every size is checked against the file's before it is used, and the tensors must
- * tile the data exactly. The header is parsed in place, so names point into it.
+ * The reader trusts nothing: every size is checked against the file's size before use, and the tensors must tile the
+ * data exactly. The header is parsed in place, so names point into it.
  */
 #include "tensor/files/json.h"
 #include "tensor/files/safetensors_impl.h"
@@ -51,14 +51,14 @@ static uint32_t f32_of_f16(uint32_t half)
         return sign | 0x7f800000 | mantissa << 13;
     if (exponent > 0)
         return sign | (exponent + 127 - 15) << 23 | mantissa << 13;
-    float subnormal = (float)mantissa * 0x1p-24f; /* exact: float32 has the exponent for it */
+    float subnormal = (float)mantissa * 0x1p-24f; /* exact: float32 has a wider exponent */
     uint32_t bits;
     memcpy(&bits, &subnormal, sizeof bits);
     return sign | bits;
 }
 
-/* Each converts n values of a file to the tensor's type and returns n, or the index of the first value that the
- * type does not hold. */
+/* Each converts n values of a file to the tensor's dtype. Returns n, or the index of the first value that does not
+ * fit. */
 static int64_t decode_32(const unsigned char *in, int64_t n, void *values)
 {
     for (int64_t i = 0; i < n; i++)
@@ -104,7 +104,7 @@ typedef struct dtype_info {
     const char *name;
     int size;       /* in bytes */
     ag_dtype dtype; /* of the tensor that is read */
-    bool same;      /* the file's bytes are the tensor's on a little-endian machine */
+    bool same;      /* on a little-endian machine the file's bytes are the tensor's */
     int64_t (*decode)(const unsigned char *in, int64_t n, void *values); /* NULL: can not be read */
 } dtype_info;
 
@@ -126,7 +126,7 @@ static const dtype_info dtype_infos[] = {
     { .name = "U64", .size = 8 },
 };
 
-/* NULL for a dtype that is not in the table; its size is not known. */
+/* NULL: a dtype that is not in the table. */
 static const dtype_info *safetensors_dtype_info_of(const char *name)
 {
     for (size_t i = 0; i < sizeof dtype_infos / sizeof *dtype_infos; i++)
@@ -139,7 +139,7 @@ static const dtype_info *safetensors_dtype_info_of(const char *name)
 
 typedef struct entry {
     const char *name, *dtype;
-    const dtype_info *info; /* of dtype; NULL: not a known one */
+    const dtype_info *info; /* of dtype; NULL: an unknown one */
     int64_t begin, end;     /* data_offsets */
     int64_t shape[AG_MAX_DIMS];
     int ndim;
@@ -204,7 +204,7 @@ static bool safetensors_read_bytes(ag_safetensors *file, const char *where, void
     return true;
 }
 
-/* Opens file->path and finds out the size. */
+/* Opens file->path and finds its size. */
 static bool safetensors_open_file(ag_safetensors *file)
 {
     errno = 0;
@@ -212,7 +212,7 @@ static bool safetensors_open_file(ag_safetensors *file)
     if (file->file == NULL)
         return safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "can not be opened: %s", ag_file_reason(errno));
     long size = fseek(file->file, 0, SEEK_END) == 0 ? ftell(file->file) : -1;
-    /* LONG_MAX is what some systems say of a directory. */
+    /* Some systems return LONG_MAX for a directory. */
     if (size < 0 || size == LONG_MAX || fseek(file->file, 0, SEEK_SET) != 0)
         return safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "not a file, or one too large for this machine");
     file->size = size;
@@ -243,7 +243,7 @@ static bool safetensors_load_header(ag_safetensors *file)
 
 /* ---- Reading: the header. Functions return false with json->error or the context's error set. ---- */
 
-/* An array of whole numbers. Returns how many there are; only the first `most` are stored. */
+/* An array of whole numbers. Returns their number; only the first `most` are stored. */
 static int64_t safetensors_parse_list(ag_json *json, int64_t *values, int64_t most)
 {
     int64_t count = 0, value = 0;
@@ -254,7 +254,7 @@ static int64_t safetensors_parse_list(ag_json *json, int64_t *values, int64_t mo
     return count;
 }
 
-/* Checks what can be checked of one entry alone. */
+/* Checks one entry by itself. */
 static bool safetensors_check_entry(const ag_safetensors *file, const entry *e)
 {
     char dtype[AG_SHOWN_BYTES];
@@ -384,7 +384,7 @@ static int safetensors_compare_keys(const void *a, const void *b)
     return strcmp(((const ag_metadata *)a)->key, ((const ag_metadata *)b)->key);
 }
 
-/* The tensors follow each other from the data's first byte to its last. `sorted` is by offsets. */
+/* The tensors must follow one another from the data's first byte to its last. `sorted` is by offsets. */
 static bool safetensors_check_tiling(const ag_safetensors *file, entry *const *sorted)
 {
     int64_t at = 0;
@@ -408,7 +408,7 @@ static bool safetensors_check_tiling(const ag_safetensors *file, entry *const *s
     return true;
 }
 
-/* Checks what concerns the entries together, and makes the index by name. */
+/* Checks the entries together, and makes the index by name. */
 static bool safetensors_check_together(ag_safetensors *file)
 {
     char text[AG_SHOWN_BYTES];
@@ -522,7 +522,7 @@ const char *ag_safetensors_metadata(const ag_safetensors *file, const char *key)
     return found == NULL ? NULL : found->value;
 }
 
-/* The values of `e` into `t`, a chunk at a time, or all at once where they need no conversion. */
+/* Reads the values of e into t: all at once if they need no conversion, else chunk by chunk. */
 static bool safetensors_read_values(ag_safetensors *file, const entry *e, ag_tensor *t)
 {
     const dtype_info *info = e->info;
@@ -565,7 +565,7 @@ ag_tensor *ag_safetensors_read(ag_safetensors *file, const char *name)
                          ag_shown_text(dtype, e->dtype));
         return NULL;
     }
-    ag_scope_begin(file->ctx, NULL); /* so that the tensor goes at once when its values can not be read */
+    ag_scope_begin(file->ctx, NULL); /* frees the tensor at once when its values can not be read */
     ag_tensor *t = ag_empty(file->ctx, e->info->dtype, e->ndim, e->shape);
     bool good = t != NULL && safetensors_read_values(file, e, t);
     return ag_scope_end(file->ctx, good ? t : NULL);

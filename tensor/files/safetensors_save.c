@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * safetensors_save.c - writing safetensors files; safetensors.c says what is in one.
+ * safetensors_save.c - writing safetensors files; safetensors.c describes the format.
  *
- * Everything is checked before the first byte is written. The file is written under a temporary name and renamed
- * when it is whole. Tensors keep the caller's order and follow each other without gaps.
+ * All arguments are checked before the first byte is written. The file is written under a temporary name and renamed
+ * when it is complete. Tensors keep the caller's order.
  */
 #include "tensor/files/json.h"
 #include "tensor/files/safetensors_impl.h"
@@ -21,7 +21,7 @@ static int save_compare_texts(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Sorts the texts; one that occurs twice, or NULL. */
+/* Sorts the texts. Returns one that occurs twice, or NULL. */
 static const char *save_duplicate_of(const char **texts, int64_t count)
 {
     qsort(texts, (size_t)count, sizeof *texts, save_compare_texts);
@@ -39,13 +39,13 @@ static bool save_is_utf8(const char *text)
     return at == length;
 }
 
-/* What is wrong with a name, key or value; NULL when nothing is. */
+/* The fault of a name, key or value; NULL: none. */
 static const char *save_text_fault(const char *text)
 {
     return text == NULL ? "is NULL" : !save_is_utf8(text) ? "is not UTF-8" : NULL;
 }
 
-/* Each tensor and its name alone, and that the sizes add up. */
+/* Checks each tensor and name by itself, and that the sum of sizes does not overflow. */
 static bool save_check_tensors(ag_ctx *ctx, const char *path, const ag_named_tensor *tensors, int64_t count)
 {
     char text[AG_SHOWN_BYTES];
@@ -83,7 +83,7 @@ static bool save_check_metadata(ag_ctx *ctx, const char *path, const ag_metadata
     return true;
 }
 
-/* That no name and no metadata key occurs twice. */
+/* Checks that no name and no metadata key occurs twice. */
 static bool save_check_distinct(ag_ctx *ctx, const char *path, const ag_named_tensor *tensors, int64_t tensor_count,
                                 const ag_metadata *metadata, int64_t metadata_count)
 {
@@ -226,7 +226,7 @@ ag_status ag_safetensors_save(ag_ctx *ctx, const char *path, const ag_named_tens
     if (path == NULL || tensor_count < 0 || metadata_count < 0 || (tensor_count > 0 && tensors == NULL) ||
         (metadata_count > 0 && metadata == NULL))
         ag_fail(ctx, AG_ERR_ARGUMENT, save_name, "path, tensors or metadata is NULL, or a count negative");
-    /* An error that stood before ends here too: what would be saved came from a computation that failed. */
+    /* An earlier error ends the save too: the values come from a failed computation. */
     if (ag_error(ctx) != AG_OK || !save_check_tensors(ctx, path, tensors, tensor_count) ||
         !save_check_metadata(ctx, path, metadata, metadata_count) ||
         !save_check_distinct(ctx, path, tensors, tensor_count, metadata, metadata_count))
