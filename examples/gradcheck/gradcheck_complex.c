@@ -2,7 +2,7 @@
  *
  * gradcheck_complex.c - see gradcheck_complex.h.
  *
- * Every change of shape is one gather through strides; the rest are loops over dense arrays. Slow and short.
+ * Every change of shape is one gather through strides; all other functions are plain loops over dense arrays.
  */
 #include "examples/gradcheck/gradcheck_complex.h"
 
@@ -51,7 +51,7 @@ static void strides_of(const z_array *x, int64_t *stride)
     }
 }
 
-/* y[i] = x[offset + sum of i[d] stride[d]]: every view. */
+/* y[i] = x[offset + sum over d of i[d] stride[d]]. Every view is made by this. */
 static z_array *gather(z_array *x, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset)
 {
     z_array *y = z_new(x->pool, ndim, shape);
@@ -199,7 +199,7 @@ z_array *z_stack(z_array *const *x, int count, int dim)
 
 /* ---- Two operands, broadcast ----------------------------------------------------------------- */
 
-/* The shape that two shapes broadcast to, but for the last `skip` dims; returns the number of the dims left. */
+/* The shape that two shapes without their last `skip` dims broadcast to; returns its number of dims. */
 static int broadcast_shape(const z_array *a, const z_array *b, int skip, int64_t *shape)
 {
     int an = a->ndim - skip, bn = b->ndim - skip, ndim = an > bn ? an : bn;
@@ -227,120 +227,64 @@ static z_array *binary(binary_fn *f, z_array *a, z_array *b)
     return y;
 }
 
-static double complex plus(double complex a, double complex b)
+static double complex plus(double complex a, double complex b) { return a + b; }
+static double complex minus(double complex a, double complex b) { return a - b; }
+static double complex times(double complex a, double complex b) { return a * b; }
+static double complex over(double complex a, double complex b) { return a / b; }
+static double complex where_true(double complex cond, double complex a) { return cond != 0 ? a : 0; }
+static double complex where_false(double complex cond, double complex b) { return cond != 0 ? 0 : b; }
+
+/* Integer powers by multiplication: the logarithm of a negative number would lose the tiny imaginary part. */
+static double complex power(double complex x, double complex number)
 {
-    return a + b;
+    const double p = creal(number);
+    if (p != floor(p))
+        return cexp(p * clog(x));
+    double complex y = 1;
+    for (int i = 0; i < (int)fabs(p); i++)
+        y *= x;
+    return p < 0 ? 1 / y : y;
 }
 
-static double complex minus(double complex a, double complex b)
-{
-    return a - b;
-}
-
-static double complex times(double complex a, double complex b)
-{
-    return a * b;
-}
-
-static double complex over(double complex a, double complex b)
-{
-    return a / b;
-}
-
-static double complex where_true(double complex cond, double complex a)
-{
-    return cond != 0 ? a : 0;
-}
-
-static double complex where_false(double complex cond, double complex b)
-{
-    return cond != 0 ? 0 : b;
-}
-
-z_array *z_add(z_array *a, z_array *b)
-{
-    return binary(plus, a, b);
-}
-
-z_array *z_sub(z_array *a, z_array *b)
-{
-    return binary(minus, a, b);
-}
-
-z_array *z_mul(z_array *a, z_array *b)
-{
-    return binary(times, a, b);
-}
-
-z_array *z_div(z_array *a, z_array *b)
-{
-    return binary(over, a, b);
-}
+z_array *z_add(z_array *a, z_array *b) { return binary(plus, a, b); }
+z_array *z_sub(z_array *a, z_array *b) { return binary(minus, a, b); }
+z_array *z_mul(z_array *a, z_array *b) { return binary(times, a, b); }
+z_array *z_div(z_array *a, z_array *b) { return binary(over, a, b); }
 
 z_array *z_where(z_array *cond, z_array *a, z_array *b)
 {
     return z_add(binary(where_true, cond, a), binary(where_false, cond, b));
 }
 
-z_array *z_masked_fill(z_array *x, z_array *mask, double value)
+/* ---- An operand and a number ----------------------------------------------------------------- */
+
+static z_array *number_beside(const z_array *x, double number)
 {
-    z_array *filling = x == NULL ? NULL : z_new(x->pool, 0, NULL);
-    if (filling != NULL)
-        filling->value[0] = value;
-    return z_where(mask, filling, x);
-}
-
-/* ---- One operand ----------------------------------------------------------------------------- */
-
-typedef double complex unary_fn(double complex x, double p);
-
-static z_array *unary(unary_fn *f, z_array *x, double p)
-{
-    z_array *y = x == NULL ? NULL : z_new(x->pool, x->ndim, x->shape);
-    for (int64_t i = 0; y != NULL && i < y->numel; i++)
-        y->value[i] = f(x->value[i], p);
+    z_array *y = x == NULL ? NULL : z_new(x->pool, 0, NULL);
+    if (y != NULL)
+        y->value[0] = number;
     return y;
 }
 
-static double complex scaled(double complex x, double p)
+z_array *z_masked_fill(z_array *x, z_array *mask, double value) { return z_where(mask, number_beside(x, value), x); }
+z_array *z_neg(z_array *x) { return z_scale(x, -1); }
+z_array *z_scale(z_array *x, double factor) { return z_mul(x, number_beside(x, factor)); }
+z_array *z_add_scalar(z_array *x, double number) { return z_add(x, number_beside(x, number)); }
+z_array *z_pow(z_array *x, double p) { return binary(power, x, number_beside(x, p)); }
+
+/* ---- One operand ----------------------------------------------------------------------------- */
+
+typedef double complex unary_fn(double complex x);
+
+static z_array *unary(unary_fn *f, z_array *x)
 {
-    return x * p;
+    z_array *y = x == NULL ? NULL : z_new(x->pool, x->ndim, x->shape);
+    for (int64_t i = 0; y != NULL && i < y->numel; i++)
+        y->value[i] = f(x->value[i]);
+    return y;
 }
 
-static double complex shifted(double complex x, double p)
-{
-    return x + p;
-}
-
-static double complex exponential(double complex x, double p)
-{
-    (void)p;
-    return cexp(x);
-}
-
-static double complex logarithm(double complex x, double p)
-{
-    (void)p;
-    return clog(x);
-}
-
-static double complex root(double complex x, double p)
-{
-    (void)p;
-    return csqrt(x);
-}
-
-static double complex tangent(double complex x, double p)
-{
-    (void)p;
-    return ctanh(x);
-}
-
-static double complex logistic(double complex x, double p)
-{
-    (void)p;
-    return 1 / (1 + cexp(-x));
-}
+static double complex logistic(double complex x) { return 1 / (1 + cexp(-x)); }
 
 /* erf z = 2/sqrt(pi) exp(-z^2) sum_n 2^n z^(2n+1) / (1 3 5 .. (2n+1)): on the real line no two terms cancel.
  * (Abramowitz and Stegun, 7.1.6.) */
@@ -355,89 +299,25 @@ static double complex error_function(double complex z)
     return two_over_sqrt_pi * cexp(-z * z) * sum;
 }
 
-static double complex gelu(double complex x, double p)
+static double complex gelu(double complex x)
 {
-    (void)p;
     return 0.5 * x * (1 + error_function(x / sqrt(2)));
 }
 
-static double complex gelu_tanh(double complex x, double p)
+static double complex gelu_tanh(double complex x)
 {
-    (void)p;
     const double sqrt_two_over_pi = 0.79788456080286536;
     return 0.5 * x * (1 + ctanh(sqrt_two_over_pi * (x + 0.044715 * x * x * x)));
 }
 
-/* Whole powers by multiplication: the logarithm of a negative number would swallow the tiny imaginary part. */
-static double complex power(double complex x, double p)
-{
-    if (p != floor(p))
-        return cexp(p * clog(x));
-    double complex y = 1;
-    for (int i = 0; i < (int)fabs(p); i++)
-        y *= x;
-    return p < 0 ? 1 / y : y;
-}
-
-z_array *z_neg(z_array *x)
-{
-    return unary(scaled, x, -1);
-}
-
-z_array *z_scale(z_array *x, double factor)
-{
-    return unary(scaled, x, factor);
-}
-
-z_array *z_add_scalar(z_array *x, double number)
-{
-    return unary(shifted, x, number);
-}
-
-z_array *z_exp(z_array *x)
-{
-    return unary(exponential, x, 0);
-}
-
-z_array *z_log(z_array *x)
-{
-    return unary(logarithm, x, 0);
-}
-
-z_array *z_sqrt(z_array *x)
-{
-    return unary(root, x, 0);
-}
-
-z_array *z_tanh(z_array *x)
-{
-    return unary(tangent, x, 0);
-}
-
-z_array *z_sigmoid(z_array *x)
-{
-    return unary(logistic, x, 0);
-}
-
-z_array *z_gelu(z_array *x)
-{
-    return unary(gelu, x, 0);
-}
-
-z_array *z_gelu_tanh(z_array *x)
-{
-    return unary(gelu_tanh, x, 0);
-}
-
-z_array *z_silu(z_array *x)
-{
-    return z_mul(x, z_sigmoid(x));
-}
-
-z_array *z_pow(z_array *x, double p)
-{
-    return unary(power, x, p);
-}
+z_array *z_exp(z_array *x) { return unary(cexp, x); }
+z_array *z_log(z_array *x) { return unary(clog, x); }
+z_array *z_sqrt(z_array *x) { return unary(csqrt, x); }
+z_array *z_tanh(z_array *x) { return unary(ctanh, x); }
+z_array *z_sigmoid(z_array *x) { return unary(logistic, x); }
+z_array *z_gelu(z_array *x) { return unary(gelu, x); }
+z_array *z_gelu_tanh(z_array *x) { return unary(gelu_tanh, x); }
+z_array *z_silu(z_array *x) { return z_mul(x, z_sigmoid(x)); }
 
 /* ---- Reductions ------------------------------------------------------------------------------ */
 
@@ -447,7 +327,7 @@ z_array *z_sum(z_array *x, int count, const int *dims, bool keepdim)
         return NULL;
     bool reduced[AG_MAX_DIMS] = { false };
     int64_t kept[AG_MAX_DIMS], shape[AG_MAX_DIMS];
-    int order[AG_MAX_DIMS], first = 0, ndim = 0; /* the dims that stay, then those that go */
+    int order[AG_MAX_DIMS], first = 0, ndim = 0; /* the dims that stay, then the reduced ones */
     for (int i = 0; i < (count == 0 ? x->ndim : count); i++)
         reduced[count == 0 ? i : dim_of(x, dims[i])] = true;
     for (int d = 0; d < x->ndim; d++) {
@@ -469,7 +349,7 @@ z_array *z_sum(z_array *x, int count, const int *dims, bool keepdim)
     return z_reshape(y, ndim, shape);
 }
 
-/* How many elements are summed into one. */
+/* The number of elements summed into one. */
 static double terms(const z_array *x, const z_array *sum)
 {
     return (double)x->numel / (double)sum->numel;
@@ -571,7 +451,7 @@ static int64_t index_at(const z_array *index, int64_t i)
 z_array *z_rope(z_array *x, int64_t R, z_array *positions, ag_rope_pairing pairing)
 {
     z_array *y = x == NULL ? NULL : z_new(x->pool, x->ndim, x->shape);
-    int64_t step = pairing == AG_ROPE_HALVES ? R / 2 : 1; /* from a channel to the other one of its pair */
+    int64_t step = pairing == AG_ROPE_HALVES ? R / 2 : 1; /* distance of the two channels of a pair */
     for (int64_t i = 0; y != NULL && i < y->numel; i++) {
         int64_t D = x->shape[3], T = x->shape[2], H = x->shape[1], c = i % D, t = i / D % T, b = i / D / T / H;
         if (c >= R) {
@@ -635,7 +515,7 @@ typedef struct z_query {
     int64_t b, h, i, position, Tk;
 } z_query;
 
-/* t[b,h,i,j], its dims the last ones of these, those of extent 1 repeated. */
+/* t broadcast to [B,H,Tq,Tk], at [b,h,i,j]. */
 static double complex broadcast_at(const z_array *t, int64_t b, int64_t h, int64_t i, int64_t j)
 {
     const int64_t at[] = { b, h, i, j };
@@ -650,7 +530,7 @@ static int64_t entry(const z_array *t, int64_t b, int64_t h, int64_t i, int64_t 
     return (int64_t)creal(broadcast_at(t, b, h, i, j));
 }
 
-/* As the words on ag_mask in autograd.h say. */
+/* Whether query and key j may meet, by the rules of ag_mask in autograd.h. */
 static bool z_sees(const z_query *q, int64_t j)
 {
     const z_mask *m = &q->c->mask;
@@ -673,7 +553,7 @@ static bool z_sees(const z_query *q, int64_t j)
     return m->allowed == NULL || entry(m->allowed, q->b, q->h, q->i, j) != 0;
 }
 
-/* What the config makes of the product u of the query and key j. */
+/* The score of the query and key j from u, their scaled product. */
 static double complex z_score(const z_query *q, double complex u, int64_t j)
 {
     const z_sdpa_config *c = q->c;
