@@ -117,7 +117,7 @@ ag_tensor *ag_clamp(ag_tensor *x, double low, double high); /* derivative 1 in [
 
 /* cond != 0 ? a : b, elementwise, the three broadcast together. cond is int32. */
 ag_tensor *ag_where(ag_tensor *cond, ag_tensor *a, ag_tensor *b);
-/* mask != 0 ? value : x. mask is int32 and broadcasts to x's shape. */
+/* mask != 0 ? value : x. mask is int32 and broadcasts to x's shape. Here 1 means forbidden; see ag_mask. */
 ag_tensor *ag_masked_fill(ag_tensor *x, ag_tensor *mask, double value);
 
 /* Each element is dropped with probability p, the others scaled by 1/(1-p); 0 <= p < 1. Draws from the
@@ -213,22 +213,23 @@ ag_tensor *ag_cross_entropy_with(ag_tensor *logits, ag_tensor *target, ag_cross_
 
 ag_tensor *ag_mse(ag_tensor *x, ag_tensor *target); /* mean (x - target)^2; equal shapes */
 
-/* ---- Who may look at whom ------------------------------------------------------------------------
- * A mask allows pairs of a query and a key. Query i of batch entry b stands at position
+/* ---- Masks: which query sees which key ------------------------------------------------------------
+ * A mask says which pairs of query i and key j are allowed; {0} allows all. Query i of batch entry b stands at position
  *     p = i + offset + starts[b]      (+ Tk - Tq with AG_BOTTOM_RIGHT)
- * among the Tk keys. It sees key j when everything that is given allows it; {0} allows all:
+ * among the Tk keys. Every restriction that is given:
  *     causal        j <= p
- *     back, ahead   p - back < j < p + ahead: a window of so many keys each way, the own one counted; 0: no bound
+ *     back, ahead   p - back < j < p + ahead: a window, its own position counted on both sides; 0: no bound
  *     stride        stride divides p - j
- *     global        j < global or 0 <= p < global: the first tokens see all and are seen by all
- *     key_lengths   j < key_lengths[b]: what follows is padding
- *     documents     query_documents[b,i] = key_documents[b,j]: sequences packed into one
- *     blocks        blocks[.., p / block_size, j / block_size] != 0; outside of the table nothing
+ *     global        j < global or 0 <= p < global: the first tokens see all keys and are seen by all queries
+ *     key_lengths   j < key_lengths[b]: later keys are padding
+ *     documents     query_documents[b,i] = key_documents[b,j]: several sequences in one
+ *     blocks        blocks[.., p / block_size, j / block_size] != 0; pairs outside of the table are forbidden
  *     allowed       allowed[b,h,i,j] != 0
- * but of window, stride and global one is enough: they add up to a pattern, as local and strided attention do.
+ * Window, stride and global are OR-ed together; every other restriction is AND-ed. In `blocks`, `allowed` and
+ * ag_mask_tensor 1 means allowed; in ag_masked_fill 1 means forbidden (filled).
  * A query that sees no key gets output 0 and zero gradients. Tensors are int32 and borrowed; a tape keeps them.
- * Numbers are in 0 .. 2^31 - 1, offset either way, key_lengths in 0 .. Tk. What would restrict nothing is an error:
- * global without a window or a stride, block_size without blocks.
+ * Numbers are in 0 .. 2^31 - 1, offset in +-(2^31 - 1), key_lengths in 0 .. Tk. A number that restricts nothing is an
+ * error: global without a window or a stride, block_size without blocks.
  * (Child et al., "Generating long sequences with sparse transformers", 2019; Beltagy et al., "Longformer", 2020.) */
 typedef enum ag_align {
     AG_TOP_LEFT,    /* query 0 stands at key 0 */
@@ -242,23 +243,24 @@ typedef struct ag_mask {
     int64_t back, ahead, stride, global;
     ag_tensor *starts;      /* [B] */
     ag_tensor *key_lengths; /* [B] */
-    ag_tensor *query_documents, *key_documents; /* [B,Tq] or [1,Tq], and so with Tk; both or none */
-    ag_tensor *blocks;      /* [rows,columns], [H,..], [B,H,..]; leading extents of 1 are shared */
+    ag_tensor *query_documents, *key_documents; /* [B,Tq] or [1,Tq], [B,Tk] or [1,Tk]; both or none */
+    ag_tensor *blocks;      /* [rows,columns], broadcasts to [B,H,rows,columns] */
     int64_t block_size;
     ag_tensor *allowed;     /* broadcasts to [B,H,Tq,Tk] */
 } ag_mask;
 
-/* Of one pair, batch entry 0 and head 0. Not checked: the mask must fit, its tensors be contiguous. */
+/* Whether a pair of batch entry 0 and head 0 is allowed. The mask is not checked: it must fit these sizes, and its
+ * tensors must be contiguous. */
 bool ag_mask_allowed(ag_mask mask, int64_t Tq, int64_t Tk, int64_t query, int64_t key);
 
-/* All pairs, 1 or 0: int32 [B,H,Tq,Tk]. NULL with the error when the mask does not fit these sizes. */
+/* All pairs, 1: allowed, 0: forbidden; int32 [B,H,Tq,Tk]. A mask that does not fit these sizes is an error. */
 ag_tensor *ag_mask_tensor(ag_ctx *ctx, ag_mask mask, int64_t B, int64_t H, int64_t Tq, int64_t Tk);
 
 /* ---- Scaled dot-product attention ---------------------------------------------------------------
- *     U = scale Q K^T   S = soft_cap tanh(U / soft_cap) + bias + relative, where allowed
- *     O = dropout(softmax(S)) V
- * per batch entry and head. Forward and backward take memory O(T): nothing Tq x Tk is ever made, and tiles that the
- * mask forbids are not computed. Formulas of the gradients are in tensor/kernels/kernels.h and docs/attention.md. */
+ *     U = scale Q K^T   S = soft_cap tanh(U / soft_cap) + bias + relative where allowed, else -inf
+ *     P = softmax(S)    O = dropout(P) V
+ * per batch entry and head. Forward and backward take memory O(T): no Tq x Tk matrix is made, and tiles that the mask
+ * forbids are not computed. The gradients' formulas are in tensor/kernels/kernels.h and docs/attention.md. */
 
 typedef struct ag_sdpa_config {
     ag_mask mask;
@@ -274,7 +276,11 @@ typedef struct ag_sdpa_config {
  * (grouped queries; Hk = 1: multi-query). */
 ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config config);
 
-/* Which weights: of these query heads and these queries, in this order; NULL: all. */
+/* P[B,H,Tq,Tk] of that attention, recorded: gradients go to q, k, bias and relative. Before dropout; exact zeros where
+ * not allowed. dropout and lse of the config are not used. A composition of plain ops, with memory O(Tq Tk). */
+ag_tensor *ag_attention_weights(ag_tensor *q, ag_tensor *k, ag_sdpa_config config);
+
+/* A choice of query heads and of queries, in this order; NULL: all. */
 typedef struct ag_weights_of {
     const int64_t *heads;
     int64_t head_count;
@@ -282,15 +288,16 @@ typedef struct ag_weights_of {
     int64_t row_count;
 } ag_weights_of;
 
-/* The weights P[B,heads,rows,Tk] of that attention, from the lse it gave; exact zeros where not allowed, before
- * dropout. Not recorded: for looking. `dropout` and `lse` of the config are not used. */
+/* The same weights from the lse that ag_sdpa gave, [B,heads,rows,Tk] as chosen, for looking at: not recorded. For
+ * gradients call ag_attention_weights. */
 ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_config config, ag_weights_of which);
 
-/* Tables for ag_sdpa_config.relative, of compositions: gradients pass.
- * alibi: -slopes[h] |j - p|, slopes[H] -> [H,2 reach + 1]. alibi_slopes: 2^(-8 (h+1) / H), for H not a power of two as
- * published (Press et al., "Train short, test long", 2022).
- * buckets: table[buckets,H] -> [H,2 reach + 1], T5's: distances up to half of a direction's buckets have one each, then
- * logarithmically up to max_distance; both ways if bidirectional (Raffel et al., 2020, section 2.1). */
+/* Tables for ag_sdpa_config.relative, compositions of ops with gradients.
+ * alibi: slopes[H] -> -slopes[h] |j - p|, [H,2 reach + 1]. alibi_slopes: [H], 2^(-8 (h+1) / H); for H not a power of
+ * two as published (Press et al., "Train short, test long", 2022).
+ * buckets: table[buckets,H] -> [H,2 reach + 1], T5's. Of the buckets of a direction the first half has one distance
+ * each, the others share the distances up to max_distance logarithmically. Without `bidirectional` later keys (j > p)
+ * count as distance 0 (Raffel et al., 2020, section 2.1). */
 ag_tensor *ag_alibi_slopes(ag_ctx *ctx, ag_dtype dtype, int64_t H);
 ag_tensor *ag_alibi(ag_tensor *slopes, int64_t reach);
 ag_tensor *ag_relative_buckets(ag_tensor *table, int64_t reach, int64_t max_distance, bool bidirectional);
@@ -298,7 +305,7 @@ ag_tensor *ag_relative_buckets(ag_tensor *table, int64_t reach, int64_t max_dist
 /* ---- Rotary positions ----------------------------------------------------------------------------
  * Channels c and c' of a head at position p turn by the angle p w_n, n = 0 .. R/2 - 1, w_n = theta^(-2n/R):
  *     y_c = x_c cos - x_c' sin    y_c' = x_c sin + x_c' cos
- * with (c, c') = (n, n + R/2) for AG_ROPE_HALVES, (2n, 2n + 1) for AG_ROPE_NEIGHBOURS; channels from R on stay.
+ * with (c, c') = (n, n + R/2) for AG_ROPE_HALVES, (2n, 2n + 1) for AG_ROPE_NEIGHBOURS; channels from R on are copied.
  * (Su et al., "RoFormer", 2021.) */
 typedef enum ag_rope_pairing {
     AG_ROPE_HALVES,    /* GPT-NeoX, Llama in the transformers package */
@@ -324,13 +331,13 @@ typedef struct ag_rope_config {
     int64_t original_len;       /* LLAMA3, YARN: the length trained at */
 } ag_rope_config;
 
-/* cos in columns 0 .. R/2 - 1 and sin behind them, of positions first .. first + length - 1: [length,R]. */
+/* [length,R] for positions first .. first + length - 1: cos(p w_n) in columns 0 .. R/2 - 1, sin(p w_n) in the rest. */
 ag_tensor *ag_rope_table(ag_ctx *ctx, ag_dtype dtype, ag_rope_config config, int64_t head_size, int64_t first,
                          int64_t length);
 
-/* x[B,H,T,D] turned by rows of table[P,R]: row t, or positions[B,T] (int32; NULL: t). A position outside of the table
- * is an error that names it. gx: gy turned back. The table is a constant: one that requires a gradient is an error. The
- * result lies in memory as x does: a head split [B,T,H,D] can be viewed back. */
+/* x[B,H,T,D] turned by rows of table[P,R]: row positions[b,t] (int32 [B,T]; NULL: row t). gx is gy turned back. A
+ * position outside of the table is an error, and so is a table that requires a gradient. The result's layout in memory
+ * is that of x, so that split heads [B,T,H,D] can be viewed back. */
 ag_tensor *ag_rope(ag_tensor *x, ag_tensor *table, ag_tensor *positions, ag_rope_pairing pairing);
 
 /* ---- Writing an op ------------------------------------------------------------------------------

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * op_sdpa.c - scaled dot-product attention: shapes, options and memory around the attention kernels, which have the
- * formulas (tensor/kernels/kernels.h). B batch, H heads of queries, Hk of keys and values, Tq and Tk times of queries
- * and keys, D and Dv head sizes.
+ * op_sdpa.c - scaled dot-product attention: checks, memory and strides for the attention kernels, whose formulas are in
+ * tensor/kernels/kernels.h. B batch, H query heads, Hk key and value heads, Tq queries, Tk keys, D and Dv head sizes.
  */
 #include "autograd/mask_impl.h"
 #include "autograd/op_impl.h"
 
 #include <math.h>
 
-/* ---- What fits ---- */
+/* ---- Checks ---- */
 
 /* q[B,H,Tq,D], k[B,Hk,Tk,D] of one real dtype, Hk dividing H. */
-static bool check_query_key(const char *where, const ag_tensor *q, const ag_tensor *k)
+static bool sdpa_check_query_key(const char *where, const ag_tensor *q, const ag_tensor *k)
 {
     if (!ag_same_real(where, q, k))
         return false;
@@ -27,7 +26,7 @@ static bool check_query_key(const char *where, const ag_tensor *q, const ag_tens
     return false;
 }
 
-static bool check_values(const char *where, const ag_tensor *k, const ag_tensor *v)
+static bool sdpa_check_values(const char *where, const ag_tensor *k, const ag_tensor *v)
 {
     if (!ag_same_real(where, k, v))
         return false;
@@ -39,18 +38,18 @@ static bool check_values(const char *where, const ag_tensor *k, const ag_tensor 
 }
 
 /* Everything but the mask; pairs[4] = B, H, Tq, Tk. */
-static bool check_config(const char *where, const ag_tensor *q, const ag_sdpa_config *c, const int64_t *pairs)
+static bool sdpa_check_config(const char *where, const ag_tensor *q, const ag_sdpa_config *c, const int64_t *pairs)
 {
     ag_ctx *ctx = q->ctx;
     const ag_tensor *bias = c->bias, *relative = c->relative;
-    int64_t stride[4];
+    ag_matrices matrices;
     if ((bias != NULL && !ag_same_real(where, q, bias)) || (relative != NULL && !ag_same_real(where, q, relative)))
         return false;
     if (!(c->dropout >= 0 && c->dropout < 1))
         ag_fail(ctx, AG_ERR_ARGUMENT, where, "dropout is %g, must be in [0, 1)", c->dropout);
     else if (!(c->soft_cap >= 0 && c->soft_cap < (double)INFINITY))
         ag_fail(ctx, AG_ERR_ARGUMENT, where, "soft_cap is %g, must be 0 (none) or positive and finite", c->soft_cap);
-    else if (bias != NULL && !ag_strides_as(bias, pairs, stride))
+    else if (bias != NULL && !ag_matrices_of(bias, pairs, &matrices))
         ag_fail(ctx, AG_ERR_SHAPE, where, "the bias is %s, must broadcast to %s", ag_shape_text(bias),
                 ag_dims_text(ctx, 4, pairs));
     else if (relative != NULL && (relative->ndim != 2 || relative->shape[1] % 2 != 1 ||
@@ -62,81 +61,66 @@ static bool check_config(const char *where, const ag_tensor *q, const ag_sdpa_co
     return false;
 }
 
-/* ---- Arguments of the kernels ---- */
-
-/* The tensors that the config names are inputs of the node, which keeps them. */
-typedef struct sdpa_attr {
-    ag_sdpa_config config;
-    ag_dropout_stream dropout;
-} sdpa_attr;
-
-/* t with unit stride in its last dim, as the kernels want it. */
-static ag_tensor *unit_rows(ag_tensor *t)
+bool ag_sdpa_check(const char *where, const ag_tensor *q, const ag_tensor *k, const ag_sdpa_config *c, int64_t *pairs)
 {
-    return t->shape[3] <= 1 || t->stride[3] == 1 ? t : ag_tensor_contiguous(t);
+    if (!sdpa_check_query_key(where, q, k))
+        return false;
+    for (int d = 0; d < 3; d++)
+        pairs[d] = q->shape[d];
+    pairs[3] = k->shape[2];
+    return sdpa_check_config(where, q, c, pairs);
 }
 
-/* A new [B,H,T,D], laid out in memory as `like` is: [B,T,H,D] when its heads lie inside its times, so that a head
- * split and its way back copy nothing. */
-static ag_tensor *empty_heads(const ag_tensor *like, int64_t T, int64_t D)
+/* ---- Arguments of the kernels ---- */
+
+static bool sdpa_unit_rows(const ag_tensor *t)
+{
+    return t->shape[3] <= 1 || t->stride[3] == 1;
+}
+
+/* t[B,H,rows,D], or a copy, with unit stride in its last dim. False without memory. */
+static bool sdpa_rows(ag_tensor *t, ag_matrices *out)
+{
+    t = sdpa_unit_rows(t) ? t : ag_tensor_contiguous(t);
+    return t != NULL && ag_matrices_of(t, t->shape, out);
+}
+
+/* A new [B,H,T,D], laid out in memory as `like` is: [B,T,H,D] when its heads lie inside its times, so that splitting
+ * and merging heads copy nothing. */
+static ag_tensor *sdpa_empty(const ag_tensor *like, int64_t T, int64_t D)
 {
     int64_t B = like->shape[0], H = like->shape[1];
-    if (like->stride[1] < like->stride[2])
+    if (sdpa_unit_rows(like) && like->stride[1] < like->stride[2])
         return ag_tensor_transpose(ag_empty(like->ctx, like->dtype, AG_SHAPE(B, T, H, D)), 1, 2);
     return ag_empty(like->ctx, like->dtype, AG_SHAPE(B, H, T, D));
 }
 
-static void add_bias(ag_attention *a, const ag_tensor *bias)
+/* Checks q, k and the config and sets what they determine. Tensors of the mask that no kernel reads as they lie
+ * are replaced by copies. False: an error stands. */
+static bool sdpa_begin(const char *where, ag_tensor *q, ag_tensor *k, ag_sdpa_config *c, ag_attention *a)
 {
-    int64_t stride[4];
-    ag_strides_as(bias, (const int64_t[]){ a->B, a->H, a->Tq, a->Tk }, stride);
-    a->bias = ag_data(bias);
-    a->bias_batch = stride[0];
-    a->bias_head = stride[1];
-    a->bias_query = stride[2];
-    a->bias_key = stride[3];
-}
-
-/* Sizes, scale, mask, what is added to the scores, and the strides of q and k. False on an error, which is of memory
- * where the same arguments were taken before. */
-static bool begin_arguments(const char *where, const ag_tensor *q, const ag_tensor *k, const sdpa_attr *attr,
-                            ag_attention *a)
-{
-    const ag_sdpa_config *c = &attr->config;
-    const int64_t pairs[] = { q->shape[0], q->shape[1], q->shape[2], k->shape[2] };
+    int64_t pairs[4];
+    if (!ag_sdpa_check(where, q, k, c, pairs))
+        return false;
     *a = (ag_attention){
         .B = pairs[0], .H = pairs[1], .Hk = k->shape[1], .Tq = pairs[2], .Tk = pairs[3], .D = q->shape[3],
         .scale = c->scale != 0 ? c->scale : 1 / sqrt((double)q->shape[3]),
         .cap = c->soft_cap,
-        .dropout = attr->dropout,
-        .q = ag_data(q), .q_batch = q->stride[0], .q_head = q->stride[1], .q_time = q->stride[2],
-        .k = ag_data(k), .k_batch = k->stride[0], .k_head = k->stride[1], .k_time = k->stride[2],
     };
-    if (!check_config(where, q, c, pairs) || !ag_mask_for_kernels(q->ctx, where, &c->mask, pairs, &a->mask))
+    if (!ag_mask_for_kernels(q->ctx, where, &c->mask, pairs, &a->mask))
         return false;
     if (c->bias != NULL)
-        add_bias(a, c->bias);
-    ag_tensor *relative = c->relative == NULL ? NULL : ag_tensor_contiguous(c->relative);
-    if (relative != NULL) {
-        a->relative = ag_data(relative);
-        a->relative_head = relative->shape[0] == 1 ? 0 : relative->shape[1];
-        a->reach = relative->shape[1] / 2;
+        ag_matrices_of(c->bias, pairs, &a->bias);
+    if (c->relative != NULL) {
+        a->reach = c->relative->shape[1] / 2;
+        ag_matrices_of(c->relative, (const int64_t[]){ 1, 1, c->relative->shape[0], 2 * a->reach + 1 }, &a->relative);
+        a->relative.head = a->relative.row;
     }
-    return relative != NULL || c->relative == NULL;
-}
-
-static void add_values(ag_attention *a, const ag_tensor *v, const ag_tensor *o, const ag_tensor *lse)
-{
-    a->Dv = v->shape[3];
-    a->v = ag_data(v);
-    a->v_batch = v->stride[0], a->v_head = v->stride[1], a->v_time = v->stride[2];
-    a->o = ag_address(o, 0);
-    a->o_batch = o->stride[0], a->o_head = o->stride[1], a->o_time = o->stride[2];
-    a->lse = ag_address(lse, 0);
+    return sdpa_rows(q, &a->q) && sdpa_rows(k, &a->k);
 }
 
 /* Runs one of the kernels with scratch memory from the context; false when there is none. */
-static bool run(ag_ctx *ctx, const ag_real_kernels *k, ag_attention_kernel *kernel, const ag_attention *a)
+static bool sdpa_run(ag_ctx *ctx, const ag_real_kernels *k, ag_attention_kernel *kernel, const ag_attention *a)
 {
     size_t bytes = k->attention_scratch(ag_ctx_threads(ctx), a);
     void *scratch = ag_alloc(ctx, bytes);
@@ -147,103 +131,77 @@ static bool run(ag_ctx *ctx, const ag_real_kernels *k, ag_attention_kernel *kern
     return true;
 }
 
-/* ---- The op. Its inputs: q, k, v, and of what the config names those that are there, in this order. ---- */
+/* ---- The op. Its attribute is the ag_attention of forward: the mask's tensors and the biases, which the tape keeps,
+ * need no second check or translation. ---- */
 
-enum { MOST_INPUTS = 11 };
+enum { SDPA_BIAS = 3, SDPA_RELATIVE = 4, SDPA_MASK = 5, SDPA_INPUTS = SDPA_MASK + AG_MASK_TENSORS };
 
-static int list_inputs(ag_tensor *q, ag_tensor *k, ag_tensor *v, const ag_sdpa_config *c, ag_tensor **input)
+/* The gradients of queries, keys and values. */
+static void sdpa_heads_vjp(ag_vjp *v, const ag_real_kernels *kernels, ag_attention *a)
 {
-    ag_tensor *const all[MOST_INPUTS] = {
-        q, k, v, c->bias, c->relative, c->mask.starts, c->mask.key_lengths, c->mask.query_documents,
-        c->mask.key_documents, c->mask.blocks, c->mask.allowed,
-    };
-    int count = 0;
-    for (int i = 0; i < MOST_INPUTS; i++)
-        if (all[i] != NULL)
-            input[count++] = all[i];
-    return count;
-}
-
-/* The gradients of queries, keys and values; a->dout stands. */
-static void heads_vjp(ag_vjp *v, const ag_real_kernels *kernels, ag_attention *a, const ag_tensor *q,
-                      const ag_tensor *k, const ag_tensor *value)
-{
-    ag_tensor *gq = empty_heads(q, q->shape[2], q->shape[3]);
-    ag_tensor *gk = empty_heads(k, k->shape[2], k->shape[3]);
-    ag_tensor *gv = empty_heads(value, value->shape[2], value->shape[3]);
-    if (gq == NULL || gk == NULL || gv == NULL)
-        return;
-    a->dq = gq->storage->data;
-    a->dq_batch = gq->stride[0], a->dq_head = gq->stride[1], a->dq_time = gq->stride[2];
-    a->dk = gk->storage->data;
-    a->dk_batch = gk->stride[0], a->dk_head = gk->stride[1], a->dk_time = gk->stride[2];
-    a->dv = gv->storage->data;
-    a->dv_batch = gv->stride[0], a->dv_head = gv->stride[1], a->dv_time = gv->stride[2];
-    if (!run(v->ctx, kernels, kernels->attention_vjp, a))
-        return;
-    ag_vjp_add(v, 0, gq);
-    ag_vjp_add(v, 1, gk);
-    ag_vjp_add(v, 2, gv);
-}
-
-/* The gradients of bias and relative, each in its own shape: what is shared is summed by the kernel. */
-static void bias_vjp(ag_vjp *v, const ag_real_kernels *kernels, ag_attention *a, const ag_sdpa_config *c)
-{
-    const int bias_input = 3, relative_input = c->bias == NULL ? 3 : 4;
-    const bool of_bias = c->bias != NULL && ag_vjp_wants(v, bias_input);
-    const bool of_relative = c->relative != NULL && ag_vjp_wants(v, relative_input);
-    ag_tensor *gbias = NULL, *grelative = NULL;
-    if (of_bias) {
-        ag_tensor *bias = ag_tensor_contiguous(c->bias);
-        gbias = ag_empty(v->ctx, c->bias->dtype, c->bias->ndim, c->bias->shape);
-        if (bias == NULL || gbias == NULL)
+    ag_matrices *const out[] = { &a->dq, &a->dk, &a->dv };
+    ag_tensor *gradient[3];
+    for (int i = 0; i < 3; i++) {
+        const ag_tensor *x = v->input[i];
+        gradient[i] = sdpa_empty(x, x->shape[2], x->shape[3]);
+        if (gradient[i] == NULL || !sdpa_rows(gradient[i], out[i]))
             return;
-        add_bias(a, bias);
-        a->dbias = gbias->storage->data;
     }
-    if (of_relative) {
-        grelative = ag_empty(v->ctx, c->relative->dtype, 2, c->relative->shape);
+    if (!sdpa_run(v->ctx, kernels, kernels->attention_vjp, a))
+        return;
+    for (int i = 0; i < 3; i++)
+        ag_vjp_add(v, i, gradient[i]);
+}
+
+/* The gradients of bias and relative, each in its own shape: the kernel sums what is shared. */
+static void sdpa_bias_vjp(ag_vjp *v, const ag_real_kernels *kernels, ag_attention *a)
+{
+    const ag_tensor *bias = v->input[SDPA_BIAS], *relative = v->input[SDPA_RELATIVE];
+    ag_tensor *gbias = NULL, *grelative = NULL;
+    if (bias != NULL && ag_vjp_wants(v, SDPA_BIAS)) {
+        gbias = ag_empty(v->ctx, bias->dtype, bias->ndim, bias->shape);
+        if (gbias == NULL || !ag_matrices_of(gbias, (const int64_t[]){ a->B, a->H, a->Tq, a->Tk }, &a->dbias))
+            return;
+    }
+    if (relative != NULL && ag_vjp_wants(v, SDPA_RELATIVE)) {
+        grelative = ag_empty(v->ctx, relative->dtype, 2, relative->shape);
         if (grelative == NULL)
             return;
-        a->drelative = grelative->storage->data;
+        a->drelative = (ag_matrices){ .x = grelative->storage->data, .column = 1 };
+        a->drelative.head = relative->shape[0] == 1 ? 0 : relative->shape[1];
     }
-    if ((!of_bias && !of_relative) || !run(v->ctx, kernels, kernels->attention_bias_vjp, a))
+    if ((gbias == NULL && grelative == NULL) || !sdpa_run(v->ctx, kernels, kernels->attention_bias_vjp, a))
         return;
-    ag_vjp_add(v, bias_input, gbias);
-    ag_vjp_add(v, relative_input, grelative);
+    ag_vjp_add(v, SDPA_BIAS, gbias);
+    ag_vjp_add(v, SDPA_RELATIVE, grelative);
 }
 
 static void sdpa_vjp(ag_vjp *v)
 {
-    const sdpa_attr *attr = v->attr;
-    ag_tensor *q = unit_rows(v->input[0]), *k = unit_rows(v->input[1]), *value = unit_rows(v->input[2]);
-    ag_tensor *gy = unit_rows(v->gy);
-    ag_attention a;
-    if (q == NULL || k == NULL || value == NULL || gy == NULL || !begin_arguments("sdpa", q, k, attr, &a))
+    ag_attention a = *(const ag_attention *)v->attr;
+    if (!sdpa_rows(v->input[0], &a.q) || !sdpa_rows(v->input[1], &a.k) || !sdpa_rows(v->input[2], &a.v) ||
+        !sdpa_rows(v->output, &a.o) || !sdpa_rows(v->gy, &a.dout))
         return;
-    add_values(&a, value, v->output, v->extra);
-    a.dout = ag_data(gy);
-    a.dout_batch = gy->stride[0], a.dout_head = gy->stride[1], a.dout_time = gy->stride[2];
-    const ag_real_kernels *kernels = ag_kernels(v->ctx, q->dtype);
+    const ag_real_kernels *kernels = ag_kernels(v->ctx, v->gy->dtype);
     if (ag_vjp_wants(v, 0) || ag_vjp_wants(v, 1) || ag_vjp_wants(v, 2))
-        heads_vjp(v, kernels, &a, q, k, value);
-    bias_vjp(v, kernels, &a, &attr->config);
+        sdpa_heads_vjp(v, kernels, &a);
+    sdpa_bias_vjp(v, kernels, &a);
 }
 
 /* Pairs of queries and keys that a mask allows, per batch entry and head; NaN when counting them takes more than a pass
  * over the queries. */
-static double sdpa_allowed_pairs(const ag_mask *m, int64_t Tq, int64_t Tk)
+static double sdpa_allowed_pairs(const ag_attention_mask *m, int64_t Tq, int64_t Tk)
 {
     if (m->stride != 0 || m->global != 0 || m->starts != NULL || m->key_lengths != NULL ||
-        m->query_documents != NULL || m->blocks != NULL || m->allowed != NULL)
+        m->query_documents != NULL || m->blocks.x != NULL || m->allowed.x != NULL)
         return (double)NAN;
     double pairs = 0;
     for (int64_t i = 0; i < Tq; i++) {
-        int64_t position = i + m->offset + (m->align == AG_BOTTOM_RIGHT ? Tk - Tq : 0);
-        int64_t first = m->back > 0 && position >= m->back ? position - m->back + 1 : 0;
+        int64_t position = i + m->offset;
+        int64_t first = m->left >= 0 && position > m->left ? position - m->left : 0;
         int64_t end = m->causal && position + 1 < Tk ? position + 1 : Tk;
-        if (m->ahead > 0 && position + m->ahead < end)
-            end = position + m->ahead;
+        if (m->right >= 0 && position + m->right + 1 < end)
+            end = position + m->right + 1;
         pairs += end > first ? (double)(end - first) : 0;
     }
     return pairs;
@@ -251,50 +209,45 @@ static double sdpa_allowed_pairs(const ag_mask *m, int64_t Tq, int64_t Tk)
 
 static double sdpa_work(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted)
 {
-    (void)y, (void)count;
-    const ag_tensor *q = input[0], *v = input[2];
-    double pairs = sdpa_allowed_pairs(&((const sdpa_attr *)attr)->config.mask, q->shape[2], v->shape[2]);
-    return (wanted != 0 ? 2 : 1) * pairs * (double)(q->shape[0] * q->shape[1] * (q->shape[3] + v->shape[3]));
+    (void)y, (void)input, (void)count;
+    const ag_attention *a = attr;
+    return (wanted != 0 ? 2 : 1) * sdpa_allowed_pairs(&a->mask, a->Tq, a->Tk) * (double)(a->B * a->H * (a->D + a->Dv));
 }
 
 const ag_op ag_op_sdpa = {
-    "sdpa", -1, (((unsigned)AG_KEEP_INPUT << MOST_INPUTS) - AG_KEEP_INPUT) | AG_KEEP_OUTPUT, sdpa_vjp, .work = sdpa_work
+    "sdpa", SDPA_INPUTS, (((unsigned)AG_KEEP_INPUT << SDPA_INPUTS) - AG_KEEP_INPUT) | AG_KEEP_OUTPUT, sdpa_vjp,
+    .work = sdpa_work
 };
 
 ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config config)
 {
-    if (q == NULL || k == NULL || v == NULL || !check_query_key("sdpa", q, k) || !check_values("sdpa", k, v))
-        return NULL;
-    ag_ctx *ctx = q->ctx;
-    sdpa_attr attr = { .config = config };
-    attr.config.lse = NULL; /* the caller's variable, which may be gone when backward runs */
-    ag_tensor *rows_q = unit_rows(q), *rows_k = unit_rows(k), *rows_v = unit_rows(v);
     ag_attention a;
-    if (rows_q == NULL || rows_k == NULL || rows_v == NULL || !begin_arguments("sdpa", rows_q, rows_k, &attr, &a))
+    if (v == NULL || !sdpa_begin("sdpa", q, k, &config, &a) || !sdpa_check_values("sdpa", k, v) || !sdpa_rows(v, &a.v))
         return NULL;
-    ag_tensor *lse = ag_empty(ctx, q->dtype, 3, q->shape), *o = empty_heads(rows_q, q->shape[2], v->shape[3]);
-    if (lse == NULL || o == NULL)
+    ag_tensor *lse = ag_empty(q->ctx, q->dtype, 3, q->shape), *o = sdpa_empty(q, q->shape[2], v->shape[3]);
+    if (lse == NULL || o == NULL || !sdpa_rows(o, &a.o))
         return NULL;
+    a.Dv = v->shape[3];
+    a.lse = lse->storage->data;
     if (config.dropout > 0) {
         int64_t row = (a.Tk + 3) / 4; /* counter blocks: rows begin on a block */
-        ag_rng rng = ag_rng_take(ctx, (uint64_t)(a.B * a.H * a.Tq * row));
-        attr.dropout = a.dropout = (ag_dropout_stream){ config.dropout, rng.seed, rng.counter };
+        ag_rng rng = ag_rng_take(q->ctx, (uint64_t)(a.B * a.H * a.Tq * row));
+        a.dropout = (ag_dropout_stream){ config.dropout, rng.seed, rng.counter };
     }
-    add_values(&a, rows_v, o, lse);
-    const ag_real_kernels *kernels = ag_kernels(ctx, q->dtype);
-    if (!run(ctx, kernels, kernels->attention, &a))
+    const ag_real_kernels *kernels = ag_kernels(q->ctx, q->dtype);
+    if (!sdpa_run(q->ctx, kernels, kernels->attention, &a))
         return NULL;
     if (config.lse != NULL)
         *config.lse = lse;
-    ag_tensor *input[MOST_INPUTS];
-    int count = list_inputs(q, k, v, &config, input);
-    return ag_record(&ag_op_sdpa, o, input, count, &attr, sizeof attr, lse);
+    ag_tensor *input[SDPA_INPUTS] = { q, k, v, config.bias, config.relative };
+    ag_mask_tensors(&config.mask, input + SDPA_MASK);
+    return ag_record(&ag_op_sdpa, o, input, SDPA_INPUTS, &a, sizeof a, lse);
 }
 
 /* ---- The weights ---- */
 
 /* chosen[count] (NULL: all) lie in 0 .. extent-1. */
-static bool check_chosen(ag_ctx *ctx, const char *name, const int64_t *chosen, int64_t count, int64_t extent)
+static bool sdpa_check_chosen(ag_ctx *ctx, const char *name, const int64_t *chosen, int64_t count, int64_t extent)
 {
     int64_t i = 0;
     while (chosen != NULL && i < count && chosen[i] >= 0 && chosen[i] < extent)
@@ -312,32 +265,26 @@ static bool check_chosen(ag_ctx *ctx, const char *name, const int64_t *chosen, i
 ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_config config, ag_weights_of which)
 {
     static const char where[] = "sdpa_weights";
-    if (q == NULL || k == NULL || lse == NULL || !check_query_key(where, q, k) || !ag_same_real(where, q, lse))
+    ag_attention a;
+    config.dropout = 0;
+    if (lse == NULL || !sdpa_begin(where, q, k, &config, &a) || !ag_same_real(where, q, lse))
         return NULL;
     ag_ctx *ctx = q->ctx;
-    if (lse->ndim != 3 || lse->shape[0] != q->shape[0] || lse->shape[1] != q->shape[1] || lse->shape[2] != q->shape[2])
+    if (lse->ndim != 3 || lse->shape[0] != a.B || lse->shape[1] != a.H || lse->shape[2] != a.Tq)
         return ag_fail(ctx, AG_ERR_SHAPE, where, "queries are %s, lse %s; must be [B,H,Tq,D] and [B,H,Tq]",
                        ag_shape_text(q), ag_shape_text(lse));
-    if (!check_chosen(ctx, "heads", which.heads, which.head_count, q->shape[1]) ||
-        !check_chosen(ctx, "rows", which.rows, which.row_count, q->shape[2]))
+    if (!sdpa_check_chosen(ctx, "heads", which.heads, which.head_count, a.H) ||
+        !sdpa_check_chosen(ctx, "rows", which.rows, which.row_count, a.Tq))
         return NULL;
-    const int64_t heads = which.heads == NULL ? q->shape[1] : which.head_count;
-    const int64_t rows = which.rows == NULL ? q->shape[2] : which.row_count;
-    config.dropout = 0;
-    const sdpa_attr attr = { .config = config };
-    ag_attention a;
-    q = unit_rows(q);
-    k = unit_rows(k);
-    lse = ag_tensor_contiguous(lse);
-    if (q == NULL || k == NULL || lse == NULL || !begin_arguments(where, q, k, &attr, &a))
+    ag_tensor *dense = ag_tensor_contiguous(lse);
+    ag_tensor *weights = ag_empty(ctx, q->dtype, AG_SHAPE(a.B, which.heads == NULL ? a.H : which.head_count,
+                                                          which.rows == NULL ? a.Tq : which.row_count, a.Tk));
+    if (dense == NULL || weights == NULL)
         return NULL;
-    ag_tensor *weights = ag_empty(ctx, q->dtype, AG_SHAPE(q->shape[0], heads, rows, k->shape[2]));
-    if (weights == NULL)
-        return NULL;
-    a.lse = ag_address(lse, 0);
+    a.lse = ag_address(dense, 0);
     a.weights = weights->storage->data;
     a.heads = which.heads, a.head_count = which.head_count;
     a.rows = which.rows, a.row_count = which.row_count;
     const ag_real_kernels *kernels = ag_kernels(ctx, q->dtype);
-    return run(ctx, kernels, kernels->attention_weights, &a) ? weights : NULL;
+    return sdpa_run(ctx, kernels, kernels->attention_weights, &a) ? weights : NULL;
 }

@@ -7,29 +7,29 @@
 
 #include <string.h>
 
-static int64_t larger(int64_t a, int64_t b)
+static int64_t mask_print_larger(int64_t a, int64_t b)
 {
     return a > b ? a : b;
 }
 
 /* The context of the mask's tensors; NULL: it has none. */
-static ag_ctx *context_of(const ag_mask *m)
+static ag_ctx *mask_context(const ag_mask *m)
 {
-    const ag_tensor *tensors[] = { m->starts, m->key_lengths, m->query_documents, m->key_documents, m->blocks,
-                                   m->allowed };
-    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++)
-        if (tensors[i] != NULL)
-            return tensors[i]->ctx;
+    ag_tensor *tensor[AG_MASK_TENSORS];
+    ag_mask_tensors(m, tensor);
+    for (int i = 0; i < AG_MASK_TENSORS; i++)
+        if (tensor[i] != NULL)
+            return tensor[i]->ctx;
     return NULL;
 }
 
-typedef void draw(FILE *file, const ag_attention_mask *m, int64_t Tq, int64_t Tk, const char *title);
+typedef void mask_draw(FILE *file, const ag_attention_mask *m, int64_t Tq, int64_t Tk, const char *title);
 
 /* Checks, then draws. */
-static ag_status show(draw *how, const char *where, FILE *file, const ag_mask *mask, int64_t Tq, int64_t Tk,
-                      const char *title)
+static ag_status mask_show(mask_draw *draw, const char *where, FILE *file, ag_mask *mask, int64_t Tq, int64_t Tk,
+                           const char *title)
 {
-    ag_ctx *ctx = context_of(mask);
+    ag_ctx *ctx = mask_context(mask);
     int64_t pairs[4];
     ag_mask_own_pairs(mask, Tq, Tk, pairs);
     if (ctx != NULL)
@@ -37,7 +37,7 @@ static ag_status show(draw *how, const char *where, FILE *file, const ag_mask *m
     ag_attention_mask m;
     const bool fits = ag_mask_for_kernels(ctx, where, mask, pairs, &m);
     if (fits)
-        how(file, &m, Tq, Tk, title);
+        draw(file, &m, Tq, Tk, title);
     if (ctx != NULL)
         ag_scope_end(ctx, NULL);
     if (!fits)
@@ -45,7 +45,7 @@ static ag_status show(draw *how, const char *where, FILE *file, const ag_mask *m
     return ferror(file) ? AG_ERR_FILE : AG_OK;
 }
 
-static void draw_text(FILE *file, const ag_attention_mask *m, int64_t Tq, int64_t Tk, const char *title)
+static void mask_draw_text(FILE *file, const ag_attention_mask *m, int64_t Tq, int64_t Tk, const char *title)
 {
     (void)title;
     for (int64_t i = 0; i < Tq; i++) {
@@ -57,7 +57,7 @@ static void draw_text(FILE *file, const ag_attention_mask *m, int64_t Tq, int64_
 
 ag_status ag_mask_fprint(FILE *file, ag_mask mask, int64_t Tq, int64_t Tk)
 {
-    return show(draw_text, "mask_fprint", file, &mask, Tq, Tk, NULL);
+    return mask_show(mask_draw_text, "mask_fprint", file, &mask, Tq, Tk, NULL);
 }
 
 /* ---- As a picture ---- */
@@ -69,26 +69,26 @@ enum {
 };
 
 /* Sizes in pixels: cells are whole where they can be, so that their edges are crisp. */
-typedef struct frame {
+typedef struct mask_frame {
     int64_t width, height, cell; /* of the cells together; of one, 0: less than 1 */
     int64_t left, top;           /* where they begin */
-} frame;
+} mask_frame;
 
-static frame frame_of(int64_t Tq, int64_t Tk, bool title)
+static mask_frame mask_frame_of(int64_t Tq, int64_t Tk, bool title)
 {
-    const int64_t longest = larger(larger(Tq, Tk), 1);
-    frame f = { .cell = PICTURE / longest, .left = 48, .top = title ? 80 : 48 };
+    const int64_t longest = mask_print_larger(mask_print_larger(Tq, Tk), 1);
+    mask_frame f = { .cell = PICTURE / longest, .left = 48, .top = title ? 80 : 48 };
     for (int64_t last = Tq - 1; last >= 10; last /= 10)
         f.left += 8;
     if (f.cell > CELL)
         f.cell = CELL;
-    f.width = f.cell > 0 ? Tk * f.cell : larger(Tk * PICTURE / longest, 1);
-    f.height = f.cell > 0 ? Tq * f.cell : larger(Tq * PICTURE / longest, 1);
+    f.width = f.cell > 0 ? Tk * f.cell : mask_print_larger(Tk * PICTURE / longest, 1);
+    f.height = f.cell > 0 ? Tq * f.cell : mask_print_larger(Tq * PICTURE / longest, 1);
     return f;
 }
 
 /* UTF-8 as XML text. What no XML file may hold becomes a space. */
-static void put_text(FILE *file, const char *text)
+static void mask_put_text(FILE *file, const char *text)
 {
     for (; *text != '\0'; text++) {
         const unsigned char c = (unsigned char)*text;
@@ -100,13 +100,13 @@ static void put_text(FILE *file, const char *text)
 }
 
 /* The names of the axes, the first and the last index on each. */
-static void draw_axes(FILE *file, const frame *f, int64_t Tq, int64_t Tk)
+static void mask_draw_axes(FILE *file, const mask_frame *f, int64_t Tq, int64_t Tk)
 {
     const long long left = f->left, top = f->top, middle = top + f->height / 2;
     fprintf(file, "<text x=\"%lld\" y=\"%lld\" text-anchor=\"middle\">keys</text>\n", left + f->width / 2, top - 26);
     fprintf(file, "<text x=\"16\" y=\"%lld\" text-anchor=\"middle\" transform=\"rotate(-90 16 %lld)\">queries</text>\n",
             middle, middle);
-    const long long half = larger(f->cell, 1) / 2;
+    const long long half = mask_print_larger(f->cell, 1) / 2;
     for (int last = 0; last < 2; last++) {
         if (Tk > last)
             fprintf(file, "<text x=\"%lld\" y=\"%lld\" text-anchor=\"middle\" font-size=\"11\">%lld</text>\n",
@@ -117,7 +117,7 @@ static void draw_axes(FILE *file, const frame *f, int64_t Tq, int64_t Tk)
     }
 }
 
-static bool rows_are_equal(const ag_attention_mask *m, int64_t i, int64_t other, int64_t Tk)
+static bool mask_rows_are_equal(const ag_attention_mask *m, int64_t i, int64_t other, int64_t Tk)
 {
     for (int64_t j = 0; j < Tk; j++)
         if (ag_attention_sees(m, 0, 0, i, j) != ag_attention_sees(m, 0, 0, other, j))
@@ -126,10 +126,10 @@ static bool rows_are_equal(const ag_attention_mask *m, int64_t i, int64_t other,
 }
 
 /* One rect for each run of allowed keys in each group of equal rows, in units of cells. */
-static void draw_allowed(FILE *file, const ag_attention_mask *m, int64_t Tq, int64_t Tk)
+static void mask_draw_allowed(FILE *file, const ag_attention_mask *m, int64_t Tq, int64_t Tk)
 {
     for (int64_t i = 0, end; i < Tq; i = end) {
-        for (end = i + 1; end < Tq && rows_are_equal(m, i, end, Tk);)
+        for (end = i + 1; end < Tq && mask_rows_are_equal(m, i, end, Tk);)
             end++;
         for (int64_t j = 0, stop; j < Tk; j = stop) {
             const bool sees = ag_attention_sees(m, 0, 0, i, j);
@@ -142,7 +142,7 @@ static void draw_allowed(FILE *file, const ag_attention_mask *m, int64_t Tq, int
     }
 }
 
-static void draw_grid(FILE *file, const frame *f, int64_t Tq, int64_t Tk)
+static void mask_draw_grid(FILE *file, const mask_frame *f, int64_t Tq, int64_t Tk)
 {
     fputs("<path stroke=\"#ffffff\" d=\"", file);
     for (int64_t j = 1; j < Tk; j++)
@@ -156,32 +156,32 @@ static void draw_grid(FILE *file, const frame *f, int64_t Tq, int64_t Tk)
 #define ALLOWED_COLOUR "#0072b2"
 #define MASKED_COLOUR "#e3e3e3"
 
-static void draw_picture(FILE *file, const ag_attention_mask *m, int64_t Tq, int64_t Tk, const char *title)
+static void mask_draw_picture(FILE *file, const ag_attention_mask *m, int64_t Tq, int64_t Tk, const char *title)
 {
-    const frame f = frame_of(Tq, Tk, title != NULL);
+    const mask_frame f = mask_frame_of(Tq, Tk, title != NULL);
     const long long below = f.top + f.height + 20;
     const int64_t text = title == NULL ? 0 : 9 * (int64_t)strlen(title) + 24;
-    const long long width = larger(f.left + larger(f.width + 24, 190), text), height = below + 24;
+    const long long width = mask_print_larger(f.left + mask_print_larger(f.width + 24, 190), text), height = below + 24;
     fprintf(file, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%lld\" height=\"%lld\" viewBox=\"0 0 %lld %lld\" "
             "font-family=\"sans-serif\" font-size=\"13\" fill=\"#222222\">\n", width, height, width, height);
     fprintf(file, "<rect width=\"%lld\" height=\"%lld\" fill=\"#ffffff\"/>\n", width, height);
     if (title != NULL) {
         fprintf(file, "<text x=\"12\" y=\"24\" font-size=\"16\" font-weight=\"bold\">");
-        put_text(file, title);
+        mask_put_text(file, title);
         fputs("</text>\n", file);
     }
-    draw_axes(file, &f, Tq, Tk);
+    mask_draw_axes(file, &f, Tq, Tk);
     fprintf(file, "<rect x=\"%lld\" y=\"%lld\" width=\"%lld\" height=\"%lld\" fill=\"" MASKED_COLOUR "\"/>\n",
             (long long)f.left, (long long)f.top, (long long)f.width, (long long)f.height);
     fprintf(file, "<svg x=\"%lld\" y=\"%lld\" width=\"%lld\" height=\"%lld\" viewBox=\"0 0 %lld %lld\" "
             "preserveAspectRatio=\"none\" shape-rendering=\"crispEdges\" fill=\"" ALLOWED_COLOUR "\" "
             "stroke=\"" ALLOWED_COLOUR "\" stroke-width=\"%lld\">\n", (long long)f.left, (long long)f.top,
-            (long long)f.width, (long long)f.height, (long long)larger(Tk, 1), (long long)larger(Tq, 1),
-            (long long)(f.cell > 0 ? 0 : larger(Tq, Tk) / PICTURE)); /* cells under a pixel stay visible */
-    draw_allowed(file, m, Tq, Tk);
+            (long long)f.width, (long long)f.height, (long long)mask_print_larger(Tk, 1), (long long)mask_print_larger(Tq, 1),
+            (long long)(f.cell > 0 ? 0 : mask_print_larger(Tq, Tk) / PICTURE)); /* cells under a pixel stay visible */
+    mask_draw_allowed(file, m, Tq, Tk);
     fputs("</svg>\n", file);
     if (f.cell >= GRID_CELL)
-        draw_grid(file, &f, Tq, Tk);
+        mask_draw_grid(file, &f, Tq, Tk);
     const char *const colour[] = { ALLOWED_COLOUR, MASKED_COLOUR }, *const name[] = { "allowed", "not allowed" };
     for (int i = 0; i < 2; i++)
         fprintf(file, "<rect x=\"%lld\" y=\"%lld\" width=\"12\" height=\"12\" fill=\"%s\"/>\n"
@@ -192,5 +192,5 @@ static void draw_picture(FILE *file, const ag_attention_mask *m, int64_t Tq, int
 
 ag_status ag_mask_svg(FILE *file, ag_mask mask, int64_t Tq, int64_t Tk, const char *title)
 {
-    return show(draw_picture, "mask_svg", file, &mask, Tq, Tk, title);
+    return mask_show(mask_draw_picture, "mask_svg", file, &mask, Tq, Tk, title);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * attention_mask.h - who may look at whom, for the attention kernels: what a mask holds, and the rule for one pair.
+ * attention_mask.h - a mask as the attention kernels take it, and the rule for one pair of query i and key j.
  *
- * Every restriction that is given must allow a pair; {.left = -1, .right = -1} allows all. Query i stands at
- * position p = i + offset + starts[b] among the keys.
+ * A query sees a key when every restriction that is given allows it; {.left = -1, .right = -1} allows all. Query i
+ * stands at position p = i + offset + starts[b] among the keys. A pointer NULL: no such restriction.
  */
 #ifndef AG_ATTENTION_MASK_H
 #define AG_ATTENTION_MASK_H
@@ -12,32 +12,40 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* x[b,h,i,j] stands at x + b batch + h head + i row + j column, strides in elements, 0 where it is shared. */
+typedef struct ag_matrices {
+    void *x; /* NULL: none */
+    int64_t batch, head, row, column;
+} ag_matrices;
+
 typedef struct ag_attention_mask {
     int64_t offset;
     const int32_t *starts; /* [B]; NULL: 0 */
 
     bool causal; /* j <= p */
 
-    /* The pattern, when left, right or stride says something: p - left <= j <= p + right (< 0: no bound that side;
-     * both: no window), or stride > 0 and stride divides p - j, or j < global, or 0 <= p < global. */
+    /* The pattern, given by left >= 0, right >= 0 or stride > 0. A pair needs one of:
+     *     p - left <= j <= p + right (< 0: no bound on that side; both: no window)
+     *     stride divides p - j    j < global    0 <= p < global */
     int64_t left, right, stride, global;
 
-    const int32_t *key_lengths; /* [B]: j < key_lengths[b]; NULL: no restriction, and so with what follows */
+    const int32_t *key_lengths; /* [B]: j < key_lengths[b] */
 
-    /* query_documents[b,i] = key_documents[b,j], rows documents apart (0: one for all b) */
+    /* query_documents[b,i] = key_documents[b,j], rows documents_batch apart (0: one for all b) */
     const int32_t *query_documents, *key_documents;
     int64_t query_documents_batch, key_documents_batch;
 
-    /* blocks[b,h,p / block_size,j / block_size] != 0; outside of its rows x columns nothing is allowed. The last dim
-     * has unit stride; strides 0 share. */
-    const int32_t *blocks;
+    /* blocks[b,h,p / block_size,j / block_size] != 0; nothing outside of its rows and columns. Unit column stride. */
+    ag_matrices blocks;
     int64_t block_size, block_rows, block_columns;
-    int64_t blocks_batch, blocks_head, blocks_row;
 
-    /* allowed[b,h,i,j] != 0, any strides */
-    const int32_t *allowed;
-    int64_t allowed_batch, allowed_head, allowed_query, allowed_key;
+    ag_matrices allowed; /* allowed[b,h,i,j] != 0 */
 } ag_attention_mask;
+
+static inline int32_t ag_matrices_int32(const ag_matrices *m, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    return ((const int32_t *)m->x)[b * m->batch + h * m->head + i * m->row + j * m->column];
+}
 
 static inline int64_t ag_attention_position(const ag_attention_mask *m, int64_t b, int64_t i)
 {
@@ -58,8 +66,7 @@ static inline bool ag_attention_block(const ag_attention_mask *m, int64_t b, int
 {
     if (p < 0 || p >= m->block_rows * m->block_size || j >= m->block_columns * m->block_size)
         return false;
-    return m->blocks[b * m->blocks_batch + h * m->blocks_head + p / m->block_size * m->blocks_row +
-                     j / m->block_size] != 0;
+    return ag_matrices_int32(&m->blocks, b, h, p / m->block_size, j / m->block_size) != 0;
 }
 
 /* Whether query i of batch entry b and head h sees key j. */
@@ -73,10 +80,9 @@ static inline bool ag_attention_sees(const ag_attention_mask *m, int64_t b, int6
     if (m->query_documents != NULL && m->query_documents[b * m->query_documents_batch + i] !=
                                           m->key_documents[b * m->key_documents_batch + j])
         return false;
-    if (m->blocks != NULL && !ag_attention_block(m, b, h, p, j))
+    if (m->blocks.x != NULL && !ag_attention_block(m, b, h, p, j))
         return false;
-    return m->allowed == NULL || m->allowed[b * m->allowed_batch + h * m->allowed_head + i * m->allowed_query +
-                                            j * m->allowed_key] != 0;
+    return m->allowed.x == NULL || ag_matrices_int32(&m->allowed, b, h, i, j) != 0;
 }
 
 #endif

@@ -156,53 +156,36 @@ typedef size_t ag_gemm_scratch_kernel(int threads, int count, const ag_gemm *lis
  * Per batch entry b and query head h, which reads key head h / (H / Hk), with a = scale:
  *   U = a Q K^T   S = cap tanh(U / cap) + bias + relative, on allowed pairs (cap 0: S = U + ...)
  *   P = softmax(S)   O = dropout(P) V   lse = log sum exp of S's rows
- *   D = rowsum(dO * O)   dV = dropout(P)^T dO   dP = dropout'(dO V^T)   dS = P * (dP - D)
+ *   delta = rowsum(dO * O)   dV = dropout(P)^T dO   dP = dropout'(dO V^T)   dS = P * (dP - delta)
  *   dU = dS (1 - tanh^2(U / cap))   dQ = a dU K   dK = a dU^T Q   dbias = dS   drelative = sums of dS
  * dK and dV are sums over the query heads that read a key head; dbias and drelative over what they are shared by.
- * Who sees whom is in attention_mask.h. A row that sees nothing has O = 0, lse = -inf, zero gradients; one that sees
- * one key has dS = 0 exactly. Masked keys, values and biases are never read into a result, so NaN there does not
- * leak. Tiles in which nobody sees anything cost nothing but finding that out.
+ * attention_mask.h says which pairs are allowed. A row that sees no key has O = 0, lse = -inf, zero gradients; a row
+ * that sees one key has dS = 0 exactly. Masked keys, values and biases are never read into a result, so their NaN does
+ * not spread. A tile without an allowed pair costs only the test for one.
  * Dropout element index of (batch, head, i, j): ((batch H + head) Tq + i) Tk4 + j, Tk4 = Tk rounded up to a
- * multiple of four. Strides in elements; the last dim of q, k, v, o and their gradients has unit stride.
- * (Dao et al., "FlashAttention-2", 2023, section 3.) */
+ * multiple of four. (Dao et al., "FlashAttention-2", 2023, section 3.) */
 typedef struct ag_attention {
     int64_t B, H, Hk, Tq, Tk; /* Hk key heads divide the H query heads; 0: H */
     int64_t D, Dv; /* size of a query and key row; of a value row */
     double scale, cap;
     ag_attention_mask mask;
     ag_dropout_stream dropout;
-    const void *q, *k, *v;
-    void *o;   /* forward: out; vjp: in */
-    void *lse; /* [B,H,Tq] dense; forward: out; vjp: in */
-    int64_t q_batch, q_head, q_time;
-    int64_t k_batch, k_head, k_time;
-    int64_t v_batch, v_head, v_time;
-    int64_t o_batch, o_head, o_time;
-    /* bias[b,h,i,j], any strides, 0 where it is shared; NULL: none. */
-    const void *bias;
-    int64_t bias_batch, bias_head, bias_query, bias_key;
-    /* relative[h, clamp(j - p, -reach, reach) + reach], p the query's position; NULL: none. */
-    const void *relative;
-    int64_t relative_head, reach;
-    /* vjp only. `dout` has its own strides; dq, dk, dv (all given) have those of q, k, v below. */
-    const void *dout;
-    int64_t dout_batch, dout_head, dout_time;
-    void *dq, *dk, *dv;
-    int64_t dq_batch, dq_head, dq_time;
-    int64_t dk_batch, dk_head, dk_time;
-    int64_t dv_batch, dv_head, dv_time;
-    /* bias vjp only: dbias with the strides of bias, dense memory of the extents that are not shared; drelative
-     * [.., 2 reach + 1] with relative_head. Each may be NULL: not wanted. Both are overwritten. */
-    void *dbias, *drelative;
-    /* weights only: [B,H,Tq,Tk] dense, exact zeros where not allowed, without dropout; out. heads[head_count] and
-     * rows[row_count] choose query heads and queries, in any order: [B,head_count,row_count,Tk]; NULL: all. */
+    ag_matrices q, k, v, o; /* rows are times, unit column stride. o is the output of forward, an input of vjp */
+    void *lse;              /* [B,H,Tq] dense; output of forward, input of vjp and weights */
+    ag_matrices bias;       /* bias[b,h,i,j] */
+    ag_matrices relative;   /* relative[h, clamp(j - p, -reach, reach) + reach] by head and column, p as in the mask */
+    int64_t reach;
+    ag_matrices dout, dq, dk, dv; /* vjp: as q; the last three are outputs */
+    ag_matrices dbias, drelative; /* bias vjp: outputs, each NULL or dense but for strides of 0, which sum */
+    /* weights: output [B,head_count,row_count,Tk] dense, before dropout, exact zeros where not allowed. heads and rows
+     * choose query heads and queries, in any order; NULL: all H, all Tq. */
     void *weights;
     const int64_t *heads, *rows;
     int64_t head_count, row_count;
 } ag_attention;
 
 typedef void ag_attention_kernel(ag_team *team, const ag_attention *a, void *scratch);
-/* Bytes, O(T) for backward; for forward and weights (dout NULL) it depends on threads and sizes of heads alone. */
+/* Bytes: O(T) for vjp (dout given); for forward and weights only threads and head sizes count. */
 typedef size_t ag_attention_scratch_kernel(int threads, const ag_attention *a);
 
 /* ---- Optimizers: one pass over each of `count` parameters, all handed out together. g is not changed. ------------ */

@@ -5,6 +5,7 @@
  */
 #include "tests/test.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* What was written to a temporary file, which is closed; until the next call. */
@@ -283,6 +284,18 @@ START_TEST(svg_is_small)
 }
 END_TEST
 
+/* mask.def lists every field of ag_mask but causal: none is left over behind the listed ones or between them. */
+START_TEST(every_field_is_listed)
+{
+    size_t listed = offsetof(ag_mask, align);
+#define AG_MASK_FIELD(name, self, memory) \
+    ck_assert_msg(offsetof(ag_mask, name) == listed, "a field before " #name " is not in mask.def"); \
+    listed = offsetof(ag_mask, name) + sizeof ((ag_mask *)NULL)->name;
+#include "autograd/mask.def"
+    ck_assert_uint_eq(listed, sizeof(ag_mask));
+}
+END_TEST
+
 Suite *mask_suite(void)
 {
     Suite *suite = suite_create("mask");
@@ -291,6 +304,7 @@ Suite *mask_suite(void)
     tcase_add_test(tests, errors);
     tcase_add_test(tests, svg);
     tcase_add_test(tests, svg_is_small);
+    tcase_add_test(tests, every_field_is_listed);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -503,7 +503,7 @@ START_TEST(masks_of_layer_and_call)
         change = fmax(change, fabs(test_at(want, i) - test_at(free_one, i)));
     ck_assert_double_gt(change, 1e-3);
     char text[100];
-    snprintf(text, sizeof text, "mha: mask.%s is set by the layer and by this call", named[_i]);
+    snprintf(text, sizeof text, "mha: mask.%s is given by the layer and by this call", named[_i]);
     ck_assert_ptr_null(ag_mha_forward_with(masked, x, (ag_attend){ .memory = memory, .mask = mask }));
     assert_error(ctx, AG_ERR_ARGUMENT, text);
     ag_mha_free(plain);
@@ -696,7 +696,7 @@ START_TEST(config_errors)
         { { .scale = -1 }, false, "mha: scale is -1" },
         { { .soft_cap = (double)INFINITY }, false, "mha: soft_cap is inf" },
         { { .relative = -2 }, false, "mha: relative is -2" },
-        { { .alibi = true, .relative = 4 }, false, "mha: alibi is set, and relative is 4; one of them" },
+        { { .alibi = true, .relative = 4 }, false, "mha: alibi is set, and relative is 4; only one can be" },
         { { .mask.causal = true }, true, "mha: mask.causal and non_causal are both set" },
         { { .rotary = true, .rope.size = 3 }, false, "rope_table: size is 3" },
     };
@@ -755,7 +755,7 @@ START_TEST(call_errors)
     refused(plain, x, (ag_attend){ .mask.back = -1 }, AG_ERR_ARGUMENT, "mask.back is -1");
     refused(plain, x, (ag_attend){ .bias = ag_zeros(ctx, AG_F64, AG_SHAPE(3, T)) }, AG_ERR_SHAPE, "[3,5]");
     refused(rotary, x, (ag_attend){ .memory = x }, AG_ERR_ARGUMENT,
-            "mha: rotary positions are those of one sequence; memory and values can not be had with them");
+            "mha: rotary positions are those of one sequence; memory and values are not supported");
     refused(rotary, x, (ag_attend){ .positions = ag_tensor_slice(positions, 1, 0, 4, 1) }, AG_ERR_SHAPE,
             "mha: positions are [2,4], must be [2,5]");
     refused(rotary, x, (ag_attend){ .positions = ag_zeros(ctx, AG_F64, AG_SHAPE(B, T)) }, AG_ERR_DTYPE,

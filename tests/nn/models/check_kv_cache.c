@@ -442,15 +442,15 @@ START_TEST(errors)
     refused(mha, x, (ag_attend){ .cache = cache, .counts = (const int64_t[]){ -1, 0 } }, AG_ERR_ARGUMENT,
             "mha: counts[0] is -1, must be in 0 .. 4");
     refused(mha, x, (ag_attend){ .cache = cache, .mask.key_lengths = lengths }, AG_ERR_ARGUMENT,
-            "mha: mask.key_lengths of a call can not be had with a cache");
-    refused(shifted, x, with, AG_ERR_ARGUMENT, "mha: mask.offset of the layer can not be had with a cache");
+            "mha: mask.key_lengths of a call is not supported with a cache");
+    refused(shifted, x, with, AG_ERR_ARGUMENT, "mha: mask.offset is not supported with a cache");
     refused(mha, x, (ag_attend){ .cache = cache, .bias = ag_zeros(ctx, AG_F64, AG_SHAPE(T, T)) }, AG_ERR_ARGUMENT,
-            "mha: bias can not be had with a cache");
+            "mha: bias is not supported with a cache");
     refused(mha, x, (ag_attend){ .cache = cache, .values = x }, AG_ERR_ARGUMENT,
-            "mha: values can not be had with a cache");
+            "mha: values are not supported with a cache");
     refused(full, x, with, AG_ERR_ARGUMENT, "mha: a cache is for causal self-attention, and the layer is non_causal");
     refused(full, x, (ag_attend){ .cache = cache, .memory = x, .mask.align = AG_BOTTOM_RIGHT }, AG_ERR_ARGUMENT,
-            "mha: mask.align can not be had with a cache");
+            "mha: mask.align is not supported with a cache");
     ag_tape *tape = ag_tape_begin(ctx);
     refused(mha, x, with, AG_ERR_STATE, "mha: a cache is not for training, and a tape runs");
     ag_tape_end(tape);

@@ -142,6 +142,8 @@ typedef struct call {
     double *score;
 } call;
 
+#define ROWS(rows, columns) { .head = (rows) * (columns), .row = columns, .column = 1 }
+
 static ag_attention describe(const problem *p)
 {
     return (ag_attention){
@@ -149,12 +151,10 @@ static ag_attention describe(const problem *p)
         .scale = 1 / sqrt((double)p->D), .cap = p->cap,
         .mask = { .left = -1, .right = -1, .causal = p->causal, .offset = p->Tk - p->Tq },
         .dropout = { .p = p->dropout, .seed = 5, .counter = 9 },
-        .q_head = p->Tq * p->D, .q_time = p->D, .k_head = p->Tk * p->D, .k_time = p->D,
-        .v_head = p->Tk * p->Dv, .v_time = p->Dv, .o_head = p->Tq * p->Dv, .o_time = p->Dv,
-        .dout_head = p->Tq * p->Dv, .dout_time = p->Dv, .dq_head = p->Tq * p->D, .dq_time = p->D,
-        .dk_head = p->Tk * p->D, .dk_time = p->D, .dv_head = p->Tk * p->Dv, .dv_time = p->Dv,
-        .bias_head = p->Tq * p->Tk, .bias_query = p->Tk, .bias_key = 1,
-        .relative_head = 2 * REACH + 1, .reach = REACH,
+        .q = ROWS(p->Tq, p->D), .k = ROWS(p->Tk, p->D), .v = ROWS(p->Tk, p->Dv), .o = ROWS(p->Tq, p->Dv),
+        .dout = ROWS(p->Tq, p->Dv), .dq = ROWS(p->Tq, p->D), .dk = ROWS(p->Tk, p->D), .dv = ROWS(p->Tk, p->Dv),
+        .bias = ROWS(p->Tq, p->Tk), .dbias = ROWS(p->Tq, p->Tk),
+        .relative = ROWS(1, 2 * REACH + 1), .drelative = ROWS(1, 2 * REACH + 1), .reach = REACH,
     };
 }
 
@@ -241,11 +241,11 @@ static call call_new(accuracy *a, const problem *p)
     c.v = draw_uniform(a, p->Hk * p->Tk * p->Dv, 3, -1, 1);
     c.o = take_numbers(a, p->H * p->Tq * p->Dv);
     c.lse = take_numbers(a, p->H * p->Tq);
-    POINT(q, q), POINT(k, k), POINT(v, v), POINT(o, o), POINT(lse, lse);
+    POINT(q.x, q), POINT(k.x, k), POINT(v.x, v), POINT(o.x, o), POINT(lse, lse);
     if (p->bias) {
         c.bias = draw_uniform(a, pairs, 4, -1, 1);
         c.relative = draw_uniform(a, p->H * (2 * REACH + 1), 5, -1, 1);
-        POINT(bias, bias), POINT(relative, relative);
+        POINT(bias.x, bias), POINT(relative.x, relative);
     }
     c.P = take(a, (size_t)pairs * sizeof(double)), c.factor = take(a, (size_t)pairs * sizeof(double));
     c.slope = take(a, (size_t)pairs * sizeof(double)), c.score = take(a, (size_t)pairs * sizeof(double));
@@ -355,7 +355,7 @@ typedef struct pair {
     bound of_weight, of_ds, of_du;
 } pair;
 
-/* p = exp(s - lse); dP = f dO.V and D = dO.O are chains over Dv; dS = p (dP - D), dU = dS slope. */
+/* p = exp(s - lse); dP = f dO.V and delta = dO.O are chains over Dv; dS = p (dP - delta), dU = dS slope. */
 static pair bound_pair(const call *c, int64_t h, int64_t i, int64_t j)
 {
     const problem *p = c->p;
@@ -403,7 +403,7 @@ static call backward_new(accuracy *a, const problem *p)
     c.o = widened(c.o), c.lse = widened(c.lse);
     c.dout = draw_uniform(a, c.o.count, 6, -1, 1);
     c.dq = take_numbers(a, c.q.count), c.dk = take_numbers(a, c.k.count), c.dv = take_numbers(a, c.v.count);
-    POINT(dout, dout), POINT(dq, dq), POINT(dk, dk), POINT(dv, dv);
+    POINT(dout.x, dout), POINT(dq.x, dq), POINT(dk.x, dk), POINT(dv.x, dv);
     return c;
 }
 
@@ -460,7 +460,7 @@ static void attention_bias_vjp(accuracy *a)
             continue;
         call c = backward_new(a, p);
         c.dbias = take_numbers(a, c.bias.count), c.drelative = take_numbers(a, c.relative.count);
-        POINT(dbias, dbias), POINT(drelative, drelative);
+        POINT(dbias.x, dbias), POINT(drelative.x, drelative);
         a->f32->attention_bias_vjp(AG_TEAM(1), &c.f32, scratch_for(a, a->f32, &c.f32));
         a->f64->attention_bias_vjp(AG_TEAM(1), &c.f64, NULL);
         bound *bounds = take_bounds(a, c.dbias.count);

@@ -217,10 +217,10 @@ START_TEST(scratch_grows_with_time_not_its_square)
             const ag_real_kernels *kernels = kernels_of(TABLES[t], true);
             if (kernels == NULL)
                 continue;
-            const float none = 0;
+            float none = 0;
             ag_attention a = { .B = 1, .H = heads, .Hk = heads > 4 ? 4 : 1, .Tq = 4096, .Tk = 4096, .D = 64, .Dv = 64,
                                .mask = { .causal = true, .left = -1, .right = -1 }, .cap = 1, .dropout = { .p = 0.1 },
-                               .bias = &none, .relative = &none, .reach = 128 };
+                               .bias = { .x = &none }, .relative = { .x = &none }, .reach = 128 };
             const size_t once = kernels->attention_scratch(2, &a);
             a.Tq = a.Tk = 8192;
             ck_assert(kernels->attention_scratch(2, &a) <= 2 * once);

@@ -483,9 +483,9 @@ START_TEST(tiles_that_are_not_seen_are_not_touched)
             if (kernels == NULL)
                 continue;
             problem p = problem_new(s, false);
-            double *k = guarded(&p, p.a.k, s.Tk), *v = guarded(&p, p.a.v, s.Tk);
-            p.a.k = k;
-            p.a.v = v;
+            double *k = guarded(&p, p.a.k.x, s.Tk), *v = guarded(&p, p.a.v.x, s.Tk);
+            p.a.k.x = k;
+            p.a.v.x = v;
             run(&p, kernels, 1);
             munmap(k, (size_t)s.Tk * 64 * sizeof *k);
             munmap(v, (size_t)s.Tk * 64 * sizeof *v);
@@ -497,7 +497,7 @@ END_TEST
 /* 2^40 keys, all of them the same: no kernel that walks over the tiles of this sequence would ever finish. */
 START_TEST(windows_do_not_walk_over_what_they_do_not_see)
 {
-    const float q[2] = { 1, 2 }, k[1] = { 0.5f }, v[1] = { 3 };
+    float q[2] = { 1, 2 }, k[1] = { 0.5f }, v[1] = { 3 };
     const int32_t length = 100;
     const int64_t far = INT64_C(1) << 39;
     const ag_attention_mask masks[] = { { .offset = far, .left = 500, .right = 20 },
@@ -514,8 +514,8 @@ START_TEST(windows_do_not_walk_over_what_they_do_not_see)
                     continue;
                 float o[2] = { 0 }, lse[2], scratch[40000];
                 const ag_attention a = { .B = 1, .H = 1, .Tq = Tq, .Tk = 2 * far, .D = 1, .Dv = 1, .scale = 1,
-                                         .mask = masks[m], .q = q, .k = k, .v = v, .o = o, .lse = lse, .q_time = 1,
-                                         .o_time = 1 };
+                                         .mask = masks[m], .q = { q, .row = 1 }, .k = { .x = k }, .v = { .x = v },
+                                         .o = { o, .row = 1 }, .lse = lse };
                 kernels->attention(AG_TEAM(1), &a, scratch);
                 ck_assert(fabsf(o[0] - 3) < 1e-5f && fabsf(o[Tq - 1] - 3) < 1e-5f);
                 ck_assert(fabs((double)lse[0] - 0.5 - log((double)seen[m])) < 1e-5);

@@ -154,19 +154,17 @@ static void make_mask(problem *p, attention_setup *s)
         m->block_size = s->block_size;
         m->block_rows = 1 + random_below(s, (s->Tq + s->block_size) / s->block_size);
         m->block_columns = 1 + random_below(s, (s->Tk + s->block_size) / s->block_size);
-        m->blocks_row = m->block_columns;
-        m->blocks_head = s->blocks_own & 2 ? m->block_rows * m->block_columns : 0;
-        m->blocks_batch = s->blocks_own & 1 ? (s->blocks_own & 2 ? s->H : 1) * m->block_rows * m->block_columns : 0;
-        m->blocks = p->mask[4] = random_switches(s, (tall + 1) * m->block_rows * m->block_columns);
+        const int64_t size = m->block_rows * m->block_columns;
+        m->blocks = (ag_matrices){ .x = p->mask[4] = random_switches(s, (tall + 1) * size),
+                                   .batch = s->blocks_own & 1 ? (s->blocks_own & 2 ? s->H : 1) * size : 0,
+                                   .head = s->blocks_own & 2 ? size : 0, .row = m->block_columns, .column = 1 };
     }
     if (s->allowed) {
         const int own = s->allowed_own;
         const int64_t Tk = own & 8 ? s->Tk : 1, Tq = own & 4 ? s->Tq : 1, H = own & 2 ? s->H : 1;
-        m->allowed_key = own & 8 ? 1 : 0;
-        m->allowed_query = own & 4 ? Tk : 0;
-        m->allowed_head = own & 2 ? Tk * Tq : 0;
-        m->allowed_batch = own & 1 ? Tk * Tq * H : 0;
-        m->allowed = p->mask[5] = random_switches(s, Tk * Tq * H * (own & 1 ? s->B : 1));
+        p->mask[5] = random_switches(s, Tk * Tq * H * (own & 1 ? s->B : 1));
+        m->allowed = (ag_matrices){ p->mask[5], own & 1 ? Tk * Tq * H : 0, own & 2 ? Tk * Tq : 0, own & 4 ? Tk : 0,
+                                    own & 8 ? 1 : 0 };
     }
 }
 
@@ -177,26 +175,25 @@ static void make_biases(problem *p, const attention_setup *s)
     if (s->bias) {
         const int own = s->bias_own;
         const int64_t Tk = own & 8 ? s->Tk : 1, Tq = own & 4 ? s->Tq : 1, H = own & 2 ? s->H : 1;
-        a->bias_key = own & 8 ? 1 : 0;
-        a->bias_query = own & 4 ? Tk : 0;
-        a->bias_head = own & 2 ? Tk * Tq : 0;
-        a->bias_batch = own & 1 ? Tk * Tq * H : 0;
+        a->bias = (ag_matrices){ NULL, own & 1 ? Tk * Tq * H : 0, own & 2 ? Tk * Tq : 0, own & 4 ? Tk : 0,
+                                 own & 8 ? 1 : 0 };
         for (int x = BIAS; x <= DBIAS; x += DBIAS - BIAS) {
             p->x[x].count = Tk * Tq * H * (own & 1 ? s->B : 1);
             p->x[x].data = memory((size_t)p->x[x].count * number);
         }
-        a->bias = p->x[BIAS].data;
-        a->dbias = p->x[DBIAS].data;
+        a->dbias = a->bias;
+        a->bias.x = p->x[BIAS].data;
+        a->dbias.x = p->x[DBIAS].data;
     }
     if (s->relative) {
         a->reach = s->reach;
-        a->relative_head = s->relative_shared ? 0 : 2 * s->reach + 1;
         for (int x = RELATIVE; x <= DRELATIVE; x += DRELATIVE - RELATIVE) {
             p->x[x].count = (s->relative_shared ? 1 : s->H) * (2 * s->reach + 1);
             p->x[x].data = memory((size_t)p->x[x].count * number);
         }
-        a->relative = p->x[RELATIVE].data;
-        a->drelative = p->x[DRELATIVE].data;
+        const int64_t head = s->relative_shared ? 0 : 2 * s->reach + 1;
+        a->relative = (ag_matrices){ .x = p->x[RELATIVE].data, .head = head, .column = 1 };
+        a->drelative = (ag_matrices){ .x = p->x[DRELATIVE].data, .head = head, .column = 1 };
     }
 }
 
@@ -230,14 +227,10 @@ problem problem_new(attention_setup s, bool single)
         fill(&p, x);
     ag_attention *a = &p.a;
     const array *x = p.x;
-    a->q = x[Q].data, a->q_batch = x[Q].batch, a->q_head = x[Q].head, a->q_time = x[Q].time;
-    a->k = x[K].data, a->k_batch = x[K].batch, a->k_head = x[K].head, a->k_time = x[K].time;
-    a->v = x[V].data, a->v_batch = x[V].batch, a->v_head = x[V].head, a->v_time = x[V].time;
-    a->o = x[O].data, a->o_batch = x[O].batch, a->o_head = x[O].head, a->o_time = x[O].time;
-    a->dout = x[DOUT].data, a->dout_batch = x[DOUT].batch, a->dout_head = x[DOUT].head, a->dout_time = x[DOUT].time;
-    a->dq = x[DQ].data, a->dq_batch = x[DQ].batch, a->dq_head = x[DQ].head, a->dq_time = x[DQ].time;
-    a->dk = x[DK].data, a->dk_batch = x[DK].batch, a->dk_head = x[DK].head, a->dk_time = x[DK].time;
-    a->dv = x[DV].data, a->dv_batch = x[DV].batch, a->dv_head = x[DV].head, a->dv_time = x[DV].time;
+    ag_matrices *const to[] = { &a->q, &a->k, &a->v, &a->o, &a->dout, &a->dq, &a->dk, &a->dv };
+    const int from[] = { Q, K, V, O, DOUT, DQ, DK, DV };
+    for (int i = 0; i < 8; i++)
+        *to[i] = (ag_matrices){ x[from[i]].data, x[from[i]].batch, x[from[i]].head, x[from[i]].time, 1 };
     a->lse = x[LSE].data;
     a->weights = x[WEIGHTS].data;
     return p;
