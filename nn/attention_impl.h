@@ -13,32 +13,29 @@
 /* One pass of one layer over a cache. */
 typedef struct ag_kv_pass {
     ag_kv_cache *cache;
+    const char *kind;        /* of the layer, for errors */
     int64_t layer, T;
-    const int64_t *counts; /* NULL: T each */
-    int64_t back;          /* > 0: a key is seen by at most this many queries, the one at its own position included */
-    int64_t max_seq_len;   /* 0: any length */
+    const int64_t *counts;   /* NULL: T each */
+    int64_t back;            /* > 0: a key is seen by at most this many queries, the one at its own position included */
+    int64_t max_seq_len;     /* 0: any length */
+    const ag_tensor *memory; /* cross-attention; NULL: self-attention */
 } ag_kv_pass;
 
-/* What a cache does for an attention layer. attention.c knows a cache by these functions alone; models/kv_cache.c has
- * them. Errors are reported in the words of `kind`. */
+/* What a cache does for an attention layer, which knows a cache by these functions alone; models/kv_cache.c has them.
+ * False: an error stands, and the cache is unchanged. */
 struct ag_kv_cache {
-    /* Whether a pass over a batch of B is possible; false: an error stands. */
-    bool (*check)(const ag_kv_pass *pass, const char *kind, int64_t B);
+    /* Whether a pass over a batch of B is possible. */
+    bool (*check)(const ag_kv_pass *pass, int64_t B);
 
-    /* Positions that batch entry `entry` has had. */
+    /* Cached positions of batch entry `entry`. */
     int64_t (*length)(const ag_kv_cache *cache, int64_t entry);
 
-    /* Appends k[B,Hk,T,D] and v[B,Hk,T,Dv]. *k and *v become views of all cached rows; starts and key_lengths of the
-     * mask are set. False: an error stands, and the cache is unchanged. */
-    bool (*join)(const ag_kv_pass *pass, const char *kind, ag_tensor **k, ag_tensor **v, ag_mask *mask);
+    /* The cached keys and values of the pass's memory. False, without an error: there are none. */
+    bool (*memory)(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v);
 
-    /* Cross-attention: the cached keys and values of memory. False: there are none. */
-    bool (*memory)(const ag_kv_cache *cache, int64_t layer, ag_tensor **k, ag_tensor **v);
-
-    /* Cross-attention: caches k and v, made of `memory`, unless they came from the cache, and sets the mask's starts.
-     * False: an error stands. */
-    bool (*keep_memory)(const ag_kv_pass *pass, const char *kind, const ag_tensor *memory, ag_tensor *k, ag_tensor *v,
-                        ag_mask *mask);
+    /* Self-attention: appends k[B,Hk,T,D] and v[B,Hk,T,Dv]; *k and *v become views of all cached rows; sets starts and
+     * key_lengths of the mask. Cross-attention: keeps k and v, made of the memory; sets the mask's starts. */
+    bool (*join)(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, ag_mask *mask);
 };
 
 /* What one call attends with: after projection, norm and rotation, the cache joined. */
@@ -53,13 +50,13 @@ typedef struct ag_attention_layer {
     ag_linear_layer *q, *k, *v;       /* [H*D,emb], [Hk*D,key_size], [Hk*Dv,value_size] */
     ag_rms_norm_layer *q_norm, *k_norm; /* over D; NULL: none */
     ag_tensor *relative;              /* [H,2R+1], a parameter; NULL: none */
-    ag_tensor *slopes, *alibi;        /* [H], and their table for as far as was looked; NULL: none */
+    ag_tensor *slopes, *alibi;        /* [H], and the table that covers distances up to the largest seen so far; NULL: none */
     ag_tensor *rope;                  /* [rows,R]: positions rope_first, rope_first + 1, ...; NULL: none */
     int64_t rope_first;
     /* Of the last forward, all retained, for the weights; lse NULL: there was none. */
     ag_attention_operands last;
     ag_tensor *lse;    /* [B,H,T] */
-    uint64_t versions; /* of what it borrows, added up: whether they are as they were */
+    uint64_t versions; /* the sum of their storages' versions: unchanged, or the weights are an error */
 } ag_attention_layer;
 
 struct ag_head_attention {
@@ -73,11 +70,23 @@ struct ag_mha {
 
 /* A layer's struct of `size` bytes with everything in it up to `relative`. head_size is given. NULL on error. */
 void *ag_attention_new(ag_ctx *ctx, const char *kind, size_t size, ag_mha_config config);
+void ag_attention_forget(ag_module *module); /* ag_module.forget */
 
-/* Projects, turns, joins the cache, merges the masks; recorded if a tape runs. Leaves the last forward and the random
- * stream alone. False: an error stands. */
+/* Checks a call, joins the masks of layer and call, and describes its pass over the cache. False: an error stands. */
+bool ag_attention_check(const ag_attention_layer *layer, const ag_tensor *x, const ag_attend *with, ag_mask *mask,
+                        ag_kv_pass *pass);
+
+/* Makes the rope table hold positions low .. high - 1. It moves with them: generation does not make it grow. */
+bool ag_attention_reach(ag_attention_layer *layer, int64_t low, int64_t high);
+/* Turns q and k by their positions. False: an error stands. */
+bool ag_attention_turn(ag_attention_layer *layer, const ag_attend *with, ag_attention_operands *in);
+/* The layer's table of distances, made as far as this call needs. NULL: an error. */
+ag_tensor *ag_attention_alibi(ag_attention_layer *layer, const ag_mask *mask, int64_t Tq, int64_t Tk);
+
+/* Projects, turns, joins the cache and the masks; recorded if a tape runs. The last forward and the random stream stay
+ * as they are. False: an error stands. */
 bool ag_attention_operands_of(ag_attention_layer *layer, ag_tensor *x, const ag_attend *with,
-                              ag_attention_operands *operands);
+                              ag_attention_operands *in);
 
 /* [B,H,T,Dv] -> [B,T,H*Dv], the heads' outputs side by side. */
 ag_tensor *ag_attention_merge(const ag_attention_layer *layer, ag_tensor *o);
@@ -85,8 +94,8 @@ ag_tensor *ag_attention_merge(const ag_attention_layer *layer, ag_tensor *o);
 /* x[B,T,emb] -> [B,T,H*Dv]. In the caller's scope, as is the next. */
 ag_tensor *ag_attention_forward(ag_attention_layer *layer, ag_tensor *x, const ag_attend *with);
 
-/* [B,heads,rows,S] of the last forward. */
-ag_tensor *ag_attention_weights(ag_attention_layer *layer, ag_weights_of which);
+/* [B,heads,rows,S] of the last forward; not recorded. */
+ag_tensor *ag_attention_layer_weights(ag_attention_layer *layer, ag_weights_of which);
 
 /* As ag_mha_blind_queries. */
 int64_t ag_attention_blind_queries(const ag_attention_layer *layer, int64_t *where);

@@ -53,7 +53,7 @@ ag_tensor *ag_head_attention_weights_of(ag_head_attention *layer, ag_weights_of 
     if (which.heads != NULL)
         ag_fail(module->ctx, AG_ERR_ARGUMENT, module->kind, "heads are chosen, and there is one head");
     else
-        weights = ag_attention_weights(&layer->attention, which); /* [B,1,rows,S] */
+        weights = ag_attention_layer_weights(&layer->attention, which); /* [B,1,rows,S] */
     if (weights != NULL)
         weights = ag_tensor_squeeze(weights, 1);
     return ag_scope_end(module->ctx, weights);

@@ -76,7 +76,7 @@ ag_tensor *ag_mha_weights_of(ag_mha *layer, ag_weights_of which)
     if (layer == NULL)
         return NULL;
     ag_module_begin(&layer->attention.module);
-    return ag_scope_end(layer->attention.module.ctx, ag_attention_weights(&layer->attention, which));
+    return ag_scope_end(layer->attention.module.ctx, ag_attention_layer_weights(&layer->attention, which));
 }
 
 int64_t ag_mha_blind_queries(ag_mha *layer, int64_t *where)

@@ -7,9 +7,10 @@
  * once. So the tape's rules stand against the fused kernels. Entries are copies: they depend on nothing else.
  * B batch, T and S times of queries and keys, H and Hk heads of queries and keys, D and Dv their sizes.
  */
-#include "nn/models/models.h"
+#include "autograd/attention_scores.h"
 #include "nn/attention_impl.h"
 #include "nn/layers_impl.h"
+#include "nn/models/models.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -91,7 +92,8 @@ typedef struct pass {
     ag_linear_layer *proj;              /* NULL: one head, Y is O */
     ag_tensor *x, *keys_of, *values_of; /* leaves of this tape: what queries, keys and values are made of */
     ag_attention_operands in;
-    ag_tensor *U, *S, *mask, *P, *O, *Y;
+    ag_attention_scores at;
+    ag_tensor *O, *Y;
     double scale;
 } pass;
 
@@ -113,53 +115,11 @@ static bool take_inputs(pass *p, ag_tensor *x, ag_attend with)
     return ag_error(p->trace->ctx) == AG_OK && ag_attention_operands_of(p->layer, p->x, &with, &p->in);
 }
 
-/* relative[h, clamp(j - p, -R, R) + R] of all pairs: [1 or B,1 or H,T,S]. */
-static ag_tensor *relative_scores(const pass *p)
+static void trace_forward(pass *p)
 {
-    const ag_attention_trace *trace = p->trace;
-    const ag_mask *mask = &p->in.config.mask;
-    ag_tensor *table = p->in.config.relative;
-    ag_tensor *starts = mask->starts == NULL ? NULL : ag_tensor_contiguous(mask->starts);
-    const int32_t *start = starts == NULL ? NULL : ag_data(starts);
-    const int64_t reach = ag_dim(table, 1) / 2, batch = start == NULL ? 1 : trace->B;
-    const int64_t offset = mask->offset + (mask->align == AG_BOTTOM_RIGHT ? trace->S - trace->T : 0);
-    ag_tensor *index = ag_empty(trace->ctx, AG_I32, AG_SHAPE(batch, trace->T, trace->S));
-    if (index == NULL || (mask->starts != NULL && start == NULL))
-        return NULL;
-    int32_t *at = ag_data_mut(index);
-    for (int64_t b = 0; b < batch; b++)
-        for (int64_t i = 0; i < trace->T; i++)
-            for (int64_t j = 0; j < trace->S; j++) {
-                const int64_t d = j - (i + offset + (start == NULL ? 0 : start[b]));
-                *at++ = (int32_t)((d < -reach ? -reach : d > reach ? reach : d) + reach);
-            }
-    return ag_permute(ag_embedding(ag_contiguous(ag_transpose(table, 0, 1)), index), (const int[]){ 0, 3, 1, 2 });
-}
-
-/* a [B,H,M,K] times b [B,Hk,K,N]: each head of b meets its H / Hk heads of a. -> [B,H,M,N] */
-static ag_tensor *head_product(const ag_attention_trace *trace, ag_tensor *a, ag_tensor *b)
-{
-    const int64_t M = ag_dim(a, 2), N = ag_dim(b, 3);
-    a = ag_reshape(a, AG_SHAPE(trace->B, trace->Hk, trace->H / trace->Hk, M, ag_dim(a, 3)));
-    return ag_reshape(ag_matmul(a, ag_unsqueeze(b, 2)), AG_SHAPE(trace->B, trace->H, M, N));
-}
-
-static void run_forward(pass *p)
-{
-    const ag_attention_trace *trace = p->trace;
-    const ag_sdpa_config *config = &p->in.config;
-    p->U = ag_scale(head_product(trace, p->in.q, ag_transpose(p->in.k, 2, 3)), p->scale);
-    ag_tensor *scores = p->U;
-    if (config->soft_cap > 0)
-        scores = ag_scale(ag_tanh(ag_scale(scores, 1 / config->soft_cap)), config->soft_cap);
-    if (config->bias != NULL)
-        scores = ag_add(scores, config->bias);
-    if (config->relative != NULL)
-        scores = ag_add(scores, relative_scores(p));
-    p->mask = ag_mask_tensor(trace->ctx, config->mask, trace->B, trace->H, trace->T, trace->S);
-    p->S = ag_where(p->mask, scores, ag_full(trace->ctx, ag_dtype_of(p->x), AG_SCALAR, -(double)INFINITY));
-    p->P = ag_softmax(p->S, -1);
-    p->O = head_product(trace, p->P, p->in.v);
+    if (!ag_attention_scores_of(p->trace->kind, p->in.q, p->in.k, &p->in.config, &p->at))
+        return;
+    p->O = ag_head_product(p->at.P, p->in.v);
     p->Y = ag_attention_merge(p->layer, p->O);
     if (p->proj != NULL)
         p->Y = ag_linear_forward(p->proj, p->Y);
@@ -206,17 +166,17 @@ static void add_scores(const pass *p)
     const ag_sdpa_config *config = &p->in.config;
     const char *bias = config->bias == NULL ? "" : " + bias";
     const char *relative = config->relative == NULL ? "" : " + relative[j - p]";
-    add(trace, "U", p->U, "a Q K^T, a = %.6g%s", p->scale, trace->H == trace->Hk ? "" : ", key heads in groups");
+    add(trace, "U", p->at.U, "a Q K^T, a = %.6g%s", p->scale, trace->H == trace->Hk ? "" : ", key heads in groups");
     if (config->bias != NULL)
         add(trace, "bias", config->bias, "given");
-    add(trace, "mask", p->mask, "1 where the query of the row sees the key of the column");
+    add(trace, "mask", p->at.allowed, "1 where the query of the row sees the key of the column");
     if (config->soft_cap > 0)
-        add(trace, "S", p->S, "c tanh(U / c)%s%s where mask is 1, else -inf; c = %.6g", bias, relative,
+        add(trace, "S", p->at.S, "c tanh(U / c)%s%s where mask is 1, else -inf; c = %.6g", bias, relative,
             config->soft_cap);
     else
-        add(trace, "S", p->S, "U%s%s where mask is 1, else -inf", bias, relative);
-    add(trace, "P", p->P, "softmax(S), row by row; 0 in a row that sees nothing");
-    add(trace, "lse", ag_logsumexp(p->S, -1, false), "log(rowsum(exp(S))), so that P = exp(S - lse)");
+        add(trace, "S", p->at.S, "U%s%s where mask is 1, else -inf", bias, relative);
+    add(trace, "P", p->at.P, "softmax(S), row by row; 0 in a row that sees nothing");
+    add(trace, "lse", ag_logsumexp(p->at.S, -1, false), "log(rowsum(exp(S))), so that P = exp(S - lse)");
 }
 
 static void add_forward(const pass *p)
@@ -260,9 +220,9 @@ static void want_scores(wants *w, const pass *p)
     const char *shared = p->trace->H == p->trace->Hk ? "" : ", summed over the heads of a group";
     want(w, "dO", p->O, "%s", p->proj == NULL ? "dY" : "dY Wproj, split into heads");
     want(w, "dV", p->in.v, "P^T dO%s", shared);
-    want(w, "dP", p->P, "dO V^T");
-    want(w, "dS", p->S, "P * (dP - delta)");
-    want(w, "dU", p->U, "%s", p->in.config.soft_cap > 0 ? "dS * (1 - tanh^2(U / c))" : "dS");
+    want(w, "dP", p->at.P, "dO V^T");
+    want(w, "dS", p->at.S, "P * (dP - delta)");
+    want(w, "dU", p->at.U, "%s", p->in.config.soft_cap > 0 ? "dS * (1 - tanh^2(U / c))" : "dS");
     if (p->in.config.bias != NULL)
         want(w, "dbias", p->in.config.bias, "dS, summed over what shares a bias");
     want(w, "dQ", p->in.q, "a dU K");
@@ -348,8 +308,8 @@ static void run_backward(const pass *p, ag_tape *tape, ag_tensor *dY)
         return;
     for (int i = 0; i < w.count; i++) {
         add(p->trace, w.list[i].name, gradient[i], "%s", w.list[i].formula);
-        if (of[i] == p->P)
-            add(p->trace, "delta", ag_sum(ag_mul(p->P, gradient[i]), AG_DIMS(-1), false),
+        if (of[i] == p->at.P)
+            add(p->trace, "delta", ag_sum(ag_mul(p->at.P, gradient[i]), AG_DIMS(-1), false),
                 "rowsum(P * dP) = rowsum(dO * O)");
     }
 }
@@ -384,7 +344,7 @@ static ag_attention_trace *trace_of(ag_attention_layer *layer, ag_linear_layer *
     ag_tape *tape = p.trace == NULL ? NULL : ag_tape_begin(ctx);
     if (tape != NULL && take_inputs(&p, x, with)) {
         take_sizes(&p);
-        run_forward(&p);
+        trace_forward(&p);
         add_forward(&p);
         run_backward(&p, tape, dY);
     }

@@ -131,10 +131,11 @@ static int64_t count_of(const ag_kv_pass *pass, int64_t b)
     return pass->counts == NULL ? pass->T : pass->counts[b];
 }
 
-static bool check_pass(const ag_kv_pass *pass, const char *kind, int64_t B)
+static bool check_pass(const ag_kv_pass *pass, int64_t B)
 {
     const kv_cache *cache = cache_of(pass->cache);
     ag_ctx *ctx = cache->ctx;
+    const char *kind = pass->kind;
     if (ag_recording(ctx))
         ag_fail(ctx, AG_ERR_STATE, kind, "a cache is not for training, and a tape runs");
     else if (B != cache->batch)
@@ -155,13 +156,13 @@ static bool check_pass(const ag_kv_pass *pass, const char *kind, int64_t B)
 }
 
 /* Whether the slot was there in all passes, and k and v are like those that it has. */
-static bool check_slot(const ag_kv_pass *pass, const char *kind, const ag_tensor *k, const ag_tensor *v)
+static bool check_slot(const ag_kv_pass *pass, const ag_tensor *k, const ag_tensor *v)
 {
     const kv_cache *cache = cache_of(pass->cache);
     const kv_slot *slot = &cache->slot[pass->layer];
     for (int64_t b = 0; b < cache->batch; b++)
         if (slot->held[b] < cache->length[b]) {
-            ag_fail(cache->ctx, AG_ERR_STATE, kind,
+            ag_fail(cache->ctx, AG_ERR_STATE, pass->kind,
                     "layer %" PRId64 " of the cache has had %" PRId64 " positions of entry %" PRId64
                     ", which has %" PRId64, pass->layer, slot->held[b], b, cache->length[b]);
             return false;
@@ -169,7 +170,7 @@ static bool check_slot(const ag_kv_pass *pass, const char *kind, const ag_tensor
     if (slot->k == NULL || (slot->k->dtype == k->dtype && slot->k->shape[1] == k->shape[1] &&
                             slot->k->shape[3] == k->shape[3] && slot->v->shape[3] == v->shape[3]))
         return true;
-    ag_fail(cache->ctx, AG_ERR_SHAPE, kind,
+    ag_fail(cache->ctx, AG_ERR_SHAPE, pass->kind,
             "layer %" PRId64 " of the cache has %s keys %s and values %s, the layer %s keys %s and values %s",
             pass->layer, ag_dtype_name(slot->k->dtype), ag_shape_text(slot->k), ag_shape_text(slot->v),
             ag_dtype_name(k->dtype), ag_shape_text(k), ag_shape_text(v));
@@ -224,7 +225,7 @@ static ag_tensor *grown(const ag_tensor *like, ag_tensor *old, int64_t rows)
 }
 
 /* Makes room for the pass in the slot. */
-static bool reserve(const ag_kv_pass *pass, const char *kind, const ag_tensor *k, const ag_tensor *v)
+static bool reserve(const ag_kv_pass *pass, const ag_tensor *k, const ag_tensor *v)
 {
     const kv_cache *cache = cache_of(pass->cache);
     kv_slot *slot = &cache->slot[pass->layer];
@@ -237,7 +238,7 @@ static bool reserve(const ag_kv_pass *pass, const char *kind, const ag_tensor *k
     if (slot->k != NULL && wanted <= capacity)
         return true;
     if (wanted > INT32_MAX) {
-        ag_fail(cache->ctx, AG_ERR_MEMORY, kind, "%" PRId64 " positions in a cache, at most %" PRId32, wanted,
+        ag_fail(cache->ctx, AG_ERR_MEMORY, pass->kind, "%" PRId64 " positions in a cache, at most %" PRId32, wanted,
                 INT32_MAX);
         return false;
     }
@@ -277,11 +278,11 @@ static bool write_rows(ag_tensor *to, ag_tensor *from, int64_t b, int64_t row, i
     return rows != NULL && values != NULL && ag_copy_into(rows, values) == AG_OK;
 }
 
-static bool join(const ag_kv_pass *pass, const char *kind, ag_tensor **k, ag_tensor **v, ag_mask *mask)
+static bool join_rows(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, ag_mask *mask)
 {
     const kv_cache *cache = cache_of(pass->cache);
     kv_slot *slot = &cache->slot[pass->layer];
-    if (!check_slot(pass, kind, *k, *v) || !reserve(pass, kind, *k, *v) || !make_numbers(cache, &slot->starts) ||
+    if (!check_slot(pass, *k, *v) || !reserve(pass, *k, *v) || !make_numbers(cache, &slot->starts) ||
         !make_numbers(cache, &slot->key_lengths))
         return false;
     int32_t *start = ag_data_mut(slot->starts), *key_length = ag_data_mut(slot->key_lengths);
@@ -304,24 +305,25 @@ static bool join(const ag_kv_pass *pass, const char *kind, ag_tensor **k, ag_ten
 
 /* ---- Cross-attention ---- */
 
-static bool cached_memory(const ag_kv_cache *base, int64_t layer, ag_tensor **k, ag_tensor **v)
+static bool cached_memory(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v)
 {
-    const kv_cache *cache = (const kv_cache *)base;
-    if (!cache->begun || cache->slot[layer].memory_k == NULL)
+    const kv_cache *cache = cache_of(pass->cache);
+    const kv_slot *slot = &cache->slot[pass->layer];
+    if (!cache->begun || slot->memory_k == NULL)
         return false;
-    *k = cache->slot[layer].memory_k;
-    *v = cache->slot[layer].memory_v;
+    *k = slot->memory_k;
+    *v = slot->memory_v;
     return true;
 }
 
-static bool keep_memory(const ag_kv_pass *pass, const char *kind, const ag_tensor *memory, ag_tensor *k, ag_tensor *v,
-                        ag_mask *mask)
+static bool join_memory(const ag_kv_pass *pass, ag_tensor *k, ag_tensor *v, ag_mask *mask)
 {
     const kv_cache *cache = cache_of(pass->cache);
     kv_slot *slot = &cache->slot[pass->layer];
-    if (k->shape[2] != memory->shape[1]) {
-        ag_fail(cache->ctx, AG_ERR_SHAPE, kind, "memory has %" PRId64 " positions, the cache has it with %" PRId64,
-                memory->shape[1], k->shape[2]);
+    if (k->shape[2] != pass->memory->shape[1]) {
+        ag_fail(cache->ctx, AG_ERR_SHAPE, pass->kind,
+                "memory has %" PRId64 " positions, the cache has it with %" PRId64, pass->memory->shape[1],
+                k->shape[2]);
         return false;
     }
     if (slot->memory_k != k) {
@@ -336,6 +338,11 @@ static bool keep_memory(const ag_kv_pass *pass, const char *kind, const ag_tenso
     for (int64_t b = 0; b < cache->batch; b++)
         start[b] = (int32_t)(cache->length[b] < INT32_MAX ? cache->length[b] : INT32_MAX);
     return true;
+}
+
+static bool join(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, ag_mask *mask)
+{
+    return pass->memory == NULL ? join_rows(pass, k, v, mask) : join_memory(pass, *k, *v, mask);
 }
 
 /* ---- A new cache ---- */
@@ -353,7 +360,7 @@ ag_kv_cache *ag_kv_cache_new(ag_ctx *ctx, int64_t batch, int64_t layers)
     if (cache == NULL)
         return NULL;
     *cache = (kv_cache){
-        .base = { check_pass, ag_kv_cache_length, join, cached_memory, keep_memory },
+        .base = { check_pass, ag_kv_cache_length, cached_memory, join },
         .ctx = ctx,
         .batch = batch,
         .layers = layers,

@@ -195,7 +195,7 @@ static bool transformer_check_inputs(const ag_transformer *model, const ag_tenso
     if (!transformer_check_tokens(model, tokens, with))
         return false;
     int64_t B = tokens->shape[0], T = tokens->shape[1];
-    const ag_kv_pass pass = { .cache = with->cache, .T = T, .counts = with->counts,
+    const ag_kv_pass pass = { .cache = with->cache, .kind = module->kind, .T = T, .counts = with->counts,
                               .max_seq_len = model->config.max_seq_len };
     if (memory != NULL && memory->ndim != 3) {
         ag_fail(module->ctx, AG_ERR_SHAPE, module->kind, "memory is %s, must be [B,S,emb]", ag_shape_text(memory));
@@ -204,7 +204,7 @@ static bool transformer_check_inputs(const ag_transformer *model, const ag_tenso
     return ag_check_lengths(module->ctx, module->kind, with->lengths, B, T) &&
            (memory == NULL ||
             ag_check_lengths(module->ctx, module->kind, with->memory_lengths, memory->shape[0], memory->shape[1])) &&
-           (with->cache == NULL || with->cache->check(&pass, module->kind, B));
+           (with->cache == NULL || with->cache->check(&pass, B));
 }
 
 /* ---- Running ---- */
