@@ -143,7 +143,7 @@ static bool fill(generation *g)
     g->filled = calloc(count, sizeof *g->filled);
     g->counts = calloc(count, sizeof *g->counts);
     if (g->token == NULL || g->filled == NULL || g->counts == NULL) {
-        fprintf(stderr, "%s: memory for %lld times %lld tokens can not be had\n", program, (long long)p->count,
+        fprintf(stderr, "%s: out of memory for %lld times %lld tokens\n", program, (long long)p->count,
                 (long long)g->room);
         return false;
     }

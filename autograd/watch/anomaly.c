@@ -261,7 +261,7 @@ void ag_tape_detect_anomalies(ag_tape *tape)
     if (tape == NULL || (tape->observer != NULL && tape->observer->end == anomaly_end))
         return;
     if (tape->observer != NULL) {
-        ag_fail(tape->ctx, AG_ERR_STATE, "detect_anomalies", "the tape is being profiled, and has one observer");
+        ag_fail(tape->ctx, AG_ERR_STATE, "detect_anomalies", "the tape is profiled, and a tape has one observer");
         return;
     }
     anomalies *a = ag_alloc(tape->ctx, sizeof *a);

@@ -481,9 +481,9 @@ static int settings_check(const settings *s)
     if (s->html != NULL && s->names.count != 1)
         return wrong("--html shows one layer or op: give its name");
     if (s->plant != NULL && s->plant[0] != '\0' && s->names.count != 1)
-        return wrong("--plant KIND wants the name of one layer or op, such as mha");
+        return wrong("--plant KIND needs the name of one layer or op, such as mha");
     if (s->json && !s->all && s->names.count == 0)
-        return wrong("--json wants --all or names");
+        return wrong("--json needs --all or names");
     return names_are_known(s) ? OPTIONS_RUN : OPTIONS_WRONG;
 }
 

@@ -228,7 +228,7 @@ bool corpus_read(corpus *c, const char *path, bool bytes)
     free(text);
     c->train_count = c->count - c->count / 10;
     if (c->token == NULL)
-        fprintf(stderr, "lm: %s: %lld bytes of memory can not be had\n", path, (long long)size * 4);
+        fprintf(stderr, "lm: %s: out of memory for %lld bytes\n", path, (long long)size * 4);
     return c->token != NULL;
 }
 

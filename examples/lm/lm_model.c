@@ -177,7 +177,7 @@ bool model_write(lm_model *model, const int32_t *prompt, int64_t prompt_count, i
 {
     int32_t *token = malloc((size_t)(prompt_count + length) * sizeof *token);
     if (token == NULL) {
-        fprintf(stderr, "lm: memory for %lld tokens can not be had\n", (long long)(prompt_count + length));
+        fprintf(stderr, "lm: out of memory for %lld tokens\n", (long long)(prompt_count + length));
         return false;
     }
     memcpy(token, prompt, (size_t)prompt_count * sizeof *token);

@@ -234,7 +234,7 @@ static bool check_options(const run *r)
         return false;
     }
     if (o->profile && o->anomalies) {
-        fprintf(stderr, "lm train: --profile and --anomalies can not be had at once: each watches the tape\n");
+        fprintf(stderr, "lm train: --profile and --anomalies exclude each other: a tape has one observer\n");
         return false;
     }
     if (o->window > 1000000000 || o->kv_heads > 1000000000) {

@@ -50,7 +50,7 @@ static bool make_room(reader *r, void **array, int64_t *room, int64_t wanted, si
     int64_t larger = *room < 512 ? 1024 : 2 * *room;
     void *grown = realloc(*array, (size_t)larger * element);
     if (grown == NULL) {
-        fprintf(stderr, "%s: memory for %lld tokens can not be had\n", r->program, (long long)wanted);
+        fprintf(stderr, "%s: out of memory for %lld tokens\n", r->program, (long long)wanted);
         return false;
     }
     *array = grown;

@@ -70,7 +70,7 @@ static bool checkpoint_check_keys(ag_ctx *ctx, const ag_metadata *metadata, int6
 {
     for (int64_t i = 0; i < count; i++)
         if (metadata[i].key != NULL && strncmp(metadata[i].key, key_prefix, strlen(key_prefix)) == 0) {
-            ag_fail(ctx, AG_ERR_ARGUMENT, "checkpoint_save", "the key %s is not yours: %s* are the library's",
+            ag_fail(ctx, AG_ERR_ARGUMENT, "checkpoint_save", "the key %s is reserved: %s* are the library's",
                     metadata[i].key, key_prefix);
             return false;
         }

@@ -252,7 +252,7 @@ static bool pretrained_load_text(reader *r)
     if (!good)
         ag_fail(r->ctx, AG_ERR_FILE, r->where, "%s can not be read: %s", r->path, ag_file_reason(errno));
     else if (size > CONFIG_MOST)
-        good = pretrained_wrong(r, "the file", "larger than a megabyte", "no configuration is");
+        good = pretrained_wrong(r, "the file", "larger than a megabyte", "must be smaller");
     if (file != NULL)
         fclose(file);
     if (good) {
@@ -345,9 +345,9 @@ static bool pretrained_fill_dropout(const reader *r, double emb, double attn, do
 {
     c->dropout = residual;
     return ((emb == residual ||
-             pretrained_wrong_number(r, "the embeddings' dropout", emb, "must be that of the residual too")) &&
+             pretrained_wrong_number(r, "the embeddings' dropout", emb, "must equal the residual's")) &&
             (attn == residual ||
-             pretrained_wrong_number(r, "attention's dropout", attn, "must be that of the residual too")));
+             pretrained_wrong_number(r, "attention's dropout", attn, "must equal the residual's")));
 }
 
 static bool pretrained_fill_gpt2(const reader *r, ag_transformer_config *c)
@@ -398,7 +398,7 @@ static bool pretrained_fill_llama(const reader *r, ag_transformer_config *c)
         !pretrained_fill_dropout(r, 0, pretrained_or_else(d->attn_dropout, 0), 0, c) || !pretrained_fill_rope(r, c))
         return false;
     if (bias != (d->mlp_bias == 1))
-        return pretrained_wrong(r, "mlp_bias", bias ? "false" : "true", "must be as attention_bias");
+        return pretrained_wrong(r, "mlp_bias", bias ? "false" : "true", "must equal attention_bias");
     c->norm = AG_RMS_NORM;
     c->gated = true;
     c->positions = AG_POSITIONS_NONE;

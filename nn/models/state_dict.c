@@ -45,7 +45,7 @@ bool ag_state_complete(const ag_state_file *in, const ag_named_tensor *want, int
             continue;
         const ag_tensor *extra = ag_safetensors_read(in->file, name); /* for its shape */
         if (extra != NULL)
-            ag_fail(in->ctx, AG_ERR_FILE, in->where, "%s has %s, %s %s, which belongs to nothing here", in->path, name,
+            ag_fail(in->ctx, AG_ERR_FILE, in->where, "%s has %s, %s %s; nothing here has this name", in->path, name,
                     ag_dtype_name(extra->dtype), ag_shape_text(extra));
         return false;
     }

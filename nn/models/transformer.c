@@ -26,7 +26,7 @@ static bool transformer_check_options(ag_ctx *ctx, const char *kind, const ag_tr
     else if (c->untied_head && !role->head)
         ag_fail(ctx, AG_ERR_ARGUMENT, kind, "untied_head is for a model with a head");
     else if (c->pooler && !role->pooler)
-        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "pooler is for an encoder that is pooled");
+        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "pooler is set, but this model has none");
     else
         return true;
     return false;

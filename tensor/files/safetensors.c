@@ -230,8 +230,9 @@ static bool safetensors_load_header(ag_safetensors *file)
         return false;
     uint64_t header_size = safetensors_load_bytes(prefix, 8);
     if (header_size > AG_SAFETENSORS_HEADER_MOST)
-        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "a header of %" PRIu64 " bytes, %d is the most",
-                                header_size, AG_SAFETENSORS_HEADER_MOST);
+        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL,
+                                "a header of %" PRIu64 " bytes, at most %d are allowed", header_size,
+                                AG_SAFETENSORS_HEADER_MOST);
     if (header_size > (uint64_t)(file->size - 8))
         return safetensors_fail(file, AG_ERR_FILE, open_name, NULL,
                                 "a header of %" PRIu64 " bytes in a file of %" PRId64, header_size, file->size);

@@ -234,8 +234,8 @@ ag_status ag_safetensors_save(ag_ctx *ctx, const char *path, const ag_named_tens
     ag_json_out header = { 0 };
     save_put_header(&header, tensors, tensor_count, metadata, metadata_count);
     if (header.length > AG_SAFETENSORS_HEADER_MOST) {
-        ag_fail(ctx, AG_ERR_ARGUMENT, save_name, "%s: a header of %zu bytes, %d is the most", path, header.length,
-                AG_SAFETENSORS_HEADER_MOST);
+        ag_fail(ctx, AG_ERR_ARGUMENT, save_name, "%s: a header of %zu bytes, at most %d are allowed", path,
+                header.length, AG_SAFETENSORS_HEADER_MOST);
         return ag_error(ctx);
     }
     size_t temporary_size = strlen(path) + sizeof ".tmp";

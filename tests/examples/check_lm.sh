@@ -183,7 +183,7 @@ check "and to sample with" refused 1 'lm sample: --threads is 257, must be at mo
 check "a step so long that nothing is finite" refused 1 'not finite' train --batch 4 --context 32 --layers 2 --emb 32 \
     --steps 50 --optimizer sgd --lr 1e30 --clip 0 --warmup 0 --anomalies --out "$folder/none"
 check "no such optimizer" refused 2 "--optimizer is 'adam', must be one of: adamw sgd" train --optimizer adam
-check "a profile and a search for anomalies" refused 1 'can not be had at once' train --profile --anomalies \
+check "a profile and a search for anomalies" refused 1 'exclude each other' train --profile --anomalies \
     --out "$folder/none"
 check "no such text" refused 1 'no-such-file.txt' train --data no-such-file.txt --out "$folder/none"
 check "heads that do not divide" refused 1 'emb_size 30 is not divisible by num_heads 4' \

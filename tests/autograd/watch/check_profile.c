@@ -282,7 +282,7 @@ START_TEST(one_observer)
     ck_assert_int_eq(ag_profile_tape(second, tape), AG_ERR_STATE);
     assert_error(ctx, AG_ERR_STATE, "profile_tape: the tape has an observer: another profile, or ag_tape_detect_");
     ag_tape_detect_anomalies(tape);
-    assert_error(ctx, AG_ERR_STATE, "detect_anomalies: the tape is being profiled");
+    assert_error(ctx, AG_ERR_STATE, "detect_anomalies: the tape is profiled");
     ag_profile_free(second); /* was refused: the first one goes on */
     ag_exp(LEAF(ctx, 1));
     ck_assert_int_eq(row(p, "exp", "").calls, 1);

@@ -119,7 +119,7 @@ START_TEST(without_optimizer)
     assert_error(ctx, AG_ERR_ARGUMENT, "checkpoint_load: the optimizer is of another module");
     ag_metadata own = { "attngrad.rng.seed", "1" };
     ck_assert_int_eq(ag_checkpoint_save(path, ag_gpt_module(a), of_a, &own, 1), AG_ERR_ARGUMENT);
-    assert_error(ctx, AG_ERR_ARGUMENT, "the key attngrad.rng.seed is not yours");
+    assert_error(ctx, AG_ERR_ARGUMENT, "the key attngrad.rng.seed is reserved");
     ag_optimizer_free(of_a);
     ag_optimizer_free(of_b);
     ag_gpt_free(a);
@@ -211,7 +211,7 @@ START_TEST(misfits)
     assert_refused(&t, " has no norm.bias, wanted float32 [8]");
     *last = good;
     t.tensor[t.tensor_count++] = (ag_named_tensor){ "stranger", good.tensor };
-    assert_refused(&t, " has stranger, float32 [8], which belongs to nothing here");
+    assert_refused(&t, " has stranger, float32 [8]; nothing here has this name");
     t.tensor_count--;
 
     last = entry_of(&t, "optimizer.momentum_buffer.tok.weight");
@@ -292,7 +292,7 @@ START_TEST(module_load_wants_exactly_its_names)
     ag_linear_layer *wider = ag_linear_new(ctx, (ag_linear_config){ 4, 3, true, 0, AG_F32 });
     ag_module_save(ag_linear_module(with), path);
     ck_assert_int_eq(ag_module_load(ag_linear_module(without), path), AG_ERR_FILE);
-    assert_error(ctx, AG_ERR_FILE, " has bias, float32 [3], which belongs to nothing here");
+    assert_error(ctx, AG_ERR_FILE, " has bias, float32 [3]; nothing here has this name");
     ck_assert_int_eq(ag_module_load(ag_linear_module(wider), path), AG_ERR_FILE);
     assert_error(ctx, AG_ERR_FILE, "float32 [3,2], wanted float32 [3,4]");
     ag_module_save(ag_linear_module(without), path);

@@ -510,7 +510,7 @@ START_TEST(errors)
     const char *const line[5] = {
         "encoder_decoder: the encoder is float64, the decoder float32",
         "encoder_decoder: shared_embedding: vocab_size is 9 and 7, emb_size 6 and 6; must be equal",
-        "encoder: pooler is for an encoder that is pooled", "decoder: num_layers is 0", "encoder: num_heads is -1",
+        "encoder: pooler is set, but this model has none", "decoder: num_layers is 0", "encoder: num_heads is -1",
     };
     wrong[0].decoder.dtype = AG_F32;
     wrong[1].shared_embedding = true;

@@ -413,7 +413,7 @@ START_TEST(configuration_errors)
         "gpt: max_seq_len is 0, must be in 1",
         "gpt: emb_size is 9, must be even for sinusoidal positions",
         "gpt: there are no positions number 9",
-        "gpt: pooler is for an encoder that is pooled",
+        "gpt: pooler is set, but this model has none",
         "gpt: type_vocab_size is -1",
         "gpt: ff_dropout is 1,",
         "there is no norm number 9",

@@ -121,7 +121,7 @@ START_TEST(hostile_sizes_are_refused)
         const char *message;
     } sizes[] = { { 3, "m: a header of 3 bytes in a file of 10" },
                   { 100000000, "m: a header of 100000000 bytes in a file of 10" },
-                  { 100000001, "m: a header of 100000001 bytes, 100000000 is the most" },
+                  { 100000001, "m: a header of 100000001 bytes, at most 100000000 are allowed" },
                   { UINT64_C(1) << 63, "m: a header of 9223372036854775808 bytes" },
                   { UINT64_MAX, "m: a header of 18446744073709551615 bytes" },
                   { UINT64_MAX - 7, "m: a header of 18446744073709551608 bytes" } };
