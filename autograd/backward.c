@@ -61,7 +61,8 @@ static void accumulate(ag_tensor *sum, const ag_tensor *g)
     ag_loop_init(&loop, 2, (const ag_tensor *[]){ sum, g });
     for (; loop.row < loop.rows; ag_loop_next(&loop)) {
         char *row = to + loop.at[0] * (int64_t)size;
-        k->add(ag_ctx_team(sum->ctx), loop.n, row, 1, from + loop.at[1] * (int64_t)size, loop.step[1], row);
+        ag_operand more = { from + loop.at[1] * (int64_t)size, loop.step[1] };
+        k->add(ag_ctx_team(sum->ctx), loop.n, (ag_operand){ row, 1 }, more, row);
     }
 }
 

@@ -116,7 +116,7 @@ static ag_tensor *mean_of(ag_tensor *x, unsigned bits, double n, bool keepdim)
     const ag_real_kernels *k = ag_kernels(x->ctx, x->dtype);
     ag_tensor *y = reduce(k->sum, x, bits, keepdim);
     if (y != NULL && y->storage != x->storage)
-        k->affine(ag_ctx_team(x->ctx), y->numel, (const double[]){ 1 / n, 0 }, ag_data(y), y->storage->data);
+        k->scale(ag_ctx_team(x->ctx), y->numel, (const double[]){ 1 / n, 0 }, ag_data(y), y->storage->data);
     return y;
 }
 
@@ -142,7 +142,8 @@ static void max_vjp(ag_vjp *v)
     ag_tensor *hit = ag_empty(v->ctx, x->dtype, x->ndim, x->shape);
     if (dense_x == NULL || dense_y == NULL || hit == NULL)
         return;
-    k->equal(ag_ctx_team(v->ctx), x->numel, ag_data(dense_x), 1, ag_data(dense_y), 1, hit->storage->data);
+    k->equal(ag_ctx_team(v->ctx), x->numel, (ag_operand){ ag_data(dense_x), 1 }, (ag_operand){ ag_data(dense_y), 1 },
+             hit->storage->data);
     ag_tensor *hits = reduce(k->sum, hit, attr->dims, true);
     ag_vjp_add(v, 0, ag_mul(ag_div(hit, hits), spread(v, v->gy, attr->dims)));
 }
@@ -170,7 +171,8 @@ static ag_tensor *centred(ag_tensor *x, unsigned bits)
     ag_tensor *dense = ag_tensor_contiguous(x), *y = ag_empty(x->ctx, x->dtype, x->ndim, x->shape);
     if (wide == NULL || dense == NULL || y == NULL)
         return NULL;
-    k->sub(ag_ctx_team(x->ctx), x->numel, ag_data(dense), 1, ag_data(wide), 1, y->storage->data);
+    k->sub(ag_ctx_team(x->ctx), x->numel, (ag_operand){ ag_data(dense), 1 }, (ag_operand){ ag_data(wide), 1 },
+           y->storage->data);
     return y;
 }
 
@@ -194,9 +196,9 @@ ag_tensor *ag_var(ag_tensor *x, int count, const int *dims, double correction, b
     if (squares == NULL)
         return NULL;
     void *data = squares->storage->data;
-    k->mul(ag_ctx_team(x->ctx), squares->numel, data, 1, data, 1, data);
+    k->mul(ag_ctx_team(x->ctx), squares->numel, (ag_operand){ data, 1 }, (ag_operand){ data, 1 }, data);
     ag_tensor *y = mean_of(squares, attr.dims, attr.count, keepdim);
     if (y != NULL && y->storage == squares->storage) /* 0-d: nothing was reduced, so nothing divided */
-        k->affine(ag_ctx_team(x->ctx), y->numel, (const double[]){ 1 / attr.count, 0 }, data, data);
+        k->scale(ag_ctx_team(x->ctx), y->numel, (const double[]){ 1 / attr.count, 0 }, data, data);
     return ag_record(&ag_op_var, y, &x, 1, &attr, sizeof attr, NULL);
 }

@@ -166,7 +166,7 @@ ag_status ag_clip_grad_norm(ag_module *module, double max_norm, double *norm)
         if (grad == NULL)
             continue;
         void *g = ag_data_mut(grad);
-        ag_kernels(ctx, grad->dtype)->affine(ag_ctx_team(ctx), grad->numel, scale, g, g);
+        ag_kernels(ctx, grad->dtype)->scale(ag_ctx_team(ctx), grad->numel, scale, g, g);
         ag_storage_changed(grad, clip_name);
     }
     return AG_OK;

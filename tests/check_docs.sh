@@ -170,7 +170,7 @@ if [ "${1:-}" = --edits ]; then
     make config=scalar build="$folder/build" "$folder/build/tests/check" "$folder/build/examples/gradcheck" >/dev/null
     "$folder/build/examples/gradcheck" --all >/dev/null
     AG_ISA=reference "$folder/build/tests/check" kernels ops
-    "$folder/build/tests/check" kernels accuracy ops
+    "$folder/build/tests/check" kernels accuracy ops op_errors random_graphs
     exit
 fi
 

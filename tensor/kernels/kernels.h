@@ -16,25 +16,27 @@
 #include "tensor/kernels/attention_mask.h"
 #include "tensor/team.h"
 
-/* y[i] = f(x[i]; p). y may be x. Parameters p[0], p[1] by kernel: affine p0 x + p1; pow x^p0;
- * clamp to [p0, p1]. The others take none (p may be NULL). */
+/* y[i] = f(x[i]; p0, p1), f as unary.def says; pow is x^p0. y may be x. p may be NULL where f has no parameters. */
 typedef void ag_unary_kernel(ag_team *team, int64_t n, const double *p, const void *x, void *y);
 
-/* dx[i] = f'(x[i]; p) dy[i], given x and y = f(x) (each kernel reads only what it needs, see autograd's
- * op descriptors; the other may be NULL). dx may be dy. */
-typedef void ag_unary_vjp_kernel(ag_team *team, int64_t n, const double *p, const void *x, const void *y,
-                                 const void *dy, void *dx);
+/* dx[i] = dy[i] f'(x[i]; p0, p1), from x or y = f(x), whichever unary.def says that the tape keeps (neither: not read).
+ * The slope is 0 at the kinks of relu and abs, 1 at the bounds of clamp. dx may be dy. */
+typedef void ag_unary_vjp_kernel(ag_team *team, int64_t n, const double *p, const void *kept, const void *dy, void *dx);
 
-/* y[i] = f(a[i sa], b[i sb]); strides are usually 0 or 1. y may be a or b where that stride is 1. */
-typedef void ag_binary_kernel(ag_team *team, int64_t n, const void *a, int64_t sa, const void *b, int64_t sb, void *y);
+/* Element i stands i steps, in elements, from data; step 0: one number for all. */
+typedef struct ag_operand {
+    const void *data;
+    int64_t step;
+} ag_operand;
 
-/* da[i] = dy[i] df/da(a[i sa], b[i sb]); for db swap a and b. dy and da are dense. At a tie half each. */
-typedef void ag_binary_vjp_kernel(ag_team *team, int64_t n, const void *a, int64_t sa, const void *b, int64_t sb,
-                                  const void *dy, void *da);
+/* y[i] = f(a[i], b[i]). y may be a or b where that one's step is 1. */
+typedef void ag_binary_kernel(ag_team *team, int64_t n, ag_operand a, ag_operand b, void *y);
 
-/* y[i] = cond[i sc] != 0 ? a[i sa] : b[i sb]. */
-typedef void ag_where_kernel(ag_team *team, int64_t n, const int32_t *cond, int64_t sc, const void *a, int64_t sa,
-                             const void *b, int64_t sb, void *y);
+/* da[i] = dy[i] df/da(a[i], b[i]); for db swap a and b. dy and da are dense. At a tie half each. */
+typedef void ag_binary_vjp_kernel(ag_team *team, int64_t n, ag_operand a, ag_operand b, const void *dy, void *da);
+
+/* y[i] = cond[i] != 0 ? a[i] : b[i]; cond is of int32_t. */
+typedef void ag_where_kernel(ag_team *team, int64_t n, ag_operand cond, ag_operand a, ag_operand b, void *y);
 
 /* x[A,R,B] -> y[A,B], over the middle. sum of nothing is 0, max of nothing -inf; max passes NaN on. */
 typedef void ag_reduce_kernel(ag_team *team, int64_t A, int64_t R, int64_t B, const void *x, void *y);

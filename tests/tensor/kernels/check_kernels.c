@@ -13,59 +13,65 @@ enum { SIZES = (int)(sizeof sizes / sizeof *sizes) };
 
 /* ---- Unary ----------------------------------------------------------------------------------- */
 
-static double neg_f(double x, const double *p) { (void)p; return -x; }
-static double affine_f(double x, const double *p) { return p[0] * x + p[1]; }
-static double exp_f(double x, const double *p) { (void)p; return exp(x); }
-static double log_f(double x, const double *p) { (void)p; return log(x); }
-static double sqrt_f(double x, const double *p) { (void)p; return sqrt(x); }
-static double tanh_f(double x, const double *p) { (void)p; return tanh(x); }
-static double sigmoid_f(double x, const double *p) { (void)p; return 1 / (1 + exp(-x)); }
-static double relu_f(double x, const double *p) { (void)p; return fmax(x, 0); }
-static double gelu_f(double x, const double *p) { (void)p; return 0.5 * x * erfc(-x * sqrt(0.5)); }
-static double gelu_tanh_f(double x, const double *p)
-{
-    (void)p;
-    return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
-}
-static double silu_f(double x, const double *p) { return x * sigmoid_f(x, p); }
-static double pow_f(double x, const double *p) { return pow(x, p[0]); }
-static double abs_f(double x, const double *p) { (void)p; return fabs(x); }
-static double clamp_f(double x, const double *p) { return fmin(fmax(x, p[0]), p[1]); }
+#define UNARY_CASE(op, formula, ...) UNARY_CASE_OWN(op, plain, 0, 0, formula, 0, 0)
+#define UNARY_CASE_OWN(op, name, p0, p1, formula, ...)                                                       \
+    static double op##_##name(double x, const double *p)                                                     \
+    {                                                                                                        \
+        (void)x, (void)p;                                                                                    \
+        return formula;                                                                                      \
+    }
+#include "tests/tensor/kernels/unary_cases.def"
 
 #define FIELD(name) offsetof(ag_real_kernels, name)
 
 typedef struct unary_case {
     const char *name;
     double (*f)(double x, const double *p);
-    size_t kernel, vjp; /* fields of ag_real_kernels; vjp 0: none */
-    bool reads_y;       /* what the vjp reads: y, else x */
+    size_t kernel, vjp; /* fields of ag_real_kernels */
     double p[2];
     double low, high;
 } unary_case;
 
 static const unary_case unaries[] = {
-    { "neg", neg_f, FIELD(neg), 0, false, { 0, 0 }, -5, 5 },
-    { "affine", affine_f, FIELD(affine), 0, false, { 1.5, -0.25 }, -5, 5 },
-    { "exp", exp_f, FIELD(exp), FIELD(exp_vjp), true, { 0, 0 }, -5, 4 },
-    { "log", log_f, FIELD(log), FIELD(log_vjp), false, { 0, 0 }, 0.25, 9 },
-    { "sqrt", sqrt_f, FIELD(sqrt), FIELD(sqrt_vjp), true, { 0, 0 }, 0.25, 9 },
-    { "tanh", tanh_f, FIELD(tanh), FIELD(tanh_vjp), true, { 0, 0 }, -4, 4 },
-    { "sigmoid", sigmoid_f, FIELD(sigmoid), FIELD(sigmoid_vjp), true, { 0, 0 }, -9, 9 },
-    { "relu", relu_f, FIELD(relu), FIELD(relu_vjp), true, { 0, 0 }, -5, 5 },
-    { "gelu", gelu_f, FIELD(gelu), FIELD(gelu_vjp), false, { 0, 0 }, -6, 6 },
-    { "gelu_tanh", gelu_tanh_f, FIELD(gelu_tanh), FIELD(gelu_tanh_vjp), false, { 0, 0 }, -6, 6 },
-    { "silu", silu_f, FIELD(silu), FIELD(silu_vjp), false, { 0, 0 }, -9, 9 },
-    { "pow 0", pow_f, FIELD(pow), FIELD(pow_vjp), false, { 0, 0 }, -3, 3 },
-    { "pow 1", pow_f, FIELD(pow), FIELD(pow_vjp), false, { 1, 0 }, -3, 3 },
-    { "pow 2", pow_f, FIELD(pow), FIELD(pow_vjp), false, { 2, 0 }, -3, 3 },
-    { "pow 3", pow_f, FIELD(pow), FIELD(pow_vjp), false, { 3, 0 }, -3, 3 },
-    { "pow -1", pow_f, FIELD(pow), FIELD(pow_vjp), false, { -1, 0 }, 0.5, 3 },
-    { "pow 0.5", pow_f, FIELD(pow), FIELD(pow_vjp), false, { 0.5, 0 }, 0.5, 3 },
-    { "pow 2.75", pow_f, FIELD(pow), FIELD(pow_vjp), false, { 2.75, 0 }, 0.5, 3 },
-    { "abs", abs_f, FIELD(abs), FIELD(abs_vjp), false, { 0, 0 }, -5, 5 },
-    { "clamp", clamp_f, FIELD(clamp), FIELD(clamp_vjp), false, { -1, 2 }, -5, 5 },
+#define UNARY_CASE(op, formula, low, high, ...) UNARY_CASE_OWN(op, plain, 0, 0, formula, low, high)
+#define UNARY_CASE_OWN(op, name, p0, p1, formula, low, high)                                                 \
+    { #op " " #name, op##_##name, FIELD(op), FIELD(op##_vjp), { p0, p1 }, low, high },
+#include "tests/tensor/kernels/unary_cases.def"
 };
 enum { UNARIES = (int)(sizeof unaries / sizeof *unaries) };
+
+/* The ops that have a line in unary.def, and whether their gradients read y. */
+static const struct {
+    const char *name;
+    size_t kernel;
+    bool reads_y;
+} unary_ops[] = {
+#define READS_NONE false
+#define READS_INPUT false
+#define READS_OUTPUT true
+#define AG_UNARY(op, y, cost, kept, ...) { #op, FIELD(op), READS_##kept },
+#include "tensor/kernels/unary.def"
+};
+enum { UNARY_OPS = (int)(sizeof unary_ops / sizeof *unary_ops) };
+
+static bool reads_y(const unary_case *c)
+{
+    int op = 0;
+    while (unary_ops[op].kernel != c->kernel)
+        op++;
+    return unary_ops[op].reads_y;
+}
+
+START_TEST(every_unary_op_has_a_case)
+{
+    for (int op = 0; op < UNARY_OPS; op++) {
+        bool found = false;
+        for (int i = 0; i < UNARIES; i++)
+            found = found || unaries[i].kernel == unary_ops[op].kernel;
+        ck_assert_msg(found, "the op '%s' has no case in unary_cases.def", unary_ops[op].name);
+    }
+}
+END_TEST
 
 static ag_unary_kernel *unary_of(const setting *s, size_t field)
 {
@@ -95,7 +101,7 @@ START_TEST(unaries_match_their_formulas)
         put(&s, memory[0], n, x);
         unary_of(&s, c->kernel)(AG_TEAM(1), n, c->p, memory[0], memory[1]);
         expect(&s, c->name, n, memory[1], want, 4, 0);
-        for (int threads = 2; threads <= 3; threads++) { /* in place, too */
+        for (int threads = 2; threads <= 3; threads++) { /* and in place */
             put(&s, memory[2], n, x);
             unary_of(&s, c->kernel)(AG_TEAM(threads), n, c->p, memory[2], memory[2]);
             expect_same_bits(&s, c->name, n, memory[1], memory[2]);
@@ -108,14 +114,14 @@ START_TEST(unary_gradients_match_differences)
 {
     const unary_case *c = &unaries[_i % UNARIES];
     setting s;
-    if (c->vjp == 0 || !setting_at(_i / UNARIES, &s))
+    if (!setting_at(_i / UNARIES, &s))
         return;
     const double h = 1e-5;
     for (int k = 0; k < SIZES; k++) {
         const int64_t n = sizes[k];
         double *x = draw(number[0], n, 1, c->low, c->high), *dy = draw(number[1], n, 2, -1, 1), *want = number[2];
         for (int64_t i = 0; i < n; i++) {
-            for (int kink = -1; kink <= 2; kink++) /* of relu, abs, clamp */
+            for (int kink = -1; kink <= 2; kink++) /* of relu, abs and clamp: no x near a kink */
                 x[i] = fabs(x[i] - kink) < 0x1p-12 ? kink + 0x1p-10 : x[i];
             want[i] = dy[i] * (c->f(x[i] + h, c->p) - c->f(x[i] - h, c->p)) / (2 * h);
         }
@@ -124,19 +130,19 @@ START_TEST(unary_gradients_match_differences)
         for (int64_t i = 0; i < n; i++)
             number[3][i] = c->f(x[i], c->p);
         put(&s, memory[2], n, number[3]);
-        const void *read_x = c->reads_y ? NULL : memory[0], *read_y = c->reads_y ? memory[2] : NULL;
-        unary_vjp_of(&s, c->vjp)(AG_TEAM(1), n, c->p, read_x, read_y, memory[1], memory[3]);
+        const void *kept = reads_y(c) ? memory[2] : memory[0];
+        unary_vjp_of(&s, c->vjp)(AG_TEAM(1), n, c->p, kept, memory[1], memory[3]);
         expect(&s, c->name, n, memory[3], want, 8, 1e-8);
         for (int threads = 2; threads <= 3; threads++) {
             put(&s, memory[4], n, dy);
-            unary_vjp_of(&s, c->vjp)(AG_TEAM(threads), n, c->p, read_x, read_y, memory[4], memory[4]);
+            unary_vjp_of(&s, c->vjp)(AG_TEAM(threads), n, c->p, kept, memory[4], memory[4]);
             expect_same_bits(&s, c->name, n, memory[3], memory[4]);
         }
     }
 }
 END_TEST
 
-/* One value through one kernel. */
+/* f(x) of one number. */
 static double apply(const setting *s, size_t field, double x, double p0, double p1)
 {
     const double p[2] = { p0, p1 };
@@ -150,7 +156,7 @@ static double slope(const setting *s, size_t field, double v, double p0, double 
     const double p[2] = { p0, p1 }, one = 1;
     double in[1], dy[1], out[1];
     put(s, in, 1, &v);
-    unary_vjp_of(s, field)(AG_TEAM(1), 1, p, in, in, put(s, dy, 1, &one), out);
+    unary_vjp_of(s, field)(AG_TEAM(1), 1, p, in, put(s, dy, 1, &one), out);
     return at(s, out, 0);
 }
 
@@ -227,19 +233,20 @@ START_TEST(binaries_match_their_formulas)
     put(&s, memory[2], MOST, dy);
     for (int k = 0; k < SIZES * 9; k++) {
         const int64_t sa = k % 3, sb = k / 3 % 3, n = sizes[k / 9] / (sa == 2 || sb == 2 ? 2 : 1);
+        const ag_operand a_at = { memory[0], sa }, b_at = { memory[1], sb };
         for (int64_t i = 0; i < n; i++)
             number[3][i] = binaries[op].f(a[i * sa], b[i * sb]);
-        kernel(AG_TEAM(1), n, memory[0], sa, memory[1], sb, memory[3]);
+        kernel(AG_TEAM(1), n, a_at, b_at, memory[3]);
         expect(&s, binaries[op].name, n, memory[3], number[3], 1, 0);
-        kernel(AG_TEAM(3), n, memory[0], sa, memory[1], sb, memory[4]);
+        kernel(AG_TEAM(3), n, a_at, b_at, memory[4]);
         expect_same_bits(&s, binaries[op].name, n, memory[3], memory[4]);
         if (binaries[op].vjp == 0)
             continue;
         for (int64_t i = 0; i < n; i++)
             number[3][i] = dy[i] * binaries[op].slope(a[i * sa], b[i * sb]);
-        vjp(AG_TEAM(1), n, memory[0], sa, memory[1], sb, memory[2], memory[3]);
+        vjp(AG_TEAM(1), n, a_at, b_at, memory[2], memory[3]);
         expect(&s, binaries[op].name, n, memory[3], number[3], 0, 0);
-        vjp(AG_TEAM(3), n, memory[0], sa, memory[1], sb, memory[2], memory[4]);
+        vjp(AG_TEAM(3), n, a_at, b_at, memory[2], memory[4]);
         expect_same_bits(&s, binaries[op].name, n, memory[3], memory[4]);
     }
 }
@@ -253,9 +260,9 @@ START_TEST(nan_passes_through_maximum_and_minimum)
     const double a[] = { nan(""), 1, nan("") }, b[] = { 1, nan(""), nan("") }, want[] = { nan(""), nan(""), nan("") };
     put(&s, memory[0], 3, a);
     put(&s, memory[1], 3, b);
-    s.k->maximum(AG_TEAM(1), 3, memory[0], 1, memory[1], 1, memory[2]);
+    s.k->maximum(AG_TEAM(1), 3, (ag_operand){ memory[0], 1 }, (ag_operand){ memory[1], 1 }, memory[2]);
     expect(&s, "maximum", 3, memory[2], want, 0, 0);
-    s.k->minimum(AG_TEAM(1), 3, memory[0], 1, memory[1], 1, memory[2]);
+    s.k->minimum(AG_TEAM(1), 3, (ag_operand){ memory[0], 1 }, (ag_operand){ memory[1], 1 }, memory[2]);
     expect(&s, "minimum", 3, memory[2], want, 0, 0);
 }
 END_TEST
@@ -267,18 +274,19 @@ START_TEST(where_chooses)
     if (!setting_at(_i, &s))
         return;
     double *a = draw(number[0], MOST, 1, -3, 3), *b = draw(number[1], MOST, 2, 4, 5);
-    b[0] = nan(""); /* what is not chosen does not matter */
+    b[0] = nan(""); /* NaN that is not chosen does not reach the result */
     for (int64_t i = 0; i < MOST; i++)
         cond[i] = (int32_t)(i % 3 == 0 ? -1 : 0);
     put(&s, memory[0], MOST, a);
     put(&s, memory[1], MOST, b);
     for (int k = 0; k < SIZES * 8; k++) {
         const int64_t n = sizes[k / 8], sc = k % 2, sa = k / 2 % 2, sb = k / 4 % 2;
+        const ag_operand c_at = { cond, sc }, a_at = { memory[0], sa }, b_at = { memory[1], sb };
         for (int64_t i = 0; i < n; i++)
             number[2][i] = cond[i * sc] != 0 ? a[i * sa] : b[i * sb];
-        s.k->where(AG_TEAM(1), n, cond, sc, memory[0], sa, memory[1], sb, memory[2]);
+        s.k->where(AG_TEAM(1), n, c_at, a_at, b_at, memory[2]);
         expect(&s, "where", n, memory[2], number[2], 0, 0);
-        s.k->where(AG_TEAM(2), n, cond, sc, memory[0], sa, memory[1], sb, memory[3]);
+        s.k->where(AG_TEAM(2), n, c_at, a_at, b_at, memory[3]);
         expect_same_bits(&s, "where", n, memory[2], memory[3]);
     }
 }
@@ -298,7 +306,7 @@ static const struct {
 };
 enum { FINISHES = (int)(sizeof finishes / sizeof *finishes) };
 
-/* Every second one special: where gelu ends, what is not finite, zeros of both signs. */
+/* Every second value is special: near the end of gelu's tail, not finite, or zero of either sign. */
 static double *draw_special(double *values, int64_t n, uint32_t seed)
 {
     const double special[] = { 0, -0.0, nan(""), HUGE_VAL, -HUGE_VAL, 13, -13, 12.75, -12.75, 13.25, -13.25, 1e30,
@@ -309,7 +317,7 @@ static double *draw_special(double *values, int64_t n, uint32_t seed)
     return values;
 }
 
-/* The same bits, but for those of NaN, of which there are many. */
+/* The same bits; any NaN equals any NaN. */
 static void expect_bits(const setting *s, const char *what, int64_t n, const void *got, const void *want)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -349,11 +357,11 @@ static void check_finish(const setting *s, int op, int64_t rows, int64_t columns
         const char *x = (const char *)memory[0] + skip, *one = (const char *)memory[5] + skip;
         char *y = (char *)memory[2] + skip, *slope = (char *)memory[3] + skip;
         if (op == 0)
-            add(AG_TEAM(1), columns, x, 1, slope, 1, y);
+            add(AG_TEAM(1), columns, (ag_operand){ x, 1 }, (ag_operand){ slope, 1 }, y);
         else
             unary_of(s, finishes[op].kernel)(AG_TEAM(1), columns, NULL, x, y);
         if (sloped)
-            unary_vjp_of(s, finishes[op].vjp)(AG_TEAM(1), columns, NULL, x, NULL, one, slope);
+            unary_vjp_of(s, finishes[op].vjp)(AG_TEAM(1), columns, NULL, x, one, slope);
     }
     finish(rows, columns, memory[0], c_row, memory[1]);
     expect_bits(s, finishes[op].name, n, memory[0], memory[2]);
@@ -362,8 +370,9 @@ static void check_finish(const setting *s, int op, int64_t rows, int64_t columns
     for (int64_t i = 0; i < rows && sloped; i++) { /* dy f' */
         const size_t skip = (size_t)(i * c_row) * s->size;
         const char *x = (const char *)memory[0] + skip, *dy = (const char *)memory[4] + skip;
-        unary_vjp_of(s, finishes[op].vjp)(AG_TEAM(1), columns, NULL, x, NULL, dy, memory[6]);
-        s->k->mul(AG_TEAM(1), columns, dy, 1, (const char *)memory[1] + skip, 1, memory[7]);
+        unary_vjp_of(s, finishes[op].vjp)(AG_TEAM(1), columns, NULL, x, dy, memory[6]);
+        const ag_operand slopes = { (const char *)memory[1] + skip, 1 };
+        s->k->mul(AG_TEAM(1), columns, (ag_operand){ dy, 1 }, slopes, memory[7]);
         expect_bits(s, finishes[op].name, columns, memory[7], memory[6]);
     }
     if (op == 0)
@@ -398,7 +407,7 @@ START_TEST(embedding_gathers_and_scatters)
     for (int k = 0; k < 3; k++) {
         const int64_t C = widths[k];
         double *table = draw(number[0], VOCAB * C, 1, -1, 1), *dy = draw(number[1], N * C, 2, -1, 1);
-        double *dtable = draw(number[2], VOCAB * C, 3, -1, 1); /* what stands there is added to */
+        double *dtable = draw(number[2], VOCAB * C, 3, -1, 1); /* the kernel adds to these */
         put(&s, memory[0], VOCAB * C, table);
         put(&s, memory[1], N * C, dy);
         put(&s, memory[2], VOCAB * C, dtable);
@@ -442,7 +451,7 @@ START_TEST(dropout_draws_by_element)
     memcpy(memory[2], memory[0], (size_t)n * s.size);
     s.k->dropout(AG_TEAM(3), n, &stream, memory[2], memory[2]);
     expect_same_bits(&s, "dropout", n, memory[1], memory[2]);
-    /* The elements from 4 on are those of the stream one block later. */
+    /* From element 4 on the draw is that of the stream one block later. */
     const ag_dropout_stream later = { .p = 0.25, .seed = 42, .counter = 1001 };
     put(&s, memory[3], n - 4, x + 4);
     s.k->dropout(AG_TEAM(1), n - 4, &later, memory[3], memory[3]);
@@ -616,6 +625,7 @@ Suite *kernels_suite(void)
 {
     Suite *suite = suite_create("kernels");
     TCase *elements = tcase_create("elementwise"), *rest = tcase_create("rest");
+    tcase_add_test(elements, every_unary_op_has_a_case);
     tcase_add_loop_test(elements, unaries_match_their_formulas, 0, UNARIES * SETTINGS);
     tcase_add_loop_test(elements, unary_gradients_match_differences, 0, UNARIES * SETTINGS);
     tcase_add_loop_test(elements, unaries_at_special_values, 0, SETTINGS);
