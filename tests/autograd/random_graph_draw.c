@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * random_graph_draw.c - for each op of random graphs how its arguments and attributes are drawn, and what interval
- * holds its result.
+ * random_graph_draw.c - draws the arguments and attributes of each op of random graphs, and finds an interval that holds
+ * the result.
  *
- * Intervals are those of interval arithmetic, so a sum of equal terms with opposite signs is wider than it must be.
+ * The intervals are those of interval arithmetic: x - x has a wider one than it needs.
  */
 #include "tests/autograd/random_graph_draw.h"
 
@@ -36,6 +36,21 @@ static graph_interval with_zero(graph_interval a)
     return (graph_interval){ fmin(a.low, 0), fmax(a.high, 0) };
 }
 
+static graph_interval difference(graph_interval a, graph_interval b)
+{
+    return sum(a, times(b, -1));
+}
+
+static graph_interval larger(graph_interval a, graph_interval b)
+{
+    return (graph_interval){ fmax(a.low, b.low), fmax(a.high, b.high) };
+}
+
+static graph_interval smaller(graph_interval a, graph_interval b)
+{
+    return (graph_interval){ fmin(a.low, b.low), fmin(a.high, b.high) };
+}
+
 /* ---- Taking arguments ---- */
 
 static graph_interval range_of(const graph_draft *d, const graph_node *n, int arg)
@@ -48,7 +63,7 @@ static const graph_shape *shape_of(const graph_draft *d, const graph_node *n, in
     return &draft_node(d, n->arg[arg])->shape;
 }
 
-/* False when there was no room for the argument. */
+/* False when the graph has no room for the argument. */
 static bool take(graph_node *n, int arg)
 {
     n->arg[n->arg_count++] = arg;
@@ -60,13 +75,13 @@ static bool take_any(graph_draft *d, graph_node *n)
     return take(n, draft_any(d));
 }
 
-/* One that fits: false when there is none. */
+/* An argument that fits; false when there is none. */
 static bool take_fitting(graph_draft *d, graph_node *n, draft_fits *fits)
 {
     return take(n, draft_choose(d, fits, NULL));
 }
 
-/* Two that broadcast, in either order. */
+/* Two arguments that broadcast, in either order. */
 static bool take_pair(graph_draft *d, graph_node *n)
 {
     int a = draft_any(d), b = draft_partner(d, a);
@@ -76,7 +91,7 @@ static bool take_pair(graph_draft *d, graph_node *n)
 
 /* ---- Drawing attributes ---- */
 
-/* Sometimes counted from the end. */
+/* dim, or in a quarter of the cases dim - ndim. */
 static int from_either_end(graph_draft *d, int dim, int ndim)
 {
     return draft_chance(d, 25) ? dim - ndim : dim;
@@ -90,7 +105,7 @@ static int draw_dim(graph_draft *d, graph_node *n, int at)
     return dim;
 }
 
-/* Eighths in low .. high. */
+/* A multiple of 1/8 in low .. high. */
 static double draw_number(graph_draft *d, int low, int high)
 {
     return low + draft_below(d, 8 * (high - low) + 1) * 0.125;
@@ -98,29 +113,27 @@ static double draw_number(graph_draft *d, int low, int high)
 
 /* ---- Elementwise ---- */
 
-bool draw_add(graph_draft *d, graph_node *n)
+/* Draws an op by one expression of d and n. */
+#define DRAW(op, drawn)                                \
+    bool draw_##op(graph_draft *d, graph_node *n)      \
+    {                                                  \
+        return drawn;                                  \
+    }
+
+/* Two arguments that broadcast, and the interval of their result. */
+static bool draw_pair(graph_draft *d, graph_node *n, graph_interval (*result)(graph_interval a, graph_interval b))
 {
     if (!take_pair(d, n))
         return false;
-    n->range = sum(range_of(d, n, 0), range_of(d, n, 1));
+    n->range = result(range_of(d, n, 0), range_of(d, n, 1));
     return true;
 }
 
-bool draw_sub(graph_draft *d, graph_node *n)
-{
-    if (!take_pair(d, n))
-        return false;
-    n->range = sum(range_of(d, n, 0), times(range_of(d, n, 1), -1));
-    return true;
-}
-
-bool draw_mul(graph_draft *d, graph_node *n)
-{
-    if (!take_pair(d, n))
-        return false;
-    n->range = product(range_of(d, n, 0), range_of(d, n, 1));
-    return true;
-}
+DRAW(add, draw_pair(d, n, sum))
+DRAW(sub, draw_pair(d, n, difference))
+DRAW(mul, draw_pair(d, n, product))
+DRAW(maximum, draw_pair(d, n, larger))
+DRAW(minimum, draw_pair(d, n, smaller))
 
 bool draw_div(graph_draft *d, graph_node *n)
 {
@@ -129,24 +142,6 @@ bool draw_div(graph_draft *d, graph_node *n)
         return false;
     graph_interval divisor = range_of(d, n, 1);
     n->range = product(range_of(d, n, 0), (graph_interval){ 1 / divisor.high, 1 / divisor.low });
-    return true;
-}
-
-bool draw_maximum(graph_draft *d, graph_node *n)
-{
-    if (!take_pair(d, n))
-        return false;
-    graph_interval a = range_of(d, n, 0), b = range_of(d, n, 1);
-    n->range = (graph_interval){ fmax(a.low, b.low), fmax(a.high, b.high) };
-    return true;
-}
-
-bool draw_minimum(graph_draft *d, graph_node *n)
-{
-    if (!take_pair(d, n))
-        return false;
-    graph_interval a = range_of(d, n, 0), b = range_of(d, n, 1);
-    n->range = (graph_interval){ fmin(a.low, b.low), fmin(a.high, b.high) };
     return true;
 }
 
@@ -176,7 +171,7 @@ bool draw_add_scalar(graph_draft *d, graph_node *n)
     return true;
 }
 
-/* The range of an f that grows. */
+/* The range of an increasing f. */
 static bool grows(graph_draft *d, graph_node *n, double (*f)(double))
 {
     graph_interval x = range_of(d, n, 0);
@@ -184,37 +179,19 @@ static bool grows(graph_draft *d, graph_node *n, double (*f)(double))
     return true;
 }
 
-bool draw_exp(graph_draft *d, graph_node *n)
-{
-    return take_any(d, n) && grows(d, n, exp);
-}
-
-bool draw_tanh(graph_draft *d, graph_node *n)
-{
-    return take_any(d, n) && grows(d, n, tanh);
-}
-
-bool draw_log(graph_draft *d, graph_node *n)
-{
-    return take(n, draft_away_from_zero(d, is_positive)) && grows(d, n, log);
-}
-
-bool draw_sqrt(graph_draft *d, graph_node *n)
-{
-    return take(n, draft_away_from_zero(d, is_positive)) && grows(d, n, sqrt);
-}
+DRAW(exp, take_any(d, n) && grows(d, n, exp))
+DRAW(tanh, take_any(d, n) && grows(d, n, tanh))
+DRAW(log, take(n, draft_away_from_zero(d, is_positive)) && grows(d, n, log))
+DRAW(sqrt, take(n, draft_away_from_zero(d, is_positive)) && grows(d, n, sqrt))
 
 static double logistic(double x)
 {
     return 1 / (1 + exp(-x));
 }
 
-bool draw_sigmoid(graph_draft *d, graph_node *n)
-{
-    return take_any(d, n) && grows(d, n, logistic);
-}
+DRAW(sigmoid, take_any(d, n) && grows(d, n, logistic))
 
-/* relu, and the smooth ones that follow it from `least` on. */
+/* Ops like relu: the result is between `least` and the larger of x and 0. */
 static bool rectifies(graph_draft *d, graph_node *n, double least)
 {
     if (!take_any(d, n))
@@ -223,20 +200,9 @@ static bool rectifies(graph_draft *d, graph_node *n, double least)
     return true;
 }
 
-bool draw_relu(graph_draft *d, graph_node *n)
-{
-    return rectifies(d, n, 0);
-}
-
-bool draw_gelu(graph_draft *d, graph_node *n)
-{
-    return rectifies(d, n, -0.1701);
-}
-
-bool draw_silu(graph_draft *d, graph_node *n)
-{
-    return rectifies(d, n, -0.2785);
-}
+DRAW(relu, rectifies(d, n, 0))
+DRAW(gelu, rectifies(d, n, -0.1701))
+DRAW(silu, rectifies(d, n, -0.2785))
 
 bool draw_pow(graph_draft *d, graph_node *n)
 {
@@ -408,16 +374,10 @@ bool draw_unsqueeze(graph_draft *d, graph_node *n)
     return keeps_range(d, n);
 }
 
-bool draw_contiguous(graph_draft *d, graph_node *n)
-{
-    return take_fitting(d, n, is_strided) && keeps_range(d, n);
-}
+DRAW(contiguous, take_fitting(d, n, is_strided) && keeps_range(d, n))
 
 /* Rare, since a graph that has it is checked coarsely. */
-bool draw_through_float32(graph_draft *d, graph_node *n)
-{
-    return draft_chance(d, 25) && take_any(d, n) && keeps_range(d, n);
-}
+DRAW(through_float32, draft_chance(d, 25) && take_any(d, n) && keeps_range(d, n))
 
 bool draw_split(graph_draft *d, graph_node *n)
 {
@@ -454,10 +414,7 @@ bool draw_concat(graph_draft *d, graph_node *n)
     return take_more(d, n, draw_dim(d, n, 0));
 }
 
-bool draw_stack(graph_draft *d, graph_node *n)
-{
-    return draw_unsqueeze(d, n) && take_more(d, n, -1);
-}
+DRAW(stack, draw_unsqueeze(d, n) && take_more(d, n, -1))
 
 /* ---- Reductions ---- */
 
@@ -491,7 +448,7 @@ bool draw_mean(graph_draft *d, graph_node *n)
     return keeps_range(d, n);
 }
 
-/* Of elements that repeat one value the maximum is smooth too, and they share the gradient. */
+/* The maximum of repeated values is smooth, too: the repeated values share the gradient. */
 bool draw_max(graph_draft *d, graph_node *n)
 {
     int repeated = draft_chance(d, 40) ? draft_choose(d, has_repeats, NULL) : -1;
