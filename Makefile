@@ -10,24 +10,61 @@
 #   make bench-attention  attention's time and memory for T = 4k .. 64k, causal and windowed; takes some minutes
 #   make profile      where the time of a training step goes, by op and by module (model=toy|tiny|baby|long)
 #   make bench-gemm   times the matrix product, beside OpenBLAS when it is installed
+#   make check-quick  what to run after every edit: the core's suites, layers, layout; under two minutes
+#   make format       lets clang-format rewrite the C lines that differ from the last commit (files='a.c b.h': of these)
+#   make check-format layout: columns, blanks, braces, spaces, indentation
+#   make core         builds the core without its annexes, trains an attention head with it, prints the lines of its parts
 #   make check-layers tensor <- autograd <- nn <- examples, and no core folder uses an annex
 #   make fuzz         feeds the file reader random bytes, with clang's fuzzer
 #   make mutants      plants faults in a copy: tests must catch each (only=WORD: some; update=1: writes docs/mutants.md)
 #   make clean        removes build/
 #   make help         this text
 #
-# Variants: make config=debug|release|sanitize|scalar|coverage|fuzz  CC=gcc|clang  openmp=1|0  V=1
+# Variants: make config=debug|release|sanitize|scalar|coverage|fuzz  CC=gcc|clang  openmp=1|0  V=1  build=FOLDER
+# CC, AR, CPPFLAGS, CFLAGS, LDFLAGS and LDLIBS are honoured. make -f TREE/Makefile builds in the folder where it is called.
+
+# make -f TREE/Makefile: works in TREE, and builds in build/ of the folder where make was called.
+tree := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
+ifneq ($(tree),.)
+.PHONY: in-tree $(MAKECMDGOALS)
+$(or $(firstword $(MAKECMDGOALS)),all): in-tree
+$(wordlist 2,99,$(MAKECMDGOALS)): in-tree ;
+in-tree:
+	@+$(MAKE) -C '$(tree)' --no-print-directory out='$(CURDIR)/' $(if $(build),build='$(abspath $(build))') $(MAKECMDGOALS)
+else
 
 # As many jobs as cores, unless the command line says otherwise.
-jobs := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 1))
+cores := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+jobs := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(cores))
 MAKEFLAGS += --no-builtin-rules $(jobs)
 
 config ?= release
-openmp ?= 1
 ifeq ($(origin CC),default)
-CC := gcc
+CC := $(if $(shell command -v gcc 2>/dev/null),gcc,cc)
 endif
-build ?= build/$(config)-$(notdir $(CC))$(if $(filter 0,$(openmp)),-serial)
+ifeq ($(shell command -v $(firstword $(CC)) 2>/dev/null),)
+$(error there is no compiler '$(CC)'; set CC)
+endif
+
+# OpenMP is used when the compiler compiles and links with it. openmp=1 demands it, openmp=0 does without.
+accepts = $(shell echo 'int main(void) { return 0; }' | $(CC) $1 -x c - -o /dev/null >/dev/null 2>&1 && echo yes)
+ifneq ($(openmp),0)
+has_openmp := $(call accepts,-fopenmp)
+ifeq ($(openmp)$(has_openmp),1)
+$(error openmp=1: $(CC) can not compile and link with -fopenmp)
+endif
+override openmp := $(or $(has_openmp:yes=1),0)
+ifeq ($(openmp),0)
+$(info $(CC) can not compile and link with -fopenmp: building without OpenMP, for one thread)
+endif
+endif
+export openmp # to a make inside this one, which then has nothing to say
+
+space := $() $()
+build ?= $(out)build/$(config)-$(subst $(space),-,$(notdir $(CC)))$(if $(filter 0,$(openmp)),-serial)
+ifneq ($(words $(build)),1)
+$(error build='$(build)' must be one path without spaces)
+endif
 objects := $(build)/objects
 
 warnings := -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes -Wmissing-prototypes \
@@ -36,11 +73,14 @@ warnings := -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prot
 contract := fast
 arithmetic = -ffp-contract=$(contract) -fno-math-errno -fno-trapping-math
 
+# The user's CPPFLAGS, CFLAGS, LDFLAGS and LDLIBS follow the project's flags.
 CFLAGS ?= -g
-flags = -std=c99 -pedantic $(warnings) $(arithmetic) -I. $(CFLAGS)
+flags = -std=c99 -pedantic $(warnings) $(arithmetic) -I.
 optimize := -O3
 kernel_optimize := -O3
 ldflags :=
+compile = $(CC) $(flags) $1 $(CPPFLAGS) $(CFLAGS) -MMD -MP -c
+link = $(CC) $(ldflags) $(CFLAGS) $(LDFLAGS)
 
 ifeq ($(config),debug)
 optimize := -O0
@@ -68,7 +108,8 @@ ifeq ($(openmp),1)
 flags += -fopenmp
 ldflags += -fopenmp
 else
-flags += -fopenmp-simd
+simd_flag := $(if $(call accepts,-fopenmp-simd),-fopenmp-simd,-Wno-unknown-pragmas)
+flags += $(simd_flag)
 endif
 
 # One short line per file; V=1 shows the commands.
@@ -88,7 +129,7 @@ isas := baseline reference
 isa_flags_baseline := -DAG_ISA_NAME='"baseline"'
 isa_flags_reference := -DAG_ISA_NAME='"reference"' -DAG_REFERENCE
 ifneq ($(config),scalar)
-ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine)),)
+ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine 2>/dev/null)),)
 isas += v3 v4
 isa_flags_v3 := -DAG_ISA_NAME='"x86-64-v3"' -march=x86-64-v3
 isa_flags_v4 := -DAG_ISA_NAME='"x86-64-v4"' -march=x86-64-v4 -mprefer-vector-width=512
@@ -97,10 +138,16 @@ endif
 endif
 kernel_objects := $(isas:%=$(objects)/tensor/kernels/kernels_%.o)
 
+# The core alone, for `make core`.
+core_sources := $(filter-out tensor/kernels/kernels.c,$(wildcard $(core_folders:%=%/*.c)))
+core_library := $(build)/libattngrad-core.a
+
 .PHONY: all
 all: $(library) examples
 
 $(library): $(library_objects) $(kernel_objects)
+$(core_library): $(core_sources:%.c=$(objects)/%.o) $(kernel_objects)
+$(library) $(core_library):
 	$(say) "  AR    $@"
 	@rm -f $@
 	$(hide)$(AR) rcs $@ $^
@@ -108,12 +155,12 @@ $(library): $(library_objects) $(kernel_objects)
 $(objects)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(say) "  CC    $<"
-	$(hide)$(CC) $(flags) $(optimize) -MMD -MP -c $< -o $@
+	$(hide)$(call compile,$(optimize)) $< -o $@
 
 $(kernel_objects): $(objects)/tensor/kernels/kernels_%.o: tensor/kernels/kernels.c Makefile
 	@mkdir -p $(@D)
 	$(say) "  CC    $<, for $*"
-	$(hide)$(CC) $(flags) $(kernel_optimize) $(isa_flags_$*) -DAG_ISA=$* -MMD -MP -c $< -o $@
+	$(hide)$(call compile,$(kernel_optimize)) $(isa_flags_$*) -DAG_ISA=$* $< -o $@
 
 # ---- example programs: examples/<name>.c or examples/<name>/*.c, and an archive of what they share ----
 programs := lm generate encode head_attention multi_head_attention attention_gradients gradcheck linear_regression \
@@ -135,7 +182,7 @@ example_objects = $(patsubst %.c,$(objects)/%.o,$(wildcard examples/$1.c example
 define link_example
 $(build)/examples/$1: $(call example_objects,$1) $(example_library) $(library)
 	$$(say) "  LINK  $$@"
-	$$(hide)$$(CC) $$(ldflags) $$^ -lm -o $$@
+	$$(hide)$$(link) $$^ $$(LDLIBS) -lm -o $$@
 endef
 $(foreach program,$(programs),$(eval $(call link_example,$(program))))
 
@@ -148,7 +195,7 @@ train: $(build)/examples/lm
 
 # ---- tests ----
 test_folders := tests $(folders:%=tests/%) tests/examples
-test_sources := $(filter-out %/fuzz_safetensors.c,$(wildcard $(test_folders:%=%/*.c)))
+test_sources := $(filter-out tests/core.c %/fuzz_safetensors.c,$(wildcard $(test_folders:%=%/*.c)))
 test_objects := $(test_sources:%.c=$(objects)/%.o)
 test_program := $(build)/tests/check
 # Check's own macros are older than -pedantic C99 likes. What it takes to use Check is in check_flags.
@@ -156,22 +203,22 @@ check_flags := $(build)/check.flags
 test_flags := -D_POSIX_C_SOURCE=200809L -Wno-variadic-macros -Wno-double-promotion -Wno-conversion \
               -DAG_FIXTURES='"tests/fixtures"' $$(grep -o -e '-I[^ ]*' $(check_flags))
 
-$(objects)/tests/%.o: flags += $(test_flags)
+$(test_objects): flags += $(test_flags)
 $(test_objects): | check-installed
 
 .PHONY: check-installed
 check-installed:
 	@mkdir -p $(build)
-	@CC="$(CC)" sh tests/install_check.sh $(check_flags)
+	@CC="$(CC)" sh tools/install.sh check $(check_flags)
 
 $(test_program): $(test_objects) $(library)
 	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
-	$(hide)$(CC) $(ldflags) $^ $$(cat $(check_flags)) -lm -o $@
+	$(hide)$(link) $^ $$(cat $(check_flags)) $(LDLIBS) -lm -o $@
 
 .PHONY: test
 test: $(test_program) $(example_binaries)
-	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags)
+	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags) $(LDFLAGS)
 	sh tests/examples/check_examples.sh $(build)/examples
 	sh tests/examples/check_lm.sh $(build)/examples/lm
 	sh tests/examples/check_uses.sh $(build)/examples
@@ -183,6 +230,36 @@ test: $(test_program) $(example_binaries)
 .PHONY: mutants
 mutants: | check-installed
 	CC="$(CC)" sh tests/mutants.sh $(build) only='$(only)' update='$(update)'
+
+# The core without its annexes: a head must learn with it.
+core_program := $(build)/tests/core
+$(core_program): $(objects)/tests/core.o $(core_library)
+	@mkdir -p $(@D)
+	$(say) "  LINK  $@"
+	$(hide)$(link) $^ $(LDLIBS) -lm -o $@
+
+.PHONY: core
+core: $(core_program)
+	$(core_program)
+	@sh tools/core_lines.sh
+
+# One compiler, the suites of the core, layout and walls: for every edit.
+slow_suites := accuracy random_graphs training
+core_suites := $(filter-out $(slow_suites),$(patsubst check_%.c,%,$(notdir $(wildcard $(core_folders:%=tests/%/check_*.c)))))
+.PHONY: check-quick
+check-quick: $(test_program) check-layers check-format
+	sh tools/check_style.sh
+	sh tests/mutants.sh --check
+	$(test_program) $$(sed -n 's/^SUITE(\(.*\))/\1/p' tests/suites.def | grep -xF $(core_suites:%=-e %))
+
+# Formats the lines that differ from the last commit: files='a.c b.h' only these.
+.PHONY: format
+format:
+	@sh tools/check_format.sh --fix $(files)
+
+.PHONY: check-format
+check-format:
+	sh tools/check_format.sh $(files)
 
 .PHONY: check-layers
 check-layers: $(library) $(example_binaries)
@@ -200,7 +277,7 @@ fuzz:
 $(fuzzer): $(fuzzer_object) $(library)
 	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
-	$(hide)$(CC) $(ldflags) -fsanitize=fuzzer $^ -lm -o $@
+	$(hide)$(link) -fsanitize=fuzzer $^ $(LDLIBS) -lm -o $@
 
 # ---- benchmarks ----
 bench_names := $(patsubst bench/%.c,%,$(wildcard bench/bench_*.c))
@@ -209,7 +286,7 @@ bench_binaries := $(bench_names:%=$(build)/bench/%)
 $(bench_binaries): $(build)/bench/%: $(objects)/bench/%.o $(library)
 	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
-	$(hide)$(CC) $(ldflags) $^ $(bench_libraries) -lm -o $@
+	$(hide)$(link) $^ $(bench_libraries) $(LDLIBS) -lm -o $@
 
 $(objects)/bench/%.o: flags += -D_POSIX_C_SOURCE=200809L
 
@@ -218,7 +295,7 @@ limit_objects := $(patsubst %,$(objects)/bench/limits_%.o,$(filter-out reference
 $(limit_objects): $(objects)/bench/limits_%.o: bench/limits.c Makefile
 	@mkdir -p $(@D)
 	$(say) "  CC    $<, for $*"
-	$(hide)$(CC) $(flags) $(optimize) $(isa_flags_$*) -DAG_ISA=$* -MMD -MP -c $< -o $@
+	$(hide)$(call compile,$(optimize)) $(isa_flags_$*) -DAG_ISA=$* $< -o $@
 
 $(build)/bench/bench_machine: $(limit_objects)
 
@@ -231,7 +308,7 @@ $(build)/bench/bench_gemm: bench_libraries = $(if $(has_openblas),-lopenblas)
 
 .PHONY: bench
 bench: $(bench_binaries)
-	@sh bench/run.sh $(build)/bench --parts '$(parts)' --rounds $(or $(rounds),5) --flags '$(flags) $(optimize)' \
+	@sh bench/run.sh $(build)/bench --parts '$(parts)' --rounds $(or $(rounds),5) --flags '$(flags) $(optimize) $(CPPFLAGS) $(CFLAGS)' \
 	    --compiler '$(shell $(CC) --version | head -n 1)'
 
 .PHONY: bench-growth
@@ -259,10 +336,12 @@ profile: $(build)/bench/bench_step
 
 .PHONY: clean
 clean:
-	rm -rf build
+	rm -rf $(out)build
 
 .PHONY: help
 help:
 	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
 
 -include $(wildcard $(objects)/*/*.d $(objects)/*/*/*.d $(objects)/*/*/*/*.d)
+
+endif

@@ -155,7 +155,7 @@ needs()
 make_base() # jobs
 {
     mkdir -p "$folder/base" "$folder/results"
-    cp -Rp Makefile attngrad.h tensor autograd nn "$folder/base"
+    cp -Rp Makefile attngrad.h tools tensor autograd nn "$folder/base"
     tar cf - --exclude=tests/fixtures --exclude=examples/data tests examples | tar xf - -C "$folder/base"
     ln -s "$PWD/tests/fixtures" "$folder/base/tests/fixtures"
     ln -s "$PWD/examples/data" "$folder/base/examples/data"
