@@ -80,10 +80,10 @@ int ag_ctx_threads(const ag_ctx *ctx);
 const char *ag_ctx_isa(const ag_ctx *ctx);
 
 /* body(argument), for example a training loop, in one OpenMP parallel region whose other threads wait for the ops of
- * ctx: an op's work begins and ends there in 0.1 us, elsewhere in 0.5 us, which is some percent of a small model's step.
- * Results are the same. Another region of OpenMP that body opens has one thread, unless nesting is on. Inside another
- * such body, with one thread, without OpenMP, or with ctx NULL, body is just called. It must return, not jump, and
- * leave ctx alive. */
+ * ctx: entering and leaving an op's parallel part costs 0.1 us there, elsewhere 0.5 us: some percent of a small model's
+ * step. Results are the same. Another region of OpenMP that body opens has one thread, unless nesting is on. Inside
+ * another such body, with one thread, without OpenMP, or with ctx NULL, body is just called. It must return, not jump,
+ * and leave ctx alive. */
 void ag_with_threads(ag_ctx *ctx, void (*body)(void *argument), void *argument);
 
 /* Bytes that the allocator has handed out and not got back: now, and at the most so far. */
@@ -104,9 +104,11 @@ void ag_error_clear(ag_ctx *ctx);
 /* Records an error unless one stands: "<module path>: <where>: <message>". Returns NULL, so that it ends
  * a function: `return ag_fail(ctx, AG_ERR_SHAPE, "linear", "x is %s, in_features is %lld", ...)`. */
 #if defined(__GNUC__)
-__attribute__((format(printf, 4, 5)))
+#define AG_FORMAT __attribute__((format(printf, 4, 5)))
+#else
+#define AG_FORMAT
 #endif
-void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *format, ...);
+AG_FORMAT void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *format, ...);
 
 /* "[2,3,4]", in one of the context's text buffers: valid until eight more are asked for. */
 const char *ag_shape_text(const ag_tensor *t);

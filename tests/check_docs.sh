@@ -103,12 +103,13 @@ check_tests()
 {
     for name in $(grep -o '`[a-z0-9_][a-z0-9_]*: [a-z0-9_][a-z0-9_]*`' "$1" | tr -d '` ' | sort -u); do
         suite=${name%:*}
-        grep -q "^SUITE($suite)" tests/suites.def && grep -rq --include="check_$suite.c" "^START_TEST(${name#*:})" tests ||
+        grep -q "^SUITE($suite)" tests/suites.def &&
+            grep -rq --include="check_$suite.c" "^START_TEST(${name#*:})" tests ||
             fault "$1: there is no test ${name#*:} in the suite $suite"
     done
 }
 
-# `folder/file.c: function`, as in `autograd/tape.c: ag_record`: the file has that function, in a template as FN(function).
+# `folder/file.c: function`, as in `autograd/tape.c: ag_record`: the file has it; in a template as FN(function).
 check_functions()
 {
     grep -Eo '`(tensor|autograd|nn)/[a-z_/]*\.[a-z]*(: [a-z0-9_]*)?`' "$1" | tr -d '` ' | sort -u >"$folder/named"
@@ -164,7 +165,7 @@ cat "$folder"/*.diff >"$folder/edits" 2>/dev/null || true
 
 if [ "${1:-}" = --edits ]; then
     mkdir "$folder/tree"
-    cp -R Makefile attngrad.h tensor autograd nn tests examples "$folder/tree"
+    cp -R Makefile attngrad.h tools tensor autograd nn tests examples "$folder/tree"
     cd "$folder/tree"
     git apply "$folder/edits"
     make config=scalar build="$folder/build" "$folder/build/tests/check" "$folder/build/examples/gradcheck" >/dev/null

@@ -32,7 +32,9 @@ symbol() { echo "planted_in_$1" | tr / _; }
 
 allowed() # whether the table lets folder $1 use folder $2
 {
-    echo "$table" | awk -v a="$1" -v b="$2" '$1 == a { for (i = 2; i <= NF; i++) if ($i == b) yes = 1 } END { exit !yes }'
+    echo "$table" | awk -v a="$1" -v b="$2" '
+        $1 == a { for (i = 2; i <= NF; i++) if ($i == b) yes = 1 }
+        END { exit !yes }'
 }
 
 compile() # the name of a source without .c

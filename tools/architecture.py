@@ -5,7 +5,8 @@
     python3 tools/architecture.py        writes the picture; run it in the project's root
 
 A room is a folder with C sources in it. Its number is the lines of its sources and headers, rounded to hundreds. An
-arrow leads from a room to what it may include. tests/check_docs.sh fails when the picture has other rooms than the tree.
+arrow leads from a room to what it may include. tests/check_docs.sh fails when the picture and the tree have different
+rooms.
 """
 import pathlib
 import sys

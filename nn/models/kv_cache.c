@@ -14,8 +14,8 @@
 #include <string.h>
 
 /* One attention layer's part of the cache. Batch entry b's keys of positions dropped[b] .. length[b] - 1 are rows 0, 1,
- * ... of k; a pass appends rows, which count when the cache advances. memory_k and memory_v are a cross-attention's keys
- * and values, kept from the first pass until the cache is cleared. */
+ * ... of k; a pass appends rows, which count when the cache advances. memory_k and memory_v are a cross-attention's
+ * keys and values, kept from the first pass until the cache is cleared. */
 typedef struct kv_slot {
     ag_tensor *k, *v;                /* [B,Hk,capacity,D], [B,Hk,capacity,Dv]; NULL: not used yet */
     ag_tensor *starts, *key_lengths; /* int32 [B]: rows before and after the pass */

@@ -166,7 +166,7 @@ rename 's/"lm.norm":"layer"/"lm.norm":"lever"/'
 check "a kind that is not known" refused 1 'its metadata does not describe one' sample \
     --model "$folder/renamed.safetensors"
 
-check "no command" refused 2 'usage: lm train' 
+check "no command" refused 2 'usage: lm train'
 check "unknown command" refused 2 "unknown command 'tarin'" tarin
 check "unknown option" refused 2 "unknown option '--stpes'" train --stpes 5
 check "a word that is no number" refused 2 "--steps is 'many'" train --steps many

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * check_sampling.c - drawing the next token, of examples/shared/sampling.c: frequencies, and what top_k and top_p leave.
+ * check_sampling.c - drawing the next token, of examples/shared/sampling.c: frequencies, top_k and top_p.
  */
 #include "tests/test.h"
 

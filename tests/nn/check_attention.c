@@ -465,8 +465,9 @@ static ag_mask field_mask(ag_ctx *ctx, int field)
     case 5: m.global = 1; m.back = 1; break;
     case 6: m.starts = numbers(ctx, B, 0, (const int32_t[]){ 1, -2 }); break;
     case 7: m.key_lengths = numbers(ctx, B, 0, (const int32_t[]){ 3, 2 }); break;
-    case 8: m.query_documents = m.key_documents = numbers(ctx, B, T, (const int32_t[]){ 1, 1, 2, 2, 2, 3, 3, 3, 3, 4 });
-            break;
+    case 8:
+        m.query_documents = m.key_documents = numbers(ctx, B, T, (const int32_t[]){ 1, 1, 2, 2, 2, 3, 3, 3, 3, 4 });
+        break;
     case 9: m.blocks = numbers(ctx, 5, 5, table); m.block_size = 1; break;
     case 10: m.allowed = numbers(ctx, T, T, table); break;
     }

@@ -566,10 +566,12 @@ START_TEST(what_may_change_afterwards)
 }
 END_TEST
 
+typedef ag_tensor *activation_fn(ag_tensor *x);
+
 static void run_followed(ag_ctx *ctx, ag_tensor *const *input, ag_tensor **output, void *user)
 {
     const ag_linear_args args = { .x = input[0], .w = input[1], .bias = input[2], .residual = input[3],
-                                  .activation = *(ag_tensor *(*const *)(ag_tensor *))user };
+                                  .activation = *(activation_fn **)user };
     if (!ag_linear_list(ctx, 1, &args, output))
         output[0] = NULL;
 }
@@ -577,7 +579,7 @@ static void run_followed(ag_ctx *ctx, ag_tensor *const *input, ag_tensor **outpu
 START_TEST(followed_gradients)
 {
     ag_ctx *ctx = test_begin();
-    ag_tensor *(*activation)(ag_tensor *x) = activations[_i];
+    activation_fn *activation = activations[_i];
     ag_tensor *input[LEAVES] = { ag_randn(ctx, AG_F64, AG_SHAPE(2, 3, 4)), ag_randn(ctx, AG_F64, AG_SHAPE(5, 4)),
                                  ag_randn(ctx, AG_F64, AG_SHAPE(5)), ag_randn(ctx, AG_F64, AG_SHAPE(2, 3, 5)) };
     for (int i = 0; i < LEAVES; i++)
