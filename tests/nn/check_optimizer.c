@@ -220,7 +220,8 @@ START_TEST(optimizer_errors)
     ck_assert_ptr_null(ag_sgd_new(m, (ag_sgd_config){ .lr = 1, .dampening = (double)NAN }));
     assert_error(ctx, AG_ERR_ARGUMENT, "sgd: dampening is ");
     ck_assert_ptr_null(ag_sgd_new(m, (ag_sgd_config){ .lr = 1, .nesterov = true }));
-    assert_error(ctx, AG_ERR_ARGUMENT, "sgd: nesterov requires momentum > 0 and dampening 0; momentum is 0, dampening 0");
+    assert_error(ctx, AG_ERR_ARGUMENT,
+                 "sgd: nesterov requires momentum > 0 and dampening 0; momentum is 0, dampening 0");
     ck_assert_ptr_null(ag_sgd_new(m, (ag_sgd_config){ .lr = 1, .momentum = 0.5, .dampening = 0.5, .nesterov = true }));
     assert_error(ctx, AG_ERR_ARGUMENT, "momentum is 0.5, dampening 0.5");
     ck_assert_ptr_null(ag_adamw_new(m, (ag_adamw_config){ .lr = -1 }));

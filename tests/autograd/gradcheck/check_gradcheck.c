@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * check_gradcheck.c - the gradient check itself: what it passes, what it fails, what it calls inconclusive and why, and
- * what it leaves behind. The op under test is y = x^2 + x with a backward that can be made wrong. What is said of a
- * failure is in check_explain.c, check_locate.c and check_report.c; here only of ops that are right one by one.
+ * what it leaves behind. The op under test is y = x^2 + x with a backward that can be made wrong. What a check says of a
+ * failure is in check_gradcheck_together.c, check_explain.c, check_locate.c and check_report.c.
  */
 #include "autograd/op_impl.h"
 #include "tests/test.h"
@@ -599,151 +599,6 @@ START_TEST(memory_does_not_grow)
 }
 END_TEST
 
-/* ---- Modules ---- */
-
-typedef struct layers {
-    ag_feed_forward *layer;
-    ag_module *module;
-    plan plan;
-} layers;
-
-/* The layer, and its parameter down.bias once more, through the op that has the fault. */
-static void through_layer(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
-{
-    layers *l = user;
-    ag_tensor *bias = ag_module_find(l->module, "down.bias");
-    faulty(ctx, &bias, y, &l->plan);
-    y[0] = ag_add(ag_feed_forward_forward(l->layer, x[0]), y[0]);
-}
-
-START_TEST(modules)
-{
-    ag_ctx *ctx = test_begin();
-    ag_feed_forward_config shape = { .emb_size = 3, .ff_size = 5, .dropout = 0.3, .dtype = AG_F64 };
-    layers l = { .layer = ag_feed_forward_new(ctx, shape), .plan = { RIGHT, 0 } };
-    l.module = ag_feed_forward_module(l.layer);
-    ag_tensor *x = ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(2, 3)));
-    ag_gradcheck_input inputs[5];
-    ag_gradcheck_config config = { .inputs = inputs };
-    ag_gradcheck_result r = ag_module_gradcheck(l.module, through_layer, &x, 1, &l, config);
-    ck_assert_msg(r.verdict == AG_PASS, "%s", r.explanation);
-    ck_assert_int_eq(r.checked, 6 + 15 + 5 + 15 + 3);
-    for (int i = 0; i < 5; i++)
-        ck_assert(inputs[i].verdict == AG_PASS && inputs[i].checked > 0);
-    l.plan = (plan){ ONE_ELEMENT, 1 };
-    r = ag_module_gradcheck(l.module, through_layer, &x, 1, &l, config);
-    ck_assert_int_eq(r.verdict, AG_FAIL);
-    ck_assert_str_eq(ag_module_param(l.module, r.input - 1).name, "down.bias");
-    ck_assert_int_eq(r.worst.index, 1);
-    ag_feed_forward_free(l.layer);
-    test_end(ctx);
-}
-END_TEST
-
-START_TEST(modules_that_can_not_be_checked)
-{
-    ag_ctx *ctx = test_begin();
-    ag_linear_layer *layer = ag_linear_new(ctx, (ag_linear_config){ .in_features = 2, .out_features = 3 });
-    ag_gradcheck_config config = { 0 };
-    ck_assert_int_eq(ag_module_gradcheck(ag_linear_module(layer), relu, NULL, 0, NULL, config).verdict, AG_FAIL);
-    assert_error(ctx, AG_ERR_DTYPE, "gradcheck: parameter weight of the linear is float32, must be float64");
-    ck_assert_int_eq(ag_module_gradcheck(NULL, relu, NULL, 0, NULL, config).verdict, AG_FAIL);
-    ag_linear_free(layer);
-    test_end(ctx);
-}
-END_TEST
-
-/* ---- Ops that are wrong only together ---- */
-
-/* y = x / 2. Of nodes side by side the vjp does the first alone. */
-static void half_vjp(ag_vjp *v)
-{
-    ag_vjp_add(v, 0, ag_scale(v->gy, 0.5));
-}
-
-static const ag_op half_op = { "half", 1, AG_KEEP_NONE, half_vjp, .list = true };
-
-static ag_tensor *half(ag_tensor *x)
-{
-    return ag_record(&half_op, ag_scale(ag_detach(x), 0.5), &x, 1, NULL, 0, NULL);
-}
-
-static void two_halves(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
-{
-    (void)ctx, (void)user;
-    ag_tensor *first = half(x[0]);
-    y[0] = ag_mul(first, half(x[1]));
-}
-
-START_TEST(a_vjp_that_is_wrong_for_nodes_side_by_side_is_named)
-{
-    ag_ctx *ctx = test_begin();
-    ag_tensor *x[] = { ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3))),
-                       ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3))) };
-    ag_gradcheck_result r = ag_gradcheck(ctx, two_halves, x, 2, NULL, (ag_gradcheck_config){ 0 });
-    ck_assert_int_eq(r.verdict, AG_FAIL);
-    ck_assert_msg(strstr(r.explanation, "Every op is right by itself; the gradient of input 0 is wrong when the vjp of "
-                                        "'half' takes several nodes") != NULL, "%s", r.explanation);
-    test_end(ctx);
-}
-END_TEST
-
-/* y = x, whose vjp is wrong while nobody looks. */
-static void shy_vjp(ag_vjp *v)
-{
-    ag_vjp_add(v, 0, ag_watched(v->ctx) ? v->gy : ag_scale(v->gy, 2));
-}
-
-static const ag_op shy_op = { "shy", 1, AG_KEEP_NONE, shy_vjp };
-
-static void run_shy(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
-{
-    (void)ctx, (void)user;
-    y[0] = ag_record(&shy_op, ag_tensor_clone(x[0]), x, 1, NULL, 0, NULL);
-}
-
-START_TEST(without_nodes_side_by_side_none_are_suspected)
-{
-    ag_ctx *ctx = test_begin();
-    ag_tensor *x = ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3)));
-    ag_gradcheck_result r = ag_gradcheck(ctx, run_shy, &x, 1, NULL, (ag_gradcheck_config){ 0 });
-    ck_assert_int_eq(r.verdict, AG_FAIL);
-    ck_assert_msg(strstr(r.explanation, "It does not repeat itself.") != NULL, "%s", r.explanation);
-    test_end(ctx);
-}
-END_TEST
-
-typedef struct watch {
-    bool linear;
-    int outputs;
-} watch;
-
-/* w x, and x^2 + x of it, whose gradient is wrong while nobody looks. A second output is w x. */
-static void watched(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
-{
-    const watch *w = user;
-    plan p = { ag_watched(ctx) ? RIGHT : TWICE, 0 };
-    ag_tensor *h = w->linear ? ag_linear(x[0], x[1], NULL) : ag_mul(x[0], x[1]);
-    faulty(ctx, &h, y, &p);
-    if (w->outputs == 2)
-        y[1] = h;
-}
-
-START_TEST(a_gradient_that_is_wrong_only_unseen_is_told)
-{
-    ag_ctx *ctx = test_begin();
-    ag_tensor *x[] = { ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3, 3))),
-                       ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(3, 3))) };
-    watch w = { .linear = _i == 1, .outputs = _i == 2 ? 2 : 1 };
-    ag_gradcheck_result r = ag_gradcheck(ctx, watched, x, 2, &w, (ag_gradcheck_config){ .outputs = w.outputs });
-    ck_assert_int_eq(r.verdict, AG_FAIL);
-    ck_assert_msg(strstr(r.explanation, "each op by itself, the gradient of input 0 is right.") != NULL, "%s",
-                  r.explanation);
-    ck_assert_msg((strstr(r.explanation, "ag_linear_list") != NULL) == w.linear, "%s", r.explanation);
-    test_end(ctx);
-}
-END_TEST
-
 Suite *gradcheck_suite(void)
 {
     Suite *suite = suite_create("gradcheck");
@@ -770,14 +625,5 @@ Suite *gradcheck_suite(void)
     tcase_add_test(rules, inputs_are_left_as_they_were);
     tcase_add_test(rules, memory_does_not_grow);
     suite_add_tcase(suite, rules);
-    TCase *of_modules = tcase_create("modules");
-    tcase_add_test(of_modules, modules);
-    tcase_add_test(of_modules, modules_that_can_not_be_checked);
-    suite_add_tcase(suite, of_modules);
-    TCase *together = tcase_create("together");
-    tcase_add_test(together, a_vjp_that_is_wrong_for_nodes_side_by_side_is_named);
-    tcase_add_test(together, without_nodes_side_by_side_none_are_suspected);
-    tcase_add_loop_test(together, a_gradient_that_is_wrong_only_unseen_is_told, 0, 3);
-    suite_add_tcase(suite, together);
     return suite;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * explain_faults.h - the faults that check_explain.c plants in the backward of a function on arrays, and a problem: that
+ * explain_faults.h - the faults that check_explain.c plants in the backward of a function on arrays, and a problem: the
  * function, its fault and its shapes. Some faults are in one backward's formula, the others spoil any right gradient.
  */
 #ifndef TESTS_EXPLAIN_FAULTS_H
