@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * check_gradcheck.c - the gradient check itself: what it passes, what it fails, what it calls inconclusive and why, and
- * what it leaves behind. The op under test is y = x^2 + x with a backward that can be made wrong. What a check says of a
+ * what it leaves behind. The op under test is y = x^2 + x with a backward that can be made wrong. What is said of a
  * failure is in check_gradcheck_together.c, check_explain.c, check_locate.c and check_report.c.
  */
 #include "autograd/op_impl.h"

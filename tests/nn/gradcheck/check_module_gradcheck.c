@@ -61,7 +61,8 @@ START_TEST(modules_that_can_not_be_checked)
     ag_ctx *ctx = test_begin();
     ag_linear_layer *layer = ag_linear_new(ctx, (ag_linear_config){ .in_features = 2, .out_features = 3 });
     ag_gradcheck_config config = { 0 };
-    ck_assert_int_eq(ag_module_gradcheck(ag_linear_module(layer), through_layer, NULL, 0, NULL, config).verdict, AG_FAIL);
+    ag_module *module = ag_linear_module(layer);
+    ck_assert_int_eq(ag_module_gradcheck(module, through_layer, NULL, 0, NULL, config).verdict, AG_FAIL);
     assert_error(ctx, AG_ERR_DTYPE, "gradcheck: parameter weight of the linear is float32, must be float64");
     ck_assert_int_eq(ag_module_gradcheck(NULL, through_layer, NULL, 0, NULL, config).verdict, AG_FAIL);
     ag_linear_free(layer);
