@@ -23,6 +23,13 @@
 # Variants: make config=debug|release|sanitize|scalar|coverage|fuzz  CC=gcc|clang  openmp=1|0  V=1  build=FOLDER
 # CC, AR, CPPFLAGS, CFLAGS, LDFLAGS and LDLIBS are honoured. make -f TREE/Makefile builds in the folder where it is called.
 
+# As many jobs as cores, unless the command line says otherwise; a make inside this one takes its jobs from this one.
+ifeq ($(MAKELEVEL),0)
+cores := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+jobs := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(cores))
+endif
+MAKEFLAGS += --no-builtin-rules $(jobs)
+
 # make -f TREE/Makefile: works in TREE, and builds in build/ of the folder where make was called.
 tree := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
 ifneq ($(tree),.)
@@ -32,11 +39,6 @@ $(wordlist 2,99,$(MAKECMDGOALS)): in-tree ;
 in-tree:
 	@+$(MAKE) -C '$(tree)' --no-print-directory out='$(CURDIR)/' $(if $(build),build='$(abspath $(build))') $(MAKECMDGOALS)
 else
-
-# As many jobs as cores, unless the command line says otherwise.
-cores := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
-jobs := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(cores))
-MAKEFLAGS += --no-builtin-rules $(jobs)
 
 config ?= release
 ifeq ($(origin CC),default)
