@@ -116,7 +116,7 @@ check_functions()
     while IFS=: read -r file function; do
         if [ ! -e "$file" ]; then
             fault "$1: there is no $file"
-        elif [ -n "$function" ] && ! grep -q "^[a-z].*[ *(]$function)\{0,1\}(" "$file"; then
+        elif [ -n "$function" ] && ! grep -q "^[A-Za-z].*[ *(]$function)\{0,1\}(" "$file"; then
             fault "$1: $file has no function $function"
         fi
     done <"$folder/named"
