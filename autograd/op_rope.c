@@ -15,7 +15,7 @@
 static const double two_pi = 6.28318530717958647692;
 
 /* The config with its defaults filled in; false with the error recorded. */
-static bool complete(ag_ctx *ctx, ag_rope_config *c, int64_t head_size)
+static bool rope_complete(ag_ctx *ctx, ag_rope_config *c, int64_t head_size)
 {
     static const char where[] = "rope_table";
     if (c->theta == 0)
@@ -52,40 +52,40 @@ static bool complete(ag_ctx *ctx, ag_rope_config *c, int64_t head_size)
     return false;
 }
 
-/* Waves of a pair over the length trained at decide: few are stretched by the factor, many are left as they are. */
-static double llama3(const ag_rope_config *c, double w)
+/* By the waves of a pair over original_len: few are divided by the factor, many stay, with a ramp between. */
+static double rope_llama3(const ag_rope_config *c, double w)
 {
     const double waves = (double)c->original_len * w / two_pi;
     const double mix = fmin(fmax((waves - c->low_freq) / (c->high_freq - c->low_freq), 0), 1);
     return (1 - mix) * w / c->factor + mix * w;
 }
 
-/* The pair, as a real number, that turns `waves` times over the length trained at. */
-static double yarn_pair(const ag_rope_config *c, double waves)
+/* The pair, as a real number, that turns `waves` times over original_len. */
+static double rope_yarn_pair(const ag_rope_config *c, double waves)
 {
     return (double)c->size * log((double)c->original_len / (waves * two_pi)) / (2 * log(c->theta));
 }
 
-/* Up to the pair of 32 waves as trained, from the pair of one wave on stretched, a ramp between. */
-static double yarn(const ag_rope_config *c, int64_t n, double w)
+/* Pairs up to that of 32 waves stay, pairs from that of one wave on are divided by the factor, a ramp between. */
+static double rope_yarn(const ag_rope_config *c, int64_t n, double w)
 {
-    const double low = fmax(floor(yarn_pair(c, 32)), 0);
-    const double high = fmin(ceil(yarn_pair(c, 1)), (double)(c->size - 1));
+    const double low = fmax(floor(rope_yarn_pair(c, 32)), 0);
+    const double high = fmin(ceil(rope_yarn_pair(c, 1)), (double)(c->size - 1));
     const double width = high == low ? 0.001 : high - low;
     const double ramp = fmin(fmax(((double)n - low) / width, 0), 1);
     return ramp * w / c->factor + (1 - ramp) * w;
 }
 
 /* w_n: radians per position. */
-static double frequency(const ag_rope_config *c, int64_t n)
+static double rope_frequency(const ag_rope_config *c, int64_t n)
 {
     const double R = (double)c->size, exponent = -2 * (double)n / R;
     const double theta = c->scaling == AG_ROPE_NTK ? c->theta * pow(c->factor, R / (R - 2)) : c->theta;
     const double w = pow(theta, exponent);
     switch (c->scaling) {
     case AG_ROPE_LINEAR: return w / c->factor;
-    case AG_ROPE_LLAMA3: return llama3(c, w);
-    case AG_ROPE_YARN: return yarn(c, n, w);
+    case AG_ROPE_LLAMA3: return rope_llama3(c, w);
+    case AG_ROPE_YARN: return rope_yarn(c, n, w);
     case AG_ROPE_UNSCALED:
     case AG_ROPE_NTK: break;
     }
@@ -102,7 +102,7 @@ ag_tensor *ag_rope_table(ag_ctx *ctx, ag_dtype dtype, ag_rope_config config, int
                        ag_dtype_name(dtype));
     if (length < 0)
         return ag_fail(ctx, AG_ERR_ARGUMENT, "rope_table", "length is %lld, must be 0 or more", (long long)length);
-    if (!complete(ctx, &config, head_size))
+    if (!rope_complete(ctx, &config, head_size))
         return NULL;
     const int64_t R = config.size;
     ag_tensor *table = ag_empty(ctx, AG_F64, AG_SHAPE(length, R));
@@ -111,7 +111,7 @@ ag_tensor *ag_rope_table(ag_ctx *ctx, ag_dtype dtype, ag_rope_config config, int
     double *row = table->storage->data;
     const double size = config.scaling == AG_ROPE_YARN ? 0.1 * log(config.factor) + 1 : 1;
     for (int64_t n = 0; n < R / 2; n++) {
-        const double w = frequency(&config, n);
+        const double w = rope_frequency(&config, n);
         for (int64_t t = 0; t < length; t++) {
             const double angle = ((double)first + (double)t) * w;
             row[t * R + n] = size * cos(angle);
@@ -123,9 +123,9 @@ ag_tensor *ag_rope_table(ag_ctx *ctx, ag_dtype dtype, ag_rope_config config, int
 
 /* ---- The op ---- */
 
-/* x turned by the rows of the table, or back; in memory the dims lie as those of x, so that a head split and its way
- * back copy nothing. `positions` may be NULL. */
-static ag_tensor *turned(ag_tensor *x, ag_tensor *table, ag_tensor *positions, ag_rope_pairing pairing, bool back)
+/* x turned by the rows of the table, or back, in the memory layout of x, so that splitting and merging heads copy
+ * nothing. `positions` may be NULL. */
+static ag_tensor *rope_turned(ag_tensor *x, ag_tensor *table, ag_tensor *positions, ag_rope_pairing pairing, bool back)
 {
     ag_tensor *rows = x->stride[3] == 1 ? x : ag_tensor_contiguous(x), *dense = ag_tensor_contiguous(table);
     ag_tensor *y = ag_empty_like(rows), *index = positions == NULL ? NULL : ag_tensor_contiguous(positions);
@@ -145,13 +145,13 @@ static ag_tensor *turned(ag_tensor *x, ag_tensor *table, ag_tensor *positions, a
 static void rope_vjp(ag_vjp *v)
 {
     const ag_rope_pairing *pairing = v->attr;
-    ag_vjp_add(v, 0, turned(v->gy, v->input[1], v->input[2], *pairing, true));
+    ag_vjp_add(v, 0, rope_turned(v->gy, v->input[1], v->input[2], *pairing, true));
 }
 
-const ag_op ag_op_rope = { "rope", 3, AG_KEEP_INPUT << 1 | AG_KEEP_INPUT << 2, rope_vjp };
+const ag_op ag_op_rope = { "rope", 3, AG_KEEP_INPUT << 1 | AG_KEEP_INPUT << 2, .vjp = rope_vjp };
 
-/* x[B,H,T,D] and table[P,R] fit, and the table is a constant. */
-static bool check_table(const ag_tensor *x, const ag_tensor *table)
+/* Whether x[B,H,T,D] and table[P,R] fit, and the table is a constant. */
+static bool rope_check_table(const ag_tensor *x, const ag_tensor *table)
 {
     if (!ag_same_real("rope", x, table))
         return false;
@@ -171,7 +171,7 @@ static bool check_table(const ag_tensor *x, const ag_tensor *table)
 }
 
 /* Every position is a row of the table; NULL: 0 .. T-1. */
-static bool check_positions(const ag_tensor *x, const ag_tensor *table, ag_tensor *positions)
+static bool rope_check_positions(const ag_tensor *x, const ag_tensor *table, ag_tensor *positions)
 {
     const int64_t B = x->shape[0], T = x->shape[2], P = table->shape[0];
     if (positions == NULL) {
@@ -206,11 +206,11 @@ static bool check_positions(const ag_tensor *x, const ag_tensor *table, ag_tenso
 
 ag_tensor *ag_rope(ag_tensor *x, ag_tensor *table, ag_tensor *positions, ag_rope_pairing pairing)
 {
-    if (x == NULL || table == NULL || !check_table(x, table) || !check_positions(x, table, positions))
+    if (x == NULL || table == NULL || !rope_check_table(x, table) || !rope_check_positions(x, table, positions))
         return NULL;
     if (pairing != AG_ROPE_HALVES && pairing != AG_ROPE_NEIGHBOURS)
         return ag_fail(x->ctx, AG_ERR_ARGUMENT, "rope", "there is no pairing number %d", (int)pairing);
-    ag_tensor *y = turned(x, table, positions, pairing, false);
+    ag_tensor *y = rope_turned(x, table, positions, pairing, false);
     if (y == NULL)
         return NULL;
     return ag_record(&ag_op_rope, y, (ag_tensor *[]){ x, table, positions }, 3, &pairing, sizeof pairing, NULL);

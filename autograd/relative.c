@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * relative.c - tables of what distance adds to attention's scores, for ag_sdpa_config.relative: ALiBi and T5's
- * buckets. A table is [H,2 reach + 1]; column c is for keys c - reach after the query.
+ * relative.c - tables of biases by distance for ag_sdpa_config.relative: ALiBi and T5's buckets. A table is
+ * [H,2 reach + 1]; column c is the bias of the key c - reach positions after the query.
  */
 #include "autograd/op_impl.h"
 
 #include <math.h>
 
-static bool check_reach(ag_ctx *ctx, const char *where, int64_t reach)
+static bool relative_check_reach(ag_ctx *ctx, const char *where, int64_t reach)
 {
     if (reach >= 0 && reach <= INT32_MAX)
         return true;
@@ -27,7 +27,7 @@ ag_tensor *ag_alibi_slopes(ag_ctx *ctx, ag_dtype dtype, int64_t H)
     ag_tensor *slopes = ag_empty(ctx, dtype, 1, &H);
     if (slopes == NULL)
         return NULL;
-    /* The slopes of the largest power of two P <= H; then every second one of those of 2 P, between the first ones. */
+    /* The slopes of P heads, the largest power of two <= H; then every second slope of 2 P heads. */
     int64_t P = 1;
     while (P <= H / 2)
         P *= 2;
@@ -40,7 +40,7 @@ ag_tensor *ag_alibi_slopes(ag_ctx *ctx, ag_dtype dtype, int64_t H)
 
 ag_tensor *ag_alibi(ag_tensor *slopes, int64_t reach)
 {
-    if (ag_real_kernels_for("alibi", slopes) == NULL || !check_reach(slopes->ctx, "alibi", reach))
+    if (ag_real_kernels_for("alibi", slopes) == NULL || !relative_check_reach(slopes->ctx, "alibi", reach))
         return NULL;
     if (slopes->ndim != 1)
         return ag_fail(slopes->ctx, AG_ERR_SHAPE, "alibi", "the slopes are %s, must be [H]", ag_shape_text(slopes));
@@ -50,9 +50,9 @@ ag_tensor *ag_alibi(ag_tensor *slopes, int64_t reach)
 
 /* ---- Buckets ---- */
 
-/* Of a distance in a direction that has `buckets`: half of them for one distance each, the others for ranges that grow
- * by the same factor, so that the last begins before max_distance. */
-static int64_t bucket_of(int64_t distance, int64_t buckets, int64_t max_distance)
+/* The bucket of a distance, of the `buckets` of one direction. The first half has one distance each; the ranges of the
+ * others grow by a constant factor, so that the last range begins before max_distance. */
+static int64_t relative_bucket_of(int64_t distance, int64_t buckets, int64_t max_distance)
 {
     const int64_t exact = buckets / 2;
     if (distance < exact)
@@ -65,7 +65,7 @@ static int64_t bucket_of(int64_t distance, int64_t buckets, int64_t max_distance
 ag_tensor *ag_relative_buckets(ag_tensor *table, int64_t reach, int64_t max_distance, bool bidirectional)
 {
     static const char where[] = "relative_buckets";
-    if (ag_real_kernels_for(where, table) == NULL || !check_reach(table->ctx, where, reach))
+    if (ag_real_kernels_for(where, table) == NULL || !relative_check_reach(table->ctx, where, reach))
         return NULL;
     ag_ctx *ctx = table->ctx;
     const int64_t directions = bidirectional ? 2 : 1;
@@ -74,16 +74,16 @@ ag_tensor *ag_relative_buckets(ag_tensor *table, int64_t reach, int64_t max_dist
                        bidirectional ? "an even number of 4 or more buckets" : "2 or more buckets");
     const int64_t buckets = table->shape[0] / directions;
     if (max_distance <= buckets / 2)
-        return ag_fail(ctx, AG_ERR_ARGUMENT, where, "max_distance is %lld, must be over %lld: so many distances have "
-                       "a bucket each", (long long)max_distance, (long long)buckets / 2);
+        return ag_fail(ctx, AG_ERR_ARGUMENT, where, "max_distance is %lld, must be over %lld, the number of "
+                       "distances with a bucket of their own", (long long)max_distance, (long long)buckets / 2);
     ag_tensor *index = ag_empty(ctx, AG_I32, AG_SHAPE(2 * reach + 1));
     if (index == NULL)
         return NULL;
     int32_t *bucket = index->storage->data;
     for (int64_t d = -reach; d <= reach; d++) {
-        const int64_t distance = d <= 0 ? -d : bidirectional ? d : 0; /* one way: keys that follow count as the own */
+        const int64_t distance = d <= 0 ? -d : bidirectional ? d : 0; /* one way: later keys count as distance 0 */
         const int64_t first = d > 0 && bidirectional ? buckets : 0;
-        bucket[d + reach] = (int32_t)(first + bucket_of(distance, buckets, max_distance));
+        bucket[d + reach] = (int32_t)(first + relative_bucket_of(distance, buckets, max_distance));
     }
     return ag_transpose(ag_embedding(table, index), 0, 1);
 }

@@ -8,20 +8,20 @@
 
 #include <inttypes.h>
 
-static const char kind[] = "mha";
+static const char mha_kind[] = "mha";
 
 /* head_size 0 becomes emb_size / num_heads. */
-static bool fill_head_size(ag_ctx *ctx, ag_mha_config *config)
+static bool mha_fill_head_size(ag_ctx *ctx, ag_mha_config *config)
 {
     if (config->head_size != 0)
         return true;
-    if (!ag_check_size(ctx, kind, "emb_size", config->emb_size) ||
-        !ag_check_size(ctx, kind, "num_heads", config->num_heads))
+    if (!ag_check_size(ctx, mha_kind, "emb_size", config->emb_size) ||
+        !ag_check_size(ctx, mha_kind, "num_heads", config->num_heads))
         return false;
     config->head_size = config->emb_size / config->num_heads;
     if (config->head_size * config->num_heads == config->emb_size)
         return true;
-    ag_fail(ctx, AG_ERR_ARGUMENT, kind,
+    ag_fail(ctx, AG_ERR_ARGUMENT, mha_kind,
             "emb_size %" PRId64 " is not divisible by num_heads %" PRId64 "; give head_size", config->emb_size,
             config->num_heads);
     return false;
@@ -29,9 +29,9 @@ static bool fill_head_size(ag_ctx *ctx, ag_mha_config *config)
 
 ag_mha *ag_mha_new(ag_ctx *ctx, ag_mha_config config)
 {
-    if (ctx == NULL || !fill_head_size(ctx, &config))
+    if (ctx == NULL || !mha_fill_head_size(ctx, &config))
         return NULL;
-    ag_mha *layer = ag_attention_new(ctx, kind, sizeof *layer, config);
+    ag_mha *layer = ag_attention_new(ctx, mha_kind, sizeof *layer, config);
     if (layer == NULL)
         return NULL;
     ag_module *module = &layer->attention.module;
@@ -48,7 +48,7 @@ ag_mha *ag_mha_new(ag_ctx *ctx, ag_mha_config config)
 
 ag_tensor *ag_mha_forward(ag_mha *layer, ag_tensor *x)
 {
-    return ag_mha_forward_with(layer, x, (ag_attend){ 0 });
+    return ag_mha_forward_onto(layer, x, (ag_attend){ 0 }, NULL);
 }
 
 ag_tensor *ag_mha_forward_with(ag_mha *layer, ag_tensor *x, ag_attend with)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * attention_trace.c - an attention layer's forward and backward pass with every matrix on the way.
+ * attention_trace.c - an attention layer's forward and backward pass with every intermediate matrix.
  *
- * The layer gives what it attends with (its projections, turned and normed, and its merged mask); from there on the
- * pass is its formulas as plain ops on a tape of its own, never ag_sdpa, and backward is ag_gradient of all of it at
- * once. So the tape's rules stand against the fused kernels. Entries are copies: they depend on nothing else.
- * B batch, T and S times of queries and keys, H and Hk heads of queries and keys, D and Dv their sizes.
+ * The layer projects, norms, turns and joins the masks as in its own forward. The rest of the pass is plain ops on a
+ * tape of its own (attention_scores.h) instead of ag_sdpa, and backward is one ag_gradient of all matrices: a trace
+ * checks the fused kernels against the rules of plain ops. Entries are copies, which other calls do not change.
+ * B batch, T queries, S keys, H query heads, Hk key heads, D and Dv sizes of a query and of a value row.
  */
 #include "autograd/attention_scores.h"
 #include "nn/attention_impl.h"
@@ -40,7 +40,7 @@ struct ag_attention_trace {
 #if defined(__GNUC__)
 __attribute__((format(printf, 4, 5)))
 #endif
-static void add(ag_attention_trace *trace, const char *name, const ag_tensor *t, const char *format, ...)
+static void trace_add(ag_attention_trace *trace, const char *name, const ag_tensor *t, const char *format, ...)
 {
     ag_tensor *copy = t == NULL ? NULL : ag_tensor_clone(t);
     if (copy == NULL ||
@@ -86,20 +86,20 @@ void ag_attention_trace_free(ag_attention_trace *trace)
 
 /* ---- The pass --------------------------------------------------------------------------------- */
 
-typedef struct pass {
+typedef struct trace_pass {
     ag_attention_trace *trace;
     ag_attention_layer *layer;
     ag_linear_layer *proj;              /* NULL: one head, Y is O */
-    ag_tensor *x, *keys_of, *values_of; /* leaves of this tape: what queries, keys and values are made of */
+    ag_tensor *x, *keys_of, *values_of; /* leaves: the inputs of the projections to Q, K, V */
     ag_attention_operands in;
     ag_attention_scores at;
     ag_tensor *O, *Y;
     double scale;
-} pass;
+} trace_pass;
 
-/* Leaves with the values of what the call brings, which itself stays as it is. A tensor that comes twice is one leaf,
- * so that its gradients add. */
-static bool take_inputs(pass *p, ag_tensor *x, ag_attend with)
+/* Makes leaves with the values of the call's tensors, which do not change. A tensor that is given twice is one leaf, so
+ * that its gradients add. */
+static bool trace_take_inputs(trace_pass *p, ag_tensor *x, ag_attend with)
 {
     p->x = ag_require_grad(ag_tensor_clone(x));
     p->keys_of = p->x;
@@ -115,7 +115,7 @@ static bool take_inputs(pass *p, ag_tensor *x, ag_attend with)
     return ag_error(p->trace->ctx) == AG_OK && ag_attention_operands_of(p->layer, p->x, &with, &p->in);
 }
 
-static void trace_forward(pass *p)
+static void trace_forward(trace_pass *p)
 {
     if (!ag_attention_scores_of(p->trace->kind, p->in.q, p->in.k, &p->in.config, &p->at))
         return;
@@ -127,84 +127,85 @@ static void trace_forward(pass *p)
 
 /* ---- Naming it -------------------------------------------------------------------------------- */
 
-static const char *name_of(const pass *p, const ag_tensor *leaf)
+static const char *trace_name_of(const trace_pass *p, const ag_tensor *leaf)
 {
     return leaf == p->x ? "X" : leaf == p->keys_of ? "memory" : "values";
 }
 
-static const char *bias_term(const ag_linear_layer *layer, const char *term)
+static const char *trace_bias_term(const ag_linear_layer *layer, const char *term)
 {
     return layer->bias == NULL ? "" : term;
 }
 
-static void add_inputs(const pass *p)
+static void trace_add_inputs(const trace_pass *p)
 {
     ag_attention_trace *trace = p->trace;
-    add(trace, "X", p->x, "given");
+    trace_add(trace, "X", p->x, "given");
     if (p->keys_of != p->x)
-        add(trace, "memory", p->keys_of, "given");
+        trace_add(trace, "memory", p->keys_of, "given");
     if (p->values_of != p->x && p->values_of != p->keys_of)
-        add(trace, "values", p->values_of, "given");
+        trace_add(trace, "values", p->values_of, "given");
 }
 
-static void add_operands(const pass *p)
+static void trace_add_operands(const trace_pass *p)
 {
     ag_attention_trace *trace = p->trace;
     const ag_attention_layer *layer = p->layer;
     const bool norm = layer->config.attention.qk_norm, turn = layer->config.attention.rotary;
     const char *open = norm && turn ? "rope(rms_norm(" : norm ? "rms_norm(" : turn ? "rope(" : "";
     const char *close = norm && turn ? "))" : norm || turn ? ")" : "";
-    const char *keys = name_of(p, p->keys_of), *values = name_of(p, p->values_of);
-    add(trace, "Q", p->in.q, "%sX Wq^T%s%s", open, bias_term(layer->q, " + bq"), close);
-    add(trace, "K", p->in.k, "%s%s Wk^T%s%s", open, keys, bias_term(layer->k, " + bk"), close);
-    add(trace, "V", p->in.v, "%s Wv^T%s", values, bias_term(layer->v, " + bv"));
+    const char *keys = trace_name_of(p, p->keys_of), *values = trace_name_of(p, p->values_of);
+    trace_add(trace, "Q", p->in.q, "%sX Wq^T%s%s", open, trace_bias_term(layer->q, " + bq"), close);
+    trace_add(trace, "K", p->in.k, "%s%s Wk^T%s%s", open, keys, trace_bias_term(layer->k, " + bk"), close);
+    trace_add(trace, "V", p->in.v, "%s Wv^T%s", values, trace_bias_term(layer->v, " + bv"));
 }
 
-static void add_scores(const pass *p)
+static void trace_add_scores(const trace_pass *p)
 {
     ag_attention_trace *trace = p->trace;
     const ag_sdpa_config *config = &p->in.config;
     const char *bias = config->bias == NULL ? "" : " + bias";
     const char *relative = config->relative == NULL ? "" : " + relative[j - p]";
-    add(trace, "U", p->at.U, "a Q K^T, a = %.6g%s", p->scale, trace->H == trace->Hk ? "" : ", key heads in groups");
+    trace_add(trace, "U", p->at.U, "a Q K^T, a = %.6g%s", p->scale,
+              trace->H == trace->Hk ? "" : ", key heads in groups");
     if (config->bias != NULL)
-        add(trace, "bias", config->bias, "given");
-    add(trace, "mask", p->at.allowed, "1 where the query of the row sees the key of the column");
+        trace_add(trace, "bias", config->bias, "given");
+    trace_add(trace, "mask", p->at.allowed, "1 where the query of the row sees the key of the column");
     if (config->soft_cap > 0)
-        add(trace, "S", p->at.S, "c tanh(U / c)%s%s where mask is 1, else -inf; c = %.6g", bias, relative,
-            config->soft_cap);
+        trace_add(trace, "S", p->at.S, "c tanh(U / c)%s%s where mask is 1, else -inf; c = %.6g", bias, relative,
+                  config->soft_cap);
     else
-        add(trace, "S", p->at.S, "U%s%s where mask is 1, else -inf", bias, relative);
-    add(trace, "P", p->at.P, "softmax(S), row by row; 0 in a row that sees nothing");
-    add(trace, "lse", ag_logsumexp(p->at.S, -1, false), "log(rowsum(exp(S))), so that P = exp(S - lse)");
+        trace_add(trace, "S", p->at.S, "U%s%s where mask is 1, else -inf", bias, relative);
+    trace_add(trace, "P", p->at.P, "softmax(S), row by row; 0 in a row that sees no key");
+    trace_add(trace, "lse", ag_logsumexp(p->at.S, -1, false), "log(rowsum(exp(S))), so that P = exp(S - lse)");
 }
 
-static void add_forward(const pass *p)
+static void trace_add_forward(const trace_pass *p)
 {
-    add_inputs(p);
-    add_operands(p);
-    add_scores(p);
-    add(p->trace, "O", p->O, "P V");
+    trace_add_inputs(p);
+    trace_add_operands(p);
+    trace_add_scores(p);
+    trace_add(p->trace, "O", p->O, "P V");
     if (p->proj == NULL)
-        add(p->trace, "Y", p->Y, "O");
+        trace_add(p->trace, "Y", p->Y, "O");
     else
-        add(p->trace, "Y", p->Y, "O Wproj^T%s, the heads side by side", bias_term(p->proj, " + bproj"));
+        trace_add(p->trace, "Y", p->Y, "O Wproj^T%s, the heads side by side", trace_bias_term(p->proj, " + bproj"));
 }
 
 /* ---- Backward --------------------------------------------------------------------------------- */
 
 enum { MOST_WANTED = 32 }; /* 11 of the pass; of the layer 8 of q, k, v and proj, q_norm, k_norm, relative */
 
-/* The entries to come: for now they hold what the gradient is of. */
-typedef struct wants {
+/* The gradients to compute: entries whose tensor is still the one to differentiate by. */
+typedef struct trace_wants {
     trace_entry list[MOST_WANTED];
     int count;
-} wants;
+} trace_wants;
 
 #if defined(__GNUC__)
 __attribute__((format(printf, 4, 5)))
 #endif
-static void want(wants *w, const char *name, ag_tensor *of, const char *format, ...)
+static void trace_want(trace_wants *w, const char *name, ag_tensor *of, const char *format, ...)
 {
     assert(w->count < MOST_WANTED);
     trace_entry *next = &w->list[w->count++];
@@ -215,55 +216,55 @@ static void want(wants *w, const char *name, ag_tensor *of, const char *format, 
     va_end(values);
 }
 
-static void want_scores(wants *w, const pass *p)
+static void trace_want_scores(trace_wants *w, const trace_pass *p)
 {
     const char *shared = p->trace->H == p->trace->Hk ? "" : ", summed over the heads of a group";
-    want(w, "dO", p->O, "%s", p->proj == NULL ? "dY" : "dY Wproj, split into heads");
-    want(w, "dV", p->in.v, "P^T dO%s", shared);
-    want(w, "dP", p->at.P, "dO V^T");
-    want(w, "dS", p->at.S, "P * (dP - delta)");
-    want(w, "dU", p->at.U, "%s", p->in.config.soft_cap > 0 ? "dS * (1 - tanh^2(U / c))" : "dS");
+    trace_want(w, "dO", p->O, "%s", p->proj == NULL ? "dY" : "dY Wproj, split into heads");
+    trace_want(w, "dV", p->in.v, "P^T dO%s", shared);
+    trace_want(w, "dP", p->at.P, "dO V^T");
+    trace_want(w, "dS", p->at.S, "P * (dP - delta)");
+    trace_want(w, "dU", p->at.U, "%s", p->in.config.soft_cap > 0 ? "dS * (1 - tanh^2(U / c))" : "dS");
     if (p->in.config.bias != NULL)
-        want(w, "dbias", p->in.config.bias, "dS, summed over what shares a bias");
-    want(w, "dQ", p->in.q, "a dU K");
-    want(w, "dK", p->in.k, "a dU^T Q%s", shared);
+        trace_want(w, "dbias", p->in.config.bias, "dS, summed over what shares a bias");
+    trace_want(w, "dQ", p->in.q, "a dU K");
+    trace_want(w, "dK", p->in.k, "a dU^T Q%s", shared);
 }
 
-/* Whether Q and K are the projections themselves. Else dq and dk stand for the gradients of those. */
-static bool plain_projections(const pass *p)
+/* Whether Q and K are the projections themselves. Else formulas name the projections' gradients dq and dk. */
+static bool trace_plain_projections(const trace_pass *p)
 {
     return !p->layer->config.attention.qk_norm && !p->layer->config.attention.rotary;
 }
 
-/* The sum of what queries, keys and values give to a leaf that is one or more of x, keys_of and values_of. */
-static void want_input(wants *w, const pass *p, const char *name, ag_tensor *leaf)
+/* The gradient of a leaf: the sum over those of x, keys_of and values_of that it is. */
+static void trace_want_input(trace_wants *w, const trace_pass *p, const char *name, ag_tensor *leaf)
 {
-    const bool plain = plain_projections(p), queries = leaf == p->x, keys = leaf == p->keys_of;
-    want(w, name, leaf, "%s%s%s%s%s%s", !queries ? "" : plain ? "dQ Wq" : "dq Wq", queries && keys ? " + " : "",
-         !keys ? "" : plain ? "dK Wk" : "dk Wk", (queries || keys) && leaf == p->values_of ? " + " : "",
-         leaf == p->values_of ? "dV Wv" : "",
-         plain || (!queries && !keys) ? "" : "; dq, dk: dQ, dK back through what made Q and K");
+    const bool plain = trace_plain_projections(p), queries = leaf == p->x, keys = leaf == p->keys_of;
+    trace_want(w, name, leaf, "%s%s%s%s%s%s", !queries ? "" : plain ? "dQ Wq" : "dq Wq", queries && keys ? " + " : "",
+               !keys ? "" : plain ? "dK Wk" : "dk Wk", (queries || keys) && leaf == p->values_of ? " + " : "",
+               leaf == p->values_of ? "dV Wv" : "",
+               plain || (!queries && !keys) ? "" : "; dq, dk: dQ, dK back through what made Q and K");
 }
 
-static void want_inputs(wants *w, const pass *p)
+static void trace_want_inputs(trace_wants *w, const trace_pass *p)
 {
-    want_input(w, p, "dX", p->x);
+    trace_want_input(w, p, "dX", p->x);
     if (p->keys_of != p->x)
-        want_input(w, p, "dmemory", p->keys_of);
+        trace_want_input(w, p, "dmemory", p->keys_of);
     if (p->values_of != p->x && p->values_of != p->keys_of)
-        want_input(w, p, "dvalues", p->values_of);
+        trace_want_input(w, p, "dvalues", p->values_of);
 }
 
-static void want_parameters(wants *w, const pass *p)
+static void trace_want_parameters(trace_wants *w, const trace_pass *p)
 {
     const ag_module *module = &p->layer->module;
-    const bool plain = plain_projections(p);
+    const bool plain = trace_plain_projections(p);
     const struct {
         const char *layer, *gradient, *input;
     } linear[] = {
         { "q.", plain ? "dQ" : "dq", "X" },
-        { "k.", plain ? "dK" : "dk", name_of(p, p->keys_of) },
-        { "v.", "dV", name_of(p, p->values_of) },
+        { "k.", plain ? "dK" : "dk", trace_name_of(p, p->keys_of) },
+        { "v.", "dV", trace_name_of(p, p->values_of) },
         { "proj.", "dY", "O" },
     };
     for (int64_t i = 0; i < ag_module_param_count(module); i++) {
@@ -277,11 +278,11 @@ static void want_parameters(wants *w, const pass *p)
             if (strncmp(param.name, linear[l].layer, strlen(linear[l].layer)) == 0)
                 snprintf(formula, sizeof formula, param.tensor->ndim == 1 ? "column sums of %s" : "%s^T %s",
                          linear[l].gradient, linear[l].input);
-        want(w, ag_intern(module->ctx, name), param.tensor, "%s", formula);
+        trace_want(w, ag_intern(module->ctx, name), param.tensor, "%s", formula);
     }
 }
 
-static ag_tensor *draw_like(ag_tensor *y)
+static ag_tensor *trace_draw_like(ag_tensor *y)
 {
     ag_ctx *ctx = y->ctx;
     const ag_rng before = ag_rng_get(ctx);
@@ -290,27 +291,27 @@ static ag_tensor *draw_like(ag_tensor *y)
     return drawn;
 }
 
-static void run_backward(const pass *p, ag_tape *tape, ag_tensor *dY)
+static void trace_backward(const trace_pass *p, ag_tape *tape, ag_tensor *dY)
 {
     if (p->Y == NULL)
         return;
-    wants w = { .count = 0 };
-    want_scores(&w, p);
-    want_inputs(&w, p);
-    want_parameters(&w, p);
+    trace_wants w = { .count = 0 };
+    trace_want_scores(&w, p);
+    trace_want_inputs(&w, p);
+    trace_want_parameters(&w, p);
     if (dY == NULL)
-        dY = draw_like(p->Y);
-    add(p->trace, "dY", dY, "given");
+        dY = trace_draw_like(p->Y);
+    trace_add(p->trace, "dY", dY, "given");
     ag_tensor *of[MOST_WANTED], *gradient[MOST_WANTED];
     for (int i = 0; i < w.count; i++)
         of[i] = w.list[i].tensor;
     if (dY == NULL || ag_gradient(tape, p->Y, dY, of, w.count, gradient) != AG_OK)
         return;
     for (int i = 0; i < w.count; i++) {
-        add(p->trace, w.list[i].name, gradient[i], "%s", w.list[i].formula);
+        trace_add(p->trace, w.list[i].name, gradient[i], "%s", w.list[i].formula);
         if (of[i] == p->at.P)
-            add(p->trace, "delta", ag_sum(ag_mul(p->at.P, gradient[i]), AG_DIMS(-1), false),
-                "rowsum(P * dP) = rowsum(dO * O)");
+            trace_add(p->trace, "delta", ag_sum(ag_mul(p->at.P, gradient[i]), AG_DIMS(-1), false),
+                      "rowsum(P * dP) = rowsum(dO * O)");
     }
 }
 
@@ -324,7 +325,7 @@ static ag_attention_trace *trace_new(const ag_module *module)
     return trace;
 }
 
-static void take_sizes(pass *p)
+static void trace_take_sizes(trace_pass *p)
 {
     const ag_tensor *q = p->in.q, *k = p->in.k, *v = p->in.v;
     ag_attention_trace *trace = p->trace;
@@ -340,13 +341,13 @@ static ag_attention_trace *trace_of(ag_attention_layer *layer, ag_linear_layer *
     if (x == NULL)
         return NULL;
     ag_module_begin(&layer->module);
-    pass p = { .trace = trace_new(&layer->module), .layer = layer, .proj = proj };
+    trace_pass p = { .trace = trace_new(&layer->module), .layer = layer, .proj = proj };
     ag_tape *tape = p.trace == NULL ? NULL : ag_tape_begin(ctx);
-    if (tape != NULL && take_inputs(&p, x, with)) {
-        take_sizes(&p);
+    if (tape != NULL && trace_take_inputs(&p, x, with)) {
+        trace_take_sizes(&p);
         trace_forward(&p);
-        add_forward(&p);
-        run_backward(&p, tape, dY);
+        trace_add_forward(&p);
+        trace_backward(&p, tape, dY);
     }
     ag_tape_end(tape);
     ag_scope_end(ctx, NULL);
@@ -369,7 +370,7 @@ ag_attention_trace *ag_head_attention_trace(ag_head_attention *layer, ag_tensor 
 /* ---- JSON ------------------------------------------------------------------------------------- */
 
 /* With the digits that give the same number back; one that is not finite as a string. */
-static void put_number(FILE *file, const ag_tensor *t, int64_t i)
+static void trace_put_number(FILE *file, const ag_tensor *t, int64_t i)
 {
     if (t->dtype == AG_I32) {
         fprintf(file, "%" PRId32, ((const int32_t *)ag_data(t))[i]);
@@ -386,15 +387,15 @@ static void put_number(FILE *file, const ag_tensor *t, int64_t i)
 }
 
 /* The dims from `dim` on, from element *at on, as nested lists. Entries are dense. */
-static void put_values(FILE *file, const ag_tensor *t, int dim, int64_t *at)
+static void trace_put_values(FILE *file, const ag_tensor *t, int dim, int64_t *at)
 {
     if (dim == t->ndim) {
-        put_number(file, t, (*at)++);
+        trace_put_number(file, t, (*at)++);
         return;
     }
     for (int64_t i = 0; i < t->shape[dim]; i++) {
         fputc(i == 0 ? '[' : ',', file);
-        put_values(file, t, dim + 1, at);
+        trace_put_values(file, t, dim + 1, at);
     }
     fputs(t->shape[dim] == 0 ? "[]" : "]", file);
 }
@@ -412,7 +413,7 @@ ag_status ag_attention_trace_json(const ag_attention_trace *trace, FILE *file)
         int64_t at = 0;
         fprintf(file, "%s\n\"%s\": {\"shape\": %s, \"formula\": \"%s\",\n\"values\": ", i == 0 ? "" : ",", entry->name,
                 ag_shape_text(entry->tensor), entry->formula);
-        put_values(file, entry->tensor, 0, &at);
+        trace_put_values(file, entry->tensor, 0, &at);
         fputc('}', file);
     }
     fputs("}}\n", file);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * kv_cache.c - the keys and values that attention layers have seen, for generating token by token.
+ * kv_cache.c - keys and values of earlier passes, for generating token by token.
  *
- * A slot's arrays grow by doubling. Where a key is seen by no more than `back` queries, the rows that can still be seen
- * move to the front when the arrays are full and longer than two windows: each row moves once per window that passes,
- * and memory is at most that of two windows, or of one window and one pass if that is more. A pass writes behind what
- * counts and moves only what can no longer be seen away, so that a pass that fails has changed nothing.
+ * A slot's arrays grow by doubling. Where at most `back` queries see a key, a full array of more than two windows drops
+ * the rows that no later query sees and moves the others to the front. So a row moves once per window, and memory is at
+ * most two windows, or one window and one pass if that is more. A pass writes behind the counted rows and drops only
+ * unseen ones, so a pass that fails has no effect.
  */
 #include "nn/attention_impl.h"
 #include "nn/models/models.h"
@@ -13,15 +13,15 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* One attention layer's part of the cache. Batch entry b's keys of positions dropped[b] .. length[b] - 1 are rows 0, 1,
- * ... of k; a pass appends rows, which count when the cache advances. memory_k and memory_v are a cross-attention's
- * keys and values, kept from the first pass until the cache is cleared. */
+/* One attention layer's part of the cache. Rows 0, 1, ... of k are the keys of batch entry b at positions dropped[b] ..
+ * length[b] - 1; a pass appends rows, which count from ag_kv_cache_advance on. memory_k and memory_v are a
+ * cross-attention's keys and values, kept from the first pass until the cache is cleared. */
 typedef struct kv_slot {
     ag_tensor *k, *v;                /* [B,Hk,capacity,D], [B,Hk,capacity,Dv]; NULL: not used yet */
     ag_tensor *starts, *key_lengths; /* int32 [B]: rows before and after the pass */
     ag_tensor *memory_k, *memory_v;  /* [B,Hk,S,D], [B,Hk,S,Dv]; NULL: none */
     int64_t *dropped;                /* [B] */
-    int64_t *held;                   /* [B]: positions that the last pass brought it to */
+    int64_t *held;                   /* [B]: positions after the last pass */
 } kv_slot;
 
 typedef struct kv_cache {
@@ -30,17 +30,17 @@ typedef struct kv_cache {
     int64_t batch, layers;
     int64_t *length; /* [B]; behind it in the same memory each dropped and held of the slots */
     kv_slot *slot;
-    bool begun; /* a pass has counted since it was new */
+    bool begun; /* a pass has counted since the cache was new or cleared */
 } kv_cache;
 
-static kv_cache *cache_of(ag_kv_cache *base)
+static kv_cache *kv_cache_of(ag_kv_cache *base)
 {
     return (kv_cache *)base;
 }
 
 /* ---- The cache ---- */
 
-static void forget_memory(kv_slot *slot)
+static void kv_forget_memory(kv_slot *slot)
 {
     ag_release(slot->memory_k);
     ag_release(slot->memory_v);
@@ -49,12 +49,12 @@ static void forget_memory(kv_slot *slot)
 
 void ag_kv_cache_free(ag_kv_cache *base)
 {
-    kv_cache *cache = cache_of(base);
+    kv_cache *cache = kv_cache_of(base);
     if (cache == NULL)
         return;
     for (int64_t i = 0; i < cache->layers; i++) {
         kv_slot *slot = &cache->slot[i];
-        forget_memory(slot);
+        kv_forget_memory(slot);
         ag_release(slot->k);
         ag_release(slot->v);
         ag_release(slot->starts);
@@ -68,7 +68,7 @@ void ag_kv_cache_free(ag_kv_cache *base)
 
 void ag_kv_cache_clear(ag_kv_cache *base)
 {
-    kv_cache *cache = cache_of(base);
+    kv_cache *cache = kv_cache_of(base);
     if (cache == NULL)
         return;
     memset(cache->length, 0, (size_t)(cache->batch * (2 * cache->layers + 1)) * sizeof *cache->length);
@@ -81,7 +81,7 @@ int64_t ag_kv_cache_length(const ag_kv_cache *base, int64_t entry)
     return cache == NULL || entry < 0 || entry >= cache->batch ? -1 : cache->length[entry];
 }
 
-static size_t bytes_of(const ag_tensor *t)
+static size_t kv_bytes_of(const ag_tensor *t)
 {
     return t == NULL ? 0 : (size_t)t->numel * ag_dtype_size(t->dtype);
 }
@@ -92,12 +92,13 @@ size_t ag_kv_cache_bytes(const ag_kv_cache *base)
     size_t bytes = 0;
     for (int64_t i = 0; cache != NULL && i < cache->layers; i++) {
         const kv_slot *slot = &cache->slot[i];
-        bytes += bytes_of(slot->k) + bytes_of(slot->v) + bytes_of(slot->memory_k) + bytes_of(slot->memory_v);
+        bytes += kv_bytes_of(slot->k) + kv_bytes_of(slot->v);
+        bytes += kv_bytes_of(slot->memory_k) + kv_bytes_of(slot->memory_v);
     }
     return bytes;
 }
 
-static bool check_counts(ag_ctx *ctx, const char *kind, int64_t batch, int64_t T, const int64_t *counts)
+static bool kv_check_counts(ag_ctx *ctx, const char *kind, int64_t batch, int64_t T, const int64_t *counts)
 {
     for (int64_t b = 0; counts != NULL && b < batch; b++)
         if (counts[b] < 0 || counts[b] > T) {
@@ -110,14 +111,14 @@ static bool check_counts(ag_ctx *ctx, const char *kind, int64_t batch, int64_t T
 
 void ag_kv_cache_advance(ag_kv_cache *base, int64_t T, const int64_t *counts)
 {
-    kv_cache *cache = cache_of(base);
-    if (cache == NULL || ag_error(cache->ctx) != AG_OK) /* the pass has failed, and does not count */
+    kv_cache *cache = kv_cache_of(base);
+    if (cache == NULL || ag_error(cache->ctx) != AG_OK) /* a failed pass does not count */
         return;
     if (T < 0) {
         ag_fail(cache->ctx, AG_ERR_ARGUMENT, "kv_cache", "T is %" PRId64, T);
         return;
     }
-    if (!check_counts(cache->ctx, "kv_cache", cache->batch, T, counts))
+    if (!kv_check_counts(cache->ctx, "kv_cache", cache->batch, T, counts))
         return;
     for (int64_t b = 0; b < cache->batch; b++)
         cache->length[b] += counts == NULL ? T : counts[b];
@@ -126,14 +127,14 @@ void ag_kv_cache_advance(ag_kv_cache *base, int64_t T, const int64_t *counts)
 
 /* ---- A pass ---- */
 
-static int64_t count_of(const ag_kv_pass *pass, int64_t b)
+static int64_t kv_count(const ag_kv_pass *pass, int64_t b)
 {
     return pass->counts == NULL ? pass->T : pass->counts[b];
 }
 
-static bool check_pass(const ag_kv_pass *pass, int64_t B)
+static bool kv_check_pass(const ag_kv_pass *pass, int64_t B)
 {
-    const kv_cache *cache = cache_of(pass->cache);
+    const kv_cache *cache = kv_cache_of(pass->cache);
     ag_ctx *ctx = cache->ctx;
     const char *kind = pass->kind;
     if (ag_recording(ctx))
@@ -143,11 +144,11 @@ static bool check_pass(const ag_kv_pass *pass, int64_t B)
     else if (pass->layer < 0 || pass->layer >= cache->layers)
         ag_fail(ctx, AG_ERR_ARGUMENT, kind, "layer is %" PRId64 ", the cache has %" PRId64, pass->layer,
                 cache->layers);
-    else if (check_counts(ctx, kind, B, pass->T, pass->counts)) {
+    else if (kv_check_counts(ctx, kind, B, pass->T, pass->counts)) {
         for (int64_t b = 0; b < B; b++)
-            if (pass->max_seq_len != 0 && cache->length[b] + count_of(pass, b) > pass->max_seq_len) {
+            if (pass->max_seq_len != 0 && cache->length[b] + kv_count(pass, b) > pass->max_seq_len) {
                 ag_fail(ctx, AG_ERR_SHAPE, kind, "the sequence has %" PRId64 " positions, max_seq_len is %" PRId64,
-                        cache->length[b] + count_of(pass, b), pass->max_seq_len);
+                        cache->length[b] + kv_count(pass, b), pass->max_seq_len);
                 return false;
             }
         return true;
@@ -155,10 +156,10 @@ static bool check_pass(const ag_kv_pass *pass, int64_t B)
     return false;
 }
 
-/* Whether the slot was there in all passes, and k and v are like those that it has. */
-static bool check_slot(const ag_kv_pass *pass, const ag_tensor *k, const ag_tensor *v)
+/* Whether the slot took part in every pass, and k and v have the sizes of its own. */
+static bool kv_check_slot(const ag_kv_pass *pass, const ag_tensor *k, const ag_tensor *v)
 {
-    const kv_cache *cache = cache_of(pass->cache);
+    const kv_cache *cache = kv_cache_of(pass->cache);
     const kv_slot *slot = &cache->slot[pass->layer];
     for (int64_t b = 0; b < cache->batch; b++)
         if (slot->held[b] < cache->length[b]) {
@@ -178,19 +179,19 @@ static bool check_slot(const ag_kv_pass *pass, const ag_tensor *k, const ag_tens
 }
 
 /* The rows that the fullest entry has after the pass. */
-static int64_t rows_wanted(const ag_kv_pass *pass)
+static int64_t kv_rows_wanted(const ag_kv_pass *pass)
 {
-    const kv_cache *cache = cache_of(pass->cache);
+    const kv_cache *cache = kv_cache_of(pass->cache);
     int64_t most = 0;
     for (int64_t b = 0; b < cache->batch; b++) {
-        int64_t rows = cache->length[b] - cache->slot[pass->layer].dropped[b] + count_of(pass, b);
+        int64_t rows = cache->length[b] - cache->slot[pass->layer].dropped[b] + kv_count(pass, b);
         most = rows > most ? rows : most;
     }
     return most;
 }
 
-/* Rows from .. from + count - 1 of entry b of t[B,H,rows,D], made here and dense, to the front. Can not fail. */
-static void move_to_front(ag_tensor *t, int64_t b, int64_t from, int64_t count)
+/* Rows from .. from + count - 1 of entry b of t[B,H,rows,D], made here and dense, to the front. */
+static void kv_move_to_front(ag_tensor *t, int64_t b, int64_t from, int64_t count)
 {
     size_t row = (size_t)t->shape[3] * ag_dtype_size(t->dtype);
     char *data = ag_data_mut(t);
@@ -200,23 +201,23 @@ static void move_to_front(ag_tensor *t, int64_t b, int64_t from, int64_t count)
     }
 }
 
-/* Lets go of what no query from here on sees: query p sees no key before p - back + 1. */
-static void drop_unseen(const ag_kv_pass *pass)
+/* Drops the keys that no later query sees: query p sees none before p - back + 1. */
+static void kv_drop_unseen(const ag_kv_pass *pass)
 {
-    const kv_cache *cache = cache_of(pass->cache);
+    const kv_cache *cache = kv_cache_of(pass->cache);
     kv_slot *slot = &cache->slot[pass->layer];
     for (int64_t b = 0; b < cache->batch; b++) {
         int64_t length = cache->length[b], first = length - pass->back + 1;
         if (first <= slot->dropped[b])
             continue;
-        move_to_front(slot->k, b, first - slot->dropped[b], length - first);
-        move_to_front(slot->v, b, first - slot->dropped[b], length - first);
+        kv_move_to_front(slot->k, b, first - slot->dropped[b], length - first);
+        kv_move_to_front(slot->v, b, first - slot->dropped[b], length - first);
         slot->dropped[b] = first;
     }
 }
 
-/* like[B,Hk,..,D] with so many rows, those of `old` first; retained. Zeros: what nobody has written is finite. */
-static ag_tensor *grown(const ag_tensor *like, ag_tensor *old, int64_t rows)
+/* [B,Hk,rows,D] with the sizes of `like`, the rows of `old` first, then zeros (finite); retained. */
+static ag_tensor *kv_grown(const ag_tensor *like, ag_tensor *old, int64_t rows)
 {
     ag_tensor *t = ag_zeros(like->ctx, like->dtype, AG_SHAPE(like->shape[0], like->shape[1], rows, like->shape[3]));
     if (t == NULL || (old != NULL && ag_copy_into(ag_tensor_slice(t, 2, 0, old->shape[2], 1), old) != AG_OK))
@@ -225,15 +226,15 @@ static ag_tensor *grown(const ag_tensor *like, ag_tensor *old, int64_t rows)
 }
 
 /* Makes room for the pass in the slot. */
-static bool reserve(const ag_kv_pass *pass, const ag_tensor *k, const ag_tensor *v)
+static bool kv_reserve(const ag_kv_pass *pass, const ag_tensor *k, const ag_tensor *v)
 {
-    const kv_cache *cache = cache_of(pass->cache);
+    const kv_cache *cache = kv_cache_of(pass->cache);
     kv_slot *slot = &cache->slot[pass->layer];
-    int64_t capacity = slot->k == NULL ? 0 : slot->k->shape[2], wanted = rows_wanted(pass);
+    int64_t capacity = slot->k == NULL ? 0 : slot->k->shape[2], wanted = kv_rows_wanted(pass);
     int64_t windows = 2 * (pass->back < INT32_MAX ? pass->back : INT32_MAX);
     if (wanted > capacity && windows > 0 && wanted > windows) {
-        drop_unseen(pass);
-        wanted = rows_wanted(pass);
+        kv_drop_unseen(pass);
+        wanted = kv_rows_wanted(pass);
     }
     if (slot->k != NULL && wanted <= capacity)
         return true;
@@ -249,7 +250,7 @@ static bool reserve(const ag_kv_pass *pass, const ag_tensor *k, const ag_tensor 
         rows = pass->max_seq_len;
     if (rows < wanted)
         rows = wanted;
-    ag_tensor *new_k = grown(k, slot->k, rows), *new_v = grown(v, slot->v, rows);
+    ag_tensor *new_k = kv_grown(k, slot->k, rows), *new_v = kv_grown(v, slot->v, rows);
     if (new_k == NULL || new_v == NULL) {
         ag_release(new_k);
         ag_release(new_v);
@@ -263,7 +264,7 @@ static bool reserve(const ag_kv_pass *pass, const ag_tensor *k, const ag_tensor 
 }
 
 /* An int32 [B] for a mask, made once. */
-static bool make_numbers(const kv_cache *cache, ag_tensor **t)
+static bool kv_make_numbers(const kv_cache *cache, ag_tensor **t)
 {
     if (*t == NULL)
         *t = ag_retain(ag_empty(cache->ctx, AG_I32, AG_SHAPE(cache->batch)));
@@ -271,25 +272,25 @@ static bool make_numbers(const kv_cache *cache, ag_tensor **t)
 }
 
 /* to[b,:,row .. row + count - 1,:] = from[b,:,0 .. count - 1,:] */
-static bool write_rows(ag_tensor *to, ag_tensor *from, int64_t b, int64_t row, int64_t count)
+static bool kv_write_rows(ag_tensor *to, ag_tensor *from, int64_t b, int64_t row, int64_t count)
 {
     ag_tensor *rows = ag_tensor_slice(ag_tensor_select(to, 0, b), 1, row, row + count, 1);
     ag_tensor *values = ag_tensor_slice(ag_tensor_select(from, 0, b), 1, 0, count, 1);
     return rows != NULL && values != NULL && ag_copy_into(rows, values) == AG_OK;
 }
 
-static bool join_rows(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, ag_mask *mask)
+static bool kv_join_rows(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, ag_mask *mask)
 {
-    const kv_cache *cache = cache_of(pass->cache);
+    const kv_cache *cache = kv_cache_of(pass->cache);
     kv_slot *slot = &cache->slot[pass->layer];
-    if (!check_slot(pass, *k, *v) || !reserve(pass, *k, *v) || !make_numbers(cache, &slot->starts) ||
-        !make_numbers(cache, &slot->key_lengths))
+    if (!kv_check_slot(pass, *k, *v) || !kv_reserve(pass, *k, *v) || !kv_make_numbers(cache, &slot->starts) ||
+        !kv_make_numbers(cache, &slot->key_lengths))
         return false;
     int32_t *start = ag_data_mut(slot->starts), *key_length = ag_data_mut(slot->key_lengths);
     int64_t longest = 0;
     for (int64_t b = 0; b < cache->batch; b++) {
-        int64_t count = count_of(pass, b), row = cache->length[b] - slot->dropped[b];
-        if (!write_rows(slot->k, *k, b, row, count) || !write_rows(slot->v, *v, b, row, count))
+        int64_t count = kv_count(pass, b), row = cache->length[b] - slot->dropped[b];
+        if (!kv_write_rows(slot->k, *k, b, row, count) || !kv_write_rows(slot->v, *v, b, row, count))
             return false;
         slot->held[b] = cache->length[b] + count;
         start[b] = (int32_t)row;
@@ -305,9 +306,9 @@ static bool join_rows(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, ag_m
 
 /* ---- Cross-attention ---- */
 
-static bool cached_memory(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v)
+static bool kv_cached_memory(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v)
 {
-    const kv_cache *cache = cache_of(pass->cache);
+    const kv_cache *cache = kv_cache_of(pass->cache);
     const kv_slot *slot = &cache->slot[pass->layer];
     if (!cache->begun || slot->memory_k == NULL)
         return false;
@@ -316,9 +317,9 @@ static bool cached_memory(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v)
     return true;
 }
 
-static bool join_memory(const ag_kv_pass *pass, ag_tensor *k, ag_tensor *v, ag_mask *mask)
+static bool kv_join_memory(const ag_kv_pass *pass, ag_tensor *k, ag_tensor *v, ag_mask *mask)
 {
-    const kv_cache *cache = cache_of(pass->cache);
+    const kv_cache *cache = kv_cache_of(pass->cache);
     kv_slot *slot = &cache->slot[pass->layer];
     if (k->shape[2] != pass->memory->shape[1]) {
         ag_fail(cache->ctx, AG_ERR_SHAPE, pass->kind,
@@ -327,7 +328,7 @@ static bool join_memory(const ag_kv_pass *pass, ag_tensor *k, ag_tensor *v, ag_m
         return false;
     }
     if (slot->memory_k != k) {
-        forget_memory(slot);
+        kv_forget_memory(slot);
         slot->memory_k = ag_retain(k);
         slot->memory_v = ag_retain(v);
     }
@@ -340,9 +341,9 @@ static bool join_memory(const ag_kv_pass *pass, ag_tensor *k, ag_tensor *v, ag_m
     return true;
 }
 
-static bool join(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, ag_mask *mask)
+static bool kv_join(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, ag_mask *mask)
 {
-    return pass->memory == NULL ? join_rows(pass, k, v, mask) : join_memory(pass, *k, *v, mask);
+    return pass->memory == NULL ? kv_join_rows(pass, k, v, mask) : kv_join_memory(pass, *k, *v, mask);
 }
 
 /* ---- A new cache ---- */
@@ -360,7 +361,7 @@ ag_kv_cache *ag_kv_cache_new(ag_ctx *ctx, int64_t batch, int64_t layers)
     if (cache == NULL)
         return NULL;
     *cache = (kv_cache){
-        .base = { check_pass, ag_kv_cache_length, cached_memory, join },
+        .base = { kv_check_pass, ag_kv_cache_length, kv_cached_memory, kv_join },
         .ctx = ctx,
         .batch = batch,
         .layers = layers,

@@ -169,6 +169,7 @@ START_TEST(weights_are_those_of_the_composition)
     a.config.dropout = 0.25;
     ag_tensor *cotangent = cotangent_for(ctx, &a.s, AG_F64), *P = ag_softmax(composed_scores(ctx, &a), -1);
     ag_rng before = ag_rng_get(ctx);
+    assert_chosen(ctx, &a, ag_attention_weights(a.leaf[Q], a.leaf[K], a.config), P, choices[0]);
     results plain = fused(ctx, &a, cotangent), looked = { NULL, NULL, { NULL } };
     ag_rng_set(ctx, before);
     ag_sdpa_config config = a.config;
