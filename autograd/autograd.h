@@ -28,13 +28,13 @@ typedef struct ag_tape ag_tape;
 /* Begins a scope that records. One tape runs at a time on a context: a second one is an error (NULL). */
 ag_tape *ag_tape_begin(ag_ctx *ctx);
 
-/* Ends the scope and the tape; their tensors go, gradients of leaves stay. NULL does nothing. */
+/* Ends the scope and the tape and releases their tensors; gradients of leaves stay. NULL is a no-op. */
 void ag_tape_end(AG_TAKES ag_tape *tape);
 
 /* Whether ops are being recorded now (not while backward runs). */
 bool ag_recording(const ag_ctx *ctx);
 
-/* The number of the node that stands for t on the tape, in the order of recording from 0; -1: the tape has none. */
+/* The number of t's node on the tape, counted in the order of recording from 0; -1: t has no node there. */
 int64_t ag_node_of(const ag_tape *tape, const ag_tensor *t);
 
 /* Adds d(loss)/d(leaf) to the gradient of every leaf the loss depends on. `loss` has one element and was
@@ -51,15 +51,16 @@ ag_status ag_backward_from(ag_tape *tape, ag_tensor *output, const ag_tensor *co
 ag_status ag_gradient(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent, ag_tensor *const *wrt, int count,
                       ag_tensor **grad);
 
-/* Runs y = f(input[count]) and records it as one node: what f records goes at once, and is computed again when
- * backward comes to it, with the same random numbers. Gradients have the same bits as those of f run plainly. f may
- * use leaves and other tensors that are not among its inputs, and ag_recompute itself. It must do the same each time,
- * which is checked; `user` must live until the tape ends. Tensors made inside f, but for y, are not known outside:
- * ops refuse them, and ag_retain_grad on them keeps nothing. Without a running tape: f itself. */
+/* Runs y = f(input[count]) and records it as one node, to save memory: the nodes that f records are dropped at once,
+ * and backward runs f again with the same random numbers. Gradients have the bits of f called directly. f may use
+ * leaves and other tensors that are not among its inputs, and ag_recompute. f must do the same each time, which is
+ * checked; `user` must live until the tape ends. Outside f, ops refuse every tensor made inside f except y, and
+ * ag_retain_grad on one keeps nothing. Without a running tape: calls f. */
 typedef ag_tensor *ag_recompute_fn(ag_ctx *ctx, ag_tensor *const *input, int count, void *user);
 ag_tensor *ag_recompute(ag_ctx *ctx, ag_recompute_fn *f, ag_tensor *const *input, int count, void *user);
 
-/* Whether such a function runs now, for the first or the second time: what it keeps elsewhere saves no memory. */
+/* Whether a function given to ag_recompute runs now, for the first or the second time. A layer then keeps no tensors
+ * for later: each would stay alive, and no memory would be saved. */
 bool ag_recomputing(const ag_ctx *ctx);
 
 /* Marks a leaf: gradients accumulate in it. Real dtypes only. Returns t. To be called before the tensor is
@@ -70,21 +71,21 @@ bool ag_requires_grad(const ag_tensor *t);
 /* The accumulated gradient of a leaf, or of a tensor given to ag_retain_grad; NULL while there is none. Has the
  * tensor's shape and dtype. Borrowed: valid until the next backward, ag_zero_grad or the tensor's end. */
 ag_tensor *ag_grad(const ag_tensor *t);
-void ag_zero_grad(ag_tensor *t); /* forgets the gradient, which counts as zero */
+void ag_zero_grad(ag_tensor *t); /* releases the gradient; none counts as zero */
 
-/* Keeps the gradient of a recorded tensor that is not a leaf, for looking. Lives as long as the tensor. */
+/* Makes backward store the gradient of a recorded tensor that is not a leaf: see ag_grad. */
 ag_status ag_retain_grad(ag_tensor *t);
 
-/* Sees each gradient of t as backward completes it, before it is stored or used further. The hook may return
- * another tensor of the same shape and dtype to take its place, or NULL to leave it. One hook per tensor;
- * hook NULL removes it. */
+/* The hook gets each gradient of t when backward has completed it, before it is stored or used further. It returns
+ * NULL, or a tensor of the same shape and dtype that replaces the gradient. It may write into `grad`. One hook per
+ * tensor; hook NULL removes it. */
 typedef ag_tensor *ag_hook_fn(void *user, ag_tensor *grad);
 ag_status ag_hook(ag_tensor *t, ag_hook_fn *hook, void *user);
 
-/* Names a tensor in graphs and reports; nn/ names parameters by their path. The text is copied; NULL takes
- * the name away. Returns t. */
+/* Names a tensor in graphs and reports; nn/ names parameters by their path. The text is copied; NULL removes the name.
+ * Returns t. */
 ag_tensor *ag_set_name(ag_tensor *t, const char *name);
-const char *ag_name(const ag_tensor *t); /* NULL: it has none */
+const char *ag_name(const ag_tensor *t); /* NULL: t has no name */
 
 /* A view of t that gradients do not pass. */
 ag_tensor *ag_detach(ag_tensor *t);
@@ -341,8 +342,8 @@ ag_tensor *ag_rope_table(ag_ctx *ctx, ag_dtype dtype, ag_rope_config config, int
 ag_tensor *ag_rope(ag_tensor *x, ag_tensor *table, ag_tensor *positions, ag_rope_pairing pairing);
 
 /* ---- Writing an op ------------------------------------------------------------------------------
- * docs/adding-an-op.md shows one whole. The forward function computes y and calls ag_record; the engine calls
- * vjp with gy and accumulates what it adds. */
+ * docs/adding-an-op.md shows one whole. The forward function computes y and calls ag_record. Backward calls vjp with gy
+ * and accumulates its contributions. */
 
 typedef struct ag_vjp ag_vjp;
 
@@ -367,42 +368,45 @@ typedef struct ag_op {
 extern const ag_op *const ag_ops[];
 extern const int ag_op_count;
 
-/* Records that y = op(input[count]) when a tape runs and an input needs a gradient. Copies attr[attr_size], which
- * holds the op's parameters. `extra` (may be NULL) is one more tensor to keep. Returns y. */
+/* Records that y = op(input[count]) when a tape runs and an input needs a gradient. Copies attr[attr_size], the op's
+ * parameters. `extra` (may be NULL) is one more tensor to keep. Returns y; NULL on error. */
 ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int count, const void *attr,
                      size_t attr_size, ag_tensor *extra);
 
-/* What a vjp sees. It may use any op: nothing is recorded while backward runs. */
+/* What a vjp sees. It may use any op: nothing is recorded while backward runs. It must not write into gy (but see
+ * ag_vjp_over) nor into a kept tensor. */
 struct ag_vjp {
     ag_ctx *ctx;
-    ag_tensor *gy;        /* gradient of the result, its shape; may be a view with any strides */
+    ag_tensor *gy;        /* gradient of the result, in its shape and dtype; a view with any strides */
     int input_count;
     ag_tensor **input;    /* NULL where the op does not keep it */
     ag_tensor *output;    /* NULL unless kept */
     ag_tensor *extra;
     const void *attr;
-    void *engine;
+    ag_tape *tape;        /* for the functions below, as are node and slot */
+    int64_t node;
+    ag_tensor **slot;
     ag_vjp *next; /* where ag_op.list: one more node of the same op and dtype to do in this call; NULL: none */
 };
 
-bool ag_vjp_wants(const ag_vjp *v, int input); /* false: the contribution would be thrown away */
+bool ag_vjp_wants(const ag_vjp *v, int input); /* false: a contribution is ignored */
 int ag_vjp_ndim(const ag_vjp *v, int input);   /* shape of an input that ag_vjp_wants, kept or not */
 const int64_t *ag_vjp_shape(const ag_vjp *v, int input);
 
-/* Contributes g to the gradient of an input. g has the input's dtype, and its shape or one that the input was
- * broadcast to: the engine sums the broadcast dims. */
+/* A vjp contributes to the gradient of an input in one of two ways.
+ *
+ * It gives a tensor g, of the input's dtype and of its shape or one that the input was broadcast to: the broadcast dims
+ * are summed. NULL, after an error, is ignored. */
 void ag_vjp_add(ag_vjp *v, int input, ag_tensor *g);
 
-/* Memory that takes the contribution to an input, dense and of its shape, so that it is written once: the gradient
- * so far, to be added into (*add true), or nothing yet, to be overwritten. NULL: not wanted, or an error. */
+/* Or it writes into the memory of the gradient, dense and of the input's shape. *add true: it holds the sum so far, to
+ * be added into; false: not initialised, to be overwritten. add NULL: the sum so far or zeros, for a contribution that
+ * touches a part. NULL: not wanted, or an error. */
 ag_tensor *ag_vjp_target(ag_vjp *v, int input, bool *add);
 
-/* Memory of gy's shape, for a contribution that is made from it element by element; gy is v's, or a dense copy of it.
- * It is gy itself where nobody reads that afterwards. NULL: an error. */
+/* Memory for a g that is made from gy element by element and then goes to ag_vjp_add; gy is v's, or a dense copy of it.
+ * Returns gy, to be overwritten, when gy has no other reader; otherwise a new tensor. NULL: an error. */
 ag_tensor *ag_vjp_over(ag_vjp *v, ag_tensor *gy);
-
-/* For contributions that touch a part: the same, with zeros for nothing. */
-ag_tensor *ag_vjp_accumulator(ag_vjp *v, int input);
 
 #ifdef __cplusplus
 }

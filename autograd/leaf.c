@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * leaf.c - what a tensor carries for autograd: whether it is a leaf, its gradient, hook and name.
+ * leaf.c - what autograd attaches to a tensor: whether it is a leaf, its gradient, hook and name.
  */
 #include "autograd/tape_impl.h"
 
-static void grad_state_free(ag_ctx *ctx, ag_attachment *attachment)
+static void leaf_state_free(ag_ctx *ctx, ag_attachment *attachment)
 {
     ag_grad_state *state = (ag_grad_state *)attachment;
     ag_release(state->grad);
@@ -16,14 +16,14 @@ ag_grad_state *ag_grad_state_of(const ag_tensor *t)
     return (ag_grad_state *)t->attachment;
 }
 
-/* The state, made when there is none; NULL on error. */
-static ag_grad_state *grad_state_make(ag_tensor *t)
+/* The state, new if there is none; NULL on error. */
+static ag_grad_state *leaf_state_make(ag_tensor *t)
 {
     if (t->attachment == NULL) {
         ag_grad_state *state = ag_alloc(t->ctx, sizeof *state);
         if (state == NULL)
             return NULL;
-        *state = (ag_grad_state){ .attachment.free = grad_state_free };
+        *state = (ag_grad_state){ .attachment.free = leaf_state_free };
         t->attachment = &state->attachment;
     }
     return ag_grad_state_of(t);
@@ -40,7 +40,7 @@ ag_tensor *ag_require_grad(ag_tensor *t)
     if (tape != NULL && ag_tape_knows(tape, t) && tape->nodes[t->node].op != &ag_op_leaf)
         return ag_fail(t->ctx, AG_ERR_STATE, "require_grad", "%s is the result of '%s', not a leaf; see ag_retain_grad",
                        ag_shape_text(t), tape->nodes[t->node].op->name);
-    ag_grad_state *state = grad_state_make(t);
+    ag_grad_state *state = leaf_state_make(t);
     if (state == NULL)
         return NULL;
     state->leaf = true;
@@ -67,7 +67,7 @@ void ag_zero_grad(ag_tensor *t)
 
 ag_tensor *ag_set_name(ag_tensor *t, const char *name)
 {
-    ag_grad_state *state = t == NULL ? NULL : grad_state_make(t);
+    ag_grad_state *state = t == NULL ? NULL : leaf_state_make(t);
     if (state == NULL)
         return NULL;
     state->name = name == NULL ? NULL : ag_intern(t->ctx, name);
@@ -79,17 +79,18 @@ const char *ag_name(const ag_tensor *t)
     return t == NULL || t->attachment == NULL ? NULL : ag_grad_state_of(t)->name;
 }
 
-/* The node of a tensor that backward shall watch; a leaf not yet used has none and needs none. */
-static ag_grad_state *watch(ag_tensor *t, const char *where)
+/* The state of a tensor for a hook or a retained gradient; its node holds the tensor. A leaf not used yet has no
+ * node. */
+static ag_grad_state *leaf_hold(ag_tensor *t, const char *where)
 {
     ag_tape *tape = ag_running_tape(t->ctx);
     bool recorded = tape != NULL && ag_tape_knows(tape, t);
     if (!recorded && !ag_requires_grad(t))
         return ag_fail(t->ctx, AG_ERR_STATE, where, "%s is neither recorded on the running tape nor a leaf",
                        ag_shape_text(t));
-    ag_grad_state *state = grad_state_make(t);
-    if (state != NULL && recorded && tape->nodes[t->node].watched == NULL)
-        tape->nodes[t->node].watched = ag_retain(t);
+    ag_grad_state *state = leaf_state_make(t);
+    if (state != NULL && recorded && tape->nodes[t->node].held == NULL)
+        tape->nodes[t->node].held = ag_retain(t);
     return state;
 }
 
@@ -97,7 +98,7 @@ ag_status ag_retain_grad(ag_tensor *t)
 {
     if (t == NULL)
         return AG_ERR_ARGUMENT;
-    ag_grad_state *state = watch(t, "retain_grad");
+    ag_grad_state *state = leaf_hold(t, "retain_grad");
     if (state == NULL)
         return ag_error(t->ctx);
     state->retain = true;
@@ -108,7 +109,7 @@ ag_status ag_hook(ag_tensor *t, ag_hook_fn *hook, void *user)
 {
     if (t == NULL)
         return AG_ERR_ARGUMENT;
-    ag_grad_state *state = watch(t, "hook");
+    ag_grad_state *state = leaf_hold(t, "hook");
     if (state == NULL)
         return ag_error(t->ctx);
     state->hook = hook;

@@ -7,7 +7,7 @@
 static void embedding_vjp(ag_vjp *v)
 {
     ag_tensor *index = ag_tensor_contiguous(v->input[1]), *gy = ag_tensor_contiguous(v->gy);
-    ag_tensor *gtable = ag_vjp_accumulator(v, 0);
+    ag_tensor *gtable = ag_vjp_target(v, 0, NULL);
     if (index == NULL || gy == NULL || gtable == NULL)
         return;
     ag_kernels(v->ctx, gy->dtype)->embedding_vjp(ag_ctx_team(v->ctx), index->numel, gtable->shape[1], ag_data(index),

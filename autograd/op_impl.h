@@ -12,8 +12,8 @@
 #include "autograd/ops.def"
 #undef AG_OP
 
-/* Whether a tape runs that an observer watches (tape_impl.h), who sees what is recorded one by one. */
-bool ag_watched(const ag_ctx *ctx);
+/* Whether the running tape has an observer (tape_impl.h): then ops run and are recorded one by one. */
+bool ag_observed(const ag_ctx *ctx);
 
 /* The kernels for x's dtype; NULL when x is NULL, or int32: then with the error of op `where`. */
 const ag_real_kernels *ag_real_kernels_for(const char *where, const ag_tensor *x);

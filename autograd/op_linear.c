@@ -228,10 +228,10 @@ bool ag_linear_list(ag_ctx *ctx, int count, const ag_linear_args *args, ag_tenso
     bool good = ctx != NULL && count >= 0 && count <= AG_LINEAR_LIST_MAX;
     if (ctx != NULL && !good)
         ag_fail(ctx, AG_ERR_ARGUMENT, "linear_list", "count is %d, must be in 0 .. %d", count, AG_LINEAR_LIST_MAX);
-    const bool watched = good && ag_watched(ctx); /* one after the other for an observer, who may take the time */
-    const int each = watched ? 1 : count;
+    const bool observed = good && ag_observed(ctx); /* one after the other for an observer, who may take the time */
+    const int each = observed ? 1 : count;
     for (int i = 0; i < count && good; i += each)
-        good = run_linears(ctx, each, args + i, !watched, y + i);
+        good = run_linears(ctx, each, args + i, !observed, y + i);
     for (int i = 0; i < count && !good; i++)
         y[i] = NULL;
     return good;

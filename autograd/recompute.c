@@ -4,32 +4,32 @@
  * (Griewank and Walther, "Algorithm 799: revolve", 2000; Chen et al., "Training deep nets with sublinear memory
  * cost", 2016.)
  *
- * Forward, f records a segment at the end of the tape. It is cut off again, and one node `recompute` takes its place.
- * The node's edges go to f's inputs and to whatever else from outside f has used; all of that is kept. Its vjp runs f
- * once more with the same random numbers. The new segment's edges lead to the same nodes outside, so the walk over it
- * adds the same contributions in the same order as if it had been there all along. Then it is cut off again.
+ * In forward, f records a segment at the end of the tape. The segment is cut off, and one node `recompute` takes its
+ * place. The node's inputs, all kept, are f's inputs and every other tensor from outside that the segment uses. The
+ * node's vjp runs f again with the same random numbers and walks the new segment. Its edges lead to the same nodes
+ * outside, so the same contributions are added in the same order as without ag_recompute. Then it is cut off again.
  */
 #include "autograd/tape_impl.h"
 
 #include <string.h>
 
-/* What a run of f did, to be compared with the next one. */
-typedef struct trace {
+/* What a run of f did, for comparison with the next run. */
+typedef struct recompute_trace {
     int64_t ops;     /* recorded */
     uint64_t digest; /* of the result's elements */
-} trace;
+} recompute_trace;
 
 typedef struct recompute_attr {
     ag_recompute_fn *f;
     void *user;
     ag_rng rng; /* before f ran */
     int count;  /* of f's inputs */
-    trace done;
+    recompute_trace done;
 } recompute_attr;
 
-/* Fletcher's checksum, of 32-bit words with 64-bit sums, in LANES streams that run side by side: the sums of a stream's
- * words, and of these sums. A change of one element, or a swap of two in a stream, always shows. 0 on error. */
-static uint64_t digest_of(ag_tensor *t)
+/* Fletcher's checksum of 32-bit words with 64-bit sums, in LANES interleaved streams: per stream the sum of its words,
+ * and the sum of these sums. A change of one element, or a swap of two in a stream, always shows. 0 on error. */
+static uint64_t recompute_digest(ag_tensor *t)
 {
     enum { LANES = 16 };
     uint64_t sum[LANES] = { 0 }, sums[LANES] = { 0 }, digest = 0;
@@ -58,8 +58,8 @@ static uint64_t digest_of(ag_tensor *t)
     return digest ^ digest >> 32;
 }
 
-/* Runs f in a scope of its own. Closes the scopes that it leaves open. */
-static ag_tensor *run(ag_ctx *ctx, const recompute_attr *a, ag_tensor *const *input)
+/* Runs f in a scope of its own. Ends the scopes that f leaves open. */
+static ag_tensor *recompute_run(ag_ctx *ctx, const recompute_attr *a, ag_tensor *const *input)
 {
     int64_t depth = ag_scope_depth(ctx);
     ag_scope_begin(ctx, NULL);
@@ -70,14 +70,14 @@ static ag_tensor *run(ag_ctx *ctx, const recompute_attr *a, ag_tensor *const *in
 }
 
 /* Whether y is the result of an op in the innermost segment. */
-static bool made_inside(const ag_tape *tape, const ag_tensor *y)
+static bool recompute_made_inside(const ag_tape *tape, const ag_tensor *y)
 {
     return y != NULL && y->tape == tape->segment->serial && tape->nodes[y->node].op != &ag_op_leaf;
 }
 
-static trace trace_of(const ag_tape *tape, ag_tensor *y)
+static recompute_trace recompute_trace_of(const ag_tape *tape, ag_tensor *y)
 {
-    trace t = { .digest = digest_of(y) };
+    recompute_trace t = { .digest = recompute_digest(y) };
     for (int64_t i = tape->segment->first_node; i < tape->node_count; i++)
         t.ops += tape->nodes[i].op != &ag_op_leaf;
     return t;
@@ -85,37 +85,37 @@ static trace trace_of(const ag_tape *tape, ag_tensor *y)
 
 /* ---- Forward ---- */
 
-/* What the innermost segment uses from outside it, each tensor once, inputs of f first. */
-typedef struct tensor_list {
+/* The tensors from outside that the innermost segment uses, each once; f's inputs come first. */
+typedef struct recompute_list {
     ag_tensor **tensor; /* retained, but for f's inputs */
     int64_t count, capacity;
-} tensor_list;
+} recompute_list;
 
-static void list_free(ag_ctx *ctx, tensor_list *list, int inputs)
+static void recompute_list_free(ag_ctx *ctx, recompute_list *list, int inputs)
 {
     for (int64_t i = inputs; i < list->count; i++)
         ag_release(list->tensor[i]);
     ag_free(ctx, list->tensor, (size_t)list->capacity * sizeof *list->tensor);
 }
 
-static void mark_inputs(const ag_tape *tape, ag_tensor *const *input, int inputs, bool listed)
+static void recompute_mark_inputs(const ag_tape *tape, ag_tensor *const *input, int inputs, bool listed)
 {
     for (int i = 0; i < inputs; i++)
         if (ag_tape_knows(tape, input[i]))
             tape->nodes[input[i]->node].listed = listed;
 }
 
-/* False, with an empty list, when there is no memory. */
-static bool list_used(const ag_tape *tape, ag_tensor *const *input, int inputs, tensor_list *list)
+/* False, with an empty list, when out of memory. */
+static bool recompute_list_used(const ag_tape *tape, ag_tensor *const *input, int inputs, recompute_list *list)
 {
     const ag_segment *segment = tape->segment;
-    *list = (tensor_list){ NULL, 0, 0 };
+    *list = (recompute_list){ NULL, 0, 0 };
     if (!ag_grow(tape->ctx, (void **)&list->tensor, &list->capacity, inputs + tape->edge_count - segment->first_edge,
                  sizeof *list->tensor))
         return false;
     for (int i = 0; i < inputs; i++)
         list->tensor[list->count++] = input[i];
-    mark_inputs(tape, input, inputs, true);
+    recompute_mark_inputs(tape, input, inputs, true);
     for (int64_t i = segment->first_edge; i < tape->edge_count; i++) {
         ag_node *from = tape->edges[i] < 0 ? NULL : &tape->nodes[tape->edges[i]];
         bool outside = from != NULL && (tape->edges[i] < segment->first_node || from->op == &ag_op_leaf);
@@ -124,29 +124,29 @@ static bool list_used(const ag_tape *tape, ag_tensor *const *input, int inputs, 
             list->tensor[list->count++] = ag_retain(tape->kept[i].tensor);
         }
     }
-    mark_inputs(tape, input, inputs, false);
+    recompute_mark_inputs(tape, input, inputs, false);
     for (int64_t i = segment->first_edge; i < tape->edge_count; i++)
         if (tape->edges[i] >= 0)
             tape->nodes[tape->edges[i]].listed = false;
     return true;
 }
 
-/* Puts one node for y in the place of the innermost segment. */
-static ag_tensor *record(ag_tape *tape, ag_tensor *y, const recompute_attr *a, ag_tensor *const *input)
+/* Replaces the innermost segment by one node for y. */
+static ag_tensor *recompute_record(ag_tape *tape, ag_tensor *y, const recompute_attr *a, ag_tensor *const *input)
 {
-    tensor_list used;
-    bool listed = list_used(tape, input, a->count, &used);
+    recompute_list used;
+    bool listed = recompute_list_used(tape, input, a->count, &used);
     ag_node *last = &tape->nodes[y->node];
-    ag_tensor *watched = last->watched; /* a hook that f set on its result: it is the new node's */
-    last->watched = NULL;
+    ag_tensor *held = last->held; /* a hook that f set on its result becomes the new node's */
+    last->held = NULL;
     ag_segment_end(tape);
     if (listed)
         y = ag_record(&ag_op_recompute, y, used.tensor, (int)used.count, a, sizeof *a, NULL);
     if (listed && y != NULL)
-        tape->nodes[y->node].watched = watched;
+        tape->nodes[y->node].held = held;
     else
-        ag_release(watched);
-    list_free(tape->ctx, &used, a->count);
+        ag_release(held);
+    recompute_list_free(tape->ctx, &used, a->count);
     return listed ? y : NULL;
 }
 
@@ -168,12 +168,12 @@ ag_tensor *ag_recompute(ag_ctx *ctx, ag_recompute_fn *f, ag_tensor *const *input
     a.count = count;
     ag_segment segment;
     ag_segment_begin(tape, &segment, true);
-    ag_tensor *y = run(ctx, &a, input);
-    if (made_inside(tape, y)) {
-        a.done = trace_of(tape, y);
-        return record(tape, y, &a, input);
+    ag_tensor *y = recompute_run(ctx, &a, input);
+    if (recompute_made_inside(tape, y)) {
+        a.done = recompute_trace_of(tape, y);
+        return recompute_record(tape, y, &a, input);
     }
-    ag_segment_end(tape); /* y is an input, a leaf or a constant: there is nothing to compute again */
+    ag_segment_end(tape); /* y is an input, a leaf or a constant: nothing to recompute */
     return y;
 }
 
@@ -185,27 +185,27 @@ bool ag_recomputing(const ag_ctx *ctx)
 
 /* ---- Backward ---- */
 
-/* Whether f has done what it did in the forward pass; else the error. */
-static bool did_the_same(const ag_tape *tape, const recompute_attr *a, ag_tensor *y, const ag_tensor *gy)
+/* Whether f did the same as in forward; false with the error. */
+static bool recompute_did_the_same(const ag_tape *tape, const recompute_attr *a, ag_tensor *y, const ag_tensor *gy)
 {
     ag_ctx *ctx = tape->ctx;
     const char *name = ag_op_recompute.name;
-    if (y == NULL || !made_inside(tape, y) || y->dtype != gy->dtype || !ag_same_shape(y, gy)) {
+    if (y == NULL || !recompute_made_inside(tape, y) || y->dtype != gy->dtype || !ag_same_shape(y, gy)) {
         ag_fail(ctx, AG_ERR_STATE, name, "backward: the function returned %s%s%s%s, before that %s %s",
                 y == NULL ? "NULL" : ag_dtype_name(y->dtype), y == NULL ? "" : " ", y == NULL ? "" : ag_shape_text(y),
-                y == NULL || made_inside(tape, y) ? "" : ", which is not its own result", ag_dtype_name(gy->dtype),
-                ag_shape_text(gy));
+                y == NULL || recompute_made_inside(tape, y) ? "" : ", which is not its own result",
+                ag_dtype_name(gy->dtype), ag_shape_text(gy));
         return false;
     }
     for (int64_t i = tape->segment->first_node; i < tape->node_count; i++)
         if (tape->nodes[i].op == &ag_op_leaf) {
-            const ag_tensor *leaf = tape->nodes[i].watched;
+            const ag_tensor *leaf = tape->nodes[i].held;
             const char *leaf_name = ag_name(leaf) == NULL ? "" : ag_name(leaf);
             ag_fail(ctx, AG_ERR_STATE, name, "backward: the function uses the leaf '%s' %s, which it did not before",
                     leaf_name, ag_shape_text(leaf));
             return false;
         }
-    trace now = trace_of(tape, y);
+    recompute_trace now = recompute_trace_of(tape, y);
     if (now.ops != a->done.ops)
         ag_fail(ctx, AG_ERR_STATE, name, "backward: the function recorded %lld ops, before that %lld",
                 (long long)now.ops, (long long)a->done.ops);
@@ -220,23 +220,23 @@ static void recompute_vjp(ag_vjp *v)
     ag_ctx *ctx = v->ctx;
     ag_tape *tape = ag_running_tape(ctx);
     recompute_attr a;
-    memcpy(&a, v->attr, sizeof a); /* the tape's own may move */
+    memcpy(&a, v->attr, sizeof a); /* the tape's array may move */
     ag_rng rng = ag_rng_get(ctx);
     ag_rng_set(ctx, a.rng);
     ag_segment segment;
     ag_segment_begin(tape, &segment, false);
     ag_scope_begin(ctx, NULL);
     tape->paused = false;
-    ag_tensor *y = run(ctx, &a, v->input);
+    ag_tensor *y = recompute_run(ctx, &a, v->input);
     tape->paused = true;
     ag_rng_set(ctx, rng);
     int64_t last = -1;
-    if (ag_error(ctx) == AG_OK && did_the_same(tape, &a, y, v->gy)) {
+    if (ag_error(ctx) == AG_OK && recompute_did_the_same(tape, &a, y, v->gy)) {
         last = y->node;
-        ag_release(tape->nodes[last].watched); /* its hook has run: at the node that stands for the function */
-        tape->nodes[last].watched = NULL;
+        ag_release(tape->nodes[last].held); /* its hook has run, at the node of the function */
+        tape->nodes[last].held = NULL;
     }
-    ag_scope_end(ctx, NULL); /* the result has been compared: what keeps it are nodes */
+    ag_scope_end(ctx, NULL); /* releases the result, unless a node keeps it */
     if (last >= 0)
         ag_walk(tape, last, segment.first_node, v->gy);
     ag_segment_end(tape);

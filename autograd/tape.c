@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * tape.c - recording: the tape's life, ag_record, and segments that go again. Backward is in backward.c.
+ * tape.c - recording: begin and end of a tape, ag_record, and segments, which are cut off again. Backward: backward.c.
  */
 #include "autograd/op_impl.h"
 #include "autograd/tape_impl.h"
@@ -15,10 +15,10 @@ ag_tape *ag_running_tape(const ag_ctx *ctx)
     return (ag_tape *)ag_recorder_of(ctx);
 }
 
-/* Releases what a node holds, but for its inputs. */
-static void node_clear(ag_node *node)
+/* Releases all that a node holds except its inputs. */
+static void tape_node_clear(ag_node *node)
 {
-    ag_release(node->watched);
+    ag_release(node->held);
     ag_release(node->grad);
     ag_release(node->output.tensor);
     ag_release(node->extra.tensor);
@@ -32,7 +32,7 @@ static void tape_free(ag_tape *tape)
     for (int64_t i = 0; i < tape->edge_count; i++)
         ag_release(tape->kept[i].tensor);
     for (int64_t i = 0; i < tape->node_count; i++)
-        node_clear(&tape->nodes[i]);
+        tape_node_clear(&tape->nodes[i]);
     ag_free(ctx, tape->nodes, (size_t)tape->node_capacity * sizeof *tape->nodes);
     ag_free(ctx, tape->edges, (size_t)tape->edge_capacity * sizeof *tape->edges);
     ag_free(ctx, tape->attrs, (size_t)tape->attr_capacity * sizeof *tape->attrs);
@@ -41,7 +41,7 @@ static void tape_free(ag_tape *tape)
     ag_free(ctx, tape, sizeof *tape);
 }
 
-static void recorder_end(ag_recorder *recorder)
+static void tape_recorder_end(ag_recorder *recorder)
 {
     tape_free((ag_tape *)recorder);
 }
@@ -58,7 +58,7 @@ ag_tape *ag_tape_begin(ag_ctx *ctx)
     if (tape == NULL)
         return NULL;
     *tape = (ag_tape){
-        .recorder.end = recorder_end,
+        .recorder.end = tape_recorder_end,
         .ctx = ctx,
         .serial = ag_serial_next(ctx),
         .depth = ag_scope_depth(ctx),
@@ -90,7 +90,7 @@ bool ag_recording(const ag_ctx *ctx)
     return tape != NULL && !tape->paused;
 }
 
-bool ag_watched(const ag_ctx *ctx)
+bool ag_observed(const ag_ctx *ctx)
 {
     const ag_tape *tape = ag_running_tape(ctx);
     return tape != NULL && tape->observer != NULL;
@@ -98,7 +98,7 @@ bool ag_watched(const ag_ctx *ctx)
 
 /* ---- Which tensors are on the tape ---- */
 
-static uint64_t serial_now(const ag_tape *tape)
+static uint64_t tape_serial_now(const ag_tape *tape)
 {
     return tape->segment != NULL ? tape->segment->serial : tape->serial;
 }
@@ -120,7 +120,7 @@ int64_t ag_node_of(const ag_tape *tape, const ag_tensor *t)
 
 /* ---- Recording ---- */
 
-static ag_kept keep(ag_tensor *t)
+static ag_kept tape_keep(ag_tensor *t)
 {
     ag_kept kept = { NULL, 0 };
     if (t != NULL) {
@@ -130,18 +130,18 @@ static ag_kept keep(ag_tensor *t)
     return kept;
 }
 
-/* Room for `count` entries of one of the tape's arrays, and at first for a small model's tape, so that a step does not
- * copy its arrays as they grow. */
-static bool make_room(ag_tape *tape, void **array, int64_t *capacity, int64_t count, size_t size)
+/* Makes room for `count` entries of one of the tape's arrays. The first allocation suffices for a small model, so that
+ * the arrays are not copied as they grow. */
+static bool tape_make_room(ag_tape *tape, void **array, int64_t *capacity, int64_t count, size_t size)
 {
     enum { FIRST = 512 };
     return ag_grow(tape->ctx, array, capacity, count > FIRST ? count : FIRST, size);
 }
 
-/* A new node for y, without edges; -1 on error. */
-static int64_t node_new(ag_tape *tape, const ag_op *op, ag_tensor *y)
+/* Adds a node for y, without edges. Returns its number; -1 on error. */
+static int64_t tape_node_new(ag_tape *tape, const ag_op *op, ag_tensor *y)
 {
-    if (!make_room(tape, (void **)&tape->nodes, &tape->node_capacity, tape->node_count + 1, sizeof *tape->nodes))
+    if (!tape_make_room(tape, (void **)&tape->nodes, &tape->node_capacity, tape->node_count + 1, sizeof *tape->nodes))
         return -1;
     ag_node *node = &tape->nodes[tape->node_count];
     *node = (ag_node){
@@ -154,27 +154,27 @@ static int64_t node_new(ag_tape *tape, const ag_op *op, ag_tensor *y)
         .grad_norm = (double)NAN,
     };
     memcpy(node->shape, y->shape, (size_t)y->ndim * sizeof *y->shape);
-    y->tape = serial_now(tape);
+    y->tape = tape_serial_now(tape);
     y->node = tape->node_count;
     return tape->node_count++;
 }
 
-/* The node of an input, made for a leaf at its first use; -1: it needs no gradient. False on error. */
-static bool node_of_input(ag_tape *tape, ag_tensor *x, int64_t *node)
+/* *node := the node of an input, which a leaf gets at its first use; -1: x needs no gradient. False on error. */
+static bool tape_node_of_input(ag_tape *tape, ag_tensor *x, int64_t *node)
 {
     *node = -1;
     if (ag_tape_knows(tape, x)) {
         *node = x->node;
     } else if (ag_requires_grad(x)) {
-        *node = node_new(tape, &ag_op_leaf, x);
+        *node = tape_node_new(tape, &ag_op_leaf, x);
         if (*node < 0)
             return false;
-        tape->nodes[*node].watched = ag_retain(x);
+        tape->nodes[*node].held = ag_retain(x);
     }
     return true;
 }
 
-static bool wants_recording(const ag_tape *tape, ag_tensor *const *input, int count)
+static bool tape_wants_recording(const ag_tape *tape, ag_tensor *const *input, int count)
 {
     for (int i = 0; i < count; i++)
         if (ag_tape_knows(tape, input[i]) || ag_requires_grad(input[i]))
@@ -182,8 +182,8 @@ static bool wants_recording(const ag_tape *tape, ag_tensor *const *input, int co
     return false;
 }
 
-/* Refuses inputs recorded in a segment that is no more. Serial numbers rise, and one tape runs at a time. */
-static bool none_is_gone(const ag_tape *tape, const ag_op *op, ag_tensor *const *input, int count)
+/* Refuses inputs recorded in a segment that has ended. Serial numbers rise, and one tape runs at a time. */
+static bool tape_check_inputs(const ag_tape *tape, const ag_op *op, ag_tensor *const *input, int count)
 {
     for (int i = 0; i < count; i++)
         if (input[i] != NULL && input[i]->tape > tape->serial && !ag_tape_knows(tape, input[i]) &&
@@ -197,7 +197,7 @@ static bool none_is_gone(const ag_tape *tape, const ag_op *op, ag_tensor *const 
 }
 
 /* Whether a node keeps input i, which comes from node `from`. */
-static bool keeps_input(const ag_tape *tape, const ag_op *op, int i, int64_t from)
+static bool tape_keeps_input(const ag_tape *tape, const ag_op *op, int i, int64_t from)
 {
     const ag_segment *s = tape->segment;
     if (op == &ag_op_recompute)
@@ -207,13 +207,13 @@ static bool keeps_input(const ag_tape *tape, const ag_op *op, int i, int64_t fro
     return i < AG_KEEP_MAX && (op->keep & ((unsigned)AG_KEEP_INPUT << i)) != 0;
 }
 
-/* Makes room for a node's edges and attributes, so that nothing can fail once its node stands. */
-static bool reserve(ag_tape *tape, int count, int64_t attr_units)
+/* Makes room for a node's edges and attributes, so that nothing can fail after its node is added. */
+static bool tape_reserve(ag_tape *tape, int count, int64_t attr_units)
 {
     int64_t edges = tape->edge_count + count, attrs = tape->attr_count + attr_units;
-    return make_room(tape, (void **)&tape->edges, &tape->edge_capacity, edges, sizeof *tape->edges) &&
-           make_room(tape, (void **)&tape->kept, &tape->kept_capacity, edges, sizeof *tape->kept) &&
-           make_room(tape, (void **)&tape->attrs, &tape->attr_capacity, attrs, sizeof *tape->attrs);
+    return tape_make_room(tape, (void **)&tape->edges, &tape->edge_capacity, edges, sizeof *tape->edges) &&
+           tape_make_room(tape, (void **)&tape->kept, &tape->kept_capacity, edges, sizeof *tape->kept) &&
+           tape_make_room(tape, (void **)&tape->attrs, &tape->attr_capacity, attrs, sizeof *tape->attrs);
 }
 
 ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int count, const void *attr,
@@ -222,26 +222,26 @@ ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int
     if (y == NULL || !ag_recording(y->ctx))
         return y;
     ag_tape *tape = ag_running_tape(y->ctx);
-    if (!none_is_gone(tape, op, input, count))
+    if (!tape_check_inputs(tape, op, input, count))
         return NULL;
-    if (!wants_recording(tape, input, count))
+    if (!tape_wants_recording(tape, input, count))
         return y;
     int64_t attr_units = (int64_t)((attr_size + sizeof *tape->attrs - 1) / sizeof *tape->attrs);
-    if (!reserve(tape, count, attr_units))
+    if (!tape_reserve(tape, count, attr_units))
         return NULL;
     for (int i = 0; i < count; i++) /* before the node itself: a leaf gets its node here */
-        if (!node_of_input(tape, input[i], &tape->edges[tape->edge_count + i]))
+        if (!tape_node_of_input(tape, input[i], &tape->edges[tape->edge_count + i]))
             return NULL;
-    int64_t number = node_new(tape, op, y);
+    int64_t number = tape_node_new(tape, op, y);
     if (number < 0)
         return NULL;
     ag_node *node = &tape->nodes[number];
     node->input_count = count;
-    node->output = keep((op->keep & AG_KEEP_OUTPUT) != 0 ? y : NULL);
-    node->extra = keep(extra);
+    node->output = tape_keep((op->keep & AG_KEEP_OUTPUT) != 0 ? y : NULL);
+    node->extra = tape_keep(extra);
     for (int i = 0; i < count; i++) {
         int64_t edge = tape->edge_count + i;
-        tape->kept[edge] = keep(keeps_input(tape, op, i, tape->edges[edge]) ? input[i] : NULL);
+        tape->kept[edge] = tape_keep(tape_keeps_input(tape, op, i, tape->edges[edge]) ? input[i] : NULL);
     }
     if (attr_size > 0)
         memcpy(&tape->attrs[tape->attr_count], attr, attr_size);
@@ -251,7 +251,7 @@ ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int
     return o == NULL || o->recorded == NULL ? y : o->recorded(o, tape, number, y, input);
 }
 
-static void forget(ag_kept *kept)
+static void tape_forget(ag_kept *kept)
 {
     ag_release(kept->tensor);
     kept->tensor = NULL;
@@ -260,10 +260,10 @@ static void forget(ag_kept *kept)
 void ag_node_forget(ag_tape *tape, int64_t number)
 {
     ag_node *node = &tape->nodes[number];
-    forget(&node->output);
-    forget(&node->extra);
+    tape_forget(&node->output);
+    tape_forget(&node->extra);
     for (int i = 0; i < node->input_count; i++)
-        forget(&tape->kept[node->first_edge + i]);
+        tape_forget(&tape->kept[node->first_edge + i]);
 }
 
 /* ---- Segments ---- */
@@ -288,7 +288,7 @@ void ag_segment_end(ag_tape *tape)
     for (int64_t i = segment->first_edge; i < tape->edge_count; i++)
         ag_release(tape->kept[i].tensor);
     for (int64_t i = segment->first_node; i < tape->node_count; i++)
-        node_clear(&tape->nodes[i]);
+        tape_node_clear(&tape->nodes[i]);
     tape->node_count = segment->first_node;
     tape->edge_count = segment->first_edge;
     tape->attr_count = segment->first_attr;

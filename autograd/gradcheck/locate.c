@@ -192,7 +192,8 @@ static bool op_evaluate(ag_check *check, double *y)
     return good;
 }
 
-/* The vjp's contributions to the inputs of the check for any gradient of the result. */
+/* What the vjp gives to each input of the check for any gradient of the result: the sum over the inputs of the op that
+ * are that one node. */
 static bool op_contributions(ag_check *check, ag_tensor *gy, double *const *grad)
 {
     const op_function *f = check->function;
@@ -205,11 +206,15 @@ static bool op_contributions(ag_check *check, ag_tensor *gy, double *const *grad
     ag_scope_begin(l->ctx, NULL);
     bool good = ag_node_vjp(l->tape, f->node, gy, g);
     for (int i = 0; i < check->input_count && good; i++) {
-        ag_check_input *input = &check->input[i];
-        ag_tensor *given = g[f->input[i]], *dense = given == NULL ? NULL : ag_tensor_contiguous(given);
-        good = given == NULL || dense != NULL;
-        for (int64_t e = 0; e < input->numel && good; e++)
-            grad[i][e] = dense == NULL ? 0 : ((const double *)ag_data(dense))[e];
+        const int64_t numel = check->input[i].numel;
+        memset(grad[i], 0, (size_t)numel * sizeof *grad[i]);
+        for (int j = 0; j < count && good; j++) {
+            bool given = g[j] != NULL && locate_from_node(l, f->node, j) == locate_from_node(l, f->node, f->input[i]);
+            ag_tensor *dense = given ? ag_tensor_contiguous(g[j]) : NULL;
+            good = !given || dense != NULL;
+            for (int64_t e = 0; e < numel && dense != NULL; e++)
+                grad[i][e] += ((const double *)ag_data(dense))[e];
+        }
     }
     for (int i = 0; i < count; i++)
         ag_release(g[i]);
@@ -332,9 +337,12 @@ static bool locate_is_right_with(ag_locator *l, int64_t node, int input, ag_tens
     ag_tensor **g = ag_locator_memory(l->ctx, count, sizeof(ag_tensor *));
     if (g == NULL || gy == NULL || !ag_node_vjp(l->tape, node, gy, g))
         return false;
-    s->analytic = g[input] == NULL ? 0 : ag_locator_dot(g[input], l->node[locate_from_node(l, node, input)].direction);
-    for (int i = 0; i < count; i++)
+    s->analytic = 0;
+    for (int i = 0; i < count; i++) {
+        if (g[i] != NULL && locate_from_node(l, node, i) == locate_from_node(l, node, input))
+            s->analytic += ag_locator_dot(g[i], l->node[locate_from_node(l, node, input)].direction);
         ag_release(g[i]);
+    }
     return locate_agrees(l, s);
 }
 
@@ -379,7 +387,7 @@ static const char *locate_op_text(const ag_locator *l, int64_t node, char text[T
 static void locate_op(ag_locator *l, int64_t node, int input, ag_location *where)
 {
     const ag_node *n = &l->tape->nodes[node], *from = &l->tape->nodes[locate_from_node(l, node, input)];
-    const char *name = from->op == &ag_op_leaf ? ag_name(from->watched) : NULL;
+    const char *name = from->op == &ag_op_leaf ? ag_name(from->held) : NULL;
     *where = (ag_location){ .node = node, .op = n->op->name, .path = n->path, .op_input = input };
     double analytic = l->node[node].analytic, numeric = l->node[node].slope[1];
     ag_explanation e = { .cause = AG_CAUSE_NONE };
@@ -407,9 +415,9 @@ static void locate_op(ag_locator *l, int64_t node, int input, ag_location *where
 static const char *locate_value_text(const ag_locator *l, int64_t node, char text[TEXT])
 {
     const ag_node *n = &l->tape->nodes[node];
-    const char *name = n->watched == NULL ? NULL : ag_name(n->watched);
+    const char *name = n->held == NULL ? NULL : ag_name(n->held);
     int input = 0;
-    while (input < l->f->count && l->f->input[input] != n->watched)
+    while (input < l->f->count && l->f->input[input] != n->held)
         input++;
     if (name != NULL)
         snprintf(text, TEXT, "'%s'", name);
@@ -462,7 +470,7 @@ static bool locate_loss(const ag_locator *l, int64_t node, double there, ag_loca
     char what[TEXT], which[TEXT];
     const ag_node *n = &l->tape->nodes[node];
     locate_value_text(l, node, what);
-    if (n->watched != NULL && ag_grad_state_of(n->watched)->hook != NULL && there == l->node[node].arrived) {
+    if (n->held != NULL && ag_grad_state_of(n->held)->hook != NULL && there == l->node[node].arrived) {
         where->explanation = ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong: a hook changes the gradient of %s.",
                                                what);
         return true;
@@ -574,7 +582,7 @@ static bool locate_find_loss(ag_locator *l, ag_location *where)
         if (!locate_is_another(l, &l->leaf[i]))
             continue;
         for (int64_t k = 0; k < l->count; k++)
-            if (l->tape->nodes[k].watched == l->f->input[i])
+            if (l->tape->nodes[k].held == l->f->input[i])
                 locate_difference(l, i, k, where);
         return true;
     }

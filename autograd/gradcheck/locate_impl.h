@@ -56,7 +56,6 @@ typedef struct ag_locator {
     ag_seen *node;
     int64_t count, capacity;
     double *product, *square; /* per edge: g . u, g . g */
-    int64_t visited;          /* the node that backward is at */
 
     double step;    /* of the running replay */
     int64_t moved;  /* the node that is moved; -1: all */

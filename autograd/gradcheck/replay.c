@@ -168,48 +168,40 @@ static ag_tensor *replay_see_result(ag_observer *o, ag_tape *tape, int64_t node,
     return y;
 }
 
+/* Runs the vjp of a node once by itself, for a copy of its gradient, and takes the products of what it contributes. */
+static void replay_see_contributions(ag_locator *l, ag_tape *tape, int64_t node, ag_tensor *gy)
+{
+    const int count = tape->nodes[node].input_count;
+    const int64_t first = tape->nodes[node].first_edge;
+    ag_tensor **g = ag_locator_memory(l->ctx, count, sizeof(ag_tensor *));
+    ag_tensor *copy = replay_exact_copy(gy);
+    if (g == NULL || copy == NULL || !ag_node_vjp(tape, node, copy, g))
+        return;
+    for (int i = 0; i < count; i++) {
+        if (g[i] != NULL && g[i]->dtype == AG_F64) {
+            ag_seen *s = &l->node[tape->edges[first + i]];
+            l->product[first + i] = ag_locator_dot(g[i], s->direction);
+            l->square[first + i] = ag_locator_dot(g[i], g[i]);
+            s->expected += l->product[first + i];
+            s->size += l->square[first + i];
+        }
+        ag_release(g[i]);
+    }
+}
+
+/* The walk goes on with the gradients that the vjps add to where they lie. One that writes over what it should add to
+ * shows by what arrives at its inputs. */
 static void replay_see_gradient(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *gy)
 {
     ag_locator *l = (ag_locator *)o;
     if (tape->segment != NULL)
         return;
-    l->visited = node;
-    if (gy->dtype != AG_F64)
-        return;
-    l->node[node].gy = ag_retain(replay_exact_copy(gy));
-    l->node[node].arrived = ag_locator_dot(gy, l->node[node].direction);
-}
-
-/* The same in a backward whose contributions are not observed: they are then added in place, so that a vjp that
- * overwrites what it should add to (ag_vjp_accumulator) shows. */
-static void replay_see_arrival(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *gy)
-{
-    ag_locator *l = (ag_locator *)o;
-    if (tape->segment == NULL && gy->dtype == AG_F64)
+    if (gy->dtype == AG_F64) {
+        l->node[node].gy = ag_retain(replay_exact_copy(gy));
         l->node[node].arrived = ag_locator_dot(gy, l->node[node].direction);
-}
-
-static void replay_see_contribution(ag_observer *o, ag_tape *tape, int64_t node, int input, ag_tensor *g)
-{
-    ag_locator *l = (ag_locator *)o;
-    int64_t edge = tape->nodes[node].first_edge + input, from = tape->edges[edge];
-    if (from >= l->count || g->dtype != AG_F64)
-        return;
-    if (tape->segment != NULL) { /* a recomputed function is one node: its contributions are that node's */
-        const ag_node *whole = &tape->nodes[l->visited];
-        int i = 0;
-        while (i < whole->input_count && tape->edges[whole->first_edge + i] != from)
-            i++;
-        if (i == whole->input_count)
-            return;
-        edge = whole->first_edge + i;
     }
-    ag_seen *s = &l->node[from];
-    double product = ag_locator_dot(g, s->direction), square = ag_locator_dot(g, g);
-    l->product[edge] += product;
-    l->square[edge] += square;
-    s->expected += product;
-    s->size += square;
+    if (tape->nodes[node].op->vjp != NULL)
+        replay_see_contributions(l, tape, node, gy);
 }
 
 /* Values of the leaves, and random directions for all nodes: along them wrong elements do not cancel. */
@@ -222,8 +214,8 @@ static bool replay_prepare(ag_locator *l)
     ag_rng_set(l->ctx, (ag_rng){ .seed = l->check->config.seed + 1 });
     for (int64_t i = 0; i < l->count; i++) {
         ag_seen *s = &l->node[i];
-        const ag_tensor *leaf = tape->nodes[i].op == &ag_op_leaf ? tape->nodes[i].watched : NULL;
-        if ((leaf != NULL && !replay_keep_value(s, tape->nodes[i].watched)) || s->value == NULL)
+        const ag_tensor *leaf = tape->nodes[i].op == &ag_op_leaf ? tape->nodes[i].held : NULL;
+        if ((leaf != NULL && !replay_keep_value(s, tape->nodes[i].held)) || s->value == NULL)
             return false;
         s->fixed = s->value->dtype != AG_F64 ||
                    (leaf != NULL && memcmp(s->stride, leaf->stride, (size_t)leaf->ndim * sizeof *s->stride) != 0);
@@ -287,9 +279,7 @@ bool ag_locator_record(ag_locator *l, int o)
 {
     const ag_check_output *output = &l->check->output[o];
     l->tape->observer = &l->observer;
-    l->observer = (ag_observer){ .recorded = replay_see_result,
-                                 .arrived = replay_see_gradient,
-                                 .contributed = replay_see_contribution };
+    l->observer = (ag_observer){ .recorded = replay_see_result, .arrived = replay_see_gradient };
     replay_call(l);
     ag_tensor *y = l->output[o];
     int64_t node = y == NULL ? -1 : ag_node_of(l->tape, y);
@@ -297,9 +287,6 @@ bool ag_locator_record(ag_locator *l, int o)
         return false;
     ag_tensor *cotangent = ag_from_data(l->ctx, AG_F64, y->ndim, y->shape, l->check->cotangent + output->first);
     if (cotangent == NULL || ag_gradient(l->tape, y, cotangent, NULL, 0, NULL) != AG_OK)
-        return false;
-    l->observer = (ag_observer){ .arrived = replay_see_arrival };
-    if (ag_gradient(l->tape, y, cotangent, NULL, 0, NULL) != AG_OK)
         return false;
     l->node[node].expected += ag_locator_dot(cotangent, l->node[node].direction);
     l->node[node].size += ag_locator_dot(cotangent, cotangent);
@@ -374,11 +361,11 @@ static void replay_put_leaves(const ag_locator *l, bool back)
         ag_seen s = l->node[i];
         if (back) {
             s.moved = NULL;
-            node->watched->tape = l->tape->serial;
-            node->watched->node = i;
+            node->held->tape = l->tape->serial;
+            node->held->node = i;
         }
         if (!s.fixed)
-            replay_put(node->watched, &s, back ? 0 : replay_amount(l, i));
+            replay_put(node->held, &s, back ? 0 : replay_amount(l, i));
     }
 }
 
@@ -390,7 +377,7 @@ static bool replay_same_tape(ag_locator *l, const ag_tape *again)
     for (int64_t i = 0; i < l->count; i++) {
         if (!replay_same_node(l->tape, again, i))
             return false;
-        if (again->nodes[i].op == &ag_op_leaf && again->nodes[i].watched != l->tape->nodes[i].watched)
+        if (again->nodes[i].op == &ag_op_leaf && again->nodes[i].held != l->tape->nodes[i].held)
             l->node[i].fixed = true;
     }
     return true;

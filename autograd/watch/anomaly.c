@@ -132,7 +132,7 @@ static void anomaly_say_range(message *m, range r)
 static range anomaly_range_of_node(const anomalies *a, const ag_tape *tape, int64_t node)
 {
     if (tape->nodes[node].op == &ag_op_leaf)
-        return anomaly_range_of(tape->nodes[node].watched);
+        return anomaly_range_of(tape->nodes[node].held);
     return node < a->count ? a->of[node] : unknown;
 }
 
@@ -159,7 +159,7 @@ static int64_t anomaly_leaf_below(const anomalies *a, const ag_tape *tape, int64
 /* "; ... leaf 'w'", or "; ... leaf [2,3]" for one without a name. */
 static void anomaly_say_leaf(message *m, const char *before, const anomalies *a, const ag_tape *tape, int64_t node)
 {
-    const ag_tensor *leaf = tape->nodes[anomaly_leaf_below(a, tape, node)].watched;
+    const ag_tensor *leaf = tape->nodes[anomaly_leaf_below(a, tape, node)].held;
     const char *name = ag_name(leaf);
     anomaly_say(m, "; %s leaf %s%s%s", before, name == NULL ? "" : "'", name == NULL ? ag_shape_text(leaf) : name,
                 name == NULL ? "" : "'");
@@ -232,21 +232,41 @@ static void anomaly_check_arrival(ag_observer *o, ag_tape *tape, int64_t node, a
     ag_fail(tape->ctx, AG_ERR_NUMBER, tape->nodes[node].op->name, "%s", m.text);
 }
 
-static void anomaly_check_contribution(ag_observer *o, ag_tape *tape, int64_t node, int input, ag_tensor *g)
+static void anomaly_fail_at_input(const anomalies *a, ag_tape *tape, int64_t node, int input, const ag_tensor *g)
 {
-    const anomalies *a = (anomalies *)o;
-    range r = anomaly_range_of(g);
-    if (r.bad == 0)
-        return;
     const ag_node *n = &tape->nodes[node];
     message m = { .length = 0 };
     anomaly_say(&m, "backward: gradient of input %d ", input);
-    anomaly_say_what_is_bad(&m, g, r);
+    anomaly_say_what_is_bad(&m, g, anomaly_range_of(g));
     anomaly_say_leaf(&m, "on its way to", a, tape, tape->edges[n->first_edge + input]);
     anomaly_say(&m, "; gradient of the result: ");
     anomaly_say_range(&m, anomaly_range_of(n->grad));
     anomaly_say_inputs(&m, a, tape, node, NULL);
     ag_fail(a->ctx, AG_ERR_NUMBER, n->op->name, "%s", m.text);
+}
+
+/* The gradient of an input is bad after the vjp has added to it, and was good before: runs the vjp once more by itself,
+ * to see whether what it adds is bad. A sum of good contributions is left to anomaly_check_arrival. */
+static void anomaly_check_contributions(ag_observer *o, ag_tape *tape, int64_t node)
+{
+    anomalies *a = (anomalies *)o;
+    const int count = tape->nodes[node].input_count;
+    const int64_t *from = &tape->edges[tape->nodes[node].first_edge];
+    int bad = 0;
+    while (bad < count && (from[bad] < 0 || tape->nodes[from[bad]].grad == NULL ||
+                           anomaly_range_of(tape->nodes[from[bad]].grad).bad == 0))
+        bad++;
+    size_t bytes = (size_t)count * sizeof(ag_tensor *);
+    ag_tensor **g = bad == count ? NULL : ag_alloc(a->ctx, bytes);
+    if (g == NULL)
+        return;
+    ag_node_vjp(tape, node, tape->nodes[node].grad, g);
+    for (int i = 0; i < count; i++) {
+        if (g[i] != NULL && anomaly_range_of(g[i]).bad > 0)
+            anomaly_fail_at_input(a, tape, node, i, g[i]);
+        ag_release(g[i]);
+    }
+    ag_free(a->ctx, g, bytes);
 }
 
 static void anomaly_end(ag_observer *o)
@@ -270,9 +290,8 @@ void ag_tape_detect_anomalies(ag_tape *tape)
     *a = (anomalies){
         .observer = { .recorded = anomaly_check_result,
                       .arrived = anomaly_check_arrival,
-                      .contributed = anomaly_check_contribution,
-                      .end = anomaly_end,
-                      .in_place = true },
+                      .visited = anomaly_check_contributions,
+                      .end = anomaly_end },
         .ctx = tape->ctx,
     };
     tape->observer = &a->observer;

@@ -26,7 +26,7 @@ ag_node_view ag_tape_node(const ag_tape *tape, int64_t number)
     return (ag_node_view){
         .op = node->op->name,
         .path = node->path,
-        .name = node->watched == NULL ? NULL : ag_name(node->watched),
+        .name = node->held == NULL ? NULL : ag_name(node->held),
         .input_count = node->input_count,
         .input = node->input_count == 0 ? NULL : &tape->edges[node->first_edge],
         .dtype = node->dtype,

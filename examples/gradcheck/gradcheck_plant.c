@@ -66,7 +66,7 @@ static void zero_vjp(ag_vjp *v)
 /* The first half of the last dim only. */
 static void part_zero_vjp(ag_vjp *v)
 {
-    ag_tensor *half = ag_slice(ag_vjp_accumulator(v, 0), -1, 0, ag_dim(v->gy, -1) / 2, 1);
+    ag_tensor *half = ag_slice(ag_vjp_target(v, 0, NULL), -1, 0, ag_dim(v->gy, -1) / 2, 1);
     if (half != NULL)
         ag_copy_into(half, ag_add(half, ag_slice(v->gy, -1, 0, ag_dim(v->gy, -1) / 2, 1)));
 }
@@ -102,7 +102,7 @@ static void strides_vjp(ag_vjp *v)
 /* Writes over what other uses of x have contributed. */
 static void accumulate_vjp(ag_vjp *v)
 {
-    ag_tensor *gx = ag_vjp_accumulator(v, 0);
+    ag_tensor *gx = ag_vjp_target(v, 0, NULL);
     if (gx != NULL)
         ag_copy_into(gx, v->gy);
 }

@@ -43,7 +43,7 @@ END_TEST
 /* y = x, whose vjp is wrong unless the tape is observed. */
 static void shy_vjp(ag_vjp *v)
 {
-    ag_vjp_add(v, 0, ag_watched(v->ctx) ? v->gy : ag_scale(v->gy, 2));
+    ag_vjp_add(v, 0, ag_observed(v->ctx) ? v->gy : ag_scale(v->gy, 2));
 }
 
 static const ag_op shy_op = { "shy", 1, AG_KEEP_NONE, shy_vjp };
@@ -82,7 +82,7 @@ typedef struct product {
 static void run_product(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
 {
     const product *p = user;
-    bool observed = ag_watched(ctx);
+    bool observed = ag_observed(ctx);
     ag_tensor *h = p->linear ? ag_linear(x[0], x[1], NULL) : ag_mul(x[0], x[1]);
     ag_tensor *square = ag_mul(ag_detach(h), ag_detach(h));
     y[0] = ag_record(&once_observed_op, square, &h, 1, &observed, sizeof observed, NULL);

@@ -209,7 +209,7 @@ START_TEST(gradient_that_no_op_made)
 }
 END_TEST
 
-/* What a slice adds into is looked at as well. */
+/* A slice adds into the gradient where it lies. Only its own contribution is blamed on it, and not a sum. */
 START_TEST(gradient_of_a_slice)
 {
     ag_ctx *ctx = test_begin();
@@ -223,7 +223,11 @@ START_TEST(gradient_of_a_slice)
                                      "its way to leaf 'w'; gradient of the result: 1 .. 1; input 0 [2]: 0 .. 9");
     ag_tensor *sum = ag_add(ag_slice(w, 0, 1, 2, 1), ag_slice(w, 0, 1, 2, 1)); /* w[1] gets 2e38 twice */
     ck_assert_int_eq(ag_backward_from(tape, sum, ag_full(ctx, AG_F32, AG_SHAPE(1), 2e38)), AG_ERR_NUMBER);
-    assert_error(ctx, AG_ERR_NUMBER, "slice: backward: gradient of input 0 [3] holds inf at [1] (1 of 3 not finite)");
+    assert_error(ctx, AG_ERR_NUMBER, "leaf: backward: gradient of the result [3] holds inf at [1] (1 of 3 not finite); "
+                                     "the cotangent, a hook or the sum over its uses made it so");
+    ag_tensor *huge = ag_full(ctx, AG_F32, AG_SHAPE(3), 3e38), *twice = ag_scale(w, 2);
+    ck_assert_int_eq(ag_backward_from(tape, ag_add(ag_neg(w), twice), huge), AG_ERR_NUMBER);
+    assert_error(ctx, AG_ERR_NUMBER, "scale: backward: gradient of input 0 [3] holds inf at [0] (3 of 3 not finite)");
     ag_tape_end(tape);
     test_end(ctx);
 }
