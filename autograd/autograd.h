@@ -87,7 +87,9 @@ ag_status ag_hook(ag_tensor *t, ag_hook_fn *hook, void *user);
 ag_tensor *ag_set_name(ag_tensor *t, const char *name);
 const char *ag_name(const ag_tensor *t); /* NULL: t has no name */
 
-/* A view of t that gradients do not pass. */
+/* A view of t that gradients do not pass: the way to cut a gradient on purpose. A view or copy that an unrecorded
+ * function (ag_tensor_reshape, ag_tensor_clone, ag_sdpa_weights, ...) makes of a leaf, or of a tensor on the running
+ * tape, is refused by recorded ops while that tape runs: AG_ERR_STATE. */
 ag_tensor *ag_detach(ag_tensor *t);
 
 /* ---- Elementwise ops ----------------------------------------------------------------------------

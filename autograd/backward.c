@@ -166,6 +166,8 @@ static void backward_hand_over(ag_tape *tape, int64_t last)
         ag_grad_state *state = ag_grad_state_of(node->held);
         ag_release(state->grad);
         state->grad = node->grad;
+        state->grad->depends = 0; /* a constant, though it be a copy of a leaf */
+        state->grad->cut_by = NULL;
         node->grad = NULL;
     }
 }
@@ -219,7 +221,9 @@ static ag_status backward_run(ag_tape *tape, ag_tensor *output, const ag_tensor 
     ag_tensor *own = backward_begin_with(output, cotangent, "backward", "use ag_backward_from");
     if (own != NULL) {
         backward_walk(tape, output, own);
+        tape->paused = true;
         backward_add_old(tape, output->node);
+        tape->paused = false;
         if (ag_error(ctx) == AG_OK)
             backward_hand_over(tape, output->node);
         else

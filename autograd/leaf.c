@@ -44,6 +44,8 @@ ag_tensor *ag_require_grad(ag_tensor *t)
     if (state == NULL)
         return NULL;
     state->leaf = true;
+    t->depends = AG_DEPENDS_ON_LEAF;
+    t->cut_by = NULL;
     return t;
 }
 

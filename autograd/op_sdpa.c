@@ -237,11 +237,12 @@ ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config conf
     const ag_real_kernels *kernels = ag_kernels(q->ctx, q->dtype);
     if (!sdpa_run(q->ctx, kernels, kernels->attention, &a))
         return NULL;
-    if (config.lse != NULL)
-        *config.lse = lse;
     ag_tensor *input[SDPA_INPUTS] = { q, k, v, config.bias, config.relative };
     ag_mask_tensors(&config.mask, input + SDPA_MASK);
-    return ag_record(&ag_op_sdpa, o, input, SDPA_INPUTS, &a, sizeof a, lse);
+    o = ag_record(&ag_op_sdpa, o, input, SDPA_INPUTS, &a, sizeof a, lse);
+    if (config.lse != NULL && o != NULL)
+        *config.lse = ag_derived(lse, o, "sdpa as its lse");
+    return o;
 }
 
 /* ---- The weights ---- */
@@ -286,5 +287,8 @@ ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_c
     a.heads = which.heads, a.head_count = which.head_count;
     a.rows = which.rows, a.row_count = which.row_count;
     const ag_real_kernels *kernels = ag_kernels(ctx, q->dtype);
-    return sdpa_run(ctx, kernels, kernels->attention_weights, &a) ? weights : NULL;
+    if (!sdpa_run(ctx, kernels, kernels->attention_weights, &a))
+        return NULL;
+    static const char by[] = "mha_weights or ag_sdpa_weights";
+    return ag_derived(ag_derived(weights, q, by), k, by);
 }

@@ -182,17 +182,35 @@ static bool tape_wants_recording(const ag_tape *tape, ag_tensor *const *input, i
     return false;
 }
 
-/* Refuses inputs recorded in a segment that has ended. Serial numbers rise, and one tape runs at a time. */
+/* The recorded function that does what an unrecorded one does, both without "ag_". */
+static const char *tape_recorded_name(const char *unrecorded)
+{
+    static const char prefix[] = "tensor_";
+    if (strncmp(unrecorded, prefix, sizeof prefix - 1) == 0)
+        return strcmp(unrecorded, "tensor_clone") == 0 ? "contiguous" : unrecorded + sizeof prefix - 1;
+    return strstr(unrecorded, "lse") != NULL ? "logsumexp" : "attention_weights";
+}
+
+/* Refuses inputs whose gradient would be lost without a word: those that an unrecorded function made of a leaf or of
+ * a tensor on the tape, and those recorded in a segment that has ended. Serial numbers rise, and one tape runs at a
+ * time. */
 static bool tape_check_inputs(const ag_tape *tape, const ag_op *op, ag_tensor *const *input, int count)
 {
-    for (int i = 0; i < count; i++)
-        if (input[i] != NULL && input[i]->tape > tape->serial && !ag_tape_knows(tape, input[i]) &&
-            !ag_requires_grad(input[i])) {
+    for (int i = 0; i < count; i++) {
+        const ag_tensor *x = input[i];
+        if (x == NULL || x->depends < tape->serial || ag_tape_knows(tape, x) || ag_requires_grad(x))
+            continue;
+        if (x->cut_by != NULL)
+            ag_fail(tape->ctx, AG_ERR_STATE, op->name,
+                    "input %d %s is not recorded: it was made by ag_%s from a %s, and its gradient would be lost; use "
+                    "ag_%s, or ag_detach to cut the gradient on purpose", i, ag_shape_text(x), x->cut_by,
+                    x->depends == AG_DEPENDS_ON_LEAF ? "leaf" : "recorded tensor", tape_recorded_name(x->cut_by));
+        else
             ag_fail(tape->ctx, AG_ERR_STATE, op->name,
                     "input %d %s was made inside a recomputed function, which must return what is used outside; or "
-                    "detach it", i, ag_shape_text(input[i]));
-            return false;
-        }
+                    "detach it", i, ag_shape_text(x));
+        return false;
+    }
     return true;
 }
 
@@ -219,7 +237,11 @@ static bool tape_reserve(ag_tape *tape, int count, int64_t attr_units)
 ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int count, const void *attr,
                      size_t attr_size, ag_tensor *extra)
 {
-    if (y == NULL || !ag_recording(y->ctx))
+    if (y == NULL)
+        return NULL;
+    y->depends = 0;
+    y->cut_by = NULL;
+    if (!ag_recording(y->ctx))
         return y;
     ag_tape *tape = ag_running_tape(y->ctx);
     if (!tape_check_inputs(tape, op, input, count))
@@ -235,6 +257,7 @@ ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int
     int64_t number = tape_node_new(tape, op, y);
     if (number < 0)
         return NULL;
+    y->depends = y->tape;
     ag_node *node = &tape->nodes[number];
     node->input_count = count;
     node->output = tape_keep((op->keep & AG_KEEP_OUTPUT) != 0 ? y : NULL);

@@ -144,28 +144,28 @@ static void copy_elements(ag_tensor *y, const ag_tensor *x)
     }
 }
 
-/* A new contiguous tensor with t's values. */
-static ag_tensor *copied(const ag_tensor *t, ag_dtype dtype)
+/* A new contiguous tensor with t's values, which the function `by` makes. */
+static ag_tensor *copied(const ag_tensor *t, ag_dtype dtype, const char *by)
 {
     ag_tensor *copy = ag_empty(t->ctx, dtype, t->ndim, t->shape);
     if (copy != NULL)
         copy_elements(copy, t);
-    return copy;
+    return ag_derived(copy, t, by);
 }
 
 ag_tensor *ag_tensor_clone(const ag_tensor *t)
 {
-    return t == NULL ? NULL : copied(t, t->dtype);
+    return t == NULL ? NULL : copied(t, t->dtype, "tensor_clone");
 }
 
 ag_tensor *ag_tensor_contiguous(ag_tensor *t)
 {
-    return ag_is_contiguous(t) ? t : ag_tensor_clone(t);
+    return t == NULL || ag_is_contiguous(t) ? t : copied(t, t->dtype, "tensor_contiguous");
 }
 
 ag_tensor *ag_tensor_cast(ag_tensor *t, ag_dtype dtype)
 {
-    return t == NULL || t->dtype == dtype ? t : copied(t, dtype);
+    return t == NULL || t->dtype == dtype ? t : copied(t, dtype, "tensor_cast");
 }
 
 /* ---- Into a tensor that is there ------------------------------------------------------------- */

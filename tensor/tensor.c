@@ -61,6 +61,8 @@ static ag_tensor *tensor_new(ag_ctx *ctx, ag_storage *storage, ag_dtype dtype, i
     t->attachment = NULL;
     t->tape = 0;
     t->node = 0;
+    t->depends = 0;
+    t->cut_by = NULL;
     t->newer = NULL;
     t->older = ctx->newest;
     if (t->older != NULL)
@@ -130,6 +132,15 @@ ag_tensor *ag_view_new(ag_tensor *t, int ndim, const int64_t *shape, const int64
 {
     t->storage->refs++;
     return tensor_new(t->ctx, t->storage, t->dtype, ndim, shape, stride, offset);
+}
+
+ag_tensor *ag_derived(ag_tensor *y, const ag_tensor *from, const char *by)
+{
+    if (y != NULL && y->dtype != AG_I32 && from->depends > y->depends) {
+        y->depends = from->depends;
+        y->cut_by = from->cut_by != NULL ? from->cut_by : by;
+    }
+    return y;
 }
 
 void ag_storage_changed(ag_tensor *t, const char *op)

@@ -27,6 +27,7 @@ typedef struct ag_attachment {
     void (*free)(ag_ctx *ctx, struct ag_attachment *attachment);
 } ag_attachment;
 
+#define AG_DEPENDS_ON_LEAF UINT64_MAX
 struct ag_tensor {
     ag_ctx *ctx;
     ag_storage *storage;
@@ -39,6 +40,8 @@ struct ag_tensor {
     ag_attachment *attachment;
     uint64_t tape; /* serial number of the tape that knows this tensor, 0: none */
     int64_t node;  /* its node there */
+    uint64_t depends;   /* set by autograd: a tape's serial number for a result recorded there; AG_DEPENDS_ON_LEAF */
+    const char *cut_by; /* not NULL: the unrecorded function that made it from a tensor with that `depends` */
     ag_dtype dtype;
     int ndim;
 };
@@ -60,6 +63,10 @@ const char *ag_intern(ag_ctx *ctx, const char *text);
 
 /* A new view on t's storage, in the innermost scope. The caller vouches for the bounds. */
 ag_tensor *ag_view_new(ag_tensor *t, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset);
+
+/* To be called by the unrecorded function ag_<by> that made y of the elements of `from`: y gets the mark of a tensor
+ * whose gradient would be lost. int32 carries no gradient. Returns y, which may be NULL. */
+ag_tensor *ag_derived(ag_tensor *y, const ag_tensor *from, const char *by);
 
 /* A new dense tensor with the shape of t whose dims lie in memory in the order of t's strides, so that what is
  * a view of a contiguous tensor gives a result that can be viewed back. Not initialised. */

@@ -24,9 +24,10 @@ static layout layout_of(const ag_tensor *t)
     return l;
 }
 
-static ag_tensor *view(ag_tensor *t, const layout *l, int64_t offset)
+/* The view that the function `by` makes of t. */
+static ag_tensor *view(ag_tensor *t, const layout *l, int64_t offset, const char *by)
 {
-    return ag_view_new(t, l->ndim, l->shape, l->stride, offset);
+    return ag_derived(ag_view_new(t, l->ndim, l->shape, l->stride, offset), t, by);
 }
 
 static bool dims_fit(ag_ctx *ctx, const char *where, int ndim, const int64_t *shape)
@@ -130,12 +131,12 @@ ag_tensor *ag_tensor_reshape(ag_tensor *t, int ndim, const int64_t *shape)
     if (!reshape_shape(t, ndim, shape, l.shape))
         return NULL;
     if (reshape_strides(t, &l))
-        return view(t, &l, t->offset);
+        return view(t, &l, t->offset, "tensor_reshape");
     ag_tensor *copy = ag_tensor_clone(t);
     if (copy == NULL)
         return NULL;
     row_major(&l);
-    return view(copy, &l, copy->offset);
+    return ag_derived(ag_view_new(copy, l.ndim, l.shape, l.stride, copy->offset), t, "tensor_reshape");
 }
 
 /* ---- Order of dims --------------------------------------------------------------------------- */
@@ -158,7 +159,7 @@ ag_tensor *ag_tensor_permute(ag_tensor *t, const int *dims)
         l.shape[i] = t->shape[d];
         l.stride[i] = t->stride[d];
     }
-    return view(t, &l, t->offset);
+    return view(t, &l, t->offset, "tensor_permute");
 }
 
 ag_tensor *ag_tensor_transpose(ag_tensor *t, int dim0, int dim1)
@@ -174,7 +175,7 @@ ag_tensor *ag_tensor_transpose(ag_tensor *t, int dim0, int dim1)
     l.shape[d1] = t->shape[d0];
     l.stride[d0] = t->stride[d1];
     l.stride[d1] = t->stride[d0];
-    return view(t, &l, t->offset);
+    return view(t, &l, t->offset, "tensor_transpose");
 }
 
 /* ---- Parts ----------------------------------------------------------------------------------- */
@@ -201,7 +202,7 @@ ag_tensor *ag_tensor_slice(ag_tensor *t, int dim, int64_t start, int64_t stop, i
     if (l.shape[d] > 1) /* otherwise the stride is never used, and a huge step would overflow it */
         l.stride[d] *= step;
     int64_t skipped = ag_checked_numel(l.ndim, l.shape, 1) == 0 ? 0 : first * t->stride[d];
-    return view(t, &l, t->offset + skipped);
+    return view(t, &l, t->offset + skipped, "tensor_slice");
 }
 
 static void drop_dim(layout *l, int dim)
@@ -227,7 +228,7 @@ ag_tensor *ag_tensor_select(ag_tensor *t, int dim, int64_t index)
     layout l = layout_of(t);
     drop_dim(&l, d);
     int64_t skipped = t->numel == 0 ? 0 : (index < 0 ? index + extent : index) * t->stride[d];
-    return view(t, &l, t->offset + skipped);
+    return view(t, &l, t->offset + skipped, "tensor_select");
 }
 
 /* ---- Dims of extent 1 ------------------------------------------------------------------------ */
@@ -252,7 +253,7 @@ ag_tensor *ag_tensor_expand(ag_tensor *t, int ndim, const int64_t *shape)
     if (ag_checked_numel(ndim, l.shape, ag_dtype_size(t->dtype)) < 0)
         return ag_fail(t->ctx, AG_ERR_MEMORY, "expand", "%s to %s, which is too large", ag_shape_text(t),
                        ag_dims_text(t->ctx, ndim, shape));
-    return view(t, &l, t->offset);
+    return view(t, &l, t->offset, "tensor_expand");
 }
 
 ag_tensor *ag_tensor_squeeze(ag_tensor *t, int dim)
@@ -267,7 +268,7 @@ ag_tensor *ag_tensor_squeeze(ag_tensor *t, int dim)
                        t->shape[d]);
     layout l = layout_of(t);
     drop_dim(&l, d);
-    return view(t, &l, t->offset);
+    return view(t, &l, t->offset, "tensor_squeeze");
 }
 
 ag_tensor *ag_tensor_unsqueeze(ag_tensor *t, int dim)
@@ -282,5 +283,5 @@ ag_tensor *ag_tensor_unsqueeze(ag_tensor *t, int dim)
         l.shape[i] = i == d ? 1 : t->shape[i > d ? i - 1 : i];
         l.stride[i] = i == d ? 1 : t->stride[i > d ? i - 1 : i];
     }
-    return view(t, &l, t->offset);
+    return view(t, &l, t->offset, "tensor_unsqueeze");
 }

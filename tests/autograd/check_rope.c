@@ -260,7 +260,7 @@ START_TEST(memory_layout_is_kept)
     heads = ag_record(&seeing, ag_tensor_transpose(ag_detach(x), 1, 2), &heads, 1, NULL, 0, NULL);
     ag_tensor *y = ag_rope(heads, table, NULL, AG_ROPE_HALVES);
     ck_assert(ag_is_contiguous(ag_tensor_transpose(y, 1, 2)));
-    assert_same(y, ag_rope(ag_tensor_contiguous(heads), table, NULL, AG_ROPE_HALVES));
+    assert_same(y, ag_rope(ag_contiguous(heads), table, NULL, AG_ROPE_HALVES));
     ag_tensor *joined = ag_transpose(y, 1, 2);
     gradient_is_split = false;
     assert_ok(ctx, ag_backward(tape, test_total(ag_scale(ag_mul(joined, joined), 0.5))));

@@ -267,7 +267,8 @@ START_TEST(the_contributions_of_the_heads_add_up)
         for (int i = 0; i < 6; i++)
             copy_rows(one, all, names[i], h * SIZE, SIZE);
         tape = ag_tape_begin(ctx);
-        ag_tensor *columns = ag_tensor_slice(ag_module_find(all, "proj.weight"), 1, h * SIZE, (h + 1) * SIZE, 1);
+        ag_tensor *weight = ag_detach(ag_module_find(all, "proj.weight"));
+        ag_tensor *columns = ag_tensor_slice(weight, 1, h * SIZE, (h + 1) * SIZE, 1);
         ag_tensor *part = ag_retain(ag_linear(ag_head_attention_forward(head, x), ag_tensor_clone(columns), NULL));
         ag_backward_from(tape, part, E);
         ag_tape_end(tape);

@@ -387,7 +387,7 @@ static void run_detached(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *
         y[0] = ag_mul(h, ag_detach(h));
         break;
     case 1:
-        y[0] = ag_add(ag_tanh(x[0]), ag_tensor_clone(h));
+        y[0] = ag_add(ag_tanh(x[0]), ag_detach(ag_tensor_clone(h)));
         break;
     default:
         y[0] = ag_tanh(ag_detach(x[0]));
