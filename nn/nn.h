@@ -196,8 +196,8 @@ ag_tensor *ag_head_attention_forward(ag_head_attention *layer, ag_tensor *x);
 ag_tensor *ag_head_attention_forward_with(ag_head_attention *layer, ag_tensor *x, ag_attend with);
 /* The attention weights of the last forward, masked, before dropout: [B,T,S], S = T unless memory or a cache gave the
  * keys; of the rows in `which`: [B,rows,S]. They are computed anew from the queries and keys of that forward, and are
- * not recorded: for gradients call ag_attention_weights. AG_ERR_STATE when the layer has not run, when its bias, mask or
- * cache has changed since, or when it ran inside ag_recompute under a tape, where it keeps no queries and keys. */
+ * not recorded: for gradients call ag_attention_weights. AG_ERR_STATE when the layer has not run, when its bias, mask
+ * or cache has changed since, or when it ran inside ag_recompute under a tape, where it keeps no queries and keys. */
 ag_tensor *ag_head_attention_weights(ag_head_attention *layer);
 ag_tensor *ag_head_attention_weights_of(ag_head_attention *layer, ag_weights_of which);
 ag_module *ag_head_attention_module(ag_head_attention *layer);

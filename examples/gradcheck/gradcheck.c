@@ -2,8 +2,8 @@
  *
  * gradcheck.c - runs the gradient checker over layers and ops by name, in float64: a report of each, a table of all.
  *
- * Each case is checked twice where that is possible: by central differences, and by the complex step of a formula that
- * shares no code with the library (gradcheck_complex.c). --plant shows how a fault is explained, --curve why float64.
+ * Each case is checked by central differences and, if it has a complex formula, by the complex step. The formula shares
+ * no code with the library (gradcheck_complex.c). --plant shows how a fault is explained, --curve why float64.
  */
 #include "examples/gradcheck/gradcheck_cases.h"
 #include "examples/gradcheck/gradcheck_curve.h"
@@ -20,7 +20,7 @@
 
 static const char program[] = "gradcheck";
 
-#define SMOOTH_BOUND 1e-8 /* of the worst relative error by differences, where the function is smooth */
+#define SMOOTH_BOUND 1e-8 /* largest allowed relative error by differences, for a smooth function */
 
 typedef struct settings {
     option_words names;
@@ -36,7 +36,7 @@ static int least(int a, int b)
     return a < b ? a : b;
 }
 
-/* How many letters must be put in, taken out or changed (Levenshtein). */
+/* The number of insertions, deletions and changes of letters between two names (Levenshtein distance). */
 static int distance(const char *a, const char *b)
 {
     enum { LONGEST = 40 };
@@ -129,7 +129,7 @@ static bool names_are_known(const settings *s)
     return true;
 }
 
-/* Every op of the library has a case that records it. */
+/* Whether every op of the library has a case that records it. */
 static bool cases_are_complete(ag_ctx *ctx)
 {
     for (int i = 0; i < ag_op_count; i++) {
@@ -210,7 +210,7 @@ static void print_painted(const settings *s, bool good, const char *text)
         printf("%s", text);
 }
 
-/* One case by one oracle, with its report: of the complex step a line, unless it does not pass. */
+/* Checks one case by one oracle and reports it; a pass by the complex step is one line. */
 static ag_gradcheck_result check(ag_ctx *ctx, const settings *s, const check_case *c, oracle by,
                                  ag_gradcheck_config config)
 {
@@ -233,7 +233,7 @@ static ag_gradcheck_result check(ag_ctx *ctx, const settings *s, const check_cas
     return r;
 }
 
-/* What was found of a subject, over its cases. */
+/* The results of a subject's cases. */
 typedef struct finding {
     int64_t cases, derivatives;
     double differences, complex_step; /* worst relative errors; complex_step NaN: none */
@@ -248,7 +248,7 @@ static void take(finding *f, const check_case *c, oracle by, const ag_gradcheck_
         f->derivatives += r->checked;
         f->differences = fmax(f->differences, r->max_error);
     } else {
-        f->complex_step = fmax(f->complex_step, r->max_error); /* of a NaN and a number: the number */
+        f->complex_step = fmax(f->complex_step, r->max_error); /* fmax ignores NaN */
     }
     if (r->verdict != AG_PASS && f->worst == NULL)
         f->worst = c;
@@ -261,7 +261,7 @@ static bool is_too_rough(const subject *s, const finding *f)
     return s->rough == NULL && !(f->differences < SMOOTH_BOUND);
 }
 
-/* The progress of what takes long and does not show itself: a line on the terminal, written over. */
+/* Progress of a long check: one line on the terminal, overwritten. */
 static void show_progress(const char *name, int done)
 {
     static struct timespec begin;
@@ -274,7 +274,7 @@ static void show_progress(const char *name, int done)
         fprintf(stderr, "\r%d of %d: %-20s%s", done, subject_count, name, done == subject_count ? "\r\033[K" : "");
 }
 
-/* Checks the chosen cases of a subject, and writes what the config wants. `written` counts reports and objects. */
+/* Checks the chosen cases of a subject and writes the reports of the config; `written` counts them. */
 static finding check_subject(ag_ctx *ctx, const settings *s, const subject *which, ag_gradcheck_config config,
                              int *written)
 {
@@ -306,7 +306,7 @@ static void print_error(int width, double error)
         printf(" %*.1e", width, error);
 }
 
-/* A line of the table; whether all is well. */
+/* Prints a line of the table. Returns whether all cases pass. */
 static bool print_finding(const settings *s, const subject *which, const finding *f)
 {
     bool rough = is_too_rough(which, f);
@@ -327,8 +327,8 @@ static bool print_finding(const settings *s, const subject *which, const finding
 typedef struct totals {
     int subjects, bad;
     int64_t cases, derivatives;
-    double differences, complex_step;                /* worst of the smooth ones, */
-    const subject *by_differences, *by_complex_step; /* and whose they are */
+    double differences, complex_step;                /* worst errors of smooth subjects, */
+    const subject *by_differences, *by_complex_step; /* and the subjects that have them */
     const check_case *worst;                         /* the first that did not pass */
 } totals;
 
@@ -467,7 +467,7 @@ static int wrong(const char *message)
     return OPTIONS_WRONG;
 }
 
-/* OPTIONS_RUN when the options go together. */
+/* OPTIONS_RUN if the options are compatible. */
 static int settings_check(const settings *s)
 {
     if (strcmp(s->colour, "auto") != 0 && strcmp(s->colour, "always") != 0 && strcmp(s->colour, "never") != 0)
@@ -487,7 +487,7 @@ static int settings_check(const settings *s)
     return names_are_known(s) ? OPTIONS_RUN : OPTIONS_WRONG;
 }
 
-/* With the page open, if one is wanted. */
+/* Runs with the HTML page open, if there is one. */
 static bool run_checks(ag_ctx *ctx, const settings *s, const fault *planted)
 {
     FILE *html = s->html == NULL ? NULL : fopen(s->html, "w");
@@ -520,7 +520,7 @@ static int run(const settings *s)
     if (s->plant != NULL && planted == NULL)
         return OPTIONS_WRONG;
 
-    /* More threads only cost where tensors are this small. */
+    /* The tensors are too small for more threads. */
     ag_ctx *ctx = program_context(program, s->seed, 1);
     if (ctx == NULL)
         return 1;

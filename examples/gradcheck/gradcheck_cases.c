@@ -204,7 +204,7 @@ static double between(ag_ctx *ctx, double low, double high)
     return low + (high - low) * ag_random(ctx);
 }
 
-/* Multiples of 1/8 in random order, those of input `number` a 16th apart from those of the one before. */
+/* Multiples of 1/8 in random order, shifted by 1/16 for each input, so that values of two inputs differ too. */
 static void fill_distinct(ag_ctx *ctx, double *value, int64_t n, int number)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -239,7 +239,7 @@ static ag_tensor *draw_input(ag_ctx *ctx, const input_spec *spec, int number)
 typedef struct case_run {
     const check_case *c;
     const fault *planted;
-    int front; /* the input that the fault stands in front of; -1: behind the result */
+    int front; /* the input that the fault is put on; -1: the result */
     void *layer;
     ag_module *module; /* NULL: an op */
     ag_tensor *input[CASE_INPUTS + 1]; /* one more for a fault of two inputs */
@@ -260,7 +260,7 @@ static void run_function(ag_ctx *ctx, ag_tensor *const *input, ag_tensor **outpu
     for (int i = 0; i < run->count; i++)
         x[i] = input[i];
     ag_tensor *second = NULL;
-    if (planted != NULL && planted->second != ALONE) { /* the fault's own, behind those of the case */
+    if (planted != NULL && planted->second != ALONE) { /* the fault's own input, after those of the case */
         second = x[run->count - 1];
         x[run->count - 1] = NULL;
     }
@@ -270,7 +270,7 @@ static void run_function(ag_ctx *ctx, ag_tensor *const *input, ag_tensor **outpu
     output[0] = planted != NULL && run->front < 0 ? planted->apply(y, second) : y;
 }
 
-/* An input or parameter as a complex array; integers are what they were. */
+/* An input or parameter as a complex array; integers become real numbers. */
 static z_array *complex_of(z_pool *pool, const ag_tensor *t, const double *pairs)
 {
     z_array *x = z_new(pool, ag_ndim(t), ag_shape(t));
@@ -299,7 +299,7 @@ static void run_complex(const double *const *input, double *const *output, void 
     if (y != NULL)
         memcpy(output[0], y->value, (size_t)y->numel * sizeof *y->value);
     else
-        output[0][0] = output[0][1] = (double)NAN; /* no memory, no derivative */
+        output[0][0] = output[0][1] = (double)NAN; /* out of memory */
     z_pool_free(&pool);
 }
 
@@ -316,7 +316,7 @@ static void make_layer(ag_ctx *ctx, case_run *run)
     }
 }
 
-/* Finds the place of the fault and draws its second input; false where the shapes do not take it, or on error. */
+/* Finds the place of the fault and draws its second input. False: it fits no shape, or an error. */
 static bool plant_fault(ag_ctx *ctx, case_run *run)
 {
     run->front = -1;

@@ -14,7 +14,7 @@ enum { CASE_INPUTS = 5 };
 typedef struct subject {
     const char *name, *about;
     bool layer;
-    const char *rough; /* why its gradients need not agree to the last digits; NULL: it is smooth */
+    const char *rough; /* why SMOOTH_BOUND does not apply; NULL: it is smooth */
 } subject;
 
 extern const subject subjects[]; /* the layers, then the ops; a name may be in both */
@@ -34,7 +34,7 @@ typedef struct layer_kind {
 
 typedef struct check_case {
     const char *subject, *name;
-    bool rounds; /* to float32, on the way */
+    bool rounds; /* to float32 inside */
     const layer_kind *layer;            /* NULL: of an op */
     void *(*make)(ag_ctx *ctx);         /* the layer */
     ag_tensor *(*f)(ag_tensor *const *x); /* the op's result */
@@ -49,15 +49,15 @@ bool case_is_of(const check_case *c, const subject *s);
 
 typedef enum oracle { BY_DIFFERENCES, BY_COMPLEX_STEP } oracle;
 
-/* Draws the inputs of a case from the context's stream, set to `seed`, makes the layer, and checks. With a fault, that
- * one is put in front of the first input of real numbers, or behind the result when there is none. */
+/* Draws the inputs of a case from the random stream with this seed, makes the layer, and checks. A fault is put on the
+ * first real input, or on the result if there is none. */
 ag_gradcheck_result case_check(ag_ctx *ctx, uint64_t seed, const check_case *c, oracle by, const fault *planted,
                                ag_gradcheck_config config);
 
-/* Where a fault would stand: NULL where the shapes do not take it, else in words. */
+/* The place of a fault in words; NULL: it fits no shape. */
 const char *case_place(ag_ctx *ctx, const check_case *c, const fault *planted);
 
-/* Whether the case records a node of its subject's name, which is to be an op's. */
+/* Whether the case records a node of the op that its subject is named after. */
 bool case_records(ag_ctx *ctx, const check_case *c);
 
 #endif

@@ -62,11 +62,11 @@ static int best(const double error[STEPS])
     return at;
 }
 
-/* Where an error stands on the logarithmic axis of both plots: 0 at the bottom, 1 at the top. */
+/* An error's height on the logarithmic axis of both plots: 0 at the bottom, 1 at the top. */
 static double height_of(double error)
 {
     double h = log10(error / lowest_error) / log10(highest_error / lowest_error);
-    return h > 0 ? (h < 1 ? h : 1) : 0; /* also an error of 0, whose logarithm is not finite */
+    return h > 0 ? (h < 1 ? h : 1) : 0; /* an error of 0 is at the bottom */
 }
 
 static void print_table(const double error32[STEPS], const double error64[STEPS])

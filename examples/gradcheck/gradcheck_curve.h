@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * gradcheck_curve.h - why gradients are checked in float64: the error of a central difference against its step. Too
- * large a step misses the curvature (h^2), too small a one measures rounding (eps / h).
+ * gradcheck_curve.h - why gradients are checked in float64: the error of a central difference against its step h. It is
+ * the sum of truncation, about h^2, and rounding, about eps / h.
  */
 #ifndef EXAMPLES_GRADCHECK_CURVE_H
 #define EXAMPLES_GRADCHECK_CURVE_H

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * gradcheck_plant.c - see gradcheck_plant.h. In every vjp the line that is wrong is wrong on purpose.
+ * gradcheck_plant.c - see gradcheck_plant.h. The error in each vjp is deliberate.
  */
 #include "examples/gradcheck/gradcheck_plant.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---- Copies whose gradient goes wrong on the way back ---------------------------------------- */
+/* ---- y = x with a wrong gradient --------------------------------------------------------------- */
 
 /* y = x */
 static ag_tensor *copy(const ag_op *op, ag_tensor *x)
@@ -31,7 +31,7 @@ static void twice_vjp(ag_vjp *v)
     ag_vjp_add(v, 0, v->gy);
 }
 
-/* The memory of gy with its dims in another order, taken for a tensor of x's shape. */
+/* gy with its dims in another order, its memory read as x's shape. */
 static void add_permuted(ag_vjp *v, const int *dims)
 {
     ag_vjp_add(v, 0, ag_reshape(ag_permute(v->gy, dims), ag_ndim(v->gy), ag_shape(v->gy)));
@@ -79,7 +79,7 @@ static void batch_vjp(ag_vjp *v)
     ag_vjp_add(v, 0, ag_concat(rolled, 2, 0));
 }
 
-/* Right in whole blocks of four, and garbage in the rest. */
+/* Right in whole blocks of four elements, wrong in the rest. */
 static void tail_vjp(ag_vjp *v)
 {
     ag_tensor *gx = ag_tensor_clone(v->gy);
@@ -92,14 +92,14 @@ static void tail_vjp(ag_vjp *v)
     ag_vjp_add(v, 0, gx);
 }
 
-/* gy as if it were dense. */
+/* gy read as if it were dense. */
 static void strides_vjp(ag_vjp *v)
 {
     ag_vjp_add(v, 0, v->gy == NULL ? NULL : ag_from_data(v->ctx, AG_F64, ag_ndim(v->gy), ag_shape(v->gy),
                                                           ag_data(v->gy)));
 }
 
-/* Writes over what other uses of x have contributed. */
+/* Overwrites the contributions of other uses of x. */
 static void accumulate_vjp(ag_vjp *v)
 {
     ag_tensor *gx = ag_vjp_target(v, 0, NULL);
@@ -215,7 +215,7 @@ static ag_tensor *apply_variance(ag_tensor *x, ag_tensor *second)
     return apply_norm(&variance_op, x);
 }
 
-/* 1 above the diagonal of the last two dims, where gy must not pass; and passes. */
+/* 1 above the diagonal of the last two dims, where gy must not pass, but does. */
 static void mask_vjp(ag_vjp *v)
 {
     ag_vjp_add(v, 0, v->gy);
@@ -314,5 +314,5 @@ bool fault_fits(const fault *planted, int ndim, const int64_t *shape)
     if (planted->cause == AG_CAUSE_BATCH_MIXED)
         return shape[0] > 1;
     bool norm = planted->cause == AG_CAUSE_MEAN_MISSING || planted->cause == AG_CAUSE_VARIANCE_MISSING;
-    return !norm || shape[ndim - 1] > 3; /* rows of three say too little */
+    return !norm || shape[ndim - 1] > 3; /* rows of three are too short to tell */
 }

@@ -13,7 +13,7 @@
 
 /* ---- Labels ---------------------------------------------------------------------------------- */
 
-/* The text after `count` characters; a character is a byte that does not continue a UTF-8 sequence, and its tail. */
+/* The text after `count` UTF-8 characters. */
 static const char *skip(const char *text, int count)
 {
     while (count > 0 && *text != '\0') {
@@ -71,7 +71,7 @@ static const rgb viridis[] = {
 };
 enum { VIRIDIS_LAST = (int)(sizeof viridis / sizeof viridis[0]) - 1 };
 
-/* Where a value stands between low and high, in [0, 1]. */
+/* (value - low) / (high - low), limited to [0, 1]. */
 static double position(const heatmap *map, double value)
 {
     double t = (value - map->low) / (map->high - map->low);
@@ -111,7 +111,7 @@ typedef enum palette { PLAIN, COLOURS_256, COLOURS_ALL } palette;
 enum {
     GAP = 2,           /* columns between two panels */
     NARROW = 2,        /* a cell without a number: about as wide as high */
-    WIDEST_LINE = 100, /* however wide the terminal is */
+    WIDEST_LINE = 100, /* on any terminal */
     PANELS_MAX = 32
 };
 
@@ -172,7 +172,7 @@ static bool has_numbers(const terminal *term)
     return term->cell > NARROW;
 }
 
-/* One cell. Without colour and without room for a number it is the tenth of the range that the value is nearest to. */
+/* One cell. Without colour and without room for a number it is one digit: the nearest tenth of the range. */
 static void print_cell(const terminal *term, const heatmap *map, double value)
 {
     char text[32];
@@ -188,7 +188,7 @@ static void print_cell(const terminal *term, const heatmap *map, double value)
     bool coloured = term->palette != PLAIN && !is_blank(value);
     if (coloured)
         begin_colour(term, position(map, value));
-    /* Numbers end one column before the cell does; a dot stands where the decimal point would be. */
+    /* Numbers end one column before the cell; a dot is where the decimal point would be. */
     int after = has_numbers(term) ? (value == 0 ? 3 : 1) : 0;
     fprintf(term->file, "%*s%*s", room - after, text, after, "");
     if (coloured)
@@ -228,7 +228,7 @@ static int total_width(const heatmap *map, int cell, bool widest_only)
     return widest_only ? widest : total;
 }
 
-/* Without colours the numbers are what there is to see, so panels rather wrap than lose them. */
+/* Without colours the numbers matter, so panels wrap rather than lose them. */
 static int choose_cell(const heatmap *map, const terminal *term)
 {
     int wide = wide_cell(map);
@@ -386,7 +386,7 @@ static double row_labels_width(const heatmap_panel *panel)
     return axis_height + letter * longest_label(panel->row_label, panel->rows) + 8;
 }
 
-/* From the left edge of the row labels to the right end of whatever reaches farthest. */
+/* The width from the left edge of the row labels to the rightmost element. */
 static double svg_panel_width(const heatmap_panel *panel, const svg_layout *at)
 {
     double cells = panel->cols * at->cell;

@@ -28,7 +28,7 @@ static double weight(double logit, double best, double temperature)
     return exp((logit - best) / temperature);
 }
 
-/* The smallest logit that is not out. sorted[V] is the logits from the largest down. */
+/* The smallest logit that may be drawn. sorted[V] is the logits in descending order. */
 static double least_kept(const double *sorted, int64_t V, const sampling *how)
 {
     double least = sorted[how->top_k > 0 && how->top_k < V ? how->top_k - 1 : V - 1], total = 0, sum = 0;

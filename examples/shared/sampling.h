@@ -9,15 +9,15 @@
 
 typedef struct sampling {
     double temperature; /* of softmax(logits / temperature); 0: always the likeliest token */
-    int64_t top_k;      /* only among the k likeliest, and those as likely as the k-th; 0: all */
+    int64_t top_k;      /* the k likeliest, ties with the k-th included; 0: all */
     double top_p;       /* of these, only the likeliest that together reach p, the one that reaches it included, and
                            those as likely as it; 0 or 1: all */
 } sampling;
 
-/* Whether what options gave is in range: top_p in (0, 1]; else false, after one line on stderr. */
+/* Whether the options are in range: top_p in (0, 1]. False after one line on stderr. */
 bool sampling_in_range(const char *program, const sampling *how);
 
-/* Draws from logits[V] with one number of the context's stream, none at temperature 0. -1 on error. */
+/* Draws from logits[V] with one number of the random stream, none at temperature 0. -1 on error. */
 int32_t sampling_draw(ag_tensor *logits, const sampling *how);
 
 #endif
