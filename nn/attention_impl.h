@@ -50,7 +50,7 @@ typedef struct ag_attention_layer {
     ag_linear_layer *q, *k, *v;       /* [H*D,emb], [Hk*D,key_size], [Hk*Dv,value_size] */
     ag_rms_norm_layer *q_norm, *k_norm; /* over D; NULL: none */
     ag_tensor *relative;              /* [H,2R+1], a parameter; NULL: none */
-    ag_tensor *slopes, *alibi;        /* [H], and the table that covers distances up to the largest seen so far; NULL: none */
+    ag_tensor *slopes, *alibi;        /* [H], and their table up to the largest distance seen so far; NULL: none */
     ag_tensor *rope;                  /* [rows,R]: positions rope_first, rope_first + 1, ...; NULL: none */
     int64_t rope_first;
     /* Of the last forward, all retained, for the weights; lse NULL: there was none. */

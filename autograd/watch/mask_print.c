@@ -176,7 +176,8 @@ static void mask_draw_picture(FILE *file, const ag_attention_mask *m, int64_t Tq
     fprintf(file, "<svg x=\"%lld\" y=\"%lld\" width=\"%lld\" height=\"%lld\" viewBox=\"0 0 %lld %lld\" "
             "preserveAspectRatio=\"none\" shape-rendering=\"crispEdges\" fill=\"" ALLOWED_COLOUR "\" "
             "stroke=\"" ALLOWED_COLOUR "\" stroke-width=\"%lld\">\n", (long long)f.left, (long long)f.top,
-            (long long)f.width, (long long)f.height, (long long)mask_print_larger(Tk, 1), (long long)mask_print_larger(Tq, 1),
+            (long long)f.width, (long long)f.height, (long long)mask_print_larger(Tk, 1),
+            (long long)mask_print_larger(Tq, 1),
             (long long)(f.cell > 0 ? 0 : mask_print_larger(Tq, Tk) / PICTURE)); /* cells under a pixel stay visible */
     mask_draw_allowed(file, m, Tq, Tk);
     fputs("</svg>\n", file);

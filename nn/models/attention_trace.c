@@ -334,8 +334,8 @@ static void trace_take_sizes(trace_pass *p)
     p->scale = p->in.config.scale != 0 ? p->in.config.scale : 1 / sqrt((double)trace->D);
 }
 
-static ag_attention_trace *trace_of(ag_attention_layer *layer, ag_linear_layer *proj, ag_tensor *x, ag_attend with,
-                                    ag_tensor *dY)
+static ag_attention_trace *attention_trace_of(ag_attention_layer *layer, ag_linear_layer *proj, ag_tensor *x,
+                                              ag_attend with, ag_tensor *dY)
 {
     ag_ctx *ctx = layer->module.ctx;
     if (x == NULL)
@@ -359,12 +359,12 @@ static ag_attention_trace *trace_of(ag_attention_layer *layer, ag_linear_layer *
 
 ag_attention_trace *ag_mha_trace(ag_mha *layer, ag_tensor *x, ag_attend with, ag_tensor *dY)
 {
-    return layer == NULL ? NULL : trace_of(&layer->attention, layer->proj, x, with, dY);
+    return layer == NULL ? NULL : attention_trace_of(&layer->attention, layer->proj, x, with, dY);
 }
 
 ag_attention_trace *ag_head_attention_trace(ag_head_attention *layer, ag_tensor *x, ag_attend with, ag_tensor *dY)
 {
-    return layer == NULL ? NULL : trace_of(&layer->attention, NULL, x, with, dY);
+    return layer == NULL ? NULL : attention_trace_of(&layer->attention, NULL, x, with, dY);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------- */
