@@ -13,7 +13,7 @@
 
 #include <inttypes.h>
 
-static const char kind[] = "block";
+static const char block_kind[] = "block";
 
 struct ag_block {
     ag_module module;
@@ -90,12 +90,12 @@ static void block_add_feed_forward(ag_block *block, const ag_block_config *c)
 
 ag_block *ag_block_new(ag_ctx *ctx, ag_block_config config)
 {
-    if (ctx == NULL || !ag_check_probability(ctx, kind, "ff_dropout", config.ff_dropout))
+    if (ctx == NULL || !ag_check_probability(ctx, block_kind, "ff_dropout", config.ff_dropout))
         return NULL;
     if (!config.cross && config.memory_size != 0)
-        return ag_fail(ctx, AG_ERR_ARGUMENT, kind, "memory_size is %" PRId64 ", but cross is false",
+        return ag_fail(ctx, AG_ERR_ARGUMENT, block_kind, "memory_size is %" PRId64 ", but cross is false",
                        config.memory_size);
-    ag_block *block = ag_module_new(ctx, kind, sizeof *block);
+    ag_block *block = ag_module_new(ctx, block_kind, sizeof *block);
     if (block == NULL)
         return NULL;
     block->dropout = config.dropout;
@@ -125,7 +125,7 @@ static bool block_check_memory(const ag_block *block, const ag_block_inputs *wit
 {
     if ((block->cross != NULL) == (with->memory != NULL))
         return true;
-    ag_fail(block->module.ctx, AG_ERR_ARGUMENT, kind,
+    ag_fail(block->module.ctx, AG_ERR_ARGUMENT, block_kind,
             block->cross != NULL ? "memory is NULL; a block with cross requires it"
                                  : "memory is given, but the block has no cross-attention");
     return false;

@@ -4,7 +4,7 @@
  */
 #include "nn/module_impl.h"
 
-static const char kind[] = "dropout";
+static const char dropout_kind[] = "dropout";
 
 struct ag_dropout_layer {
     ag_module module;
@@ -13,9 +13,9 @@ struct ag_dropout_layer {
 
 ag_dropout_layer *ag_dropout_new(ag_ctx *ctx, ag_dropout_config config)
 {
-    if (ctx == NULL || !ag_check_probability(ctx, kind, "p", config.p))
+    if (ctx == NULL || !ag_check_probability(ctx, dropout_kind, "p", config.p))
         return NULL;
-    ag_dropout_layer *layer = ag_module_new(ctx, kind, sizeof *layer);
+    ag_dropout_layer *layer = ag_module_new(ctx, dropout_kind, sizeof *layer);
     if (layer != NULL)
         layer->p = config.p;
     return layer;

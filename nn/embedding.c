@@ -4,15 +4,16 @@
  */
 #include "nn/layers_impl.h"
 
-static const char kind[] = "embedding";
+static const char embedding_kind[] = "embedding";
 
 ag_embedding_layer *ag_embedding_new(ag_ctx *ctx, ag_embedding_config config)
 {
-    if (ctx == NULL || !ag_check_size(ctx, kind, "num_embeddings", config.num_embeddings) ||
-        !ag_check_size(ctx, kind, "emb_size", config.emb_size) ||
-        !ag_check_amount(ctx, kind, "init_std", config.init_std) || !ag_check_real(ctx, kind, config.dtype))
+    if (ctx == NULL || !ag_check_size(ctx, embedding_kind, "num_embeddings", config.num_embeddings) ||
+        !ag_check_size(ctx, embedding_kind, "emb_size", config.emb_size) ||
+        !ag_check_amount(ctx, embedding_kind, "init_std", config.init_std) ||
+        !ag_check_real(ctx, embedding_kind, config.dtype))
         return NULL;
-    ag_embedding_layer *layer = ag_module_new(ctx, kind, sizeof *layer);
+    ag_embedding_layer *layer = ag_module_new(ctx, embedding_kind, sizeof *layer);
     if (layer == NULL)
         return NULL;
     ag_init init = { AG_INIT_NORMAL, config.init_std > 0 ? config.init_std : 1 };

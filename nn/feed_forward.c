@@ -5,7 +5,7 @@
  */
 #include "nn/layers_impl.h"
 
-static const char kind[] = "feed_forward";
+static const char feed_forward_kind[] = "feed_forward";
 
 typedef ag_tensor *activation_fn(ag_tensor *x);
 
@@ -25,24 +25,24 @@ static activation_fn *activation_op(ag_ctx *ctx, ag_activation activation)
     case AG_RELU: return ag_relu;
     case AG_SILU: return ag_silu;
     }
-    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "there is no activation number %d", (int)activation);
+    ag_fail(ctx, AG_ERR_ARGUMENT, feed_forward_kind, "there is no activation number %d", (int)activation);
     return NULL;
 }
 
 ag_feed_forward *ag_feed_forward_new(ag_ctx *ctx, ag_feed_forward_config config)
 {
-    if (ctx == NULL || !ag_check_size(ctx, kind, "emb_size", config.emb_size))
+    if (ctx == NULL || !ag_check_size(ctx, feed_forward_kind, "emb_size", config.emb_size))
         return NULL;
     if (config.ff_size == 0)
         config.ff_size = 4 * config.emb_size;
-    if (!ag_check_size(ctx, kind, "ff_size", config.ff_size) ||
-        !ag_check_probability(ctx, kind, "inner_dropout", config.inner_dropout) ||
-        !ag_check_probability(ctx, kind, "dropout", config.dropout) ||
-        !ag_check_amount(ctx, kind, "init_std", config.init_std) ||
-        !ag_check_amount(ctx, kind, "out_init_std", config.out_init_std) ||
-        !ag_check_real(ctx, kind, config.dtype) || activation_op(ctx, config.activation) == NULL)
+    if (!ag_check_size(ctx, feed_forward_kind, "ff_size", config.ff_size) ||
+        !ag_check_probability(ctx, feed_forward_kind, "inner_dropout", config.inner_dropout) ||
+        !ag_check_probability(ctx, feed_forward_kind, "dropout", config.dropout) ||
+        !ag_check_amount(ctx, feed_forward_kind, "init_std", config.init_std) ||
+        !ag_check_amount(ctx, feed_forward_kind, "out_init_std", config.out_init_std) ||
+        !ag_check_real(ctx, feed_forward_kind, config.dtype) || activation_op(ctx, config.activation) == NULL)
         return NULL;
-    ag_feed_forward *layer = ag_module_new(ctx, kind, sizeof *layer);
+    ag_feed_forward *layer = ag_module_new(ctx, feed_forward_kind, sizeof *layer);
     if (layer == NULL)
         return NULL;
     layer->activation = activation_op(ctx, config.activation);

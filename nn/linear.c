@@ -8,15 +8,16 @@
 
 #include <math.h>
 
-static const char kind[] = "linear";
+static const char linear_kind[] = "linear";
 
 ag_linear_layer *ag_linear_new(ag_ctx *ctx, ag_linear_config config)
 {
-    if (ctx == NULL || !ag_check_size(ctx, kind, "in_features", config.in_features) ||
-        !ag_check_size(ctx, kind, "out_features", config.out_features) ||
-        !ag_check_amount(ctx, kind, "init_std", config.init_std) || !ag_check_real(ctx, kind, config.dtype))
+    if (ctx == NULL || !ag_check_size(ctx, linear_kind, "in_features", config.in_features) ||
+        !ag_check_size(ctx, linear_kind, "out_features", config.out_features) ||
+        !ag_check_amount(ctx, linear_kind, "init_std", config.init_std) ||
+        !ag_check_real(ctx, linear_kind, config.dtype))
         return NULL;
-    ag_linear_layer *layer = ag_module_new(ctx, kind, sizeof *layer);
+    ag_linear_layer *layer = ag_module_new(ctx, linear_kind, sizeof *layer);
     if (layer == NULL)
         return NULL;
     int64_t in = config.in_features, out = config.out_features;

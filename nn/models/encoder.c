@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 
-static const char kind[] = "encoder";
+static const char encoder_kind[] = "encoder";
 
 struct ag_encoder {
     ag_transformer model;
@@ -18,7 +18,7 @@ ag_encoder *ag_encoder_new(ag_ctx *ctx, ag_transformer_config config)
 {
     config.non_causal = true;
     ag_transformer_role role = { .pooler = true };
-    ag_encoder *encoder = ag_transformer_new(ctx, kind, sizeof *encoder, config, role);
+    ag_encoder *encoder = ag_transformer_new(ctx, encoder_kind, sizeof *encoder, config, role);
     if (encoder == NULL || !config.pooler)
         return encoder;
     encoder->pooler = ag_linear_new(ctx, (ag_linear_config){ .in_features = config.emb_size,
@@ -64,12 +64,12 @@ static bool encoder_check_pooling(const ag_encoder *encoder, const ag_tensor *hi
     ag_ctx *ctx = encoder->model.module.ctx;
     int64_t emb = encoder->model.config.emb_size;
     if (hidden->ndim != 3 || hidden->shape[1] < 1 || hidden->shape[2] != emb)
-        ag_fail(ctx, AG_ERR_SHAPE, kind, "hidden is %s, must be [B,T,%" PRId64 "] with a token", ag_shape_text(hidden),
-                emb);
+        ag_fail(ctx, AG_ERR_SHAPE, encoder_kind, "hidden is %s, must be [B,T,%" PRId64 "] with a token",
+                ag_shape_text(hidden), emb);
     else if (pooling != AG_POOL_MEAN && pooling != AG_POOL_FIRST)
-        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "there is no pooling number %d", (int)pooling);
+        ag_fail(ctx, AG_ERR_ARGUMENT, encoder_kind, "there is no pooling number %d", (int)pooling);
     else
-        return ag_check_lengths(ctx, kind, lengths, hidden->shape[0], hidden->shape[1]);
+        return ag_check_lengths(ctx, encoder_kind, lengths, hidden->shape[0], hidden->shape[1]);
     return false;
 }
 

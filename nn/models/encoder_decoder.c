@@ -10,7 +10,7 @@
 
 #include <inttypes.h>
 
-static const char kind[] = "encoder_decoder";
+static const char encoder_decoder_kind[] = "encoder_decoder";
 
 struct ag_encoder_decoder {
     ag_module module;
@@ -21,10 +21,10 @@ static bool encoder_decoder_check_config(ag_ctx *ctx, const ag_encoder_decoder_c
 {
     const ag_transformer_config *e = &c->encoder, *d = &c->decoder;
     if (e->dtype != d->dtype)
-        ag_fail(ctx, AG_ERR_DTYPE, kind, "the encoder is %s, the decoder %s", ag_dtype_name(e->dtype),
+        ag_fail(ctx, AG_ERR_DTYPE, encoder_decoder_kind, "the encoder is %s, the decoder %s", ag_dtype_name(e->dtype),
                 ag_dtype_name(d->dtype));
     else if (c->shared_embedding && (e->vocab_size != d->vocab_size || e->emb_size != d->emb_size))
-        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "shared_embedding: vocab_size is %" PRId64 " and %" PRId64
+        ag_fail(ctx, AG_ERR_ARGUMENT, encoder_decoder_kind, "shared_embedding: vocab_size is %" PRId64 " and %" PRId64
                 ", emb_size %" PRId64 " and %" PRId64 "; must be equal", e->vocab_size, d->vocab_size, e->emb_size,
                 d->emb_size);
     else
@@ -36,7 +36,7 @@ ag_encoder_decoder *ag_encoder_decoder_new(ag_ctx *ctx, ag_encoder_decoder_confi
 {
     if (ctx == NULL || !encoder_decoder_check_config(ctx, &config))
         return NULL;
-    ag_encoder_decoder *model = ag_module_new(ctx, kind, sizeof *model);
+    ag_encoder_decoder *model = ag_module_new(ctx, encoder_decoder_kind, sizeof *model);
     if (model == NULL)
         return NULL;
     config.encoder.non_causal = true;
