@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * random_graph_draw.c - draws the arguments and attributes of each op of random graphs, and finds an interval that holds
- * the result.
+ * random_graph_draw.c - draws the arguments and attributes of each op of random graphs, and finds an interval that
+ * holds the result.
  *
  * The intervals are those of interval arithmetic: x - x has a wider one than it needs.
  */
