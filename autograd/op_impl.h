@@ -39,11 +39,4 @@ typedef struct ag_finish {
 } ag_finish;
 ag_finish ag_finish_of(ag_tensor *(*f)(ag_tensor *x), const ag_real_kernels *k);
 
-/* g summed over the dims that broadcasting added or stretched; g itself when the shapes are equal. NULL, with
- * the error of op `where`, when `shape` does not broadcast to g's shape. */
-ag_tensor *ag_sum_to_shape(const char *where, ag_tensor *g, int ndim, const int64_t *shape);
-
-/* x's shape with the reduced dims (a bit each) kept at extent 1, or dropped; returns the number of dims. */
-int ag_reduced_shape(const ag_tensor *x, unsigned reduced, bool keepdim, int64_t *shape);
-
 #endif

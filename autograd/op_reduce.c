@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * op_reduce.c - sum, mean, max and var over any dims.
- *
- * Each run of adjacent reduced dims is one pass of a kernel that reduces the middle of [A,R,B].
+ * op_reduce.c - sum, mean, max and var over any dims, recorded; tensor/reduce.c does the reducing.
  */
 #include "autograd/op_impl.h"
 
@@ -37,42 +35,6 @@ static int64_t reduced_count(const ag_tensor *x, unsigned bits)
     return n;
 }
 
-/* Reduces the dims in `bits`, one run of adjacent dims at a time, the last run first. Not recorded. */
-static ag_tensor *reduce(ag_reduce_kernel *kernel, ag_tensor *x, unsigned bits, bool keepdim)
-{
-    ag_ctx *ctx = x->ctx;
-    int64_t shape[AG_MAX_DIMS];
-    unsigned done = 0;
-    ag_tensor *y = ag_tensor_contiguous(x);
-    for (int end = x->ndim; end > 0 && y != NULL;) {
-        if ((bits >> (end - 1) & 1u) == 0) {
-            end--;
-            continue;
-        }
-        int begin = end;
-        int64_t A = 1, R = 1, B = 1;
-        while (begin > 0 && (bits >> (begin - 1) & 1u) != 0)
-            R *= x->shape[--begin];
-        for (int d = 0; d < begin; d++)
-            A *= x->shape[d];
-        for (int d = end; d < x->ndim; d++)
-            B *= (done >> d & 1u) != 0 ? 1 : x->shape[d];
-        for (int d = begin; d < end; d++)
-            done |= 1u << d;
-        int ndim = ag_reduced_shape(x, done, true, shape);
-        ag_tensor *less = ag_empty(ctx, x->dtype, ndim, shape);
-        if (less != NULL)
-            kernel(ag_ctx_team(ctx), A, R, B, ag_data(y), less->storage->data);
-        y = less;
-        end = begin;
-    }
-    if (y == NULL)
-        return NULL;
-    int ndim = ag_reduced_shape(x, bits, keepdim, shape);
-    y = ag_tensor_reshape(y, ndim, shape);
-    return y == x ? ag_detach(x) : y; /* nothing to reduce: still a result of its own */
-}
-
 /* t with the reduced dims back at extent 1, expanded to the shape of input 0: what each element's result says. */
 static ag_tensor *spread(const ag_vjp *v, ag_tensor *t, unsigned bits)
 {
@@ -99,7 +61,7 @@ ag_tensor *ag_sum(ag_tensor *x, int count, const int *dims, bool keepdim)
     reduce_attr attr = { 0, 0 };
     if (k == NULL || !dim_bits("sum", x, count, dims, &attr.dims))
         return NULL;
-    return ag_record(&ag_op_sum, reduce(k->sum, x, attr.dims, keepdim), &x, 1, &attr, sizeof attr, NULL);
+    return ag_record(&ag_op_sum, ag_tensor_reduce(k->sum, x, attr.dims, keepdim), &x, 1, &attr, sizeof attr, NULL);
 }
 
 static void mean_vjp(ag_vjp *v)
@@ -114,7 +76,7 @@ const ag_op ag_op_mean = { "mean", 1, AG_KEEP_NONE, mean_vjp };
 static ag_tensor *mean_of(ag_tensor *x, unsigned bits, double n, bool keepdim)
 {
     const ag_real_kernels *k = ag_kernels(x->ctx, x->dtype);
-    ag_tensor *y = reduce(k->sum, x, bits, keepdim);
+    ag_tensor *y = ag_tensor_reduce(k->sum, x, bits, keepdim);
     if (y != NULL && y->storage != x->storage)
         k->scale(ag_ctx_team(x->ctx), y->numel, (const double[]){ 1 / n, 0 }, ag_data(y), y->storage->data);
     return y;
@@ -144,7 +106,7 @@ static void max_vjp(ag_vjp *v)
         return;
     k->equal(ag_ctx_team(v->ctx), x->numel, (ag_operand){ ag_data(dense_x), 1 }, (ag_operand){ ag_data(dense_y), 1 },
              hit->storage->data);
-    ag_tensor *hits = reduce(k->sum, hit, attr->dims, true);
+    ag_tensor *hits = ag_tensor_reduce(k->sum, hit, attr->dims, true);
     ag_vjp_add(v, 0, ag_mul(ag_div(hit, hits), spread(v, v->gy, attr->dims)));
 }
 
@@ -158,7 +120,7 @@ ag_tensor *ag_max(ag_tensor *x, int count, const int *dims, bool keepdim)
         return NULL;
     if (reduced_count(x, attr.dims) == 0)
         return ag_fail(x->ctx, AG_ERR_SHAPE, "max", "%s has no elements to take the maximum of", ag_shape_text(x));
-    return ag_record(&ag_op_max, reduce(k->max, x, attr.dims, keepdim), &x, 1, &attr, sizeof attr, NULL);
+    return ag_record(&ag_op_max, ag_tensor_reduce(k->max, x, attr.dims, keepdim), &x, 1, &attr, sizeof attr, NULL);
 }
 
 /* ---- var: sum (x - mean)^2 / (n - correction);  gx = gy 2 (x - mean) / (n - correction) ---- */

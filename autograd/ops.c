@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * ops.c - the table of all ops, and the checks and shape helpers that they share.
+ * ops.c - the table of all ops, and the checks that they share.
  */
 #include "autograd/op_impl.h"
-
-#include <string.h>
 
 const ag_op *const ag_ops[] = {
 #define AG_OP(name) &ag_op_##name,
@@ -47,35 +45,4 @@ ag_tensor *ag_checked_index(const char *where, ag_tensor *index, int64_t limit, 
             return ag_fail(ctx, AG_ERR_INDEX, where, "index %ld at position %lld of %s is not in 0..%lld",
                            (long)value[i], (long long)i, ag_shape_text(index), (long long)limit - 1);
     return dense;
-}
-
-int ag_reduced_shape(const ag_tensor *x, unsigned reduced, bool keepdim, int64_t *shape)
-{
-    int ndim = 0;
-    for (int d = 0; d < x->ndim; d++) {
-        bool gone = (reduced >> d & 1u) != 0;
-        if (!gone || keepdim)
-            shape[ndim++] = gone ? 1 : x->shape[d];
-    }
-    return ndim;
-}
-
-ag_tensor *ag_sum_to_shape(const char *where, ag_tensor *g, int ndim, const int64_t *shape)
-{
-    if (g->ndim == ndim && (ndim == 0 || memcmp(g->shape, shape, (size_t)ndim * sizeof *shape) == 0))
-        return g;
-    int added = g->ndim - ndim, dims[AG_MAX_DIMS], count = 0;
-    bool fits = added >= 0; /* the shape broadcasts to g's */
-    for (int d = 0; d < g->ndim && fits; d++) {
-        int64_t extent = d < added ? 1 : shape[d - added];
-        if (d < added || (extent == 1 && g->shape[d] != 1))
-            dims[count++] = d;
-        else if (extent != g->shape[d])
-            fits = false;
-    }
-    if (!fits)
-        return ag_fail(g->ctx, AG_ERR_SHAPE, where, "backward: the gradient %s does not fit the input's shape %s",
-                       ag_shape_text(g), ag_dims_text(g->ctx, ndim, shape));
-    ag_tensor *sum = count == 0 ? g : ag_sum(g, count, dims, true);
-    return sum == NULL ? NULL : ag_tensor_reshape(sum, ndim, shape);
 }

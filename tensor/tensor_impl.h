@@ -134,6 +134,17 @@ ag_team *ag_ctx_team(ag_ctx *ctx);
 /* The context's kernels for AG_F32 or AG_F64. */
 const ag_real_kernels *ag_kernels(const ag_ctx *ctx, ag_dtype dtype);
 
+/* x with the dims of the set reduced, bit d for dim d; they stay with extent 1 if `keepdim`. A new tensor, or a view of
+ * x when the set is empty. Not recorded. */
+ag_tensor *ag_tensor_reduce(ag_reduce_kernel *kernel, ag_tensor *x, unsigned dims, bool keepdim);
+
+/* The shape of that result into shape[]; returns its number of dims. */
+int ag_reduced_shape(const ag_tensor *x, unsigned dims, bool keepdim, int64_t *shape);
+
+/* g summed over the dims that broadcasting from `shape` added or repeated; g itself when the shapes are equal. Not
+ * recorded. NULL, with the error of op `where`, when `shape` does not broadcast to g's shape. */
+ag_tensor *ag_sum_to_shape(const char *where, ag_tensor *g, int ndim, const int64_t *shape);
+
 /* Begins a scope at an absolute module path (interned), as when backward returns to a module's ops. */
 void ag_scope_begin_at(ag_ctx *ctx, const char *path);
 int64_t ag_scope_depth(const ag_ctx *ctx);
