@@ -51,8 +51,12 @@ ag_tensor *ag_cross_entropy_with(ag_tensor *logits, ag_tensor *target, ag_cross_
     for (int64_t i = 0; i < M; i++)
         counted += value[i] != ignore;
     double scale = config.reduction == AG_SUM ? 1 : counted > 0 ? 1 / (double)counted : 0;
-    double sum = k->cross_entropy(ag_ctx_team(ctx), M, V, ag_data(dense), value, ignore, config.label_smoothing,
-                                  scale, row_loss->storage->data, wanted ? slope->storage->data : NULL);
+    const ag_cross_entropy_args args = {
+        .M = M, .V = V, .logits = ag_data(dense), .target = value, .ignore = ignore,
+        .smoothing = config.label_smoothing, .dloss = scale,
+        .loss = row_loss->storage->data, .dlogits = wanted ? slope->storage->data : NULL,
+    };
+    double sum = k->cross_entropy(ag_ctx_team(ctx), &args);
     ag_tensor *y = ag_full(ctx, logits->dtype, AG_SCALAR, sum * scale);
     return ag_record(&ag_op_cross_entropy, y, (ag_tensor *[]){ logits, target }, 2, NULL, 0, slope);
 }

@@ -44,46 +44,47 @@ typedef void ag_reduce_kernel(ag_team *team, int64_t A, int64_t R, int64_t B, co
 /* sum of x[i]^2, in double. */
 typedef double ag_sum_squares_kernel(ag_team *team, int64_t n, const void *x);
 
-/* Rows x[M,N] -> y[M,N] (softmax, log_softmax; y may be x). A row of -inf only gives softmax 0. */
+/* Rows x[M,N] -> y: softmax and log_softmax y[M,N], where y may be x, and a row of -inf gives softmax 0;
+ * logsumexp y[M] = log sum_j exp(x[M,j]), -inf for a row of -inf or of no elements. */
 typedef void ag_rows_kernel(ag_team *team, int64_t M, int64_t N, const void *x, void *y);
 
-/* dx[M,N] from y[M,N] (the forward's output) and dy[M,N]. dx may be dy. */
+/* dx[M,N] of softmax and log_softmax, from their output y[M,N] and dy[M,N]. dx may be dy. */
 typedef void ag_rows_vjp_kernel(ag_team *team, int64_t M, int64_t N, const void *y, const void *dy, void *dx);
 
-/* y[M] = log sum_j exp(x[M,j]); -inf for a row of -inf or of no elements. */
-typedef void ag_logsumexp_kernel(ag_team *team, int64_t M, int64_t N, const void *x, void *y);
 /* dx[M,N] = dy[M] exp(x - y[M]); 0 in a row whose y is -inf. */
 typedef void ag_logsumexp_vjp_kernel(ag_team *team, int64_t M, int64_t N, const void *x, const void *y, const void *dy,
                                      void *dx);
 
-/* y = (x - mean) rstd w + b per row of x[M,N], rstd = 1/sqrt(var + eps), var the biased variance.
- * w[N], b[N] may be NULL (1 and 0). Saves mean[M], rstd[M]. */
-typedef void ag_layer_norm_kernel(ag_team *team, int64_t M, int64_t N, double eps, const void *x, const void *w,
-                                  const void *b, void *y, void *mean, void *rstd);
+/* Per row of x[M,N]: layer_norm y = (x - mean) rstd w + b, rstd = 1/sqrt(var + eps), var the biased variance;
+ * rms_norm y = x rstd w, rstd = 1/sqrt(mean(x^2) + eps). */
+typedef struct ag_norm_args {
+    int64_t M, N;
+    double eps; /* forward only */
+    const void *x;
+    const void *w, *b;  /* [N]; NULL: 1 and 0. b: layer_norm's forward only */
+    void *y;            /* [M,N]; forward only */
+    void *mean, *rstd;  /* [M]; forward: out, backward: in. mean: layer_norm only */
+    const void *dy;     /* [M,N]; this and all below: backward only */
+    void *dx, *dw, *db; /* [M,N], [N], [N]; NULL: not wanted. db: layer_norm only */
+    bool add;           /* dx is added to what is there */
+    void *scratch;      /* norm_vjp_scratch bytes; rms_norm without dw needs none */
+} ag_norm_args;
+typedef void ag_norm_kernel(ag_team *team, const ag_norm_args *n);
+typedef size_t ag_norm_vjp_scratch_kernel(int64_t M, int64_t N);
 
-/* dx[M,N] (added to what stands there, with `add`), dw[N], db[N] (each may be NULL: not wanted) from dy[M,N].
- * scratch: layer_norm_vjp_scratch bytes. */
-typedef void ag_layer_norm_vjp_kernel(ag_team *team, int64_t M, int64_t N, const void *x, const void *w,
-                                      const void *mean, const void *rstd, const void *dy, bool add, void *dx,
-                                      void *dw, void *db, void *scratch);
-typedef size_t ag_layer_norm_vjp_scratch_kernel(int64_t M, int64_t N);
-
-/* y = x rstd w per row of x[M,N], rstd = 1/sqrt(mean(x^2) + eps). w[N] may be NULL (1). Saves rstd[M]. */
-typedef void ag_rms_norm_kernel(ag_team *team, int64_t M, int64_t N, double eps, const void *x, const void *w, void *y,
-                                void *rstd);
-
-/* dx[M,N] (added to what stands there, with `add`), dw[N] (each may be NULL: not wanted) from dy[M,N]. scratch:
- * rms_norm_vjp_scratch bytes. */
-typedef void ag_rms_norm_vjp_kernel(ag_team *team, int64_t M, int64_t N, const void *x, const void *w,
-                                    const void *rstd, const void *dy, bool add, void *dx, void *dw, void *scratch);
-typedef size_t ag_rms_norm_vjp_scratch_kernel(int64_t M, int64_t N);
-
-/* Per row of logits[M,V] with target t: loss[M] = lse - (1-s) logit[t] - s/V sum_v logit[v], lse the row's
- * log-sum-exp, s the label smoothing; and dlogits[M,V] (NULL: not wanted) = dloss (softmax - (1-s) onehot - s/V).
- * Rows whose target is `ignore` get zeros. Other targets are in 0..V-1 (the caller has checked). Returns the sum of
- * loss, in double. */
-typedef double ag_cross_entropy_kernel(ag_team *team, int64_t M, int64_t V, const void *logits, const int32_t *target,
-                                       int32_t ignore, double smoothing, double dloss, void *loss, void *dlogits);
+/* Per row of logits[M,V] with target t: loss = lse - (1-s) logit[t] - s/V sum_v logit[v], lse the row's log-sum-exp, s
+ * the label smoothing; dlogits = dloss (softmax - (1-s) onehot - s/V). Rows whose target is `ignore` get zeros. Returns
+ * the sum of loss, in double. */
+typedef struct ag_cross_entropy_args {
+    int64_t M, V;
+    const void *logits;
+    const int32_t *target; /* [M], each `ignore` or in 0 .. V-1: the caller has checked */
+    int32_t ignore;
+    double smoothing, dloss;
+    void *loss;    /* [M] */
+    void *dlogits; /* [M,V]; NULL: not wanted */
+} ag_cross_entropy_args;
+typedef double ag_cross_entropy_kernel(ag_team *team, const ag_cross_entropy_args *c);
 
 /* y[n,C] = table[index[n],C]; indices have been checked. */
 typedef void ag_embedding_kernel(ag_team *team, int64_t n, int64_t C, const int32_t *index, const void *table, void *y);

@@ -289,8 +289,10 @@ static void one_cross_entropy(accuracy *a, const char *input, bool random, shape
     const double dloss = 1.0 / 3 / (double)s.M, floor = smoothing / (double)s.N;
     for (int64_t i = 0; i < s.M; i++)
         target[i] = i % 5 == 4 ? -1 : (int32_t)(i * 7 % s.N);
-    a->f32->cross_entropy(AG_TEAM(1), s.M, s.N, x.f32, target, -1, smoothing, dloss, loss.f32, dx.f32);
-    a->f64->cross_entropy(AG_TEAM(1), s.M, s.N, x.f64, target, -1, smoothing, dloss, loss.f64, dx.f64);
+    a->f32->cross_entropy(AG_TEAM(1), &(ag_cross_entropy_args){ s.M, s.N, .logits = x.f32, .target = target,
+        .ignore = -1, .smoothing = smoothing, .dloss = dloss, .loss = loss.f32, .dlogits = dx.f32 });
+    a->f64->cross_entropy(AG_TEAM(1), &(ag_cross_entropy_args){ s.M, s.N, .logits = x.f64, .target = target,
+        .ignore = -1, .smoothing = smoothing, .dloss = dloss, .loss = loss.f64, .dlogits = dx.f64 });
     for (int64_t i = 0; i < s.M; i++) {
         if (target[i] < 0)
             continue;
@@ -359,10 +361,10 @@ static void one_layer_norm(accuracy *a, const char *input, bool random, shape s,
     const numbers w = draw_uniform(a, s.N, 11, -2, 2), b = draw_uniform(a, s.N, 12, -1, 1);
     numbers y = take_numbers(a, s.M * s.N), mean = take_numbers(a, s.M), rstd = take_numbers(a, s.M);
     bound *bounds = take_bounds(a, s.M * s.N), *of_mean = take_bounds(a, s.M), *of_rstd = take_bounds(a, s.M);
-    a->f32->layer_norm(AG_TEAM(1), s.M, s.N, eps, x.f32, scaled ? w.f32 : NULL, scaled ? b.f32 : NULL, y.f32, mean.f32,
-                       rstd.f32);
-    a->f64->layer_norm(AG_TEAM(1), s.M, s.N, eps, x.f64, scaled ? w.f64 : NULL, scaled ? b.f64 : NULL, y.f64, mean.f64,
-                       rstd.f64);
+    a->f32->layer_norm(AG_TEAM(1), &(ag_norm_args){ s.M, s.N, .eps = eps, .x = x.f32, .w = scaled ? w.f32 : NULL,
+        .b = scaled ? b.f32 : NULL, .y = y.f32, .mean = mean.f32, .rstd = rstd.f32 });
+    a->f64->layer_norm(AG_TEAM(1), &(ag_norm_args){ s.M, s.N, .eps = eps, .x = x.f64, .w = scaled ? w.f64 : NULL,
+        .b = scaled ? b.f64 : NULL, .y = y.f64, .mean = mean.f64, .rstd = rstd.f64 });
     for (int64_t i = 0; i < s.M; i++) {
         const double *row = x.f64 + i * s.N;
         const norm_row r = normalise(s.N, row, eps);
@@ -406,8 +408,10 @@ static void one_rms_norm(accuracy *a, const char *input, bool random, shape s, b
     const numbers w = draw_uniform(a, s.N, 11, -2, 2);
     numbers y = take_numbers(a, s.M * s.N), rstd = take_numbers(a, s.M);
     bound *bounds = take_bounds(a, s.M * s.N), *of_rstd = take_bounds(a, s.M);
-    a->f32->rms_norm(AG_TEAM(1), s.M, s.N, eps, x.f32, scaled ? w.f32 : NULL, y.f32, rstd.f32);
-    a->f64->rms_norm(AG_TEAM(1), s.M, s.N, eps, x.f64, scaled ? w.f64 : NULL, y.f64, rstd.f64);
+    a->f32->rms_norm(AG_TEAM(1), &(ag_norm_args){ s.M, s.N, .eps = eps, .x = x.f32, .w = scaled ? w.f32 : NULL,
+        .y = y.f32, .rstd = rstd.f32 });
+    a->f64->rms_norm(AG_TEAM(1), &(ag_norm_args){ s.M, s.N, .eps = eps, .x = x.f64, .w = scaled ? w.f64 : NULL,
+        .y = y.f64, .rstd = rstd.f64 });
     for (int64_t i = 0; i < s.M; i++)
         of_rstd[i] = rounding(rstd.f64[i]);
     for (int64_t i = 0; i < s.M * s.N; i++) {
@@ -503,23 +507,24 @@ static void one_norm_vjp(accuracy *a, const char *input, bool random, shape s, n
                         draw_uniform(a, s.M * s.N, 13, -1, 1), take_numbers(a, s.M * s.N), take_numbers(a, s.N),
                         take_numbers(a, s.N) };
     float *y = take(a, (size_t)(s.M * s.N) * sizeof *y);
-    void *scratch = take(a, a->f64->layer_norm_vjp_scratch(s.M, s.N));
+    void *scratch = take(a, a->f64->norm_vjp_scratch(s.M, s.N));
     if (centred)
-        a->f32->layer_norm(AG_TEAM(1), s.M, s.N, 1e-5, x.f32, NULL, NULL, y, n.mean.f32, n.rstd.f32);
+        a->f32->layer_norm(AG_TEAM(1), &(ag_norm_args){ s.M, s.N, .eps = 1e-5, .x = x.f32, .y = y, .mean = n.mean.f32,
+            .rstd = n.rstd.f32 });
     else
-        a->f32->rms_norm(AG_TEAM(1), s.M, s.N, 1e-5, x.f32, NULL, y, n.rstd.f32);
+        a->f32->rms_norm(AG_TEAM(1), &(ag_norm_args){ s.M, s.N, .eps = 1e-5, .x = x.f32, .y = y, .rstd = n.rstd.f32 });
     n.mean = widened(n.mean);
     n.rstd = widened(n.rstd);
     if (centred) {
-        a->f32->layer_norm_vjp(AG_TEAM(1), s.M, s.N, x.f32, n.w.f32, n.mean.f32, n.rstd.f32, n.dy.f32, false, n.dx.f32,
-                               n.dw.f32, n.db.f32, scratch);
-        a->f64->layer_norm_vjp(AG_TEAM(1), s.M, s.N, x.f64, n.w.f64, n.mean.f64, n.rstd.f64, n.dy.f64, false, n.dx.f64,
-                               n.dw.f64, n.db.f64, scratch);
+        a->f32->layer_norm_vjp(AG_TEAM(1), &(ag_norm_args){ s.M, s.N, .x = x.f32, .w = n.w.f32, .mean = n.mean.f32,
+            .rstd = n.rstd.f32, .dy = n.dy.f32, .dx = n.dx.f32, .dw = n.dw.f32, .db = n.db.f32, .scratch = scratch });
+        a->f64->layer_norm_vjp(AG_TEAM(1), &(ag_norm_args){ s.M, s.N, .x = x.f64, .w = n.w.f64, .mean = n.mean.f64,
+            .rstd = n.rstd.f64, .dy = n.dy.f64, .dx = n.dx.f64, .dw = n.dw.f64, .db = n.db.f64, .scratch = scratch });
     } else {
-        a->f32->rms_norm_vjp(AG_TEAM(1), s.M, s.N, x.f32, n.w.f32, n.rstd.f32, n.dy.f32, false, n.dx.f32, n.dw.f32,
-                             scratch);
-        a->f64->rms_norm_vjp(AG_TEAM(1), s.M, s.N, x.f64, n.w.f64, n.rstd.f64, n.dy.f64, false, n.dx.f64, n.dw.f64,
-                             scratch);
+        a->f32->rms_norm_vjp(AG_TEAM(1), &(ag_norm_args){ s.M, s.N, .x = x.f32, .w = n.w.f32, .rstd = n.rstd.f32,
+            .dy = n.dy.f32, .dx = n.dx.f32, .dw = n.dw.f32, .scratch = scratch });
+        a->f64->rms_norm_vjp(AG_TEAM(1), &(ag_norm_args){ s.M, s.N, .x = x.f64, .w = n.w.f64, .rstd = n.rstd.f64,
+            .dy = n.dy.f64, .dx = n.dx.f64, .dw = n.dw.f64, .scratch = scratch });
     }
     judge_norm_gradient(a, input, random, centred, &n);
 }
@@ -549,9 +554,8 @@ const accuracy_row accuracy_rows[] = {
     { KERNEL(cross_entropy), .measure = cross_entropy },
     { KERNEL(layer_norm), .measure = layer_norm },
     { KERNEL(layer_norm_vjp), .measure = norm_vjp },
-    { KERNEL(layer_norm_vjp_scratch), .measure = NULL },
+    { KERNEL(norm_vjp_scratch), .measure = NULL },
     { KERNEL(rms_norm), .measure = rms_norm },
     { KERNEL(rms_norm_vjp), .measure = norm_vjp },
-    { KERNEL(rms_norm_vjp_scratch), .measure = NULL },
 };
 const int accuracy_row_count = (int)(sizeof accuracy_rows / sizeof *accuracy_rows);

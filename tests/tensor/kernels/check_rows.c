@@ -245,11 +245,11 @@ START_TEST(layer_norm_matches_its_formula)
         for (int64_t i = 0; i < M; i++)
             layer_norm_row(N, x + i * N, number[3] + i * N);
         put(&s, memory[0], M * N, x);
-        s.k->layer_norm(AG_TEAM(1), M, N, 1e-5, memory[0], k & 1 ? memory[1] : NULL, k & 2 ? memory[2] : NULL,
-                        memory[3], memory[4], memory[5]);
+        s.k->layer_norm(AG_TEAM(1), &(ag_norm_args){ M, N, .eps = 1e-5, .x = memory[0], .w = k & 1 ? memory[1] : NULL,
+            .b = k & 2 ? memory[2] : NULL, .y = memory[3], .mean = memory[4], .rstd = memory[5] });
         expect(&s, "layer_norm", M * N, memory[3], number[3], 8, 2e-11);
-        s.k->layer_norm(AG_TEAM(3), M, N, 1e-5, memory[0], k & 1 ? memory[1] : NULL, k & 2 ? memory[2] : NULL,
-                        memory[6], memory[4], memory[5]);
+        s.k->layer_norm(AG_TEAM(3), &(ag_norm_args){ M, N, .eps = 1e-5, .x = memory[0], .w = k & 1 ? memory[1] : NULL,
+            .b = k & 2 ? memory[2] : NULL, .y = memory[6], .mean = memory[4], .rstd = memory[5] });
         expect_same_bits(&s, "layer_norm", M * N, memory[3], memory[6]);
     }
 }
@@ -267,11 +267,12 @@ START_TEST(layer_norm_of_a_constant_row_is_the_bias)
         number[0][j] = (double)(float)12345.678;
     put(&s, memory[0], N, number[0]);
     put(&s, memory[1], N, b);
-    ck_assert(s.k->layer_norm_vjp_scratch(1, N) <= sizeof scratch);
-    s.k->layer_norm(AG_TEAM(1), 1, N, 1e-5, memory[0], memory[1], memory[1], memory[2], memory[3], memory[4]);
+    ck_assert(s.k->norm_vjp_scratch(1, N) <= sizeof scratch);
+    s.k->layer_norm(AG_TEAM(1), &(ag_norm_args){ 1, N, .eps = 1e-5, .x = memory[0], .w = memory[1], .b = memory[1],
+        .y = memory[2], .mean = memory[3], .rstd = memory[4] });
     expect(&s, "layer_norm", N, memory[2], b, 0, 0);
-    s.k->layer_norm_vjp(AG_TEAM(1), 1, N, memory[0], NULL, memory[3], memory[4], memory[1], false, memory[5], memory[6],
-                        NULL, scratch);
+    s.k->layer_norm_vjp(AG_TEAM(1), &(ag_norm_args){ 1, N, .x = memory[0], .mean = memory[3], .rstd = memory[4],
+        .dy = memory[1], .dx = memory[5], .dw = memory[6], .scratch = scratch });
     for (int j = 0; j < N; j++)
         ck_assert(isfinite(at(&s, memory[5], j)) && at(&s, memory[6], j) == 0);
 }
@@ -304,15 +305,16 @@ START_TEST(layer_norm_gradients_match_differences)
         void *weight = k == 1 ? put(&s, memory[2], N, w) : NULL;
         put(&s, memory[0], M * N, x);
         put(&s, memory[1], M * N, dy);
-        s.k->layer_norm(AG_TEAM(1), M, N, 1e-5, memory[0], weight, NULL, memory[3], memory[4], memory[5]);
-        ck_assert(s.k->layer_norm_vjp_scratch(M, N) <= sizeof scratch);
-        s.k->layer_norm_vjp(AG_TEAM(1), M, N, memory[0], weight, memory[4], memory[5], memory[1], false, memory[3],
-                            memory[6], memory[7], scratch);
+        s.k->layer_norm(AG_TEAM(1), &(ag_norm_args){ M, N, .eps = 1e-5, .x = memory[0], .w = weight, .y = memory[3],
+            .mean = memory[4], .rstd = memory[5] });
+        ck_assert(s.k->norm_vjp_scratch(M, N) <= sizeof scratch);
+        s.k->layer_norm_vjp(AG_TEAM(1), &(ag_norm_args){ M, N, .x = memory[0], .w = weight, .mean = memory[4],
+            .rstd = memory[5], .dy = memory[1], .dx = memory[3], .dw = memory[6], .db = memory[7], .scratch = scratch });
         expect(&s, "layer_norm dx", M * N, memory[3], dx, 16, 1e-8);
         expect(&s, "layer_norm dw", N, memory[6], dw, 16, 1e-12);
         expect(&s, "layer_norm db", N, memory[7], db, 16, 1e-12);
-        s.k->layer_norm_vjp(AG_TEAM(1), M, N, memory[0], weight, memory[4], memory[5], memory[1], true, memory[3], NULL,
-                            NULL, scratch);
+        s.k->layer_norm_vjp(AG_TEAM(1), &(ag_norm_args){ M, N, .x = memory[0], .w = weight, .mean = memory[4],
+            .rstd = memory[5], .dy = memory[1], .add = true, .dx = memory[3], .scratch = scratch });
         for (int64_t i = 0; i < M * N; i++)
             dx[i] *= 2;
         expect(&s, "layer_norm dx, added", M * N, memory[3], dx, 16, 1e-8);
@@ -330,12 +332,13 @@ START_TEST(layer_norm_gradients_do_not_depend_on_threads)
     put(&s, memory[0], M * N, draw(number[0], M * N, 1, -2, 2));
     put(&s, memory[1], M * N, draw(number[0], M * N, 2, -1, 1));
     put(&s, memory[2], N, draw(number[0], N, 3, -1, 1));
-    s.k->layer_norm(AG_TEAM(1), M, N, 1e-5, memory[0], memory[2], NULL, memory[3], memory[4], memory[5]);
+    s.k->layer_norm(AG_TEAM(1), &(ag_norm_args){ M, N, .eps = 1e-5, .x = memory[0], .w = memory[2], .y = memory[3],
+        .mean = memory[4], .rstd = memory[5] });
     double *dw = number[1], *db = number[2], *dx = number[3];
     for (int threads = 1; threads <= 3; threads++) {
-        s.k->layer_norm_vjp(AG_TEAM(threads), M, N, memory[0], memory[2], memory[4], memory[5], memory[1], false,
-                            threads == 1 ? memory[6] : dx, threads == 1 ? memory[7] : dw,
-                            threads == 1 ? memory[7] + N : db, scratch);
+        s.k->layer_norm_vjp(AG_TEAM(threads), &(ag_norm_args){ M, N, .x = memory[0], .w = memory[2],
+            .mean = memory[4], .rstd = memory[5], .dy = memory[1], .dx = threads == 1 ? memory[6] : dx,
+            .dw = threads == 1 ? memory[7] : dw, .db = threads == 1 ? memory[7] + N : db, .scratch = scratch });
         if (threads == 1)
             continue;
         expect_same_bits(&s, "layer_norm dx", M * N, memory[6], dx);
@@ -376,8 +379,8 @@ START_TEST(rms_norm_matches_its_formula)
             rms_norm_row(N, x + i * N, number[3] + i * N);
         put(&s, memory[0], M * N, x);
         for (int threads = 1; threads <= 3; threads += 2)
-            s.k->rms_norm(AG_TEAM(threads), M, N, rms_eps, memory[0], norm_w != NULL ? memory[1] : NULL,
-                          memory[threads == 1 ? 3 : 4], memory[5]);
+            s.k->rms_norm(AG_TEAM(threads), &(ag_norm_args){ M, N, .eps = rms_eps, .x = memory[0],
+                .w = norm_w != NULL ? memory[1] : NULL, .y = memory[threads == 1 ? 3 : 4], .rstd = memory[5] });
         expect(&s, "rms_norm", M * N, memory[3], number[3], 4, 1e-13); /* the sum of squares here is plain */
         expect_same_bits(&s, "rms_norm", M * N, memory[3], memory[4]);
     }
@@ -386,7 +389,7 @@ END_TEST
 
 START_TEST(rms_norm_gradients_match_differences)
 {
-    static double scratch[MOST];
+    static double scratch[2 * MOST];
     setting s;
     if (!setting_at(_i, &s))
         return;
@@ -408,17 +411,21 @@ START_TEST(rms_norm_gradients_match_differences)
         void *weight = k == 1 ? put(&s, memory[2], N, w) : NULL;
         put(&s, memory[0], M * N, x);
         put(&s, memory[1], M * N, dy);
-        s.k->rms_norm(AG_TEAM(1), M, N, rms_eps, memory[0], weight, memory[3], memory[5]);
-        ck_assert(s.k->rms_norm_vjp_scratch(M, N) <= sizeof scratch);
-        s.k->rms_norm_vjp(AG_TEAM(1), M, N, memory[0], weight, memory[5], memory[1], false, memory[3], memory[6],
-                          scratch);
+        s.k->rms_norm(AG_TEAM(1), &(ag_norm_args){ M, N, .eps = rms_eps, .x = memory[0], .w = weight, .y = memory[3],
+            .rstd = memory[5] });
+        ck_assert(s.k->norm_vjp_scratch(M, N) <= sizeof scratch);
+        s.k->rms_norm_vjp(AG_TEAM(1), &(ag_norm_args){ M, N, .x = memory[0], .w = weight, .rstd = memory[5],
+            .dy = memory[1], .dx = memory[3], .dw = memory[6], .scratch = scratch });
         expect(&s, "rms_norm dx", M * N, memory[3], dx, 16, 1e-8);
         expect(&s, "rms_norm dw", N, memory[6], dw, 16, 1e-12);
-        s.k->rms_norm_vjp(AG_TEAM(1), M, N, memory[0], weight, memory[5], memory[1], false, NULL, memory[4], scratch);
+        s.k->rms_norm_vjp(AG_TEAM(1), &(ag_norm_args){ M, N, .x = memory[0], .w = weight, .rstd = memory[5],
+            .dy = memory[1], .dw = memory[4], .scratch = scratch });
         expect_same_bits(&s, "rms_norm dw alone", N, memory[6], memory[4]);
-        s.k->rms_norm_vjp(AG_TEAM(1), M, N, memory[0], weight, memory[5], memory[1], false, memory[4], NULL, NULL);
+        s.k->rms_norm_vjp(AG_TEAM(1), &(ag_norm_args){ M, N, .x = memory[0], .w = weight, .rstd = memory[5],
+            .dy = memory[1], .dx = memory[4] });
         expect_same_bits(&s, "rms_norm dx alone", M * N, memory[3], memory[4]);
-        s.k->rms_norm_vjp(AG_TEAM(1), M, N, memory[0], weight, memory[5], memory[1], true, memory[3], NULL, NULL);
+        s.k->rms_norm_vjp(AG_TEAM(1), &(ag_norm_args){ M, N, .x = memory[0], .w = weight, .rstd = memory[5],
+            .dy = memory[1], .add = true, .dx = memory[3] });
         for (int64_t i = 0; i < M * N; i++)
             dx[i] *= 2;
         expect(&s, "rms_norm dx, added", M * N, memory[3], dx, 16, 1e-8);
@@ -440,8 +447,9 @@ START_TEST(rms_norm_gradients_of_tiny_rows)
         for (int64_t j = 0; j < N; j++)
             number[3][j] = x[j] * (tiny ? scale : 1);
         put(&s, memory[0], N, number[3]);
-        s.k->rms_norm(AG_TEAM(1), 1, N, 0, memory[0], NULL, memory[2], memory[3]);
-        s.k->rms_norm_vjp(AG_TEAM(1), 1, N, memory[0], NULL, memory[3], memory[1], false, memory[4 + tiny], NULL, NULL);
+        s.k->rms_norm(AG_TEAM(1), &(ag_norm_args){ 1, N, .eps = 0, .x = memory[0], .y = memory[2], .rstd = memory[3] });
+        s.k->rms_norm_vjp(AG_TEAM(1), &(ag_norm_args){ 1, N, .x = memory[0], .rstd = memory[3], .dy = memory[1],
+            .dx = memory[4 + tiny] });
     }
     for (int64_t j = 0; j < N; j++) {
         dx[j] = at(&s, memory[4], j);
@@ -454,7 +462,7 @@ END_TEST
 
 START_TEST(rms_norm_gradients_do_not_depend_on_threads)
 {
-    static double scratch[MOST];
+    static double scratch[2 * MOST];
     setting s;
     if (!setting_at(_i, &s))
         return;
@@ -462,11 +470,13 @@ START_TEST(rms_norm_gradients_do_not_depend_on_threads)
     put(&s, memory[0], M * N, draw(number[0], M * N, 1, -2, 2));
     put(&s, memory[1], M * N, draw(number[0], M * N, 2, -1, 1));
     put(&s, memory[2], N, draw(number[0], N, 3, -1, 1));
-    s.k->rms_norm(AG_TEAM(1), M, N, 1e-5, memory[0], memory[2], memory[3], memory[5]);
+    s.k->rms_norm(AG_TEAM(1), &(ag_norm_args){ M, N, .eps = 1e-5, .x = memory[0], .w = memory[2], .y = memory[3],
+        .rstd = memory[5] });
     double *dw = number[1], *dx = number[3];
     for (int threads = 1; threads <= 3; threads++) {
-        s.k->rms_norm_vjp(AG_TEAM(threads), M, N, memory[0], memory[2], memory[5], memory[1], false,
-                          threads == 1 ? memory[6] : dx, threads == 1 ? memory[7] : dw, scratch);
+        s.k->rms_norm_vjp(AG_TEAM(threads), &(ag_norm_args){ M, N, .x = memory[0], .w = memory[2], .rstd = memory[5],
+            .dy = memory[1], .dx = threads == 1 ? memory[6] : dx, .dw = threads == 1 ? memory[7] : dw,
+            .scratch = scratch });
         if (threads == 1)
             continue;
         expect_same_bits(&s, "rms_norm dx", M * N, memory[6], dx);
@@ -501,8 +511,9 @@ START_TEST(cross_entropy_matches_its_formula)
             }
         }
         put(&s, memory[0], (int64_t)M * V, x);
-        const double total = s.k->cross_entropy(AG_TEAM(1), M, V, memory[0], target, IGNORE, smoothing, dloss,
-                                                memory[1], memory[3]);
+        const double total = s.k->cross_entropy(AG_TEAM(1), &(ag_cross_entropy_args){ M, V, .logits = memory[0],
+            .target = target, .ignore = IGNORE, .smoothing = smoothing, .dloss = dloss, .loss = memory[1],
+            .dlogits = memory[3] });
         expect(&s, "cross_entropy", M, memory[1], loss, 4, 0);
         expect(&s, "cross_entropy dx", (int64_t)M * V, memory[3], dx, 8, 0);
         double sum = 0;
@@ -512,12 +523,14 @@ START_TEST(cross_entropy_matches_its_formula)
         for (int i = 0; i < M * V; i++)
             ck_assert(target[i / V] != IGNORE || at(&s, memory[3], i) == 0);
         for (int threads = 2; threads <= 3; threads++) {
-            s.k->cross_entropy(AG_TEAM(threads), M, V, memory[0], target, IGNORE, smoothing, dloss, memory[4],
-                                 memory[5]);
+            s.k->cross_entropy(AG_TEAM(threads), &(ag_cross_entropy_args){ M, V, .logits = memory[0],
+                .target = target, .ignore = IGNORE, .smoothing = smoothing, .dloss = dloss, .loss = memory[4],
+                .dlogits = memory[5] });
             expect_same_bits(&s, "cross_entropy", M, memory[1], memory[4]);
             expect_same_bits(&s, "cross_entropy dx", (int64_t)M * V, memory[3], memory[5]);
         }
-        s.k->cross_entropy(AG_TEAM(1), M, V, memory[0], target, IGNORE, smoothing, dloss, memory[4], NULL);
+        s.k->cross_entropy(AG_TEAM(1), &(ag_cross_entropy_args){ M, V, .logits = memory[0], .target = target,
+            .ignore = IGNORE, .smoothing = smoothing, .dloss = dloss, .loss = memory[4] });
         expect_same_bits(&s, "cross_entropy alone", M, memory[1], memory[4]);
     }
 }
