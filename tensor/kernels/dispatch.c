@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * dispatch.c - which kernel tables this build has, and which of them this machine runs.
+ * dispatch.c - the kernel tables of this build, and which of them this machine runs.
  */
 #include "tensor/kernels/kernels.h"
 
@@ -37,7 +37,7 @@ const ag_kernel_table *ag_kernels_find(const char *isa)
     const struct {
         const ag_kernel_table *table;
         bool (*runs)(void);
-    } builds[] = { /* best first; the reference is for comparison and comes only by name */
+    } builds[] = { /* best first; the reference is found only by name */
 #ifdef AG_HAVE_X86_64_LEVELS
         { &ag_kernels_v4, runs_v4 },
         { &ag_kernels_v3, runs_v3 },

@@ -8,7 +8,7 @@
  * given. Results do not depend on the team, bit for bit: each output element is written by one thread, in an order
  * of reduction fixed by the sizes alone.
  *
- * An output may be the same array as an input only where said.
+ * An output may be the same array as an input only where its comment says so.
  */
 #ifndef AG_KERNELS_H
 #define AG_KERNELS_H
@@ -38,7 +38,7 @@ typedef void ag_binary_vjp_kernel(ag_team *team, int64_t n, ag_operand a, ag_ope
 /* y[i] = cond[i] != 0 ? a[i] : b[i]; cond is of int32_t. */
 typedef void ag_where_kernel(ag_team *team, int64_t n, ag_operand cond, ag_operand a, ag_operand b, void *y);
 
-/* x[A,R,B] -> y[A,B], over the middle. sum of nothing is 0, max of nothing -inf; max passes NaN on. */
+/* x[A,R,B] -> y[A,B], over the middle. For R = 0 sum is 0 and max -inf; max of a NaN is NaN. */
 typedef void ag_reduce_kernel(ag_team *team, int64_t A, int64_t R, int64_t B, const void *x, void *y);
 
 /* sum of x[i]^2, in double. */
@@ -191,7 +191,7 @@ typedef void ag_attention_kernel(ag_team *team, const ag_attention *a, void *scr
 /* Bytes: O(T) for vjp (dout given); for forward and weights only threads and head sizes count. */
 typedef size_t ag_attention_scratch_kernel(int threads, const ag_attention *a);
 
-/* ---- Optimizers: one pass over each of `count` parameters, all handed out together. g is not changed. ------------ */
+/* ---- Optimizers: one pass over `count` parameters, shared by the team as one array. g is not changed. ------------ */
 
 typedef struct ag_step {
     int64_t n;
@@ -227,8 +227,8 @@ typedef struct ag_kernel_table {
     ag_real_kernels f32, f64;
 } ag_kernel_table;
 
-/* The table for an instruction set by name: "reference", "baseline", "x86-64-v3", "x86-64-v4"; NULL: the best
- * this machine runs. NULL when there is none of that name, or the machine can not run it. */
+/* The table for an instruction set by name: "reference", "baseline", "x86-64-v3", "x86-64-v4"; isa NULL: the best that
+ * this machine runs. NULL when the build has no such table, or the machine can not run it. */
 const ag_kernel_table *ag_kernels_find(const char *isa);
 
 #endif
