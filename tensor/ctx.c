@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ctx.c - the context: its life, sticky errors, scopes and the module path, the state of the random stream.
+ * ctx.c - the context: its life, errors, scopes and the module path, the state of the random stream.
  */
 #include "tensor/ctx_impl.h"
 
@@ -11,6 +11,14 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+
+#define VERSION_TEXT_(major, minor, patch) #major "." #minor "." #patch
+#define VERSION_TEXT(major, minor, patch) VERSION_TEXT_(major, minor, patch)
+
+const char *ag_version(void)
+{
+    return VERSION_TEXT(AG_VERSION_MAJOR, AG_VERSION_MINOR, AG_VERSION_PATCH);
+}
 
 static void *malloc_alloc(void *user, size_t size)
 {
@@ -25,7 +33,7 @@ static void malloc_free(void *user, void *block, size_t size)
     free(block);
 }
 
-/* What was asked for, 0: what there is; no more than a machine bears. */
+/* `wanted` threads; 0: OpenMP's default. */
 static int thread_count(int wanted)
 {
 #ifdef _OPENMP
@@ -63,7 +71,7 @@ ag_ctx *ag_ctx_new(ag_ctx_config config)
     return ctx;
 }
 
-/* Ends the innermost scope, be it the context's own. */
+/* Ends the innermost scope, also the context's own. */
 static ag_tensor *scope_pop(ag_ctx *ctx, ag_tensor *keep)
 {
     if (ctx->scopes_lost > 0) {
@@ -75,7 +83,7 @@ static ag_tensor *scope_pop(ag_ctx *ctx, ag_tensor *keep)
     for (int64_t i = first; i < end; i++) {
         ag_tensor *t = ctx->owned[i];
         if (t == keep && ctx->scope_count > 0)
-            ctx->owned[ctx->owned_count++] = t; /* at or before i: the slots behind are not yet read over */
+            ctx->owned[ctx->owned_count++] = t; /* at or before i: overwrites no slot that is still to be read */
         else
             ag_release(t);
     }
@@ -90,7 +98,7 @@ int64_t ag_ctx_free(ag_ctx *ctx)
         ctx->recorder->end(ctx->recorder);
     while (ag_scope_depth(ctx) > 0)
         scope_pop(ctx, NULL);
-    /* What tensors carry goes first: it may hold other tensors of this list, such as gradients. */
+    /* Attachments first: they may hold other tensors of this list, such as gradients. */
     for (ag_tensor *t = ctx->newest; t != NULL; t = t->older) {
         ag_attachment *attachment = t->attachment;
         t->attachment = NULL;
@@ -229,7 +237,7 @@ static const char *path_inside(ag_ctx *ctx, const char *name)
         return outer;
     if (*outer == '\0')
         return ag_intern(ctx, name);
-    /* Each module comes through here in each step: printf would be felt, and even making a path to look it up. */
+    /* Every module of every step calls this: known paths are found without printf and without making the path. */
     ag_known_path *known = &ctx->paths[((uintptr_t)outer / 16 + (uintptr_t)name / 16 * 31) % AG_KNOWN_PATHS];
     if (known->outer == outer && known->name == name && strcmp(known->tail, name) == 0)
         return known->path;

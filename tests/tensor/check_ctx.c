@@ -14,6 +14,14 @@
 
 /* ---- Errors ---- */
 
+START_TEST(version_is_that_of_the_header)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%d.%d.%d", AG_VERSION_MAJOR, AG_VERSION_MINOR, AG_VERSION_PATCH);
+    ck_assert_str_eq(ag_version(), text);
+}
+END_TEST
+
 START_TEST(the_first_error_stays)
 {
     ag_ctx *ctx = test_begin();
@@ -342,6 +350,7 @@ Suite *ctx_suite(void)
     tcase_add_test(scopes, scopes_by_the_thousand);
     suite_add_tcase(suite, scopes);
     TCase *machine = tcase_create("machine");
+    tcase_add_test(machine, version_is_that_of_the_header);
     tcase_set_timeout(machine, 60);
     tcase_add_test(machine, instruction_sets);
     tcase_add_test(machine, thread_counts);
