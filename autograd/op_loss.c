@@ -4,7 +4,7 @@
  */
 #include "autograd/op_impl.h"
 
-/* ---- cross_entropy: while a tape records, forward makes the gradient too, from the exponentials that it has ---- */
+/* ---- cross_entropy: while a tape records, forward computes the gradient too, from the same exponentials ---- */
 
 static void cross_entropy_vjp(ag_vjp *v)
 {

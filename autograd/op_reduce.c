@@ -14,7 +14,7 @@ static bool dim_bits(const char *where, const ag_tensor *x, int count, const int
 {
     *bits = count == 0 ? (1u << x->ndim) - 1 : 0;
     for (int i = 0; i < count; i++) {
-        int d = ag_checked_dim(x->ctx, where, x, dims[i], x->ndim);
+        int d = ag_checked_dim(where, x, dims[i], 0);
         if (d < 0)
             return false;
         if ((*bits >> d & 1u) != 0) {
@@ -35,7 +35,7 @@ static int64_t reduced_count(const ag_tensor *x, unsigned bits)
     return n;
 }
 
-/* t with the reduced dims back at extent 1, expanded to the shape of input 0: what each element's result says. */
+/* t, of the result's shape, with the reduced dims repeated: of the shape of input 0. */
 static ag_tensor *spread(const ag_vjp *v, ag_tensor *t, unsigned bits)
 {
     int ndim = ag_vjp_ndim(v, 0);
@@ -160,7 +160,7 @@ ag_tensor *ag_var(ag_tensor *x, int count, const int *dims, double correction, b
     void *data = squares->storage->data;
     k->mul(ag_ctx_team(x->ctx), squares->numel, (ag_operand){ data, 1 }, (ag_operand){ data, 1 }, data);
     ag_tensor *y = mean_of(squares, attr.dims, attr.count, keepdim);
-    if (y != NULL && y->storage == squares->storage) /* 0-d: nothing was reduced, so nothing divided */
+    if (y != NULL && y->storage == squares->storage) /* nothing was reduced, so mean_of has not divided */
         k->scale(ag_ctx_team(x->ctx), y->numel, (const double[]){ 1 / attr.count, 0 }, data, data);
     return ag_record(&ag_op_var, y, &x, 1, &attr, sizeof attr, NULL);
 }

@@ -22,7 +22,7 @@ static int64_t softmax_size(const ag_tensor *x)
 /* The op over `dim`: y[M,N], or [M,1] of logsumexp. x is real. */
 static ag_tensor *softmax_over(const ag_op *op, ag_rows_kernel *kernel, ag_tensor *x, int dim)
 {
-    const int d = x == NULL ? -1 : ag_checked_dim(x->ctx, op->name, x, dim, x->ndim);
+    const int d = ag_checked_dim(op->name, x, dim, 0);
     if (d < 0)
         return NULL;
     if (d != x->ndim - 1)

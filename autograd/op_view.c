@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * op_view.c - the recorded views, contiguous and cast, and the joins. The shapes' rules and errors are those of
- * tensor/view.c; here each view gets the way back for its gradient.
+ * op_view.c - the recorded views, contiguous, cast, concat and stack. tensor/view.c makes the views and checks the
+ * shapes; this file adds the vjps.
  */
 #include "autograd/op_impl.h"
 
 #include <string.h>
 
-/* A copy that is more than a view may return x itself: then there is nothing to record. */
+/* Records y = op(x); nothing when y is x itself, as ag_tensor_contiguous and ag_tensor_cast may return it. */
 static ag_tensor *record_view(const ag_op *op, ag_tensor *y, ag_tensor *x, const void *attr, size_t attr_size)
 {
     return y == x ? y : ag_record(op, y, &x, 1, attr, attr_size, NULL);
@@ -101,27 +101,29 @@ ag_tensor *ag_permute(ag_tensor *x, const int *dims)
 
 ag_tensor *ag_transpose(ag_tensor *x, int dim0, int dim1)
 {
-    ag_tensor *y = ag_tensor_transpose(x, dim0, dim1);
-    if (y == NULL)
+    const int d0 = ag_checked_dim("transpose", x, dim0, 0), d1 = ag_checked_dim("transpose", x, dim1, 0);
+    if (d0 < 0 || d1 < 0)
         return NULL;
-    permute_attr attr = { { 0 } };
-    for (int i = 0; i < x->ndim; i++)
-        attr.back[i] = i;
-    int a = dim0 < 0 ? dim0 + x->ndim : dim0, b = dim1 < 0 ? dim1 + x->ndim : dim1;
-    attr.back[a] = b;
-    attr.back[b] = a;
-    return record_view(&ag_op_permute, y, x, &attr, sizeof attr);
+    int dims[AG_MAX_DIMS];
+    for (int d = 0; d < x->ndim; d++)
+        dims[d] = d == d0 ? d1 : d == d1 ? d0 : d;
+    return ag_permute(x, dims);
 }
 
 /* ---- slice, select, split: the gradient goes into the part it came from ---- */
 
 typedef struct slice_attr {
-    int dim;
-    int64_t start, stop, step;
+    int64_t dim, start, stop, step; /* step 0: select, of `start` alone */
 } slice_attr;
 
+static ag_tensor *view_part(ag_tensor *t, const slice_attr *a)
+{
+    return a->step == 0 ? ag_tensor_select(t, (int)a->dim, a->start)
+                        : ag_tensor_slice(t, (int)a->dim, a->start, a->stop, a->step);
+}
+
 /* The gradient of input 0: what has been added so far, or new zeros, *add false. */
-static ag_tensor *sum_or_zeros(ag_vjp *v, bool *add)
+static ag_tensor *view_gradient(ag_vjp *v, bool *add)
 {
     ag_tensor *gx = ag_vjp_target(v, 0, add);
     if (gx != NULL && !*add)
@@ -130,58 +132,40 @@ static ag_tensor *sum_or_zeros(ag_vjp *v, bool *add)
 }
 
 /* part (+)= g. */
-static void put_into(ag_tensor *part, ag_tensor *g, bool add)
+static void view_put(ag_tensor *part, ag_tensor *g, bool add)
 {
     ag_tensor *sum = part == NULL || !add ? g : ag_add(part, g);
     if (part != NULL && sum != NULL)
         ag_copy_into(part, sum);
 }
 
-static void slice_vjp(ag_vjp *v)
+static void part_vjp(ag_vjp *v)
 {
-    const slice_attr *a = v->attr;
     bool add = false;
-    ag_tensor *gx = sum_or_zeros(v, &add);
-    put_into(ag_tensor_slice(gx, a->dim, a->start, a->stop, a->step), v->gy, add);
+    ag_tensor *gx = view_gradient(v, &add);
+    view_put(view_part(gx, v->attr), v->gy, add);
 }
 
-const ag_op ag_op_slice = { "slice", 1, AG_KEEP_NONE, slice_vjp };
+const ag_op ag_op_slice = { "slice", 1, AG_KEEP_NONE, part_vjp };
+const ag_op ag_op_select = { "select", 1, AG_KEEP_NONE, part_vjp };
 
 ag_tensor *ag_slice(ag_tensor *x, int dim, int64_t start, int64_t stop, int64_t step)
 {
-    slice_attr attr;
-    memset(&attr, 0, sizeof attr);
-    attr.dim = dim;
-    attr.start = start;
-    attr.stop = stop;
-    attr.step = step;
+    const slice_attr attr = { dim, start, stop, step };
     return record_view(&ag_op_slice, ag_tensor_slice(x, dim, start, stop, step), x, &attr, sizeof attr);
 }
 
-static void select_vjp(ag_vjp *v)
-{
-    const slice_attr *a = v->attr;
-    bool add = false;
-    ag_tensor *gx = sum_or_zeros(v, &add);
-    put_into(ag_tensor_select(gx, a->dim, a->start), v->gy, add);
-}
-
-const ag_op ag_op_select = { "select", 1, AG_KEEP_NONE, select_vjp };
-
 ag_tensor *ag_select(ag_tensor *x, int dim, int64_t index)
 {
-    slice_attr attr;
-    memset(&attr, 0, sizeof attr);
-    attr.dim = dim;
-    attr.start = index;
-    return record_view(&ag_op_select, ag_tensor_select(x, dim, index), x, &attr, sizeof attr);
+    const slice_attr attr = { .dim = dim, .start = index };
+    return record_view(&ag_op_select, view_part(x, &attr), x, &attr, sizeof attr);
 }
 
 void ag_split(ag_tensor *x, int dim, int count, ag_tensor **piece)
 {
     for (int i = 0; i < count; i++)
         piece[i] = NULL;
-    int d = x == NULL ? -1 : ag_checked_dim(x->ctx, "split", x, dim, x->ndim);
+    int d = ag_checked_dim("split", x, dim, 0);
     if (d < 0)
         return;
     if (count < 1 || x->shape[d] % count != 0) {
@@ -224,7 +208,7 @@ const ag_op ag_op_concat = { "concat", -1, AG_KEEP_NONE, concat_vjp };
 static int concat_shape(ag_tensor *const *x, int count, int dim, int64_t *shape)
 {
     ag_ctx *ctx = x[0]->ctx;
-    int d = ag_checked_dim(ctx, "concat", x[0], dim, x[0]->ndim);
+    int d = ag_checked_dim("concat", x[0], dim, 0);
     if (d < 0)
         return -1;
     memcpy(shape, x[0]->shape, (size_t)x[0]->ndim * sizeof *shape);
@@ -245,7 +229,7 @@ static int concat_shape(ag_tensor *const *x, int count, int dim, int64_t *shape)
 }
 
 /* Copies the inputs side by side into y and notes where each begins; false on error. */
-static bool join(ag_tensor *y, ag_tensor *const *x, int count, concat_attr *attr)
+static bool concat_join(ag_tensor *y, ag_tensor *const *x, int count, concat_attr *attr)
 {
     int64_t start = 0;
     for (int i = 0; i < count; i++) {
@@ -274,7 +258,7 @@ ag_tensor *ag_concat(ag_tensor *const *x, int count, int dim)
     if (y == NULL || (attr = ag_alloc(ctx, attr_size)) == NULL)
         return NULL;
     attr->dim = d;
-    y = join(y, x, count, attr) ? ag_record(&ag_op_concat, y, x, count, attr, attr_size, NULL) : NULL;
+    y = concat_join(y, x, count, attr) ? ag_record(&ag_op_concat, y, x, count, attr, attr_size, NULL) : NULL;
     ag_free(ctx, attr, attr_size);
     return y;
 }

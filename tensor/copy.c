@@ -2,16 +2,53 @@
  *
  * copy.c - copies between layouts and dtypes.
  *
- * Conversion: float64 to float32 rounds to nearest; to int32 the fraction is dropped, what is out of range becomes
- * the nearest int32 and NaN becomes 0.
+ * float64 to float32 rounds to nearest. To int32 the fraction is dropped, values out of range become the nearest int32,
+ * and NaN becomes 0.
  */
 #include "tensor/tensor_impl.h"
 
 #include <string.h>
 
-#define TILE 8
+enum { TILE = 8, CAST_CHUNK = 256 };
 
-static int32_t to_int32(double x)
+#define JOIN(a, b) a##_##b
+#define FN(name, suffix) JOIN(name, suffix)
+
+#define element float
+#define NAME f32
+#include "tensor/copy.inc"
+
+#define element double
+#define NAME f64
+#include "tensor/copy.inc"
+
+#define element int32_t
+#define NAME i32
+#include "tensor/copy.inc"
+
+typedef void copy_row_fn(int64_t n, const void *source, int64_t sx, void *target, int64_t sy);
+typedef void copy_transposed_fn(int64_t m, int64_t n, const void *source, int64_t sx, void *target, int64_t sy);
+static copy_row_fn *const copy_row[] = { [AG_F32] = copy_row_f32, [AG_F64] = copy_row_f64, [AG_I32] = copy_row_i32 };
+static copy_transposed_fn *const copy_transposed[] = {
+    [AG_F32] = copy_transposed_f32, [AG_F64] = copy_transposed_f64, [AG_I32] = copy_transposed_i32
+};
+
+/* ---- Between dtypes, by way of double, which holds every value of each ---- */
+
+void ag_read_row(ag_dtype dtype, int64_t n, const void *x, int64_t sx, double *y)
+{
+    const float *f32 = x;
+    const double *f64 = x;
+    const int32_t *i32 = x;
+    for (int64_t i = 0; dtype == AG_F32 && i < n; i++)
+        y[i] = (double)f32[i * sx];
+    for (int64_t i = 0; dtype == AG_F64 && i < n; i++)
+        y[i] = f64[i * sx];
+    for (int64_t i = 0; dtype == AG_I32 && i < n; i++)
+        y[i] = (double)i32[i * sx];
+}
+
+static int32_t copy_to_int32(double x)
 {
     if (x >= 2147483647.0)
         return INT32_MAX;
@@ -20,87 +57,37 @@ static int32_t to_int32(double x)
     return x == x ? (int32_t)x : 0;
 }
 
-#define JOIN(a, b) a##_##b
-#define FN(name, suffix) JOIN(name, suffix)
-#define AS_IS(x) (x)
-#define TO_F32(x) ((float)(x))
-#define TO_F64(x) ((double)(x))
-#define TO_I32(x) to_int32((double)(x))
+void ag_write_row(ag_dtype dtype, int64_t n, const double *x, int64_t sx, void *y, int64_t sy)
+{
+    float *f32 = y;
+    double *f64 = y;
+    int32_t *i32 = y;
+    for (int64_t i = 0; dtype == AG_F32 && i < n; i++)
+        f32[i * sy] = (float)x[i * sx];
+    for (int64_t i = 0; dtype == AG_F64 && i < n; i++)
+        f64[i * sy] = x[i * sx];
+    for (int64_t i = 0; dtype == AG_I32 && i < n; i++)
+        i32[i * sy] = copy_to_int32(x[i * sx]);
+}
 
-#define from float
-#define to float
-#define CONVERT AS_IS
-#define NAME f32_f32
-#include "tensor/copy.inc"
+static void copy_cast(ag_tensor *y, const ag_tensor *x)
+{
+    double chunk[CAST_CHUNK];
+    ag_loop loop;
+    ag_loop_init(&loop, 2, (const ag_tensor *[]){ y, x });
+    for (; loop.row < loop.rows; ag_loop_next(&loop))
+        for (int64_t i = 0; i < loop.n; i += CAST_CHUNK) {
+            const int64_t n = loop.n - i < CAST_CHUNK ? loop.n - i : CAST_CHUNK;
+            ag_read_row(x->dtype, n, ag_address(x, loop.at[1] + i * loop.step[1]), loop.step[1], chunk);
+            ag_write_row(y->dtype, n, chunk, 1, ag_address(y, loop.at[0] + i * loop.step[0]), loop.step[0]);
+        }
+}
 
-#define from float
-#define to double
-#define CONVERT TO_F64
-#define NAME f32_f64
-#include "tensor/copy.inc"
+/* ---- Within a dtype ---- */
 
-#define from float
-#define to int32_t
-#define CONVERT TO_I32
-#define NAME f32_i32
-#include "tensor/copy.inc"
-
-#define from double
-#define to float
-#define CONVERT TO_F32
-#define NAME f64_f32
-#include "tensor/copy.inc"
-
-#define from double
-#define to double
-#define CONVERT AS_IS
-#define NAME f64_f64
-#include "tensor/copy.inc"
-
-#define from double
-#define to int32_t
-#define CONVERT TO_I32
-#define NAME f64_i32
-#include "tensor/copy.inc"
-
-#define from int32_t
-#define to float
-#define CONVERT TO_F32
-#define NAME i32_f32
-#include "tensor/copy.inc"
-
-#define from int32_t
-#define to double
-#define CONVERT TO_F64
-#define NAME i32_f64
-#include "tensor/copy.inc"
-
-#define from int32_t
-#define to int32_t
-#define CONVERT AS_IS
-#define NAME i32_i32
-#include "tensor/copy.inc"
-
-typedef struct copy_kernels {
-    void (*row)(int64_t n, const void *source, int64_t sx, void *target, int64_t sy);
-    void (*transposed)(int64_t m, int64_t n, const void *source, int64_t sx, void *target, int64_t sy);
-} copy_kernels;
-
-static const copy_kernels kernels_by_dtype[3][3] = {
-    [AG_F32] = { [AG_F32] = { copy_row_f32_f32, copy_transposed_f32_f32 },
-                 [AG_F64] = { copy_row_f32_f64, copy_transposed_f32_f64 },
-                 [AG_I32] = { copy_row_f32_i32, copy_transposed_f32_i32 } },
-    [AG_F64] = { [AG_F32] = { copy_row_f64_f32, copy_transposed_f64_f32 },
-                 [AG_F64] = { copy_row_f64_f64, copy_transposed_f64_f64 },
-                 [AG_I32] = { copy_row_f64_i32, copy_transposed_f64_i32 } },
-    [AG_I32] = { [AG_F32] = { copy_row_i32_f32, copy_transposed_i32_f32 },
-                 [AG_F64] = { copy_row_i32_f64, copy_transposed_i32_f64 },
-                 [AG_I32] = { copy_row_i32_i32, copy_transposed_i32_i32 } },
-};
-
-/* Where the loop's rows are the columns of a transposed matrix, takes the dim along which x is dense out of the
- * loop: its extent, 0 when there is none, and y's stride along it. */
-static int64_t take_transposed_dim(ag_loop *loop, int64_t *y_stride)
+/* Where the loop's rows are the columns of a transposed matrix, takes the dim along which x is dense out of the loop.
+ * Returns its extent, 0 when there is none, and y's stride along it. */
+static int64_t copy_take_dim(ag_loop *loop, int64_t *y_stride)
 {
     if (loop->step[0] != 1 || loop->step[1] <= 1)
         return 0;
@@ -121,31 +108,31 @@ static int64_t take_transposed_dim(ag_loop *loop, int64_t *y_stride)
     return 0;
 }
 
-/* y[...] = x[...], where x's shape broadcasts to y's and they do not overlap. */
+/* y[...] = x[...]: x's shape broadcasts to y's, and the two do not overlap. */
 static void copy_elements(ag_tensor *y, const ag_tensor *x)
 {
-    size_t x_size = ag_dtype_size(x->dtype), y_size = ag_dtype_size(y->dtype);
-    const copy_kernels *kernels = &kernels_by_dtype[x->dtype][y->dtype];
-    const char *source = ag_address(x, 0);
-    char *target = ag_address(y, 0);
+    if (y->dtype != x->dtype) {
+        copy_cast(y, x);
+        return;
+    }
+    const size_t size = ag_dtype_size(y->dtype);
     ag_loop loop;
     ag_loop_init(&loop, 2, (const ag_tensor *[]){ y, x });
-    int64_t y_stride = 0, m = take_transposed_dim(&loop, &y_stride);
-    bool same_bytes = x->dtype == y->dtype && loop.step[0] == 1 && loop.step[1] == 1;
+    int64_t y_stride = 0, m = copy_take_dim(&loop, &y_stride);
     for (; loop.row < loop.rows; ag_loop_next(&loop)) {
-        char *to_row = target + loop.at[0] * (int64_t)y_size;
-        const char *from_row = source + loop.at[1] * (int64_t)x_size;
+        void *target = ag_address(y, loop.at[0]);
+        const void *source = ag_address(x, loop.at[1]);
         if (m > 0)
-            kernels->transposed(m, loop.n, from_row, loop.step[1], to_row, y_stride);
-        else if (same_bytes)
-            memcpy(to_row, from_row, (size_t)loop.n * y_size);
+            copy_transposed[y->dtype](m, loop.n, source, loop.step[1], target, y_stride);
+        else if (loop.step[0] == 1 && loop.step[1] == 1)
+            memcpy(target, source, (size_t)loop.n * size);
         else
-            kernels->row(loop.n, from_row, loop.step[1], to_row, loop.step[0]);
+            copy_row[y->dtype](loop.n, source, loop.step[1], target, loop.step[0]);
     }
 }
 
-/* A new contiguous tensor with t's values, which the function `by` makes. */
-static ag_tensor *copied(const ag_tensor *t, ag_dtype dtype, const char *by)
+/* A new contiguous tensor with t's values, made by the function `by`. */
+static ag_tensor *copy_new(const ag_tensor *t, ag_dtype dtype, const char *by)
 {
     ag_tensor *copy = ag_empty(t->ctx, dtype, t->ndim, t->shape);
     if (copy != NULL)
@@ -155,23 +142,23 @@ static ag_tensor *copied(const ag_tensor *t, ag_dtype dtype, const char *by)
 
 ag_tensor *ag_tensor_clone(const ag_tensor *t)
 {
-    return t == NULL ? NULL : copied(t, t->dtype, "tensor_clone");
+    return t == NULL ? NULL : copy_new(t, t->dtype, "tensor_clone");
 }
 
 ag_tensor *ag_tensor_contiguous(ag_tensor *t)
 {
-    return t == NULL || ag_is_contiguous(t) ? t : copied(t, t->dtype, "tensor_contiguous");
+    return t == NULL || ag_is_contiguous(t) ? t : copy_new(t, t->dtype, "tensor_contiguous");
 }
 
 ag_tensor *ag_tensor_cast(ag_tensor *t, ag_dtype dtype)
 {
-    return t == NULL || t->dtype == dtype ? t : copied(t, dtype, "tensor_cast");
+    return t == NULL || t->dtype == dtype ? t : copy_new(t, dtype, "tensor_cast");
 }
 
 /* ---- Into a tensor that is there ------------------------------------------------------------- */
 
 /* Whether the span of memory from t's first to its last element meets that of u. */
-static bool may_overlap(const ag_tensor *t, const ag_tensor *u)
+static bool copy_may_overlap(const ag_tensor *t, const ag_tensor *u)
 {
     if (t->storage != u->storage || t->numel == 0 || u->numel == 0)
         return false;
@@ -183,7 +170,7 @@ static bool may_overlap(const ag_tensor *t, const ag_tensor *u)
     return t->offset <= u_last && u->offset <= t_last;
 }
 
-static bool same_layout(const ag_tensor *t, const ag_tensor *u)
+static bool copy_same_layout(const ag_tensor *t, const ag_tensor *u)
 {
     if (!ag_same_shape(t, u) || t->offset != u->offset)
         return false;
@@ -193,7 +180,7 @@ static bool same_layout(const ag_tensor *t, const ag_tensor *u)
     return true;
 }
 
-static ag_status check_copy(const ag_tensor *dst, const ag_tensor *src)
+static ag_status copy_check(const ag_tensor *dst, const ag_tensor *src)
 {
     int added = dst->ndim - src->ndim;
     bool fits = added >= 0;
@@ -204,26 +191,20 @@ static ag_status check_copy(const ag_tensor *dst, const ag_tensor *src)
                 ag_shape_text(dst));
         return AG_ERR_SHAPE;
     }
-    for (int d = 0; d < dst->ndim; d++)
-        if (dst->stride[d] == 0 && dst->shape[d] > 1 && dst->numel > 0) {
-            ag_fail(dst->ctx, AG_ERR_ARGUMENT, "copy_into", "dim %d of %s is expanded, its elements are one", d,
-                    ag_shape_text(dst));
-            return AG_ERR_ARGUMENT;
-        }
-    return AG_OK;
+    return ag_check_separate("copy_into", dst) ? AG_OK : AG_ERR_ARGUMENT;
 }
 
 ag_status ag_copy_into(ag_tensor *dst, const ag_tensor *src)
 {
     if (dst == NULL || src == NULL)
         return AG_ERR_ARGUMENT;
-    ag_status status = check_copy(dst, src);
+    ag_status status = copy_check(dst, src);
     if (status != AG_OK || dst->numel == 0)
         return status;
     ag_scope_begin(dst->ctx, NULL);
-    if (!may_overlap(dst, src)) {
+    if (!copy_may_overlap(dst, src)) {
         copy_elements(dst, src);
-    } else if (!same_layout(dst, src)) {
+    } else if (!copy_same_layout(dst, src)) {
         const ag_tensor *apart = ag_tensor_clone(src);
         if (apart != NULL)
             copy_elements(dst, apart);

@@ -7,27 +7,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* `n` elements from `at`, `step` apart, become `value`. */
-static void fill_row(ag_dtype dtype, void *at, int64_t n, int64_t step, double value)
-{
-    if (dtype == AG_F32) {
-        float *x = at, v = (float)value;
-        for (int64_t i = 0; i < n; i++)
-            x[i * step] = v;
-    } else if (dtype == AG_F64) {
-        double *x = at;
-        for (int64_t i = 0; i < n; i++)
-            x[i * step] = value;
-    } else {
-        int32_t *x = at, v = (int32_t)value;
-        for (int64_t i = 0; i < n; i++)
-            x[i * step] = v;
-    }
-}
-
 /* ---- Filling --------------------------------------------------------------------------------- */
 
-static void fill(const ag_tensor *t, double value)
+static void fill_elements(const ag_tensor *t, double value)
 {
     ag_tensor once = *t; /* repeated elements are written once */
     for (int d = 0; d < once.ndim; d++)
@@ -36,7 +18,7 @@ static void fill(const ag_tensor *t, double value)
     ag_loop loop;
     ag_loop_init(&loop, 1, (const ag_tensor *[]){ &once });
     for (; loop.row < loop.rows; ag_loop_next(&loop))
-        fill_row(t->dtype, ag_address(t, loop.at[0]), loop.n, loop.step[0], value);
+        ag_write_row(t->dtype, loop.n, &value, 0, ag_address(t, loop.at[0]), loop.step[0]);
 }
 
 ag_status ag_fill(ag_tensor *t, double value)
@@ -45,7 +27,7 @@ ag_status ag_fill(ag_tensor *t, double value)
         return AG_ERR_ARGUMENT;
     if (!ag_value_fits(t->ctx, "fill", t->dtype, value))
         return AG_ERR_ARGUMENT;
-    fill(t, value);
+    fill_elements(t, value);
     ag_storage_changed(t, "fill");
     return AG_OK;
 }
@@ -66,7 +48,7 @@ ag_tensor *ag_full(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape, 
         return NULL;
     ag_tensor *t = ag_empty(ctx, dtype, ndim, shape);
     if (t != NULL)
-        fill(t, value);
+        fill_elements(t, value);
     return t;
 }
 
@@ -95,7 +77,7 @@ ag_tensor *ag_arange(ag_ctx *ctx, ag_dtype dtype, double start, double step, int
     if (t == NULL)
         return NULL;
     for (int64_t i = 0; i < n; i++)
-        fill_row(dtype, ag_address(t, i), 1, 1, start + step * (double)i);
+        ag_write_row(dtype, 1, (const double[]){ start + step * (double)i }, 1, ag_address(t, i), 1);
     return t;
 }
 

@@ -17,14 +17,14 @@ typedef struct ag_free_block {
     struct ag_free_block *next;
 } ag_free_block;
 
-/* A module path that was made before, by where its two parts lie. What lies at `name` may be another text by now: it
- * must be the path's tail still. */
+/* A module path, found by the addresses of its two parts. The text at `name` may have changed since: the entry counts
+ * only while that text equals the path's tail. */
 typedef struct ag_known_path {
     const char *outer, *name, *path, *tail; /* all NULL: none */
 } ag_known_path;
 
 typedef struct ag_scope {
-    int64_t first;    /* where its tensors begin in ag_ctx.owned */
+    int64_t first;    /* index of its first tensor in ag_ctx.owned */
     const char *path; /* interned module path */
 } ag_scope;
 
@@ -43,7 +43,7 @@ struct ag_ctx {
 
     ag_scope *scopes;
     int64_t scope_count, scope_capacity;
-    int64_t scopes_lost; /* begun when there was no memory for them; ended first */
+    int64_t scopes_lost; /* scopes for which there was no memory; they end first */
     ag_tensor **owned;   /* what the scopes own, outermost first */
     int64_t owned_count, owned_capacity;
     ag_tensor *newest; /* list of the live tensors */

@@ -4,7 +4,7 @@
  *
  * A class holds blocks of one size: multiples of 64 bytes up to 1024, then eight sizes per power of two, so at
  * most an eighth of a block is unused. A freed block goes back to its class and serves the next request of that
- * class; after one training step every request finds a block, and malloc is not called again.
+ * class. After one training step every request finds a block, and malloc is not called again.
  */
 #include "tensor/ctx_impl.h"
 
@@ -12,9 +12,9 @@
 
 #define ALIGNMENT 64
 #define STEPS_MAX 16
-#define HEADER (ALIGNMENT + sizeof(void *)) /* room to align, and the allocator's own pointer before the block */
+#define HEADER (ALIGNMENT + sizeof(void *)) /* room to align, and for the allocator's pointer before the block */
 
-/* The class of a request and the bytes of its blocks; -1 when the size can not be served. */
+/* The class of a request and the bytes of its blocks; -1 when the request is too large. */
 static int size_class(size_t bytes, size_t *block_bytes)
 {
     if (bytes > SIZE_MAX / 4)
@@ -129,7 +129,7 @@ static size_t text_hash(const char *text)
     return (size_t)(hash ^ (hash >> 32));
 }
 
-/* Where `text` is, or where it would go. */
+/* The slot of `text`, or the free slot where it belongs. */
 static char **text_slot(const ag_text_table *table, const char *text)
 {
     size_t i = text_hash(text) & (table->capacity - 1);

@@ -2,10 +2,9 @@
  *
  * print.c - a tensor as text, in NumPy's layout.
  *
- * Two passes over the elements that are shown: the first finds one format for all of them, the second prints.
- * A number gets the digits that tell it from its neighbours in its own dtype, at most `precision` after the point;
- * fixed notation, or scientific when that reads better, by NumPy's rule: the largest magnitude is >= 1e8, or the
- * smallest one that is not 0 is < 1e-4, or they are a factor of more than 1000 apart.
+ * The first pass over the shown elements finds one format for all of them; the second prints. A number gets the digits
+ * that identify it in its dtype, at most `precision` after the point. Notation is scientific by NumPy's rule: the
+ * largest magnitude is >= 1e8, or the smallest one that is not 0 is < 1e-4, or they differ by a factor of over 1000.
  */
 #include "tensor/tensor_impl.h"
 
@@ -30,7 +29,7 @@ typedef struct printer {
     bool elide;
     int precision;
 
-    /* What the first pass finds. */
+    /* Results of the first pass. */
     bool scientific;
     double largest, smallest; /* magnitudes of the finite elements that are not 0 */
     int before, after;        /* columns before and after the point */
@@ -49,13 +48,12 @@ static double current(const printer *p)
 
 /* ---- One number ------------------------------------------------------------------------------ */
 
-static int max_int(int a, int b)
+static int print_max(int a, int b)
 {
     return a > b ? a : b;
 }
 
-/* The fewest digits after the first that still read back as the same float or double; `*exponent` is that of the
- * first digit. */
+/* The fewest digits after the first that read back as the same float or double; *exponent is the first digit's. */
 static int digits_needed(ag_dtype dtype, double value, int *exponent)
 {
     char text[NUMBER_SIZE];
@@ -77,7 +75,7 @@ static void drop_trailing_zeros(char *text)
         text[--length] = '\0';
 }
 
-/* "12.5": the digits that are needed, the point always. */
+/* "12.5", with a point always. */
 static void fixed_text(const printer *p, double value, char *text)
 {
     int exponent;
@@ -118,21 +116,21 @@ static void see_width(printer *p)
     double value = current(p);
     char text[NUMBER_SIZE];
     if (p->t->dtype == AG_I32) {
-        p->before = max_int(p->before, snprintf(text, sizeof text, "%.0f", value));
+        p->before = print_max(p->before, snprintf(text, sizeof text, "%.0f", value));
     } else if (special_text(value) != NULL) {
-        p->special = max_int(p->special, (int)strlen(special_text(value)));
+        p->special = print_max(p->special, (int)strlen(special_text(value)));
     } else if (p->scientific) {
         int exponent;
         int digits = digits_needed(p->t->dtype, value, &exponent);
         exponent = abs(mantissa_text(p, value, digits, text));
         drop_trailing_zeros(text);
-        p->before = max_int(p->before, (int)(strchr(text, '.') - text));
-        p->after = max_int(p->after, (int)strlen(strchr(text, '.') + 1));
-        p->exponent_digits = max_int(p->exponent_digits, exponent > 99 ? 3 : 2);
+        p->before = print_max(p->before, (int)(strchr(text, '.') - text));
+        p->after = print_max(p->after, (int)strlen(strchr(text, '.') + 1));
+        p->exponent_digits = print_max(p->exponent_digits, exponent > 99 ? 3 : 2);
     } else {
         fixed_text(p, value, text);
-        p->before = max_int(p->before, (int)(strchr(text, '.') - text));
-        p->after = max_int(p->after, (int)strlen(strchr(text, '.') + 1));
+        p->before = print_max(p->before, (int)(strchr(text, '.') - text));
+        p->after = print_max(p->after, (int)strlen(strchr(text, '.') + 1));
     }
 }
 
@@ -159,12 +157,12 @@ static int width(const printer *p)
     if (p->t->dtype == AG_I32)
         return p->before;
     int finite = p->before > 0 ? p->before + 1 + p->after + (p->scientific ? 2 + p->exponent_digits : 0) : 0;
-    return max_int(finite, p->special);
+    return print_max(finite, p->special);
 }
 
 /* ---- Second pass ----------------------------------------------------------------------------- */
 
-/* One element, aligned at the point, without the blanks after it; returns how many these are. */
+/* One element, aligned at the point; returns the number of blanks that belong behind it. */
 static int print_element(printer *p)
 {
     double value = current(p);

@@ -41,27 +41,23 @@ static int64_t per_block(ag_dtype dtype)
 /* ---- Uniform --------------------------------------------------------------------------------- */
 
 /* Rounding can reach `high`, which does not belong to the interval. */
-static float float_below(double value, double high)
+static double random_float_below(double value, double high)
 {
     float x = (float)value;
-    return (double)x < high ? x : nextafterf(x, -INFINITY);
+    return (double)((double)x < high ? x : nextafterf(x, -INFINITY));
 }
 
-static double double_below(double value, double high)
+static double random_double_below(double value, double high)
 {
     return value < high ? value : nextafter(value, -(double)INFINITY);
 }
 
-/* The values of one block from low, width (high - low) on; at most count of them are wanted. */
-static void uniform_block(ag_dtype dtype, const uint32_t word[4], double low, double high, int64_t count, void *out)
+static void uniform_block(ag_dtype dtype, const uint32_t word[4], double low, double high, double value[4])
 {
-    for (int64_t i = 0; i < count; i++) {
-        double unit = dtype == AG_F32 ? (double)(word[i] >> 8) * 0x1p-24 : unit53(word[2 * i], word[2 * i + 1]);
-        double value = low + (high - low) * unit;
-        if (dtype == AG_F32)
-            ((float *)out)[i] = low < high ? float_below(value, high) : (float)low;
-        else
-            ((double *)out)[i] = low < high ? double_below(value, high) : low;
+    for (int i = 0; i < per_block(dtype); i++) {
+        const double unit = dtype == AG_F32 ? (double)(word[i] >> 8) * 0x1p-24 : unit53(word[2 * i], word[2 * i + 1]);
+        const double x = low + (high - low) * unit;
+        value[i] = !(low < high) ? low : dtype == AG_F32 ? random_float_below(x, high) : random_double_below(x, high);
     }
 }
 
@@ -76,28 +72,25 @@ static void box_muller(double u, double v, double pair[2])
     pair[1] = radius * sin(TWO_PI * v);
 }
 
-static void normal_block(ag_dtype dtype, const uint32_t word[4], double mean, double std, int64_t count, void *out)
+static void normal_block(ag_dtype dtype, const uint32_t word[4], double mean, double std, double value[4])
 {
-    double z[4] = { 0 };
-    if (dtype == AG_F32) {
+    if (dtype == AG_F32)
         for (int pair = 0; pair < 2; pair++) {
             double u = ((double)word[2 * pair] + 1.0) * 0x1p-32;
-            box_muller(u, (double)word[2 * pair + 1] * 0x1p-32, z + 2 * pair);
+            box_muller(u, (double)word[2 * pair + 1] * 0x1p-32, value + 2 * pair);
         }
-        for (int64_t i = 0; i < count; i++)
-            ((float *)out)[i] = (float)(mean + std * z[i]);
-    } else {
-        box_muller(1.0 - unit53(word[0], word[1]), unit53(word[2], word[3]), z);
-        for (int64_t i = 0; i < count; i++)
-            ((double *)out)[i] = mean + std * z[i];
-    }
+    else
+        box_muller(1.0 - unit53(word[0], word[1]), unit53(word[2], word[3]), value);
+    for (int i = 0; i < per_block(dtype); i++)
+        value[i] = mean + std * value[i];
 }
 
 /* ---- Filling --------------------------------------------------------------------------------- */
 
-typedef void block_maker(ag_dtype dtype, const uint32_t word[4], double a, double b, int64_t count, void *out);
+/* Makes the values of a block, rounded to dtype or not yet, with the parameters a and b of the distribution. */
+typedef void block_maker(ag_dtype dtype, const uint32_t word[4], double a, double b, double value[4]);
 
-static bool check_real(ag_ctx *ctx, const char *where, ag_dtype dtype)
+static bool random_check(ag_ctx *ctx, const char *where, ag_dtype dtype)
 {
     if (dtype == AG_F32 || dtype == AG_F64)
         return true;
@@ -105,42 +98,37 @@ static bool check_real(ag_ctx *ctx, const char *where, ag_dtype dtype)
     return false;
 }
 
-static void draw_dense(ag_tensor *t, block_maker *make, double a, double b)
+static void random_draw_dense(ag_tensor *t, block_maker *make, double a, double b)
 {
     int64_t per = per_block(t->dtype), blocks = t->numel / per + (t->numel % per != 0);
-    size_t size = ag_dtype_size(t->dtype);
-    char *out = ag_address(t, 0);
     ag_rng rng = ag_rng_take(t->ctx, (uint64_t)blocks);
     for (int64_t block = 0; block < blocks; block++) {
         uint32_t word[4];
-        int64_t left = t->numel - block * per;
+        double value[4];
+        const int64_t left = t->numel - block * per;
         ag_philox(rng.seed, rng.counter + (uint64_t)block, word);
-        make(t->dtype, word, a, b, left < per ? left : per, out + (size_t)(block * per) * size);
+        make(t->dtype, word, a, b, value);
+        ag_write_row(t->dtype, left < per ? left : per, value, 1, ag_address(t, block * per), 1);
     }
 }
 
-/* Draws into t; where t has gaps or another order, by way of a contiguous tensor. After an error nothing has
- * been drawn. */
-static ag_status draw(ag_tensor *t, const char *where, block_maker *make, double a, double b)
+/* Draws into t, through a contiguous tensor when t is not contiguous. */
+static ag_status random_draw(ag_tensor *t, const char *where, block_maker *make, double a, double b)
 {
-    if (!check_real(t->ctx, where, t->dtype))
+    if (!random_check(t->ctx, where, t->dtype))
         return AG_ERR_DTYPE;
     if (ag_is_contiguous(t)) {
-        draw_dense(t, make, a, b);
+        random_draw_dense(t, make, a, b);
         ag_storage_changed(t, where);
         return AG_OK;
     }
-    for (int d = 0; d < t->ndim; d++)
-        if (t->stride[d] == 0 && t->shape[d] > 1) {
-            ag_fail(t->ctx, AG_ERR_ARGUMENT, where, "dim %d of %s is expanded, its elements are one", d,
-                    ag_shape_text(t));
-            return AG_ERR_ARGUMENT;
-        }
+    if (!ag_check_separate(where, t))
+        return AG_ERR_ARGUMENT;
     ag_status status = AG_ERR_MEMORY;
     ag_scope_begin(t->ctx, NULL);
     ag_tensor *dense = ag_empty(t->ctx, t->dtype, t->ndim, t->shape);
     if (dense != NULL) {
-        draw_dense(dense, make, a, b);
+        random_draw_dense(dense, make, a, b);
         status = ag_copy_into(t, dense);
     }
     ag_scope_end(t->ctx, NULL);
@@ -155,7 +143,7 @@ ag_status ag_fill_uniform(ag_tensor *t, double low, double high)
         ag_fail(t->ctx, AG_ERR_ARGUMENT, "fill_uniform", "no interval from %g to %g", low, high);
         return AG_ERR_ARGUMENT;
     }
-    return draw(t, "fill_uniform", uniform_block, low, high);
+    return random_draw(t, "fill_uniform", uniform_block, low, high);
 }
 
 ag_status ag_fill_normal(ag_tensor *t, double mean, double std)
@@ -166,29 +154,29 @@ ag_status ag_fill_normal(ag_tensor *t, double mean, double std)
         ag_fail(t->ctx, AG_ERR_ARGUMENT, "fill_normal", "mean %g, standard deviation %g", mean, std);
         return AG_ERR_ARGUMENT;
     }
-    return draw(t, "fill_normal", normal_block, mean, std);
+    return random_draw(t, "fill_normal", normal_block, mean, std);
 }
 
 /* ---- Creation -------------------------------------------------------------------------------- */
 
+/* A new tensor of draws with parameters 0 and 1. */
+static ag_tensor *random_new(const char *where, block_maker *make, ag_ctx *ctx, ag_dtype dtype, int ndim,
+                             const int64_t *shape)
+{
+    ag_tensor *t = ctx == NULL || !random_check(ctx, where, dtype) ? NULL : ag_empty(ctx, dtype, ndim, shape);
+    if (t != NULL)
+        random_draw_dense(t, make, 0.0, 1.0);
+    return t;
+}
+
 ag_tensor *ag_rand(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape)
 {
-    if (ctx == NULL || !check_real(ctx, "rand", dtype))
-        return NULL;
-    ag_tensor *t = ag_empty(ctx, dtype, ndim, shape);
-    if (t != NULL)
-        draw_dense(t, uniform_block, 0.0, 1.0);
-    return t;
+    return random_new("rand", uniform_block, ctx, dtype, ndim, shape);
 }
 
 ag_tensor *ag_randn(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape)
 {
-    if (ctx == NULL || !check_real(ctx, "randn", dtype))
-        return NULL;
-    ag_tensor *t = ag_empty(ctx, dtype, ndim, shape);
-    if (t != NULL)
-        draw_dense(t, normal_block, 0.0, 1.0);
-    return t;
+    return random_new("randn", normal_block, ctx, dtype, ndim, shape);
 }
 
 ag_tensor *ag_randint(ag_ctx *ctx, int32_t low, int32_t high, int ndim, const int64_t *shape)
@@ -206,7 +194,7 @@ ag_tensor *ag_randint(ag_ctx *ctx, int32_t low, int32_t high, int ndim, const in
     for (int64_t i = 0; i < t->numel; i++) {
         uint32_t word[4];
         ag_philox(rng.seed, rng.counter + (uint64_t)(i / 2), word);
-        /* The upper half of the 96-bit product of 64 random bits and the range: a bias below 2^-32. */
+        /* Bits 64 .. 95 of the product of 64 random bits and the range: a bias below 2^-32. */
         const uint32_t *pair = word + 2 * (i % 2);
         uint64_t scaled = (pair[0] * range + (pair[1] * range >> 32)) >> 32;
         out[i] = (int32_t)((int64_t)low + (int64_t)scaled);

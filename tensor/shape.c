@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * shape.c - arithmetic on shapes and strides: checked sizes, broadcasting, texts, and the loop over several
- * strided operands at once.
+ * shape.c - arithmetic on shapes and strides: checked sizes, broadcasting, texts, and the loop over several strided
+ * operands.
  *
  * Broadcasting is NumPy's: shapes are aligned at their last dims, and an extent of 1 (or a dim that is not
  * there) repeats.
@@ -35,12 +35,46 @@ int64_t ag_checked_numel(int ndim, const int64_t *shape, size_t size)
     return empty ? 0 : (int64_t)product;
 }
 
-int ag_checked_dim(ag_ctx *ctx, const char *where, const ag_tensor *t, int dim, int ndim)
+bool ag_check_dims(ag_ctx *ctx, const char *where, int ndim, const int64_t *shape)
 {
+    if (ndim < 0 || ndim > AG_MAX_DIMS)
+        ag_fail(ctx, AG_ERR_SHAPE, where, "%d dims, at most %d are possible", ndim, AG_MAX_DIMS);
+    else if (ndim > 0 && shape == NULL)
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "%d dims, but the shape is NULL", ndim);
+    else
+        return true;
+    return false;
+}
+
+int ag_checked_dim(const char *where, const ag_tensor *t, int dim, int added)
+{
+    if (t == NULL)
+        return -1;
+    const int ndim = t->ndim + added;
     if (dim >= -ndim && dim < ndim)
         return dim < 0 ? dim + ndim : dim;
-    ag_fail(ctx, AG_ERR_ARGUMENT, where, "dim %d of %s", dim, ag_shape_text(t));
+    ag_fail(t->ctx, AG_ERR_ARGUMENT, where, "dim %d of %s", dim, ag_shape_text(t));
     return -1;
+}
+
+void ag_row_major(int ndim, const int64_t *shape, int64_t *stride)
+{
+    int64_t step = 1;
+    for (int d = ndim - 1; d >= 0; d--) {
+        stride[d] = step;
+        step *= shape[d] > 0 ? shape[d] : 1;
+    }
+}
+
+bool ag_check_separate(const char *where, const ag_tensor *t)
+{
+    for (int d = 0; d < t->ndim && t->numel > 0; d++)
+        if (t->stride[d] == 0 && t->shape[d] > 1) {
+            ag_fail(t->ctx, AG_ERR_ARGUMENT, where, "dim %d of %s is expanded, its elements are one", d,
+                    ag_shape_text(t));
+            return false;
+        }
+    return true;
 }
 
 int ag_broadcast_shape(ag_ctx *ctx, const char *where, const ag_tensor *a, const ag_tensor *b, int64_t *shape)
@@ -82,7 +116,7 @@ const char *ag_shape_text(const ag_tensor *t)
     return ag_dims_text(t->ctx, t->ndim, t->shape);
 }
 
-/* Any shape a tensor can have fits; a longer list, from a caller's mistake, ends in "...]". */
+/* Every tensor's shape fits into a buffer; a longer list, from a caller's mistake, ends in "...]". */
 const char *ag_dims_text(ag_ctx *ctx, int ndim, const int64_t *dims)
 {
     enum { LONGEST = 21, CLOSING = 5 }; /* ",-9223372036854775808" and "...]" with its NUL */
@@ -103,8 +137,8 @@ const char *ag_dims_text(ag_ctx *ctx, int ndim, const int64_t *dims)
 
 /* ---- Looping --------------------------------------------------------------------------------- */
 
-/* Insertion sort by the first operand that can tell two dims apart. A stride of 0 says nothing about where a
- * dim lies, so that repeated dims stay where they are among the others. */
+/* Insertion sort: the first operand with two different strides, neither of them 0, orders two dims. A repeated dim,
+ * whose stride is 0, keeps its place. */
 void ag_order_dims(int operands, int ndim, int64_t stride[][AG_MAX_DIMS], int *order)
 {
     for (int d = 0; d < ndim; d++) {
@@ -134,7 +168,7 @@ typedef struct loop_dim {
     int64_t extent, stride[AG_LOOP_MAX];
 } loop_dim;
 
-/* Whether `outer` can be joined with `inner`, the dim just inside it. */
+/* Whether `outer` and the next inner dim are one dim for every operand. */
 static bool joins(int operands, const loop_dim *outer, const loop_dim *inner)
 {
     for (int k = 0; k < operands; k++)
@@ -143,14 +177,14 @@ static bool joins(int operands, const loop_dim *outer, const loop_dim *inner)
     return true;
 }
 
-/* The stride of operand t along dim d of a loop over ndim dims; 0 where it repeats. */
+/* The stride of operand t along dim d of a loop over ndim dims; 0 where t repeats. */
 static int64_t loop_stride(const ag_tensor *t, int d, int ndim)
 {
     int own = d - (ndim - t->ndim);
     return own < 0 || t->shape[own] == 1 ? 0 : t->stride[own];
 }
 
-/* Every op on small tensors comes through here: what is not used is not written. */
+/* Ops on small tensors spend much of their time here: fields that are not used are not written. */
 void ag_loop_init(ag_loop *loop, int operands, const ag_tensor *const *t)
 {
     loop->operands = operands;

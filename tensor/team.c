@@ -27,27 +27,28 @@ void ag_team_hold(ag_team *team, void (*body)(void *argument), void *argument)
 
 #include <omp.h>
 
-/* ---- The first thread and one that waits for its parts. The end of an OpenMP region or barrier calls the operating
- * system, since somebody may sleep; a lock that is let go does so only when somebody sleeps for it. So a signal is a
- * lock that one thread lets go and the other waits for. Only who has set a lock may unset it, and so there are three,
- * whose roles go round:
+/* ---- The first thread signals to each other thread through three locks.
  *
- *                 held by the first thread    held by the other    the other waits for
- *   between       begin, next                 end                  begin
- *   in a part     next                        begin, end
- *   between       end, next                   begin                next
+ * The end of an OpenMP region or barrier calls the operating system, because a thread may sleep there. Unsetting a lock
+ * calls it only when a thread sleeps on that lock. So a signal is a lock: one thread unsets it, the other waits to set
+ * it. Only the thread that has set a lock may unset it, so the three locks exchange their roles:
  *
- * Of the new between, next is begin, end is next, and begin is end. How long to spin before sleeping is OpenMP's
- * matter (OMP_WAIT_POLICY). ---- */
+ *               set by the first thread   set by the other   what happens next
+ *   between     begin, next               end                the first unsets begin, the other sets it
+ *   in a part   next                      begin, end         the other unsets end, the first sets it
+ *   between     end, next                 begin              the same, with the roles rotated
+ *
+ * The three locks rotate: next -> begin, end -> next, begin -> end. OMP_WAIT_POLICY decides how long a thread spins
+ * before it sleeps. ---- */
 
 typedef union lock {
     omp_lock_t lock;
-    char line[64]; /* each on a line of cache of its own */
+    char line[64]; /* each lock has a cache line of its own */
 } lock;
 
 typedef struct post {
     lock locks[3];
-    int begin; /* which of them; as the first thread knows it */
+    int begin; /* the index of the lock that is `begin`, for the first thread */
 } post;
 
 typedef struct job {
@@ -63,12 +64,12 @@ struct ag_region {
     job job;
 };
 
-static omp_lock_t *lock_of(post *p, int begin, int after)
+static omp_lock_t *lock_of(post *p, int begin, int role)
 {
-    return &p->locks[(begin + after) % 3].lock;
+    return &p->locks[(begin + role) % 3].lock;
 }
 
-enum { BEGIN = 0, END = 1, NEXT = 2 }; /* after begin */
+enum { BEGIN = 0, END = 1, NEXT = 2 }; /* a role, as the distance from begin */
 
 static void do_part(const job *j, int thread)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * team.h - a context's threads (private header). All threads begin in team.c: a kernel says how many items its work has
- * and gives a function that does some of them.
+ * team.h - a context's threads (private header). Only team.c starts threads: a kernel gives the number of items of its
+ * work and a function that does some of them.
  */
 #ifndef AG_TEAM_H
 #define AG_TEAM_H
@@ -9,24 +9,24 @@
 #include <stdint.h>
 
 typedef struct ag_team {
-    int threads;              /* at the most, 1 .. AG_MAX_THREADS */
-    struct ag_region *region; /* the open one of ag_team_hold; NULL: none */
+    int threads;              /* 1 .. AG_MAX_THREADS */
+    struct ag_region *region; /* that of a running ag_team_hold; NULL: none */
 } ag_team;
 
-/* One without a context. */
+/* A team without a context. */
 #define AG_TEAM(count) (&(ag_team){ .threads = (count) })
 
-/* The items from .. to - 1 of some work. */
+/* Does the items from .. to - 1 of the work. */
 typedef void ag_team_part(const void *work, int64_t from, int64_t to);
 
-/* All items of the work, 0 .. count - 1, in equal parts side by side, each in a thread of its own; the caller is the
- * first of them. No more parts than items; fewer than threads where OpenMP gives fewer. team NULL: the caller alone.
- * A part must not use the team. */
+/* Does items 0 .. count - 1 of the work in equal parts, side by side: one part per thread, the first by the caller.
+ * There are at most `count` parts, and as many as OpenMP gives threads. team NULL: the caller does all. A part must not
+ * use the team. */
 void ag_team_run(ag_team *team, int64_t count, ag_team_part *part, const void *work);
 
-/* body(argument) in one parallel region: the team's other threads wait in it for what ag_team_run has for them. To
- * begin a part and to wait for its end takes 0.1 us there and 0.5 where each ag_team_run opens a region. A region
- * within a region is that region. */
+/* Calls body(argument) in one parallel region, where the team's other threads wait for ag_team_run. Entering and
+ * leaving a parallel part costs 0.1 us there, and 0.5 us where each ag_team_run opens a region. In a region of the
+ * team, or with one thread, body is just called. */
 void ag_team_hold(ag_team *team, void (*body)(void *argument), void *argument);
 
 #endif

@@ -8,7 +8,6 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 static ag_storage *storage_new(ag_ctx *ctx, size_t bytes)
@@ -109,21 +108,15 @@ ag_tensor *ag_empty(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape)
         return NULL;
     if (dtype != AG_F32 && dtype != AG_F64 && dtype != AG_I32)
         return ag_fail(ctx, AG_ERR_DTYPE, "empty", "there is no dtype number %d", (int)dtype);
-    if (ndim < 0 || ndim > AG_MAX_DIMS)
-        return ag_fail(ctx, AG_ERR_SHAPE, "empty", "%d dims, at most %d are possible", ndim, AG_MAX_DIMS);
-    if (ndim > 0 && shape == NULL)
-        return ag_fail(ctx, AG_ERR_ARGUMENT, "empty", "%d dims, but the shape is NULL", ndim);
+    if (!ag_check_dims(ctx, "empty", ndim, shape))
+        return NULL;
     int64_t stride[AG_MAX_DIMS], numel = ag_checked_numel(ndim, shape, ag_dtype_size(dtype));
     for (int i = 0; i < ndim; i++)
         if (shape[i] < 0)
             return ag_fail(ctx, AG_ERR_SHAPE, "empty", "negative extent in %s", ag_dims_text(ctx, ndim, shape));
     if (numel < 0)
         return ag_fail(ctx, AG_ERR_MEMORY, "empty", "the size of %s overflows", ag_dims_text(ctx, ndim, shape));
-    int64_t step = 1;
-    for (int i = ndim - 1; i >= 0; i--) {
-        stride[i] = step;
-        step *= shape[i] > 0 ? shape[i] : 1;
-    }
+    ag_row_major(ndim, shape, stride);
     ag_storage *storage = storage_new(ctx, (size_t)numel * ag_dtype_size(dtype));
     return tensor_new(ctx, storage, dtype, ndim, shape, stride, 0);
 }
@@ -239,27 +232,6 @@ void *ag_data_mut(ag_tensor *t)
 
 /* ---- Single elements -------------------------------------------------------------------------- */
 
-static double element_get(const ag_tensor *t, int64_t offset)
-{
-    const void *at = ag_address(t, offset);
-    switch (t->dtype) {
-    case AG_F32: return (double)*(const float *)at;
-    case AG_F64: return *(const double *)at;
-    case AG_I32: return (double)*(const int32_t *)at;
-    }
-    return (double)NAN;
-}
-
-static void element_set(const ag_tensor *t, int64_t offset, double value)
-{
-    void *at = ag_address(t, offset);
-    switch (t->dtype) {
-    case AG_F32: *(float *)at = (float)value; break;
-    case AG_F64: *(double *)at = value; break;
-    case AG_I32: *(int32_t *)at = (int32_t)value; break;
-    }
-}
-
 bool ag_value_fits(ag_ctx *ctx, const char *where, ag_dtype dtype, double value)
 {
     if (dtype != AG_I32 || (value > -2147483649.0 && value < 2147483648.0))
@@ -276,7 +248,7 @@ ag_status ag_item(const ag_tensor *t, double *value)
         ag_fail(t->ctx, AG_ERR_SHAPE, "item", "%s has %" PRId64 " elements, not 1", ag_shape_text(t), t->numel);
     /* Also an older error: whoever looks at a loss asks whether the computation went well. */
     if (ag_error(t->ctx) == AG_OK)
-        *value = element_get(t, 0);
+        ag_read_row(t->dtype, 1, ag_address(t, 0), 1, value);
     return ag_error(t->ctx);
 }
 
@@ -302,7 +274,7 @@ ag_status ag_get(const ag_tensor *t, const int64_t *index, double *value)
     int64_t offset = element_offset(t, "get", index);
     if (offset < 0)
         return AG_ERR_INDEX;
-    *value = element_get(t, offset);
+    ag_read_row(t->dtype, 1, ag_address(t, offset), 1, value);
     return AG_OK;
 }
 
@@ -315,7 +287,7 @@ ag_status ag_set(ag_tensor *t, const int64_t *index, double value)
         return AG_ERR_INDEX;
     if (!ag_value_fits(t->ctx, "set", t->dtype, value))
         return AG_ERR_ARGUMENT;
-    element_set(t, offset, value);
+    ag_write_row(t->dtype, 1, &value, 1, ag_address(t, offset), 1);
     ag_storage_changed(t, "set");
     return AG_OK;
 }

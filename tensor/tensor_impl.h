@@ -11,18 +11,18 @@
 #include "tensor/kernels/kernels.h"
 #include "tensor/tensor.h"
 
-/* Counted memory, 64-byte aligned. Every mutation raises `version` and notes who did it. */
+/* Counted memory, 64-byte aligned. Every change of its contents raises `version` and notes the op. */
 typedef struct ag_storage {
     ag_ctx *ctx;
     void *data;
     size_t bytes;
     int64_t refs;
     uint64_t version;
-    const char *changed_by;   /* the op of the last mutation, NULL when there was none */
+    const char *changed_by;   /* the op of the last change; NULL: none */
     const char *changed_path; /* and its module path */
 } ag_storage;
 
-/* What another folder hangs on a tensor (autograd: gradient, hooks). The tensor frees it when it goes. */
+/* Data that another folder attaches to a tensor (autograd: gradient, hooks). The tensor's end frees it. */
 typedef struct ag_attachment {
     void (*free)(ag_ctx *ctx, struct ag_attachment *attachment);
 } ag_attachment;
@@ -61,15 +61,15 @@ const char *ag_intern(ag_ctx *ctx, const char *text);
 
 /* ---- Making tensors -------------------------------------------------------------------------- */
 
-/* A new view on t's storage, in the innermost scope. The caller vouches for the bounds. */
+/* A new view of t's storage, in the innermost scope. The caller guarantees the bounds. */
 ag_tensor *ag_view_new(ag_tensor *t, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset);
 
-/* To be called by the unrecorded function ag_<by> that made y of the elements of `from`: y gets the mark of a tensor
- * whose gradient would be lost. int32 carries no gradient. Returns y, which may be NULL. */
+/* The unrecorded function ag_<by> that made y from the elements of `from` calls this: it marks y as a tensor whose
+ * gradient would be lost. int32 carries no gradient. Returns y, which may be NULL. */
 ag_tensor *ag_derived(ag_tensor *y, const ag_tensor *from, const char *by);
 
-/* A new dense tensor with the shape of t whose dims lie in memory in the order of t's strides, so that what is
- * a view of a contiguous tensor gives a result that can be viewed back. Not initialised. */
+/* A new dense tensor of t's shape, whose dims lie in memory in the order of t's strides: for t a permuted view of a
+ * contiguous tensor, the result can be permuted back to one. Not initialised. */
 ag_tensor *ag_empty_like(const ag_tensor *t);
 
 /* The element `offset` elements from t's first one; unlike ag_data_mut, no change of the storage is noted. */
@@ -78,10 +78,15 @@ static inline void *ag_address(const ag_tensor *t, int64_t offset)
     return (char *)t->storage->data + (t->offset + offset) * (int64_t)ag_dtype_size(t->dtype);
 }
 
+/* y[i] = x[i sx], and y[i sy] = x[i sx] the other way, between a row of elements and doubles; i < n, strides in
+ * elements. To int32 as ag_tensor_cast. */
+void ag_read_row(ag_dtype dtype, int64_t n, const void *x, int64_t sx, double *y);
+void ag_write_row(ag_dtype dtype, int64_t n, const double *x, int64_t sx, void *y, int64_t sy);
+
 /* Whether `value` can be stored in a tensor of this dtype; false with the error of `where`. */
 bool ag_value_fits(ag_ctx *ctx, const char *where, ag_dtype dtype, double value);
 
-/* To be called by whatever writes into a tensor: raises the version, notes op and module path. */
+/* Every function that writes into a tensor calls this: raises the version, notes op and module path. */
 void ag_storage_changed(ag_tensor *t, const char *op);
 
 /* ---- Shapes ---------------------------------------------------------------------------------- */
@@ -89,23 +94,32 @@ void ag_storage_changed(ag_tensor *t, const char *op);
 /* The product of the extents, or -1 when it, or it times `size` bytes, overflows. */
 int64_t ag_checked_numel(int ndim, const int64_t *shape, size_t size);
 
-/* dim counted from the front, or -1 with the error recorded: "<where>: dim 4 of [2,3]". `ndim` may be one more
- * than the tensor has, for unsqueeze. */
-int ag_checked_dim(ag_ctx *ctx, const char *where, const ag_tensor *t, int dim, int ndim);
+/* Whether ndim is possible and the shape is there; false with the error recorded. */
+bool ag_check_dims(ag_ctx *ctx, const char *where, int ndim, const int64_t *shape);
+
+/* dim counted from the front, of a tensor with `added` more dims than t; -1 with the error recorded ("<where>: dim 4 of
+ * [2,3]"), or silently for t NULL. */
+int ag_checked_dim(const char *where, const ag_tensor *t, int dim, int added);
+
+/* The strides of a dense row-major tensor. */
+void ag_row_major(int ndim, const int64_t *shape, int64_t *stride);
+
+/* Whether every element of t has memory of its own; false, with the error recorded, for an expanded dim. */
+bool ag_check_separate(const char *where, const ag_tensor *t);
 
 /* The broadcast shape of both into shape[]; its number of dims, or -1 with the error recorded. */
 int ag_broadcast_shape(ag_ctx *ctx, const char *where, const ag_tensor *a, const ag_tensor *b, int64_t *shape);
 
 bool ag_same_shape(const ag_tensor *a, const ag_tensor *b);
 
-/* The dims from the outermost in memory to the innermost into order[], judged by the strides of the operands, the
- * first one first; dims that no strides tell apart (extent 1, repeated) stay in their place. */
+/* Sorts the dims from the outermost in memory to the innermost into order[], by the strides of the first operand, then
+ * the second, and so on. Dims that no strides order (extent 1, repeated) keep their place. */
 void ag_order_dims(int operands, int ndim, int64_t stride[][AG_MAX_DIMS], int *order);
 
 /* ---- Looping --------------------------------------------------------------------------------- */
 
-/* Up to four operands over one shape, dims of extent 1 dropped and adjacent dims joined where every operand
- * allows it: what is left is `rows` rows of `n` elements, the operands' strides along a row in step[].
+/* A loop over up to four operands of one shape. Dims of extent 1 are dropped, and adjacent dims are joined where every
+ * operand allows it: `rows` rows of `n` elements remain, with the operands' strides along a row in step[].
  *
  *     ag_loop loop;
  *     ag_loop_init(&loop, 2, (const ag_tensor *[]){ y, x });      each of y's shape, or expanded to it
@@ -128,7 +142,7 @@ void ag_loop_next(ag_loop *loop);
 
 /* ---- Kernels --------------------------------------------------------------------------------- */
 
-/* Its threads, for a kernel. */
+/* The context's threads, for a kernel. */
 ag_team *ag_ctx_team(ag_ctx *ctx);
 
 /* The context's kernels for AG_F32 or AG_F64. */
@@ -152,13 +166,13 @@ int64_t ag_scope_depth(const ag_ctx *ctx);
 /* Advances the random stream by `blocks` counter blocks and returns where it stood. */
 ag_rng ag_rng_take(ag_ctx *ctx, uint64_t blocks);
 
-/* ---- The slot autograd has on a context: the running tape. tensor/ only stores it and ends it. ---- */
+/* ---- The running tape of autograd. tensor/ only stores it, and ends it with the context. ---- */
 
 typedef struct ag_recorder {
-    void (*end)(struct ag_recorder *recorder); /* frees; called when the context goes while it runs */
+    void (*end)(struct ag_recorder *recorder); /* frees it, when the context ends first */
 } ag_recorder;
 ag_recorder *ag_recorder_of(const ag_ctx *ctx);
 void ag_recorder_set(ag_ctx *ctx, ag_recorder *recorder);
-uint64_t ag_serial_next(ag_ctx *ctx); /* 1, 2, ...: tells one tape from another */
+uint64_t ag_serial_next(ag_ctx *ctx); /* 1, 2, ...: a number for each tape */
 
 #endif
