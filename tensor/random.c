@@ -74,12 +74,11 @@ static void box_muller(double u, double v, double pair[2])
 
 static void normal_block(ag_dtype dtype, const uint32_t word[4], double mean, double std, double value[4])
 {
-    if (dtype == AG_F32)
-        for (int pair = 0; pair < 2; pair++) {
-            double u = ((double)word[2 * pair] + 1.0) * 0x1p-32;
-            box_muller(u, (double)word[2 * pair + 1] * 0x1p-32, value + 2 * pair);
-        }
-    else
+    for (int pair = 0; dtype == AG_F32 && pair < 2; pair++) {
+        double u = ((double)word[2 * pair] + 1.0) * 0x1p-32;
+        box_muller(u, (double)word[2 * pair + 1] * 0x1p-32, value + 2 * pair);
+    }
+    if (dtype == AG_F64)
         box_muller(1.0 - unit53(word[0], word[1]), unit53(word[2], word[3]), value);
     for (int i = 0; i < per_block(dtype); i++)
         value[i] = mean + std * value[i];

@@ -435,12 +435,14 @@ static void rms_norm(accuracy *a)
 
 /* ---- Gradients of both ----------------------------------------------------------------------- */
 
-/* A row's dx = rstd (g - mean(g) - d slope), g = dy w, d = x - mean, slope = rstd^2 mean(g d); for rms_norm
- * dx = rstd (g - xhat mean(g xhat)), d = x, without the mean of g. Roundings: g; d; both means' products, lanes,
+/* A row's dx = rstd (g - mean(g) - d slope), g = dy w, d = x - mean, slope = rstd^2 mean(g d); for rms_norm (mean_of
+ * NULL) dx = rstd (g - xhat mean(g xhat)), d = x, without the mean of g. Roundings: g; d; both means' products, lanes,
  * division; two of slope's factors or xhat's; d slope; two differences; rstd. */
-static void norm_dx(int64_t N, bool centred, const double *x, const double *w, double mean, double rstd,
-                    const double *dy, const double *dx, bound *of_dx)
+static void norm_dx(int64_t N, const double *x, const double *w, const double *mean_of, double rstd, const double *dy,
+                    const double *dx, bound *of_dx)
 {
+    const bool centred = mean_of != NULL;
+    const double mean = centred ? *mean_of : 0;
     const double count = (double)N;
     terms of_g = { 0 }, of_gd = { 0 };
     for (int64_t j = 0; j < N; j++) {
@@ -481,7 +483,7 @@ static void judge_norm_gradient(accuracy *a, const char *input, bool random, boo
     const int64_t M = n->s.M, N = n->s.N;
     bound *of_dx = take_bounds(a, M * N), *of_dw = take_bounds(a, N), *of_db = take_bounds(a, N);
     for (int64_t i = 0; i < M; i++)
-        norm_dx(N, centred, n->x.f64 + i * N, n->w.f64, centred ? n->mean.f64[i] : 0, n->rstd.f64[i],
+        norm_dx(N, n->x.f64 + i * N, n->w.f64, centred ? n->mean.f64 + i : NULL, n->rstd.f64[i],
                 n->dy.f64 + i * N, n->dx.f64 + i * N, of_dx + i * N);
     for (int64_t j = 0; j < N; j++) {
         terms w = { 0 }, b = { 0 };

@@ -309,7 +309,8 @@ START_TEST(layer_norm_gradients_match_differences)
             .mean = memory[4], .rstd = memory[5] });
         ck_assert(s.k->norm_vjp_scratch(M, N) <= sizeof scratch);
         s.k->layer_norm_vjp(AG_TEAM(1), &(ag_norm_args){ M, N, .x = memory[0], .w = weight, .mean = memory[4],
-            .rstd = memory[5], .dy = memory[1], .dx = memory[3], .dw = memory[6], .db = memory[7], .scratch = scratch });
+            .rstd = memory[5], .dy = memory[1], .dx = memory[3], .dw = memory[6], .db = memory[7],
+            .scratch = scratch });
         expect(&s, "layer_norm dx", M * N, memory[3], dx, 16, 1e-8);
         expect(&s, "layer_norm dw", N, memory[6], dw, 16, 1e-12);
         expect(&s, "layer_norm db", N, memory[7], db, 16, 1e-12);
