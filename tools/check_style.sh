@@ -14,7 +14,7 @@
 set -eu
 
 all='parameters functions files names words'
-kept='functions'
+kept='functions files'
 
 sources() # folders
 {

@@ -288,7 +288,7 @@ static void assert_in_range(const graph *g, ag_tensor *const *value)
     }
 }
 
-/* An op of unary.def may be left out, and with it the making of new fixtures: all of them share one code on the tape. */
+/* An op of unary.def may be left out, and with it new fixtures: all of them share one code on the tape. */
 static bool may_be_left_out(const char *op)
 {
     bool unary = false, drawn = false;
