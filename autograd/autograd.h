@@ -169,17 +169,17 @@ ag_tensor *ag_matmul(ag_tensor *a, ag_tensor *b);
  * gbias = column sums of gy. */
 ag_tensor *ag_linear(ag_tensor *x, ag_tensor *w, ag_tensor *bias);
 
-/* y[i] = residual + activation(x w^T + bias) of args[i], for `count` <= AG_LINEAR_LIST_MAX of one dtype: bits and tape
- * are those of ag_linear, the activation and ag_add one after the other. But the products run side by side, and what
- * follows one is done to each part of its result while that is in the cache; for the activations ag_gelu, ag_gelu_tanh,
- * ag_silu the tape then keeps the slope in place of x w^T + bias. All is done one after the other where a profile or
- * the search for anomalies looks at the tape. False on error; then all of y are NULL. */
+/* y[i] = residual + activation(x w^T + bias) of args[i], for `count` <= AG_LINEAR_LIST_MAX elements of one dtype. Bits
+ * and tape are those of ag_linear, the activation and ag_add called one after the other. The products run side by side,
+ * with activation or residual as their epilogues; for ag_gelu, ag_gelu_tanh and ag_silu the tape then keeps the slope
+ * in place of x w^T + bias. When an observer (profile, anomalies) sees the tape, the ops run one after the other. False
+ * on error; then every y[i] is NULL. */
 #define AG_LINEAR_LIST_MAX 8
 typedef struct ag_linear_args {
     ag_tensor *x, *w, *bias;                /* bias NULL: none */
     ag_tensor *(*activation)(ag_tensor *x); /* any function; NULL: none */
     ag_tensor *residual;                    /* [..,out], the shape of the result; NULL: none */
-    const char *module; /* whose name joins the module path of the linear's node and errors; NULL: none does */
+    const char *module; /* joins the module path of the linear's node and errors; NULL: nothing joins */
 } ag_linear_args;
 bool ag_linear_list(ag_ctx *ctx, int count, const ag_linear_args *args, ag_tensor **y);
 

@@ -28,15 +28,15 @@ ag_tensor *ag_checked_index(const char *where, ag_tensor *index, int64_t limit, 
 /* ag_op.work of linear and matmul, y[..,M,N] from input[0][..,M,K]: M N K each for y, and for the gradients of both. */
 double ag_product_work(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted);
 
-/* Runs the products of a list with scratch memory from the context; false when there is none. */
+/* Computes the products of a list with scratch memory from the context. False when memory is short. */
 bool ag_run_gemm(ag_ctx *ctx, ag_dtype dtype, int count, const ag_gemm *list);
 
-/* An activation as the end of a product: the kernel, and the op to record it as. One that keeps its input keeps the
- * slope in its place, the kernel's `other`. kernel NULL: f is no such activation. */
-typedef struct ag_finish {
-    ag_finish_kernel *kernel;
+/* The activation f as an epilogue: the kernel, and the op to record. An op that keeps its input keeps the slope, the
+ * kernel's `other`, in its place. kernel NULL: f has no epilogue. */
+typedef struct ag_epilogue {
+    ag_epilogue_kernel *kernel;
     const ag_op *op;
-} ag_finish;
-ag_finish ag_finish_of(ag_tensor *(*f)(ag_tensor *x), const ag_real_kernels *k);
+} ag_epilogue;
+ag_epilogue ag_epilogue_of(ag_tensor *(*f)(ag_tensor *x), const ag_real_kernels *k);
 
 #endif

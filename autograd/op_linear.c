@@ -1,23 +1,35 @@
 /* SPDX-License-Identifier: MIT
  *
- * op_linear.c - y = x w^T + bias, alone and in lists, with what follows it: an activation, a residual to add.
+ * op_linear.c - y = x w^T + bias, alone and in lists, each with an activation and a residual that follow it.
  *
- * Where that is done as the end of the product, the tape is as if ops had run one after the other: a node for x w^T +
- * bias, whose values never stood in memory of their own, and one for what follows.
+ * What follows may be the epilogue of the product. The tape is as if ops had run one after the other: a node for x w^T
+ * + bias, whose values were never stored, and a node for what follows.
  */
 #include "autograd/op_impl.h"
 
+bool ag_run_gemm(ag_ctx *ctx, ag_dtype dtype, int count, const ag_gemm *list)
+{
+    const ag_real_kernels *k = ag_kernels(ctx, dtype);
+    size_t bytes = k->gemm_scratch(ag_ctx_threads(ctx), count, list);
+    void *scratch = ag_alloc(ctx, bytes);
+    if (scratch == NULL)
+        return false;
+    k->gemm(ag_ctx_team(ctx), count, list, scratch);
+    ag_free(ctx, scratch, bytes);
+    return true;
+}
+
 /* ---- Backward ---- */
 
-/* A linear's gradients on their way. */
+/* The gradients of a linear while they are computed. */
 typedef struct linear_gradients {
     ag_tensor *gy, *x;     /* dense */
     ag_tensor *gw, *gbias; /* NULL: not wanted */
     int64_t rows;
 } linear_gradients;
 
-/* Adds gx = gy w to the list, where it is wanted. False on error. */
-static bool plan_gx(ag_vjp *v, linear_gradients *g, ag_gemm *list, int *count)
+/* Appends gx = gy w to the list if gx is wanted. False on error. */
+static bool linear_plan_gx(ag_vjp *v, linear_gradients *g, ag_gemm *list, int *count)
 {
     const ag_tensor *w = v->input[1];
     const int64_t out = w->shape[0], in = w->shape[1];
@@ -32,14 +44,15 @@ static bool plan_gx(ag_vjp *v, linear_gradients *g, ag_gemm *list, int *count)
     ag_tensor *gx = ag_vjp_target(v, 0, &add);
     if (gx == NULL)
         return false;
-    list[(*count)++] = (ag_gemm){ .m = g->rows, .n = in, .k = out, .a = ag_data(g->gy), .a_row = out, .a_col = 1,
-                                  .b = ag_data(w), .b_row = w->stride[0], .b_col = w->stride[1],
-                                  .c = ag_data_mut(gx), .c_row = in, .accumulate = add, .batch = 1 };
+    list[(*count)++] = (ag_gemm){ .m = g->rows, .n = in, .k = out, .batch = 1,
+                                  .a = { .data = ag_data(g->gy), .row = out, .col = 1 },
+                                  .b = { .data = ag_data(w), .row = w->stride[0], .col = w->stride[1] },
+                                  .c = ag_data_mut(gx), .c_row = in, .accumulate = add };
     return true;
 }
 
-/* The same for gw = gy^T x, and with it gbias = column sums of gy. */
-static bool plan_gw(ag_vjp *v, linear_gradients *g, ag_gemm *list, int *count)
+/* The same for gw = gy^T x, and gbias = column sums of gy. */
+static bool linear_plan_gw(ag_vjp *v, linear_gradients *g, ag_gemm *list, int *count)
 {
     const ag_tensor *w = v->input[1];
     const int64_t out = w->shape[0], in = w->shape[1];
@@ -53,25 +66,26 @@ static bool plan_gw(ag_vjp *v, linear_gradients *g, ag_gemm *list, int *count)
     g->gbias = has_bias ? ag_empty(v->ctx, w->dtype, 1, &out) : NULL;
     if (g->gw == NULL || (has_bias && g->gbias == NULL))
         return false;
-    list[(*count)++] = (ag_gemm){ .m = out, .n = in, .k = g->rows, .a = ag_data(g->gy), .a_row = 1, .a_col = out,
-                                  .b = ag_data(g->x), .b_row = in, .b_col = 1,
-                                  .c = g->gw->storage->data, .c_row = in, .batch = 1,
+    list[(*count)++] = (ag_gemm){ .m = out, .n = in, .k = g->rows, .batch = 1,
+                                  .a = { .data = ag_data(g->gy), .row = 1, .col = out },
+                                  .b = { .data = ag_data(g->x), .row = in, .col = 1 },
+                                  .c = g->gw->storage->data, .c_row = in,
                                   .a_sums = has_bias ? g->gbias->storage->data : NULL };
     return true;
 }
 
-/* Of linears side by side: queries, keys and values add to one gx. */
+/* Linears side by side: queries, keys and values add to one gx. */
 static void linear_vjp(ag_vjp *first)
 {
     linear_gradients g[AG_LINEAR_LIST_MAX];
     ag_gemm list[2 * AG_LINEAR_LIST_MAX];
     int count = 0, n = 0;
     for (ag_vjp *v = first; v != NULL; v = v->next)
-        if (!plan_gx(v, &g[n++], list, &count))
+        if (!linear_plan_gx(v, &g[n++], list, &count))
             return;
     n = 0;
     for (ag_vjp *v = first; v != NULL; v = v->next)
-        if (!plan_gw(v, &g[n++], list, &count))
+        if (!linear_plan_gw(v, &g[n++], list, &count))
             return;
     if (count > 0 && !ag_run_gemm(first->ctx, first->gy->dtype, count, list))
         return;
@@ -88,7 +102,19 @@ const ag_op ag_op_linear = {
 
 /* ---- Forward ---- */
 
-static bool check_linear(const ag_linear_args *args)
+/* Errors and nodes inside are those of the module, if there is one. */
+static void linear_enter(ag_ctx *ctx, const ag_linear_args *args)
+{
+    if (args->module != NULL)
+        ag_scope_begin(ctx, args->module);
+}
+
+static ag_tensor *linear_leave(ag_ctx *ctx, const ag_linear_args *args, ag_tensor *y)
+{
+    return args->module != NULL ? ag_scope_end(ctx, y) : y;
+}
+
+static bool linear_check(const ag_linear_args *args)
 {
     const ag_tensor *x = args->x, *w = args->w, *bias = args->bias;
     if (!ag_same_real("linear", x, w) || (bias != NULL && !ag_same_real("linear", x, bias)))
@@ -106,9 +132,8 @@ static bool check_linear(const ag_linear_args *args)
     return false;
 }
 
-static bool check_residual(const ag_linear_args *args, const ag_tensor *y)
+static bool linear_check_residual(const ag_tensor *residual, const ag_tensor *y)
 {
-    const ag_tensor *residual = args->residual;
     if (residual == NULL)
         return true;
     if (!ag_same_real("linear", residual, y))
@@ -119,108 +144,89 @@ static bool check_residual(const ag_linear_args *args, const ag_tensor *y)
     return ag_same_shape(residual, y);
 }
 
-/* One linear on its way. */
-typedef struct linear {
-    ag_gemm product;
-    ag_tensor *y;        /* what the product writes */
-    ag_tensor *recorded; /* what stands for x w^T + bias on the tape */
-    ag_finish finish;    /* what the product does with it; kernel NULL: nothing */
-} linear;
-
-/* Makes y and says which product it is, still without finish. False on error. */
-static bool plan_product(const ag_linear_args *args, linear *l)
+/* Makes y, and describes the product that fills it. NULL on error. */
+static ag_tensor *linear_product(const ag_linear_args *args, ag_gemm *product)
 {
-    ag_tensor *x = args->x, *w = args->w, *bias = args->bias;
-    int64_t shape[AG_MAX_DIMS], rows = 1, out = w->shape[0], in = w->shape[1];
-    for (int d = 0; d < x->ndim - 1; d++) {
-        shape[d] = x->shape[d];
-        rows *= x->shape[d];
-    }
-    shape[x->ndim - 1] = out;
-    ag_tensor *dense = ag_tensor_contiguous(x), *dense_bias = bias == NULL ? NULL : ag_tensor_contiguous(bias);
-    ag_tensor *y = l->y = l->recorded = ag_empty(x->ctx, x->dtype, x->ndim, shape);
-    if (dense == NULL || y == NULL || (bias != NULL && dense_bias == NULL))
-        return false;
-    l->product = (ag_gemm){ .m = rows, .n = out, .k = in, .a = ag_data(dense), .a_row = in, .a_col = 1,
-                            .b = ag_data(w), .b_row = w->stride[1], .b_col = w->stride[0],
-                            .c = y->storage->data, .c_row = out, .batch = 1,
-                            .bias = bias == NULL ? NULL : ag_data(dense_bias) };
-    return true;
-}
-
-/* Gives the product what can be done at its end: the activation or, without one, the residual. On the tape x w^T + bias
- * is then the tensor that gets the slope, or y itself, which is recorded once more as the result. */
-static bool plan_finish(const ag_linear_args *args, linear *l)
-{
-    ag_ctx *ctx = l->y->ctx;
-    ag_tensor *other = NULL;
-    if (args->activation != NULL) {
-        l->finish = ag_finish_of(args->activation, ag_kernels(ctx, l->y->dtype));
-        if (l->finish.kernel != NULL && ag_recording(ctx) && (l->finish.op->keep & AG_KEEP_INPUT) != 0)
-            other = l->recorded = ag_empty(ctx, l->y->dtype, l->y->ndim, l->y->shape);
-    } else if (args->residual != NULL) {
-        l->finish = (ag_finish){ ag_kernels(ctx, l->y->dtype)->add_finish, &ag_op_add };
-        other = ag_tensor_contiguous(args->residual);
-        if (other == NULL)
-            return false;
-    }
-    l->product.finish = l->finish.kernel;
-    l->product.other = other == NULL ? NULL : ag_address(other, 0);
-    return l->recorded != NULL;
-}
-
-/* In the scope of the module, as far as there is one, an error and a node are that module's. */
-static void enter(ag_ctx *ctx, const ag_linear_args *args)
-{
-    if (args->module != NULL)
-        ag_scope_begin(ctx, args->module);
-}
-
-static ag_tensor *leave(ag_ctx *ctx, const ag_linear_args *args, ag_tensor *y)
-{
-    return args->module != NULL ? ag_scope_end(ctx, y) : y;
-}
-
-/* Records what the product has done, and does the rest. */
-static ag_tensor *follow(const ag_linear_args *args, const linear *l)
-{
-    ag_ctx *ctx = l->y->ctx;
-    ag_tensor *const input[] = { args->x, args->w, args->bias };
-    enter(ctx, args);
-    ag_tensor *y = ag_record(&ag_op_linear, l->recorded, input, args->bias == NULL ? 2 : 3, NULL, 0, NULL);
-    y = leave(ctx, args, y);
-    if (y == NULL)
+    const ag_tensor *w = args->w;
+    const int64_t out = w->shape[0], in = w->shape[1];
+    int64_t shape[AG_MAX_DIMS], rows = 1;
+    for (int d = 0; d < args->x->ndim - 1; d++)
+        rows *= shape[d] = args->x->shape[d];
+    shape[args->x->ndim - 1] = out;
+    ag_tensor *x = ag_tensor_contiguous(args->x), *bias = args->bias == NULL ? NULL : ag_tensor_contiguous(args->bias);
+    ag_tensor *y = ag_empty(w->ctx, w->dtype, args->x->ndim, shape);
+    if (x == NULL || y == NULL || (bias == NULL) != (args->bias == NULL) || !linear_check_residual(args->residual, y))
         return NULL;
-    const bool done = l->finish.kernel != NULL;
-    if (args->activation != NULL)
-        y = done ? ag_record(l->finish.op, l->y, &y, 1, NULL, 0, NULL) : args->activation(y);
-    else if (done)
-        return ag_record(l->finish.op, l->y, (ag_tensor *[]){ args->residual, y }, 2, NULL, 0, NULL);
-    return args->residual == NULL ? y : ag_add(args->residual, y);
+    *product = (ag_gemm){ .m = rows, .n = out, .k = in, .batch = 1, .a = { .data = ag_data(x), .row = in, .col = 1 },
+                          .b = { .data = ag_data(w), .row = w->stride[1], .col = w->stride[0] },
+                          .c = y->storage->data, .c_row = out, .bias = bias == NULL ? NULL : ag_data(bias) };
+    return y;
 }
 
-static bool run_linears(ag_ctx *ctx, int count, const ag_linear_args *args, bool finish, ag_tensor **y)
+/* The epilogue of a linear, as an op: its activation or, without one, the addition of its residual. */
+static ag_epilogue linear_epilogue(const ag_linear_args *args, const ag_real_kernels *kernels)
 {
-    linear l[AG_LINEAR_LIST_MAX];
-    ag_gemm list[AG_LINEAR_LIST_MAX];
-    for (int i = 0; i < count; i++) {
-        l[i] = (linear){ .y = NULL };
-        enter(ctx, &args[i]);
-        bool good = check_linear(&args[i]) && ag_same_real("linear", args[0].x, args[i].x);
-        leave(ctx, &args[i], NULL);
-        if (!good || !plan_product(&args[i], &l[i]) || !check_residual(&args[i], l[i].y) ||
-            (finish && !plan_finish(&args[i], &l[i])))
-            return false;
-        list[i] = l[i].product;
+    if (args->activation != NULL)
+        return ag_epilogue_of(args->activation, kernels);
+    return args->residual == NULL ? (ag_epilogue){ NULL, NULL } : (ag_epilogue){ kernels->add_epilogue, &ag_op_add };
+}
+
+/* Gives the product its epilogue, if there is one. Returns the tensor that stands for x w^T + bias on the tape: a new
+ * one that gets the slope of the activation, or y, which is recorded once more as the result. NULL on error. */
+static ag_tensor *linear_add_epilogue(const ag_linear_args *args, ag_tensor *y, ag_gemm *product)
+{
+    const ag_epilogue epilogue = linear_epilogue(args, ag_kernels(y->ctx, y->dtype));
+    product->epilogue = epilogue.kernel;
+    if (epilogue.kernel == NULL)
+        return y;
+    if (args->activation == NULL) {
+        ag_tensor *residual = ag_tensor_contiguous(args->residual);
+        product->other = residual == NULL ? NULL : ag_address(residual, 0);
+        return residual == NULL ? NULL : y;
     }
-    if (count > 0 && !ag_run_gemm(ctx, args[0].x->dtype, count, list))
+    if (!ag_recording(y->ctx) || (epilogue.op->keep & AG_KEEP_INPUT) == 0)
+        return y;
+    ag_tensor *slope = ag_empty(y->ctx, y->dtype, y->ndim, y->shape);
+    product->other = slope == NULL ? NULL : slope->storage->data;
+    return slope;
+}
+
+/* Checks a linear, which must have the dtype of `like`, makes y and describes the product that fills it. *before gets
+ * the tensor that stands for x w^T + bias on the tape. */
+static bool linear_plan(const ag_tensor *like, const ag_linear_args *args, ag_tensor **before, ag_tensor **y,
+                        ag_gemm *product)
+{
+    *y = *before = NULL;
+    if (like == NULL || args->x == NULL || args->w == NULL)
         return false;
-    for (int i = 0; i < count; i++) {
-        y[i] = follow(&args[i], &l[i]);
-        if (y[i] == NULL)
-            return false;
-    }
-    return true;
+    linear_enter(like->ctx, args);
+    const bool good = linear_check(args) && ag_same_real("linear", like, args->x);
+    linear_leave(like->ctx, args, NULL);
+    if (good)
+        *y = linear_product(args, product);
+    if (*y != NULL)
+        *before = ag_observed(like->ctx) ? *y : linear_add_epilogue(args, *y, product);
+    return *before != NULL;
+}
+
+/* Records what the product did as the ops that it stands for, and runs those that it left out. */
+static ag_tensor *linear_record(const ag_linear_args *args, ag_tensor *before, ag_tensor *y, const ag_gemm *product)
+{
+    const bool ended = product->epilogue != NULL;
+    const ag_op *op = linear_epilogue(args, ag_kernels(y->ctx, y->dtype)).op;
+    ag_tensor *const input[] = { args->x, args->w, args->bias }, *residual = args->residual;
+    linear_enter(y->ctx, args);
+    before = ag_record(&ag_op_linear, before, input, args->bias == NULL ? 2 : 3, NULL, 0, NULL);
+    before = linear_leave(y->ctx, args, before);
+    if (before == NULL)
+        return NULL;
+    if (args->activation == NULL && residual != NULL && ended)
+        return ag_record(op, y, (ag_tensor *[]){ residual, before }, 2, NULL, 0, NULL);
+    if (args->activation == NULL)
+        y = before;
+    else
+        y = ended ? ag_record(op, y, &before, 1, NULL, 0, NULL) : args->activation(before);
+    return residual == NULL ? y : ag_add(residual, y);
 }
 
 bool ag_linear_list(ag_ctx *ctx, int count, const ag_linear_args *args, ag_tensor **y)
@@ -228,10 +234,16 @@ bool ag_linear_list(ag_ctx *ctx, int count, const ag_linear_args *args, ag_tenso
     bool good = ctx != NULL && count >= 0 && count <= AG_LINEAR_LIST_MAX;
     if (ctx != NULL && !good)
         ag_fail(ctx, AG_ERR_ARGUMENT, "linear_list", "count is %d, must be in 0 .. %d", count, AG_LINEAR_LIST_MAX);
-    const bool observed = good && ag_observed(ctx); /* one after the other for an observer, who may take the time */
-    const int each = observed ? 1 : count;
-    for (int i = 0; i < count && good; i += each)
-        good = run_linears(ctx, each, args + i, !observed, y + i);
+    const int step = good && ag_observed(ctx) ? 1 : count; /* an observer sees one linear after the other */
+    ag_tensor *before[AG_LINEAR_LIST_MAX];
+    ag_gemm list[AG_LINEAR_LIST_MAX];
+    for (int first = 0; good && first < count; first += step) {
+        for (int i = first; good && i < first + step; i++)
+            good = linear_plan(args[0].x, &args[i], &before[i], &y[i], &list[i]);
+        good = good && ag_run_gemm(ctx, args[0].x->dtype, step, list + first);
+        for (int i = first; good && i < first + step; i++)
+            good = (y[i] = linear_record(&args[i], before[i], y[i], &list[i])) != NULL;
+    }
     for (int i = 0; i < count && !good; i++)
         y[i] = NULL;
     return good;

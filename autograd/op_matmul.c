@@ -1,40 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * op_matmul.c - matmul. One kernel (gemm) does all: a transpose is a pair of strides.
+ * op_matmul.c - matmul: batches of products for the gemm kernel. A transpose is a pair of strides.
  */
 #include "autograd/op_impl.h"
 
 #include <string.h>
 
-bool ag_run_gemm(ag_ctx *ctx, ag_dtype dtype, int count, const ag_gemm *list)
-{
-    const ag_real_kernels *k = ag_kernels(ctx, dtype);
-    size_t bytes = k->gemm_scratch(ag_ctx_threads(ctx), count, list);
-    void *scratch = ag_alloc(ctx, bytes);
-    if (scratch == NULL)
-        return false;
-    k->gemm(ag_ctx_team(ctx), count, list, scratch);
-    ag_free(ctx, scratch, bytes);
-    return true;
-}
-
-/* ---- matmul ---- */
-
-/* y[..,M,N] = a[..,M,K] b[..,K,N] for operands of y's batch dims (strides 0 where broadcast). The last batch dim is
- * the kernel's batch, the others are looped over. */
-static bool batched_gemm(ag_tensor *y, const ag_tensor *a, const ag_tensor *b)
+/* y[..,M,N] = a[..,M,K] b[..,K,N], all with y's batch dims (stride 0 where broadcast). The last batch dim is the batch
+ * of the kernel; loops run over the others. */
+static bool matmul_batched(ag_tensor *y, const ag_tensor *a, const ag_tensor *b)
 {
     int n = y->ndim, batch_dims = n - 2;
     int last = batch_dims - 1;
     ag_gemm g = {
         .m = y->shape[n - 2], .n = y->shape[n - 1], .k = a->shape[n - 1],
-        .a_row = a->stride[n - 2], .a_col = a->stride[n - 1],
-        .b_row = b->stride[n - 2], .b_col = b->stride[n - 1],
-        .c_row = y->shape[n - 1],
+        .a = { .row = a->stride[n - 2], .col = a->stride[n - 1], .batch = batch_dims > 0 ? a->stride[last] : 0 },
+        .b = { .row = b->stride[n - 2], .col = b->stride[n - 1], .batch = batch_dims > 0 ? b->stride[last] : 0 },
+        .c_row = y->shape[n - 1], .c_batch = batch_dims > 0 ? y->stride[last] : 0,
         .batch = batch_dims > 0 ? y->shape[last] : 1,
-        .a_batch = batch_dims > 0 ? a->stride[last] : 0,
-        .b_batch = batch_dims > 0 ? b->stride[last] : 0,
-        .c_batch = batch_dims > 0 ? y->stride[last] : 0,
     };
     if (y->numel == 0)
         return true;
@@ -48,8 +31,8 @@ static bool batched_gemm(ag_tensor *y, const ag_tensor *a, const ag_tensor *b)
             at_b += index * b->stride[d];
             at_y += index * y->stride[d];
         }
-        g.a = ag_address(a, at_a);
-        g.b = ag_address(b, at_b);
+        g.a.data = ag_address(a, at_a);
+        g.b.data = ag_address(b, at_b);
         g.c = ag_address(y, at_y);
         if (!ag_run_gemm(y->ctx, y->dtype, 1, &g))
             return false;
@@ -57,8 +40,8 @@ static bool batched_gemm(ag_tensor *y, const ag_tensor *a, const ag_tensor *b)
     return true;
 }
 
-/* The product of operands of at least two dims, not recorded. */
-static ag_tensor *product(ag_tensor *a, ag_tensor *b)
+/* a b for operands of at least two dims, not recorded. */
+static ag_tensor *matmul_unrecorded(ag_tensor *a, ag_tensor *b)
 {
     if (a == NULL || b == NULL)
         return NULL;
@@ -83,15 +66,15 @@ static ag_tensor *product(ag_tensor *a, ag_tensor *b)
     a = ag_tensor_expand(a, ndim, a_shape);
     b = ag_tensor_expand(b, ndim, b_shape);
     ag_tensor *y = ag_empty(ctx, a == NULL ? AG_F32 : a->dtype, ndim, shape);
-    return a != NULL && b != NULL && y != NULL && batched_gemm(y, a, b) ? y : NULL;
+    return a != NULL && b != NULL && y != NULL && matmul_batched(y, a, b) ? y : NULL;
 }
 
 static void matmul_vjp(ag_vjp *v)
 {
     if (ag_vjp_wants(v, 0))
-        ag_vjp_add(v, 0, product(v->gy, ag_tensor_transpose(v->input[1], -2, -1)));
+        ag_vjp_add(v, 0, matmul_unrecorded(v->gy, ag_tensor_transpose(v->input[1], -2, -1)));
     if (ag_vjp_wants(v, 1))
-        ag_vjp_add(v, 1, product(ag_tensor_transpose(v->input[0], -2, -1), v->gy));
+        ag_vjp_add(v, 1, matmul_unrecorded(ag_tensor_transpose(v->input[0], -2, -1), v->gy));
 }
 
 double ag_product_work(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted)
@@ -105,7 +88,7 @@ const ag_op ag_op_matmul = {
     "matmul", 2, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, matmul_vjp, .work = ag_product_work
 };
 
-/* a[..,M,K] b[K,N] is one product with all rows of a; its gradient for b is then one product too. */
+/* a[..,M,K] b[K,N] as one product of all rows of a, so that the gradient of b is one product too. */
 static ag_tensor *matmul_shared_b(ag_tensor *a, ag_tensor *b)
 {
     int64_t shape[AG_MAX_DIMS];
@@ -130,5 +113,5 @@ ag_tensor *ag_matmul(ag_tensor *a, ag_tensor *b)
         return ag_squeeze(ag_matmul(a, ag_unsqueeze(b, 1)), -1);
     if (a->ndim > 2 && b->ndim == 2 && a->numel > 0 && ag_is_contiguous(a) && a->shape[a->ndim - 1] == b->shape[0])
         return matmul_shared_b(a, b);
-    return ag_record(&ag_op_matmul, product(a, b), (ag_tensor *[]){ a, b }, 2, NULL, 0, NULL);
+    return ag_record(&ag_op_matmul, matmul_unrecorded(a, b), (ag_tensor *[]){ a, b }, 2, NULL, 0, NULL);
 }

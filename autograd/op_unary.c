@@ -98,16 +98,16 @@ static void slope_vjp(ag_vjp *v)
     static const ag_op op##_by_slope = { .name = #op, .arity = 1, .keep = AG_KEEP_INPUT, .vjp = slope_vjp };
 #include "tensor/kernels/unary.def"
 
-ag_finish ag_finish_of(ag_tensor *(*f)(ag_tensor *x), const ag_real_kernels *k)
+ag_epilogue ag_epilogue_of(ag_tensor *(*f)(ag_tensor *x), const ag_real_kernels *k)
 {
-    const struct { ag_tensor *(*f)(ag_tensor *x); ag_finish finish; } known[] = {
-        { ag_relu, { k->relu_finish, &ag_op_relu } },
+    const struct { ag_tensor *(*f)(ag_tensor *x); ag_epilogue epilogue; } known[] = {
+        { ag_relu, { k->relu_epilogue, &ag_op_relu } },
 #define AG_UNARY(...)
-#define AG_ACTIVATION(op, ...) { ag_##op, { k->op##_finish, &op##_by_slope } },
+#define AG_ACTIVATION(op, ...) { ag_##op, { k->op##_epilogue, &op##_by_slope } },
 #include "tensor/kernels/unary.def"
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (known[i].f == f)
-            return known[i].finish;
-    return (ag_finish){ NULL, NULL };
+            return known[i].epilogue;
+    return (ag_epilogue){ NULL, NULL };
 }

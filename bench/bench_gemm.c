@@ -85,12 +85,12 @@ static void run_peer(const product *p)
     const CBLAS_TRANSPOSE ta = p->kind[0] == 't' ? CblasTrans : CblasNoTrans;
     const CBLAS_TRANSPOSE tb = p->kind[1] == 't' ? CblasTrans : CblasNoTrans;
     const int m = (int)g->m, n = (int)g->n, k = (int)g->k;
-    const int lda = (int)(ta == CblasTrans ? g->a_col : g->a_row);
-    const int ldb = (int)(tb == CblasTrans ? g->b_col : g->b_row);
+    const int lda = (int)(ta == CblasTrans ? g->a.col : g->a.row);
+    const int ldb = (int)(tb == CblasTrans ? g->b.col : g->b.row);
     if (p->is_float)
-        cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, g->a, lda, g->b, ldb, g->accumulate ? 1 : 0, g->c, n);
+        cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, g->a.data, lda, g->b.data, ldb, g->accumulate ? 1 : 0, g->c, n);
     else
-        cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1, g->a, lda, g->b, ldb, g->accumulate ? 1 : 0, g->c, n);
+        cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1, g->a.data, lda, g->b.data, ldb, g->accumulate ? 1 : 0, g->c, n);
 }
 #else
 static const char *peer_config(int threads)
@@ -121,14 +121,14 @@ static ag_gemm make_gemm(const char *kind, int64_t M, int64_t in, int64_t out)
 {
     ag_gemm g;
     if (strcmp(kind, "nt") == 0)
-        g = (ag_gemm){ .m = M, .n = out, .k = in, .a_row = in, .a_col = 1, .b_row = 1, .b_col = in };
+        g = (ag_gemm){ .m = M, .n = out, .k = in, .a.row = in, .a.col = 1, .b.row = 1, .b.col = in };
     else if (strcmp(kind, "nn") == 0)
-        g = (ag_gemm){ .m = M, .n = in, .k = out, .a_row = out, .a_col = 1, .b_row = in, .b_col = 1 };
+        g = (ag_gemm){ .m = M, .n = in, .k = out, .a.row = out, .a.col = 1, .b.row = in, .b.col = 1 };
     else if (strcmp(kind, "tn") == 0)
-        g = (ag_gemm){ .m = out, .n = in, .k = M, .a_row = 1, .a_col = out, .b_row = in, .b_col = 1,
+        g = (ag_gemm){ .m = out, .n = in, .k = M, .a.row = 1, .a.col = out, .b.row = in, .b.col = 1,
                        .accumulate = true };
     else
-        g = (ag_gemm){ .m = M, .n = out, .k = in, .a_row = 1, .a_col = M, .b_row = 1, .b_col = in };
+        g = (ag_gemm){ .m = M, .n = out, .k = in, .a.row = 1, .a.col = M, .b.row = 1, .b.col = in };
     g.batch = 1;
     g.c_row = g.n;
     return g;
@@ -167,8 +167,8 @@ static void measure(const ag_real_kernels *kernels, const options *o, bool peer,
         const int64_t *const layer = layers[i / TOKENS % LAYERS];
         *p = (product){ .kind = kinds[i / TOKENS / LAYERS], .is_float = o->is_float };
         p->gemm = make_gemm(p->kind, tokens[i % TOKENS], layer[0], layer[1]);
-        p->gemm.a = a;
-        p->gemm.b = b;
+        p->gemm.a.data = a;
+        p->gemm.b.data = b;
         p->gemm.c = c;
         const size_t needed = kernels->gemm_scratch(o->threads, 1, &p->gemm);
         bytes = needed > bytes ? needed : bytes;

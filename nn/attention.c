@@ -45,11 +45,10 @@ bool ag_attention_operands_of(ag_attention_layer *layer, ag_tensor *x, const ag_
         return false;
     ag_tensor *keys = with->memory != NULL ? with->memory : x, *values = with->values != NULL ? with->values : keys;
     ag_tensor *y[3];
-    const ag_linear_call project[] = { { .layer = layer->q, .x = x },
-                                       { .layer = layer->k, .x = keys },
-                                       { .layer = layer->v, .x = values } };
+    const ag_linear_args project[] = { ag_linear_args_of(layer->q, x), ag_linear_args_of(layer->k, keys),
+                                       ag_linear_args_of(layer->v, values) };
     const bool cached = with->cache != NULL && with->memory != NULL && with->cache->memory(&pass, &in->k, &in->v);
-    if (!ag_linear_forward_list(cached ? 1 : 3, project, y))
+    if (!ag_linear_list(layer->module.ctx, cached ? 1 : 3, project, y))
         return false;
     in->q = attention_split(y[0], layer->q_norm, config->num_heads, config->head_size);
     if (!cached) {

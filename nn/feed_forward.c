@@ -7,17 +7,17 @@
 
 static const char feed_forward_kind[] = "feed_forward";
 
-typedef ag_tensor *activation_fn(ag_tensor *x);
+typedef ag_tensor *feed_forward_function(ag_tensor *x);
 
 struct ag_feed_forward {
     ag_module module;
     ag_linear_layer *up, *gate, *down; /* gate NULL: none */
-    activation_fn *activation;
+    feed_forward_function *activation;
     double inner_dropout, dropout;
 };
 
 /* The activation's op; NULL with the error recorded when there is none of that number. */
-static activation_fn *activation_op(ag_ctx *ctx, ag_activation activation)
+static feed_forward_function *feed_forward_activation(ag_ctx *ctx, ag_activation activation)
 {
     switch (activation) {
     case AG_GELU: return ag_gelu;
@@ -40,12 +40,12 @@ ag_feed_forward *ag_feed_forward_new(ag_ctx *ctx, ag_feed_forward_config config)
         !ag_check_probability(ctx, feed_forward_kind, "dropout", config.dropout) ||
         !ag_check_amount(ctx, feed_forward_kind, "init_std", config.init_std) ||
         !ag_check_amount(ctx, feed_forward_kind, "out_init_std", config.out_init_std) ||
-        !ag_check_real(ctx, feed_forward_kind, config.dtype) || activation_op(ctx, config.activation) == NULL)
+        !ag_check_real(ctx, feed_forward_kind, config.dtype) || feed_forward_activation(ctx, config.activation) == NULL)
         return NULL;
     ag_feed_forward *layer = ag_module_new(ctx, feed_forward_kind, sizeof *layer);
     if (layer == NULL)
         return NULL;
-    layer->activation = activation_op(ctx, config.activation);
+    layer->activation = feed_forward_activation(ctx, config.activation);
     layer->inner_dropout = config.inner_dropout;
     layer->dropout = config.dropout;
     ag_linear_config linear = { .in_features = config.emb_size, .out_features = config.ff_size,
@@ -71,20 +71,18 @@ ag_tensor *ag_feed_forward_onto(ag_feed_forward *layer, ag_tensor *x, ag_tensor 
         return NULL;
     ag_module *module = &layer->module;
     ag_module_begin(module);
-    const bool gated = layer->gate != NULL;
-    const ag_linear_call first[] = { { .layer = layer->up, .x = x, .activation = gated ? NULL : layer->activation },
-                                     { .layer = layer->gate, .x = x, .activation = layer->activation } };
-    const bool dropped = ag_module_drops(module) && layer->dropout > 0;
+    ag_linear_args up[] = { ag_linear_args_of(layer->up, x),
+                            layer->gate == NULL ? (ag_linear_args){ 0 } : ag_linear_args_of(layer->gate, x) };
+    up[layer->gate != NULL].activation = layer->activation;
     ag_tensor *wide[2], *y = NULL;
-    if (ag_linear_forward_list(gated ? 2 : 1, first, wide)) {
-        ag_tensor *inner = gated ? ag_mul(wide[1], wide[0]) : wide[0];
-        const ag_linear_call last = { .layer = layer->down, .x = ag_module_dropout(module, inner, layer->inner_dropout),
-                                      .residual = dropped ? NULL : residual };
-        ag_linear_forward_list(1, &last, &y);
-    }
-    if (dropped) {
-        y = ag_module_dropout(module, y, layer->dropout);
-        y = residual == NULL ? y : ag_add(residual, y);
+    if (ag_linear_list(module->ctx, layer->gate == NULL ? 1 : 2, up, wide)) {
+        ag_tensor *inner = layer->gate == NULL ? wide[0] : ag_mul(wide[1], wide[0]);
+        ag_linear_args down = ag_linear_args_of(layer->down, ag_module_dropout(module, inner, layer->inner_dropout));
+        const bool dropped = ag_module_drops(module) && layer->dropout > 0;
+        down.residual = dropped ? NULL : residual;
+        ag_linear_list(module->ctx, 1, &down, &y);
+        y = dropped ? ag_module_dropout(module, y, layer->dropout) : y;
+        y = dropped && residual != NULL ? ag_add(residual, y) : y;
     }
     return ag_scope_end(module->ctx, y);
 }

@@ -12,16 +12,8 @@ struct ag_linear_layer {
     ag_tensor *weight, *bias; /* bias NULL: none */
 };
 
-/* residual + activation(layer(x)), as ag_linear_args has them. */
-typedef struct ag_linear_call {
-    ag_linear_layer *layer;
-    ag_tensor *x;
-    ag_tensor *(*activation)(ag_tensor *x);
-    ag_tensor *residual;
-} ag_linear_call;
-
-/* 1 to AG_LINEAR_LIST_MAX of them into y, side by side. False on error; then all of y are NULL. */
-bool ag_linear_forward_list(int count, const ag_linear_call *call, ag_tensor **y);
+/* layer(x) as an element of a list (ag_linear_list). */
+ag_linear_args ag_linear_args_of(const ag_linear_layer *layer, ag_tensor *x);
 
 /* residual + layer(x); residual NULL: layer(x). */
 ag_tensor *ag_mha_forward_onto(ag_mha *layer, ag_tensor *x, ag_attend with, ag_tensor *residual);

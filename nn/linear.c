@@ -40,16 +40,9 @@ ag_tensor *ag_linear_forward(ag_linear_layer *layer, ag_tensor *x)
     return ag_scope_end(layer->module.ctx, ag_linear(x, layer->weight, layer->bias));
 }
 
-bool ag_linear_forward_list(int count, const ag_linear_call *call, ag_tensor **y)
+ag_linear_args ag_linear_args_of(const ag_linear_layer *layer, ag_tensor *x)
 {
-    ag_linear_args args[AG_LINEAR_LIST_MAX];
-    for (int i = 0; i < count; i++) {
-        const ag_linear_layer *layer = call[i].layer;
-        args[i] = (ag_linear_args){ .x = call[i].x, .w = layer->weight, .bias = layer->bias,
-                                    .activation = call[i].activation, .residual = call[i].residual,
-                                    .module = layer->module.name };
-    }
-    return ag_linear_list(call[0].layer->module.ctx, count, args, y);
+    return (ag_linear_args){ .x = x, .w = layer->weight, .bias = layer->bias, .module = layer->module.name };
 }
 
 ag_module *ag_linear_module(ag_linear_layer *layer) { return (ag_module *)layer; }

@@ -62,8 +62,10 @@ ag_tensor *ag_mha_forward_onto(ag_mha *layer, ag_tensor *x, ag_attend with, ag_t
         return NULL;
     ag_module_begin(&layer->attention.module);
     ag_tensor *o = ag_attention_forward(&layer->attention, x, &with), *y = NULL;
-    const ag_linear_call join = { .layer = layer->proj, .x = o, .residual = residual };
-    return ag_scope_end(layer->attention.module.ctx, ag_linear_forward_list(1, &join, &y) ? y : NULL);
+    ag_linear_args join = ag_linear_args_of(layer->proj, o);
+    join.residual = residual;
+    ag_linear_list(layer->attention.module.ctx, 1, &join, &y);
+    return ag_scope_end(layer->attention.module.ctx, y);
 }
 
 ag_tensor *ag_mha_weights(ag_mha *layer)

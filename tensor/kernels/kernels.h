@@ -120,39 +120,39 @@ typedef struct ag_dropout_stream {
 /* y[i] = keep(i) ? x[i] / (1-p) : 0. Its own vjp. y may be x. Uses ceil(n/4) counter blocks. */
 typedef void ag_dropout_kernel(ag_team *team, int64_t n, const ag_dropout_stream *stream, const void *x, void *y);
 
-/* Of a part of a matrix c, with rows c_row apart, and of the same part of another one, which lies as c does:
- *   add_finish      c += other
- *   gelu_finish     other := f'(c), then c := f(c), f = gelu; `other` may be NULL: not wanted. gelu_tanh, silu alike.
- *   relu_finish     c := relu(c); `other` is not used
- * In the thread that calls it. Element by element, the bits of add, gelu and so on; dy f' has those of their vjp. */
-typedef void ag_finish_kernel(int64_t rows, int64_t columns, void *c, int64_t c_row, void *other);
-
 /* ---- Matrix product -----------------------------------------------------------------------------
- * c[i,j] (+)= sum_p a[i,p] b[p,j] (+ bias[j]), a[i,p] at a + i a_row + p a_col, and so on: the four transpose
- * kinds are strides. `batch` products, their operands batch strides apart (0: shared). c has unit column
- * stride. k = 0 gives c = bias or 0. */
+ * c[i,j] (+)= sum_p a[i,p] b[p,j] (+ bias[j]), and then the epilogue. k = 0 gives c = bias or 0. */
+
+/* Element (i,j) of matrix s of a batch: data[s batch + i row + j col]. So a transpose is a pair of strides, and batch 0
+ * a matrix that all products of a batch share. */
+typedef struct ag_matrix {
+    const void *data;
+    int64_t row, col, batch;
+} ag_matrix;
+
+/* What a product does to each part of c when that is complete and still in the cache, in the thread that computed it:
+ *   add_epilogue    c += other
+ *   gelu_epilogue   other := f'(c), then c := f(c), f = gelu; no f' when other is NULL. gelu_tanh, silu alike.
+ *   relu_epilogue   c := relu(c); `other` is ignored
+ * `other` has the strides of c. The bits are those of add, gelu and so on; dy f' has those of their vjp. */
+typedef void ag_epilogue_kernel(int64_t rows, int64_t columns, void *c, int64_t c_row, void *other);
+
 typedef struct ag_gemm {
-    int64_t m, n, k;
-    const void *a;
-    int64_t a_row, a_col;
-    const void *b;
-    int64_t b_row, b_col;
-    void *c;
-    int64_t c_row;
+    int64_t m, n, k, batch; /* batch >= 1 */
+    ag_matrix a, b;         /* [m,k], [k,n] */
+    void *c;                /* [m,n], unit column stride */
+    int64_t c_row, c_batch;
+    bool accumulate;  /* adds to c instead of overwriting it */
     const void *bias; /* [n], or NULL */
-    bool accumulate;  /* add to c instead of overwriting it */
-    int64_t batch;    /* >= 1 */
-    int64_t a_batch, b_batch, c_batch;
-    void *a_sums; /* [m] := sum_p a[i,p], or NULL; only where a_row = 1 and batch = 1 */
-    /* What becomes of c, part by part while it is in the cache; NULL: nothing. `other` lies as c does; batch = 1. */
-    ag_finish_kernel *finish;
+    void *a_sums;     /* [m] := sum_p a[i,p], or NULL; needs a.row = 1 and batch = 1 */
+    ag_epilogue_kernel *epilogue; /* NULL: none; needs batch = 1 */
     void *other;
 } ag_gemm;
 
-/* The `count` products of a list, handed out together. None may read or write what another one writes, but one with
- * `accumulate` may add to the c of earlier ones: in the order of the list, if need be handed out by itself. */
+/* Computes the products of a list side by side. A product reads and writes nothing that another one writes, except that
+ * one with `accumulate` may add to the c of earlier products: the additions are done in the order of the list. */
 typedef void ag_gemm_kernel(ag_team *team, int count, const ag_gemm *list, void *scratch);
-/* Bytes of scratch; 64-byte aligned memory wanted. */
+/* Bytes of scratch, 64-byte aligned. */
 typedef size_t ag_gemm_scratch_kernel(int threads, int count, const ag_gemm *list);
 
 /* ---- Attention ----------------------------------------------------------------------------------

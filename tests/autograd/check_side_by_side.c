@@ -286,9 +286,11 @@ typedef struct matrices {
 static void fill_list(const sums *s, const matrices *x, float *const *c, ag_gemm *list)
 {
     for (int i = 0; i < PRODUCTS; i++)
-        list[i] = (ag_gemm){ .m = s->m, .n = s->n, .k = s->k[i], .a = x->a + i, .a_row = s->transposed[i] ? 1 : s->k[i],
-                             .a_col = s->transposed[i] ? s->m : 1, .b = x->b + i, .b_row = s->n, .b_col = 1,
-                             .c = c[i == 2], .c_row = s->n, .accumulate = i == 1 || i == 3, .batch = 1 };
+        list[i] = (ag_gemm){ .m = s->m, .n = s->n, .k = s->k[i], .batch = 1,
+                             .a = { .data = x->a + i, .row = s->transposed[i] ? 1 : s->k[i],
+                                    .col = s->transposed[i] ? s->m : 1 },
+                             .b = { .data = x->b + i, .row = s->n, .col = 1 },
+                             .c = c[i == 2], .c_row = s->n, .accumulate = i == 1 || i == 3 };
 }
 
 static void run_products(const ag_real_kernels *k, int threads, int count, const ag_gemm *list)

@@ -345,13 +345,13 @@ static void where(accuracy *a)
 enum { FINISH_ROWS = 101, FINISH_COLUMNS = 99 };
 
 /* p[0]: whether `of` bounds the slope, which `other` gets; else it bounds c. For add `other` is read. */
-static void one_finish(accuracy *a, const char *input, numbers x)
+static void one_epilogue(accuracy *a, const char *input, numbers x)
 {
     const accuracy_row *row = a->row;
     const numbers other = draw_uniform(a, x.count, 7, -3, 3);
     numbers c = take_numbers(a, x.count), slope = take_numbers(a, x.count);
     bound *bounds = take_bounds(a, x.count);
-    ag_finish_kernel *f32 = NULL, *f64 = NULL;
+    ag_epilogue_kernel *f32 = NULL, *f64 = NULL;
     memcpy(&f32, (const char *)a->f32 + row->field, sizeof f32);
     memcpy(&f64, (const char *)a->f64 + row->field, sizeof f64);
     for (int64_t i = 0; i < x.count; i++) {
@@ -366,12 +366,12 @@ static void one_finish(accuracy *a, const char *input, numbers x)
     judge(a, input, x.count, x.count, result.f32, result.f64, bounds);
 }
 
-static void finish(accuracy *a)
+static void epilogue(accuracy *a)
 {
     const int64_t count = FINISH_ROWS * FINISH_COLUMNS;
     const double most = fmax(-a->row->low, a->row->high);
-    one_finish(a, "uniform", draw_uniform(a, count, 1, a->row->low, a->row->high));
-    one_finish(a, "magnitudes", draw_magnitudes(a, count, 2, true, a->row->least, most));
+    one_epilogue(a, "uniform", draw_uniform(a, count, 1, a->row->low, a->row->high));
+    one_epilogue(a, "magnitudes", draw_magnitudes(a, count, 2, true, a->row->least, most));
 }
 
 /* ---- Embedding, dropout, rope ---------------------------------------------------------------- */
@@ -601,14 +601,14 @@ const accuracy_row accuracy_elements[] = {
     { KERNEL(maximum_vjp), binary_vjp, exact, { 0, 0 }, 0, 0, 0 },
     { KERNEL(minimum_vjp), binary_vjp, exact, { 0, 0 }, 0, 0, 0 },
     { KERNEL(where), where, exact, { 0, 0 }, 0, 0, 0 },
-    { KERNEL(add_finish), finish, one_rounding, { 0, 0 }, -5, 5, 0x1p-60 },
-    { KERNEL(relu_finish), finish, exact, { 0, 0 }, -5, 5, 0x1p-60 },
-    { KERNEL(gelu_finish), finish, gelu_bound, { 0, 0 }, -6, 6, 0x1p-60 },
-    { KERNEL(gelu_finish), finish, gelu_vjp_bound, { 1, 0 }, -6, 6, 0x1p-60 },
-    { KERNEL(gelu_tanh_finish), finish, gelu_tanh_bound, { 0, 0 }, -12, 12, 0x1p-60 },
-    { KERNEL(gelu_tanh_finish), finish, gelu_tanh_vjp_bound, { 1, 0 }, -12, 12, 0x1p-60 },
-    { KERNEL(silu_finish), finish, silu_bound, { 0, 0 }, -100, 100, 0x1p-60 },
-    { KERNEL(silu_finish), finish, silu_vjp_bound, { 1, 0 }, -30, 30, 0x1p-60 },
+    { KERNEL(add_epilogue), epilogue, one_rounding, { 0, 0 }, -5, 5, 0x1p-60 },
+    { KERNEL(relu_epilogue), epilogue, exact, { 0, 0 }, -5, 5, 0x1p-60 },
+    { KERNEL(gelu_epilogue), epilogue, gelu_bound, { 0, 0 }, -6, 6, 0x1p-60 },
+    { KERNEL(gelu_epilogue), epilogue, gelu_vjp_bound, { 1, 0 }, -6, 6, 0x1p-60 },
+    { KERNEL(gelu_tanh_epilogue), epilogue, gelu_tanh_bound, { 0, 0 }, -12, 12, 0x1p-60 },
+    { KERNEL(gelu_tanh_epilogue), epilogue, gelu_tanh_vjp_bound, { 1, 0 }, -12, 12, 0x1p-60 },
+    { KERNEL(silu_epilogue), epilogue, silu_bound, { 0, 0 }, -100, 100, 0x1p-60 },
+    { KERNEL(silu_epilogue), epilogue, silu_vjp_bound, { 1, 0 }, -30, 30, 0x1p-60 },
     { KERNEL(embedding), embedding, exact, { 0, 0 }, 0, 0, 0 },
     { KERNEL(embedding_vjp), embedding_vjp, NULL, { 0, 0 }, 0, 0, 0 },
     { KERNEL(dropout), dropout, NULL, { 0, 0 }, 0, 0, 0 },

@@ -29,7 +29,7 @@ static bound product_element(const accuracy *a, const ag_gemm *g, const double *
                               .blocks = blocks > 1 ? blocks : 0 };
     terms t = { 0 };
     for (int64_t p = 0; p < g->k; p++)
-        add_term(&t, row[p * g->a_col] * column[p * g->b_row]);
+        add_term(&t, row[p * g->a.col] * column[p * g->b.row]);
     bound b = plus(sum_bound(order, t), (bound){ t.size * UNIT, t.squares * UNIT * UNIT / 3 });
     if (g->bias != NULL)
         b = plus(b, rounding(fabs(bias) + fabs(t.sum)));
@@ -41,9 +41,9 @@ static bound product_element(const accuracy *a, const ag_gemm *g, const double *
 static ag_gemm gemm_of(const product *p)
 {
     return (ag_gemm){ .m = p->m, .n = p->n, .k = p->k, .batch = p->batch, .accumulate = p->accumulate,
-                      .a_row = p->a_transposed ? 1 : p->k, .a_col = p->a_transposed ? p->m : 1,
-                      .b_row = p->b_transposed ? 1 : p->n, .b_col = p->b_transposed ? p->k : 1, .c_row = p->n,
-                      .a_batch = p->m * p->k, .b_batch = p->k * p->n, .c_batch = p->m * p->n };
+                      .a = { NULL, p->a_transposed ? 1 : p->k, p->a_transposed ? p->m : 1, p->m * p->k },
+                      .b = { NULL, p->b_transposed ? 1 : p->n, p->b_transposed ? p->k : 1, p->k * p->n },
+                      .c_row = p->n, .c_batch = p->m * p->n };
 }
 
 static void multiply(accuracy *a, const ag_real_kernels *k, const ag_gemm *g)
@@ -78,16 +78,16 @@ static void one_gemm(accuracy *a, const char *input, bool random, const product 
     double *before = take(a, (size_t)count * sizeof *before);
     for (int64_t i = 0; i < count; i++)
         before[i] = c.f64[i];
-    g.a = x.f64, g.b = y.f64, g.c = c.f64, g.bias = p->bias ? bias.f64 : NULL;
+    g.a.data = x.f64, g.b.data = y.f64, g.c = c.f64, g.bias = p->bias ? bias.f64 : NULL;
     g.a_sums = with_sums ? sums.f64 : NULL;
     multiply(a, a->f64, &g);
     for (int64_t i = 0; i < count; i++) {
         const int64_t s = i / (p->m * p->n), row = i / p->n % p->m, column = i % p->n;
-        bounds[i] = product_element(a, &g, x.f64 + s * g.a_batch + row * g.a_row,
-                                    y.f64 + s * g.b_batch + column * g.b_col, p->bias ? bias.f64[column] : 0,
+        bounds[i] = product_element(a, &g, x.f64 + s * g.a.batch + row * g.a.row,
+                                    y.f64 + s * g.b.batch + column * g.b.col, p->bias ? bias.f64[column] : 0,
                                     p->accumulate ? before[i] : 0, c.f64[i]);
     }
-    g.a = x.f32, g.b = y.f32, g.c = c.f32, g.bias = p->bias ? bias.f32 : NULL;
+    g.a.data = x.f32, g.b.data = y.f32, g.c = c.f32, g.bias = p->bias ? bias.f32 : NULL;
     g.a_sums = with_sums ? sums.f32 : NULL;
     multiply(a, a->f32, &g);
     judge(a, input, random ? count : 0, count, c.f32, c.f64, bounds);

@@ -116,14 +116,13 @@ static problem problem_new(const gemm_case *t, size_t size)
         array_set(&p.c, sums_at + i, (double)NAN);
     p.gemm = (ag_gemm){
         .m = t->m, .n = t->n, .k = t->k, .batch = t->batch, .accumulate = t->accumulate,
-        .a = p.a.real, .b = p.b.real, .bias = t->bias ? p.bias.real : NULL,
-        .c = (char *)p.c.real + MARGIN * size, .a_sums = t->a_sums ? (char *)p.c.real + (size_t)sums_at * size : NULL,
-        .a_row = t->a_transposed ? 1 : a_columns + GAP, .a_col = t->a_transposed ? a_columns + GAP : 1,
-        .b_row = t->b_transposed ? 1 : b_columns + GAP, .b_col = t->b_transposed ? b_columns + GAP : 1,
-        .c_row = c_row,
-        .a_batch = t->a_shared ? 0 : a_rows * (a_columns + GAP),
-        .b_batch = t->b_shared ? 0 : b_rows * (b_columns + GAP),
+        .a = { p.a.real, t->a_transposed ? 1 : a_columns + GAP, t->a_transposed ? a_columns + GAP : 1,
+               t->a_shared ? 0 : a_rows * (a_columns + GAP) },
+        .b = { p.b.real, t->b_transposed ? 1 : b_columns + GAP, t->b_transposed ? b_columns + GAP : 1,
+               t->b_shared ? 0 : b_rows * (b_columns + GAP) },
+        .c = (char *)p.c.real + MARGIN * size, .c_row = c_row,
         .c_batch = t->m * c_row,
+        .bias = t->bias ? p.bias.real : NULL, .a_sums = t->a_sums ? (char *)p.c.real + (size_t)sums_at * size : NULL,
     };
     return p;
 }
@@ -176,8 +175,8 @@ static void check_sum(const problem *p, const array *result, int64_t i, const ch
     const double eps = result->size == sizeof(float) ? (double)FLT_EPSILON : DBL_EPSILON;
     double want = 0, size = 0;
     for (int64_t k = 0; k < g->k; k++) {
-        want += p->a.value[i + k * g->a_col];
-        size += fabs(p->a.value[i + k * g->a_col]);
+        want += p->a.value[i + k * g->a.col];
+        size += fabs(p->a.value[i + k * g->a.col]);
     }
     const double got = array_get(result, p->sums_at + i);
     if (!(fabs(got - want) <= 259 * eps * size))
@@ -201,12 +200,12 @@ static void check_result(const problem *p, const array *result, const char *labe
                 ck_abort_msg("%s: wrote outside c at %lld", label, (long long)at);
             continue;
         }
-        const double *a = p->a.value + row / g->m * g->a_batch + row % g->m * g->a_row;
-        const double *b = p->b.value + row / g->m * g->b_batch + j * g->b_col;
+        const double *a = p->a.value + row / g->m * g->a.batch + row % g->m * g->a.row;
+        const double *b = p->b.value + row / g->m * g->b.batch + j * g->b.col;
         double want = (g->bias ? p->bias.value[j] : 0) + (g->accumulate ? p->c.value[at] : 0);
         double size = (g->bias ? fabs(p->bias.value[j]) : 0) + (g->accumulate ? fabs(p->c.value[at]) : 0);
         for (int64_t k = 0; k < g->k; k++) {
-            const double product = a[k * g->a_col] * b[k * g->b_row];
+            const double product = a[k * g->a.col] * b[k * g->b.row];
             want += product;
             size += fabs(product);
         }
@@ -304,8 +303,8 @@ START_TEST(a_batch_is_its_products)
         for (int64_t s = 0; s < t.batch; s++) {
             ag_gemm g = p.gemm;
             g.batch = 1;
-            g.a = (const char *)g.a + (size_t)(s * g.a_batch) * size;
-            g.b = (const char *)g.b + (size_t)(s * g.b_batch) * size;
+            g.a.data = (const char *)g.a.data + (size_t)(s * g.a.batch) * size;
+            g.b.data = (const char *)g.b.data + (size_t)(s * g.b.batch) * size;
             run(kernels, 2, &g, (char *)one.real + (size_t)(MARGIN + s * g.c_batch) * size);
         }
         ck_assert(memcmp(one.real, p.c.real, (size_t)p.c.count * size) == 0);
@@ -423,8 +422,8 @@ START_TEST(not_finite)
     if (kernels == NULL)
         return;
     problem p = problem_new(&(gemm_case){ .m = 29, .n = 37, .k = 41, .batch = 1, .b_transposed = true }, size);
-    array_set(&p.a, 7 * p.gemm.a_row + 40, (double)NAN);
-    array_set(&p.b, 36 * p.gemm.b_col + 3, (double)INFINITY);
+    array_set(&p.a, 7 * p.gemm.a.row + 40, (double)NAN);
+    array_set(&p.b, 36 * p.gemm.b.col + 3, (double)INFINITY);
     run(kernels, 1, &p.gemm, (char *)p.c.real + MARGIN * size);
     for (int64_t i = 0; i < p.gemm.m; i++)
         for (int64_t j = 0; j < p.gemm.n; j++) {
@@ -437,13 +436,13 @@ END_TEST
 
 /* ---- What becomes of c ---- */
 
-enum { FINISHES = 5 };
+enum { EPILOGUES = 5 };
 
-static ag_finish_kernel *finish_of(const ag_real_kernels *k, int i)
+static ag_epilogue_kernel *epilogue_of(const ag_real_kernels *k, int i)
 {
-    ag_finish_kernel *const finish[FINISHES] = { k->add_finish, k->relu_finish, k->gelu_finish, k->gelu_tanh_finish,
-                                                 k->silu_finish };
-    return finish[i];
+    ag_epilogue_kernel *const epilogue[EPILOGUES] = { k->add_epilogue, k->relu_epilogue, k->gelu_epilogue,
+                                                      k->gelu_tanh_epilogue, k->silu_epilogue };
+    return epilogue[i];
 }
 
 /* As large as c's array, and as c lies there. */
@@ -473,19 +472,19 @@ static bool same_bits(const array *x, const array *y)
     return memcmp(x->real, y->real, (size_t)x->count * x->size) == 0;
 }
 
-/* The product, and then its finish over all of c. */
+/* The product, and then its epilogue over all of c. */
 static void run_apart(const ag_real_kernels *kernels, const ag_gemm *gemm, array *c, array *other)
 {
     ag_gemm plain = *gemm;
-    plain.finish = NULL;
+    plain.epilogue = NULL;
     plain.other = NULL;
     run(kernels, 1, &plain, start_of(c));
-    if (gemm->finish != NULL)
-        gemm->finish(gemm->m, gemm->n, start_of(c), gemm->c_row, other == NULL ? NULL : start_of(other));
+    if (gemm->epilogue != NULL)
+        gemm->epilogue(gemm->m, gemm->n, start_of(c), gemm->c_row, other == NULL ? NULL : start_of(other));
 }
 
-/* With 1 to 4 threads two of the finishes each, of which the last one is gelu without its slope. */
-static void check_finishes(int which, const gemm_case *t)
+/* With 1 to 4 threads two of the epilogues each, of which the last one is gelu without its slope. */
+static void check_epilogues(int which, const gemm_case *t)
 {
     const ag_real_kernels *kernels = kernels_of(which);
     problem p = problem_new(t, which % 2 ? sizeof(double) : sizeof(float));
@@ -493,16 +492,16 @@ static void check_finishes(int which, const gemm_case *t)
     run_apart(kernels, &p.gemm, &plain, NULL);
     for (int k = 0; k < 8; k++) {
         const int threads = 1 + k / 2, kind = k / 2 + k % 2 * 2;
-        const bool wanted = kind < FINISHES;
+        const bool wanted = kind < EPILOGUES;
         array want = copy_of(&plain), want_other = copy_of(&other), got = copy_of(&p.c), got_other = copy_of(&other);
         ag_gemm g = moved(&p.gemm, start_of(&got));
-        g.finish = finish_of(kernels, wanted ? kind : 2);
+        g.epilogue = epilogue_of(kernels, wanted ? kind : 2);
         g.other = wanted ? start_of(&got_other) : NULL;
-        g.finish(g.m, g.n, start_of(&want), g.c_row, wanted ? start_of(&want_other) : NULL);
+        g.epilogue(g.m, g.n, start_of(&want), g.c_row, wanted ? start_of(&want_other) : NULL);
         run_list(kernels, threads, 1, &g);
         ck_assert_msg(same_bits(&got, &want) && same_bits(&got_other, &want_other),
-                      "%s: finish %d of m %lld n %lld k %lld, %d threads: other bits than afterwards", isas[which / 2],
-                      kind, (long long)t->m, (long long)t->n, (long long)t->k, threads);
+                      "%s: epilogue %d of m %lld n %lld k %lld, %d threads: other bits than afterwards",
+                      isas[which / 2], kind, (long long)t->m, (long long)t->n, (long long)t->k, threads);
         array_free(&want);
         array_free(&want_other);
         array_free(&got);
@@ -515,7 +514,7 @@ static void check_finishes(int which, const gemm_case *t)
 
 /* Every path: a vector on either side, k = 0, an odd last column, several blocks of rows, columns and k, b packed and
  * in place, shares by rows, by columns and by units. */
-START_TEST(a_finish_comes_last)
+START_TEST(the_epilogue_comes_last)
 {
     static const int64_t sizes[][3] = { { 0, 5, 3 },    { 5, 0, 3 },      { 1, 40, 70 },   { 1, 700, 900 },
                                         { 70, 1, 40 },  { 700, 1, 900 },  { 40, 33, 0 },   { 2, 3, 4 },
@@ -526,17 +525,17 @@ START_TEST(a_finish_comes_last)
         return;
     for (int i = 0; i < (int)(sizeof sizes / sizeof *sizes); i++)
         for (int kind = 0; kind < 4; kind++)
-            check_finishes(_i, &(gemm_case){ .m = sizes[i][0], .n = sizes[i][1], .k = sizes[i][2], .batch = 1,
+            check_epilogues(_i, &(gemm_case){ .m = sizes[i][0], .n = sizes[i][1], .k = sizes[i][2], .batch = 1,
                                              .a_transposed = kind % 2, .b_transposed = kind / 2,
                                              .bias = (i + kind) % 3 != 0, .accumulate = (i + kind) % 2,
                                              .a_sums = kind % 2 == 1 && i % 2 == 0 });
 }
 END_TEST
 
-/* Each product of a list has its own finish, or none. */
-START_TEST(a_list_has_its_finishes)
+/* Each product of a list has its own epilogue, or none. */
+START_TEST(a_list_has_its_epilogues)
 {
-    static const struct { gemm_case t; int finish; bool other; } cases[] = {
+    static const struct { gemm_case t; int epilogue; bool other; } cases[] = {
         { { .m = 130, .n = 70, .k = 90, .batch = 1, .b_transposed = true, .bias = true }, 2, true },
         { { .m = 150, .n = 65, .k = 300, .batch = 1, .a_transposed = true, .a_sums = true }, -1, false },
         { { .m = 200, .n = 300, .k = 100, .batch = 1, .accumulate = true }, 0, true },
@@ -551,7 +550,7 @@ START_TEST(a_list_has_its_finishes)
     ag_gemm list[COUNT];
     for (int i = 0; kernels != NULL && i < COUNT; i++) {
         p[i] = problem_new(&cases[i].t, _i % 2 ? sizeof(double) : sizeof(float));
-        p[i].gemm.finish = cases[i].finish < 0 ? NULL : finish_of(kernels, cases[i].finish);
+        p[i].gemm.epilogue = cases[i].epilogue < 0 ? NULL : epilogue_of(kernels, cases[i].epilogue);
         other[i] = other_new(&p[i]);
         c[i] = copy_of(&p[i].c);
         want[i] = copy_of(&p[i].c);
@@ -598,8 +597,8 @@ Suite *gemm_suite(void)
     tcase_add_loop_test(tcase, long_sums, 0, TABLES);
     tcase_add_loop_test(tcase, a_corner_is_the_same, 0, 2 * TABLES);
     tcase_add_loop_test(tcase, not_finite, 0, TABLES);
-    tcase_add_loop_test(tcase, a_finish_comes_last, 0, TABLES);
-    tcase_add_loop_test(tcase, a_list_has_its_finishes, 0, TABLES);
+    tcase_add_loop_test(tcase, the_epilogue_comes_last, 0, TABLES);
+    tcase_add_loop_test(tcase, a_list_has_its_epilogues, 0, TABLES);
     suite_add_tcase(suite, tcase);
     return suite;
 }

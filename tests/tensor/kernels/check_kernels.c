@@ -296,15 +296,15 @@ END_TEST
 
 static const struct {
     const char *name;
-    size_t finish, kernel, vjp; /* vjp 0: `other` is no slope */
-} finishes[] = {
-    { "add_finish", FIELD(add_finish), FIELD(add), 0 },
-    { "relu_finish", FIELD(relu_finish), FIELD(relu), 0 },
-    { "gelu_finish", FIELD(gelu_finish), FIELD(gelu), FIELD(gelu_vjp) },
-    { "gelu_tanh_finish", FIELD(gelu_tanh_finish), FIELD(gelu_tanh), FIELD(gelu_tanh_vjp) },
-    { "silu_finish", FIELD(silu_finish), FIELD(silu), FIELD(silu_vjp) },
+    size_t epilogue, kernel, vjp; /* vjp 0: `other` is no slope */
+} epilogues[] = {
+    { "add_epilogue", FIELD(add_epilogue), FIELD(add), 0 },
+    { "relu_epilogue", FIELD(relu_epilogue), FIELD(relu), 0 },
+    { "gelu_epilogue", FIELD(gelu_epilogue), FIELD(gelu), FIELD(gelu_vjp) },
+    { "gelu_tanh_epilogue", FIELD(gelu_tanh_epilogue), FIELD(gelu_tanh), FIELD(gelu_tanh_vjp) },
+    { "silu_epilogue", FIELD(silu_epilogue), FIELD(silu), FIELD(silu_vjp) },
 };
-enum { FINISHES = (int)(sizeof finishes / sizeof *finishes) };
+enum { EPILOGUES = (int)(sizeof epilogues / sizeof *epilogues) };
 
 /* Every second value is special: near the end of gelu's tail, not finite, or zero of either sign. */
 static double *draw_special(double *values, int64_t n, uint32_t seed)
@@ -335,14 +335,14 @@ static void expect_bits(const setting *s, const char *what, int64_t n, const voi
 
 /* c in memory[0], `other` in memory[1]; what both must be is made in memory[2] and [3], with the plain kernels. What
  * lies between the rows and behind the last one stays as it is. */
-static void check_finish(const setting *s, int op, int64_t rows, int64_t columns, int64_t c_row)
+static void check_epilogue(const setting *s, int op, int64_t rows, int64_t columns, int64_t c_row)
 {
     const int64_t n = rows * c_row + 9;
-    const bool sloped = finishes[op].vjp != 0;
-    ag_finish_kernel *finish = NULL;
+    const bool sloped = epilogues[op].vjp != 0;
+    ag_epilogue_kernel *epilogue = NULL;
     ag_binary_kernel *add = NULL;
-    memcpy(&finish, (const char *)s->k + finishes[op].finish, sizeof finish);
-    memcpy(&add, (const char *)s->k + finishes[op].kernel, sizeof add);
+    memcpy(&epilogue, (const char *)s->k + epilogues[op].epilogue, sizeof epilogue);
+    memcpy(&add, (const char *)s->k + epilogues[op].kernel, sizeof add);
     draw_special(number[0], n, 1);
     draw_special(number[1], n, 2);
     draw(number[2], n, 3, -1, 1);
@@ -359,36 +359,36 @@ static void check_finish(const setting *s, int op, int64_t rows, int64_t columns
         if (op == 0)
             add(AG_TEAM(1), columns, (ag_operand){ x, 1 }, (ag_operand){ slope, 1 }, y);
         else
-            unary_of(s, finishes[op].kernel)(AG_TEAM(1), columns, NULL, x, y);
+            unary_of(s, epilogues[op].kernel)(AG_TEAM(1), columns, NULL, x, y);
         if (sloped)
-            unary_vjp_of(s, finishes[op].vjp)(AG_TEAM(1), columns, NULL, x, one, slope);
+            unary_vjp_of(s, epilogues[op].vjp)(AG_TEAM(1), columns, NULL, x, one, slope);
     }
-    finish(rows, columns, memory[0], c_row, memory[1]);
-    expect_bits(s, finishes[op].name, n, memory[0], memory[2]);
-    expect_bits(s, finishes[op].name, n, memory[1], memory[3]);
+    epilogue(rows, columns, memory[0], c_row, memory[1]);
+    expect_bits(s, epilogues[op].name, n, memory[0], memory[2]);
+    expect_bits(s, epilogues[op].name, n, memory[1], memory[3]);
     put(s, memory[0], n, number[0]);
     for (int64_t i = 0; i < rows && sloped; i++) { /* dy f' */
         const size_t skip = (size_t)(i * c_row) * s->size;
         const char *x = (const char *)memory[0] + skip, *dy = (const char *)memory[4] + skip;
-        unary_vjp_of(s, finishes[op].vjp)(AG_TEAM(1), columns, NULL, x, dy, memory[6]);
+        unary_vjp_of(s, epilogues[op].vjp)(AG_TEAM(1), columns, NULL, x, dy, memory[6]);
         const ag_operand slopes = { (const char *)memory[1] + skip, 1 };
         s->k->mul(AG_TEAM(1), columns, (ag_operand){ dy, 1 }, slopes, memory[7]);
-        expect_bits(s, finishes[op].name, columns, memory[7], memory[6]);
+        expect_bits(s, epilogues[op].name, columns, memory[7], memory[6]);
     }
     if (op == 0)
         return;
-    finish(rows, columns, memory[0], c_row, NULL);
-    expect_bits(s, finishes[op].name, n, memory[0], memory[2]);
+    epilogue(rows, columns, memory[0], c_row, NULL);
+    expect_bits(s, epilogues[op].name, n, memory[0], memory[2]);
 }
 
-START_TEST(finishes_are_their_kernels)
+START_TEST(epilogues_are_their_kernels)
 {
     static const int64_t columns[] = { 0, 1, 7, 15, 16, 17, 33, 100 }, rows[] = { 0, 1, 5, 9 }, gaps[] = { 0, 1, 19 };
     setting s;
-    if (!setting_at(_i / FINISHES, &s))
+    if (!setting_at(_i / EPILOGUES, &s))
         return;
     for (int k = 0; k < 8 * 4 * 3; k++)
-        check_finish(&s, _i % FINISHES, rows[k / 8 % 4], columns[k % 8], columns[k % 8] + gaps[k / 32]);
+        check_epilogue(&s, _i % EPILOGUES, rows[k / 8 % 4], columns[k % 8], columns[k % 8] + gaps[k / 32]);
 }
 END_TEST
 
@@ -632,7 +632,7 @@ Suite *kernels_suite(void)
     tcase_add_loop_test(elements, binaries_match_their_formulas, 0, BINARIES * SETTINGS);
     tcase_add_loop_test(elements, nan_passes_through_maximum_and_minimum, 0, SETTINGS);
     tcase_add_loop_test(elements, where_chooses, 0, SETTINGS);
-    tcase_add_loop_test(elements, finishes_are_their_kernels, 0, FINISHES * SETTINGS);
+    tcase_add_loop_test(elements, epilogues_are_their_kernels, 0, EPILOGUES * SETTINGS);
     tcase_add_loop_test(rest, embedding_gathers_and_scatters, 0, SETTINGS);
     tcase_add_loop_test(rest, dropout_draws_by_element, 0, SETTINGS);
     tcase_add_loop_test(rest, rope_turns_pairs, 0, SETTINGS);
