@@ -230,6 +230,7 @@ Suite *team_suite(void)
 {
     Suite *suite = suite_create("team");
     TCase *tcase = tcase_create("team");
+    tcase_set_timeout(tcase, 120); /* threads that wait for a busy core take long */
     tcase_add_test(tcase, every_item_is_done_once);
     tcase_add_test(tcase, a_region_in_a_region_is_that_region);
     tcase_add_test(tcase, another_team_in_a_region);
