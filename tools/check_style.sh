@@ -14,7 +14,7 @@
 set -eu
 
 all='parameters functions files names words'
-kept='functions files'
+kept='functions files names'
 
 sources() # folders
 {

@@ -19,7 +19,6 @@
 #include <string.h>
 
 enum {
-    LEVELS = AG_LOCATE_LEVELS,
     RUNS = 2000,      /* runs of the function after which the search ends */
     WHOLE = 1024,     /* elements of the largest input of a wrong op that is differentiated element by element */
     JACOBIAN = 65536, /* elements of the largest Jacobian that is kept */
@@ -68,10 +67,10 @@ static bool locate_agrees(const ag_locator *l, const ag_seen *s)
 
 static ag_verdict locate_judge(const ag_locator *l, const ag_seen *s)
 {
-    double slope = s->slope[LEVELS - 1];
+    double slope = s->slope[AG_LOCATE_LEVELS - 1];
     if (locate_agrees(l, s))
         return AG_PASS;
-    if (s->levels < LEVELS || !isfinite(slope))
+    if (s->levels < AG_LOCATE_LEVELS || !isfinite(slope))
         return AG_INCONCLUSIVE;
     /* At a kink any value between the one-sided derivatives is a subgradient. */
     return fabs(s->analytic - slope) <= 0.51 * s->gap ? AG_INCONCLUSIVE : AG_FAIL;
@@ -81,7 +80,7 @@ static ag_verdict locate_judge(const ag_locator *l, const ag_seen *s)
 static bool locate_differentiate_at(ag_locator *l, int64_t first, int64_t end, int64_t moved, int level)
 {
     double h = ldexp(1.0, -8 - 3 * level);
-    l->bends = level == LEVELS - 1;
+    l->bends = level == AG_LOCATE_LEVELS - 1;
     bool good = ag_locator_replay(l, h, moved), done = true;
     for (int64_t i = first; i < end; i++)
         l->node[i].slope[level] = l->node[i].change;
@@ -108,7 +107,7 @@ static void locate_differentiate(ag_locator *l, int64_t op, int64_t moved)
         if (locate_is_judged(l, i))
             locate_expect(l, i, moved);
     int level = 0;
-    while (level < LEVELS && !locate_differentiate_at(l, first, end, moved, level))
+    while (level < AG_LOCATE_LEVELS && !locate_differentiate_at(l, first, end, moved, level))
         level++;
 }
 

@@ -14,18 +14,18 @@
 
 enum {
     MOST_FIGURES = 8,
-    MOST_SIDE = 64,    /* cells along a side of a map, over all its matrices */
-    MOST_ENTRIES = 16, /* matrices */
-    PANELS = 3,        /* analytic, numeric, difference */
-    PANEL = 320,       /* pixels from one panel to the next */
-    LEFT = 34,         /* of a panel, for the rows' numbers */
-    TOP = 42,          /* for its title, and the columns' numbers or a matrix's label */
-    MAP = 280,         /* the largest width and height of a map */
-    GAP = 10,          /* between matrices */
-    LABEL = 15,        /* above each matrix of a lower row */
-    NUMBER_WIDTH = 46, /* cells of this width or more show their value */
+    MOST_SIDE = 64,         /* cells along a side of a map, over all its matrices */
+    HTML_MOST_ENTRIES = 16, /* matrices */
+    HTML_PANELS = 3,        /* analytic, numeric, difference */
+    HTML_PANEL = 320,       /* pixels from one panel to the next */
+    LEFT = 34,              /* of a panel, for the rows' numbers */
+    TOP = 42,               /* for its title, and the columns' numbers or a matrix's label */
+    MAP = 280,              /* the largest width and height of a map */
+    GAP = 10,               /* between matrices */
+    HTML_LABEL = 15,        /* above each matrix of a lower row */
+    NUMBER_WIDTH = 46,      /* cells of this width or more show their value */
     NUMBER_HEIGHT = 16,
-    BAR = 46           /* the colour bar and its numbers, below the map */
+    BAR = 46                /* the colour bar and its numbers, below the map */
 };
 
 /* Without '&' and '<' the style sheet is the same in HTML and XML. */
@@ -125,7 +125,7 @@ typedef struct figure {
     int across, down;  /* matrices */
     int width, height; /* of a cell */
     int step_x, step_y; /* from one matrix to the next */
-    double scale[PANELS];
+    double scale[HTML_PANELS];
 } figure;
 
 /* An element of the analytic gradient, of the numeric one, or of their difference. */
@@ -176,16 +176,17 @@ static void html_size_cells(figure *f, int width, int height)
 
 static void html_lay_out(figure *f)
 {
-    int64_t entries = ag_gradient_view_of(f->in, MOST_ENTRIES, 1, 1, false).entry.count;
+    int64_t entries = ag_gradient_view_of(f->in, HTML_MOST_ENTRIES, 1, 1, false).entry.count;
     f->across = 1;
     while (f->across * f->across < entries)
         f->across++;
-    f->view = ag_gradient_view_of(f->in, MOST_ENTRIES, MOST_SIDE / f->across, MOST_SIDE / f->across, false);
+    f->view = ag_gradient_view_of(f->in, HTML_MOST_ENTRIES, MOST_SIDE / f->across, MOST_SIDE / f->across, false);
     f->down = ((int)entries + f->across - 1) / f->across;
-    html_size_cells(f, (MAP - (f->across - 1) * GAP) / f->across, (MAP - (f->down - 1) * (GAP + LABEL)) / f->across);
+    html_size_cells(f, (MAP - (f->across - 1) * GAP) / f->across,
+                    (MAP - (f->down - 1) * (GAP + HTML_LABEL)) / f->across);
     f->step_x = f->across > 1 ? (MAP + GAP) / f->across : 0;
-    f->step_y = (int)f->view.row.count * f->height + GAP + LABEL;
-    for (int panel = 0; panel < PANELS; panel++)
+    f->step_y = (int)f->view.row.count * f->height + GAP + HTML_LABEL;
+    for (int panel = 0; panel < HTML_PANELS; panel++)
         f->scale[panel] = html_largest(f, panel);
     f->scale[0] = f->scale[1] = fmax(f->scale[0], f->scale[1]);
     const ag_gradcheck_config *config = &f->check->config; /* rounding must not look like a fault */
@@ -294,8 +295,8 @@ static void html_put_bar(const figure *f, int panel, int x, int y)
 
 static void html_put_panel(const figure *f, int panel)
 {
-    static const char *const title[PANELS] = { "analytic", "numeric", "analytic - numeric" };
-    int x = panel * PANEL + LEFT;
+    static const char *const title[HTML_PANELS] = { "analytic", "numeric", "analytic - numeric" };
+    int x = panel * HTML_PANEL + LEFT;
     fprintf(f->file, "<text class=\"head\" x=\"%d\" y=\"16\">%s</text>\n", x, title[panel]);
     for (int64_t e = 0; e < f->view.entry.count; e++)
         html_put_matrix(f, panel, e, x + (int)e % f->across * f->step_x,
@@ -309,7 +310,8 @@ static void html_put_figure(figure *f)
     fprintf(f->file,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"figure\" width=\"%d\" height=\"%d\" "
             "viewBox=\"0 0 %d %d\">\n<style>%s</style>\n<defs><linearGradient id=\"scale%d\">\n",
-            PANELS * PANEL, TOP + html_map_height(f) + BAR, PANELS * PANEL, TOP + html_map_height(f) + BAR,
+            HTML_PANELS * HTML_PANEL, TOP + html_map_height(f) + BAR, HTML_PANELS * HTML_PANEL,
+            TOP + html_map_height(f) + BAR,
             figure_style, f->number);
     for (int i = -2; i <= 2; i++) {
         fprintf(f->file, "<stop offset=\"%d%%\" stop-color=\"", 50 + 25 * i);
@@ -317,7 +319,7 @@ static void html_put_figure(figure *f)
         fputs("\"/>\n", f->file);
     }
     fputs("</linearGradient></defs>\n", f->file);
-    for (int panel = 0; panel < PANELS; panel++)
+    for (int panel = 0; panel < HTML_PANELS; panel++)
         html_put_panel(f, panel);
     fputs("</svg>\n", f->file);
 }

@@ -13,7 +13,8 @@
 #include <string.h>
 
 /* Columns of text. */
-enum { WIDTH = 100, NAME_LEAST = 18, NAME_MOST = 28, INDENT = 2, CALLS = 8, TIME = 11, SHARE = 9, RATE = 9 };
+enum { PROFILE_WIDTH = 100, PROFILE_INDENT = 2, PROFILE_NAME_MOST = 28, NAME_LEAST = 18 };
+enum { CALLS = 8, TIME = 11, SHARE = 9, RATE = 9 }; /* widths of columns */
 
 typedef enum line_kind { OP, SUM, NOTE, MODULE } line_kind; /* the order of the table by op */
 
@@ -143,8 +144,8 @@ static void table_write_name(const line *l, bool in_tree, char *text, size_t siz
         snprintf(number, sizeof number, l->most > l->least ? "%s%ld..%ld" : "%s%ld", l->length > 0 ? "." : "",
                  l->least, l->most);
     bool brackets = in_tree && l->kind == OP;
-    snprintf(text, size, "%*s%s%.*s%s%s", INDENT * l->depth, "", brackets ? "(" : "", l->length, l->name, number,
-             brackets ? ")" : "");
+    snprintf(text, size, "%*s%s%.*s%s%s", PROFILE_INDENT * l->depth, "", brackets ? "(" : "", l->length, l->name,
+             number, brackets ? ")" : "");
 }
 
 /* Whether the tree shows the line: a module, or an op of a module with parts that takes at least 0.5 %. */
@@ -175,9 +176,9 @@ static void table_write_line(const table *t, const line *l, bool in_tree)
     const double calls = (double)sum->calls / t->steps, ms = 1e3 / t->steps, time = table_total(sum);
     double rate = 2e-9 * sum->multiply_adds / time;
     rate = rate >= 0.05 ? rate : 0; /* 0 also where the work is unknown (NaN) */
-    const int bar_space = WIDTH - t->name_width - CALLS - (t->again ? 4 : 3) * TIME - SHARE - RATE - 2;
+    const int bar_space = PROFILE_WIDTH - t->name_width - CALLS - (t->again ? 4 : 3) * TIME - SHARE - RATE - 2;
     const int bar = time > 0 && l->kind != SUM ? (int)(bar_space * time / t->longest + 0.5) : 0;
-    char name[2 * WIDTH];
+    char name[2 * PROFILE_WIDTH];
     table_write_name(l, in_tree, name, sizeof name);
     fprintf(t->file, "%-*.*s", t->name_width, t->name_width, name);
     table_write_number(t->file, CALLS, calls == floor(calls) ? 0 : 2, calls);
@@ -198,12 +199,12 @@ static void table_measure(table *t, bool in_tree)
     t->longest = 0;
     for (int64_t i = 0; i < t->count; i++) {
         const line *l = &t->lines[i];
-        char name[2 * WIDTH];
+        char name[2 * PROFILE_WIDTH];
         table_write_name(l, in_tree, name, sizeof name);
         int width = (int)strlen(name);
         if (in_tree && !table_is_shown(t, l))
             continue;
-        t->name_width = width <= t->name_width ? t->name_width : width < NAME_MOST ? width : NAME_MOST;
+        t->name_width = width <= t->name_width ? t->name_width : width < PROFILE_NAME_MOST ? width : PROFILE_NAME_MOST;
         t->longest = l->kind == SUM ? t->longest : fmax(t->longest, table_total(&l->sum));
     }
 }

@@ -297,7 +297,7 @@ ag_status ag_module_save_named(const ag_module *module, const char *path, const 
 #define PART(our, their, n)                                                                             \
     { .ours = our ".weight", .theirs = their ".weight", .transposed = true, .part = n, .parts = 3 },    \
     { .ours = our ".bias", .theirs = their ".bias", .part = n, .parts = 3 }
-#define COUNT(table) (int64_t)(sizeof(table) / sizeof *(table))
+#define NAME_COUNT(table) (int64_t)(sizeof(table) / sizeof *(table))
 
 /* Files of GPT2LMHeadModel have the prefix "transformer."; the published file has none. */
 const ag_weight_rule ag_gpt2_names[] = {
@@ -314,7 +314,7 @@ const ag_weight_rule ag_gpt2_names[] = {
     BOTH("norm", "ln_f"),
     { .ours = "head.weight", .theirs = "lm_head.weight" },
 };
-const int64_t ag_gpt2_name_count = COUNT(ag_gpt2_names);
+const int64_t ag_gpt2_name_count = NAME_COUNT(ag_gpt2_names);
 
 const ag_weight_rule ag_llama_names[] = {
     { .ours = "tok.weight", .theirs = "model.embed_tokens.weight" },
@@ -330,7 +330,7 @@ const ag_weight_rule ag_llama_names[] = {
     { .ours = "norm.weight", .theirs = "model.norm.weight" },
     { .ours = "head.weight", .theirs = "lm_head.weight" },
 };
-const int64_t ag_llama_name_count = COUNT(ag_llama_names);
+const int64_t ag_llama_name_count = NAME_COUNT(ag_llama_names);
 
 /* Files with a head have the prefix "bert."; those from TensorFlow call a norm's parameters gamma and beta. */
 #define NORM(our, their) BOTH(our, their), { .ours = our ".weight", .theirs = their ".gamma" }, \
@@ -350,4 +350,4 @@ const ag_weight_rule ag_bert_names[] = {
     NORM("blocks.{}.norm2", "encoder.layer.{}.output.LayerNorm"),
     BOTH("pooler", "pooler.dense"),
 };
-const int64_t ag_bert_name_count = COUNT(ag_bert_names);
+const int64_t ag_bert_name_count = NAME_COUNT(ag_bert_names);
