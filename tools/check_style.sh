@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# check_style.sh [all | RULE...] - checks rules of CONTRIBUTING.md; runs in the project's root.
+# check_style.sh [RULE...] - checks rules of CONTRIBUTING.md; runs in the project's root.
 #
 #   parameters   no function has more than 8 parameters
 #   functions    no function has more than 60 lines
@@ -9,12 +9,8 @@
 #   names        no two .c files of the library define the same static function, static object, type, macro or constant
 #   words        one word for one thing: observed and not watched, epilogue and not finish
 #
-# Without arguments: the rules that the tree keeps. Prints each violation as file:line: text; exit status 1 when there
-# is one.
+# Without arguments: all of these. Prints each violation as file:line: text; exit status 1 when there is one.
 set -eu
-
-all='parameters functions files names words'
-kept='functions files names'
 
 sources() # folders
 {
@@ -128,13 +124,9 @@ check_words()
              s/^\([^:]*:[0-9]*\):.*\(finish\).*/\1: says finish, must be epilogue where it means one/' || true
 }
 
+[ $# -gt 0 ] || set -- parameters functions files names words
 failed=0
-case ${1:-} in
-'') rules=$kept ;;
-all) rules=$all ;;
-*) rules=$* ;;
-esac
-for rule in $rules; do
+for rule in "$@"; do
     violations=$("check_$rule")
     if [ -z "$violations" ]; then
         echo "style: $rule: ok"

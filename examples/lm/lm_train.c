@@ -424,7 +424,7 @@ static bool show_profile(const run *r)
     return good;
 }
 
-static bool finish(run *r)
+static bool end_run(run *r)
 {
     if (!save(r) || (r->profile != NULL && !show_profile(r)))
         return false;
@@ -444,7 +444,7 @@ static bool finish(run *r)
 static void train(void *argument)
 {
     run *r = argument;
-    r->good = train_loop(r) && finish(r);
+    r->good = train_loop(r) && end_run(r);
 }
 
 int lm_train(const train_options *options)

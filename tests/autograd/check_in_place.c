@@ -130,7 +130,7 @@ START_TEST(views_share_their_changes)
 }
 END_TEST
 
-/* Storages are watched, not elements: a change beside what a slice shows is refused too; one of a copy is not. */
+/* A change counts for its whole storage: beside what a slice shows it is refused too; of a copy it is not. */
 START_TEST(a_storage_is_one_thing)
 {
     ag_ctx *ctx = test_begin();

@@ -150,7 +150,7 @@ START_TEST(list_errors)
 END_TEST
 
 /* Then the second one's error comes after what is found in the first one's result. */
-START_TEST(list_one_by_one_when_watched)
+START_TEST(list_one_by_one_when_observed)
 {
     ag_ctx *ctx = test_begin();
     ag_linear_args args[LIST];
@@ -158,11 +158,11 @@ START_TEST(list_one_by_one_when_watched)
     make_list(ctx, args, inputs);
     args[0].x = ag_full(ctx, AG_F32, AG_SHAPE(2, 5), (double)NAN);
     args[1].x = inputs[0];
-    for (int watched = 0; watched < 2; watched++) {
+    for (int observed = 0; observed < 2; observed++) {
         ag_tape *tape = ag_tape_begin(ctx);
-        if (watched)
+        if (observed)
             ag_tape_detect_anomalies(tape);
-        list_fails(ctx, LIST, args, watched ? AG_ERR_NUMBER : AG_ERR_SHAPE, watched ? "attn.q" : "attn.k");
+        list_fails(ctx, LIST, args, observed ? AG_ERR_NUMBER : AG_ERR_SHAPE, observed ? "attn.q" : "attn.k");
         ag_tape_end(tape);
     }
     test_end(ctx);
@@ -186,7 +186,7 @@ enum { NO_RESIDUAL, DENSE, TURNED, X_ITSELF, RESIDUALS };
 typedef struct variant {
     ag_tensor *(*activation)(ag_tensor *x);
     int residual;
-    bool bias, measured, watched;
+    bool bias, measured, observed;
     unsigned wants; /* a bit per leaf */
     ag_tensor *value[LEAVES], *cotangent;
 } variant;
@@ -226,7 +226,7 @@ static outcome run_variant(const variant *v, ag_tensor *(*way)(const ag_linear_a
     ag_tape *tape = ag_tape_begin(ctx);
     if (v->measured)
         ag_tape_measure_grads(tape);
-    if (v->watched && way == together)
+    if (v->observed && way == together)
         ag_tape_detect_anomalies(tape);
     ag_scope_begin(ctx, "ff");
     ag_tensor *other = leaf[LEAF_RESIDUAL], *turned = v->residual == TURNED ? ag_transpose(other, 1, 2) : NULL;
@@ -291,7 +291,7 @@ START_TEST(followed_as_one_after_the_other)
             v.wants = wants[k / 2];
             v.bias = k & 1;
             v.measured = k / 2 % 2;
-            v.watched = k % 3 == 0;
+            v.observed = k % 3 == 0;
             compare(&v);
         }
     }
@@ -449,12 +449,12 @@ START_TEST(anomalies_before_an_activation)
     ag_tensor *x = ag_full(ctx, AG_F32, AG_SHAPE(3, 4), 1e3), *y = NULL;
     ag_tensor *w = ag_require_grad(ag_full(ctx, AG_F32, AG_SHAPE(5, 4), -1e38));
     const ag_linear_args args = { .x = x, .w = w, .activation = ag_relu, .module = "up" };
-    for (int watched = 0; watched < 2; watched++) {
+    for (int observed = 0; observed < 2; observed++) {
         ag_tape *tape = ag_tape_begin(ctx);
-        if (watched)
+        if (observed)
             ag_tape_detect_anomalies(tape);
-        ck_assert_int_eq(ag_linear_list(ctx, 1, &args, &y), !watched);
-        if (watched)
+        ck_assert_int_eq(ag_linear_list(ctx, 1, &args, &y), !observed);
+        if (observed)
             assert_error(ctx, AG_ERR_NUMBER, "up: linear");
         else
             assert_same(y, ag_zeros(ctx, AG_F32, AG_SHAPE(3, 5)));
@@ -536,7 +536,7 @@ Suite *linear_list_suite(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, list_is_its_linears, 0, 2);
     tcase_add_test(tcase, list_errors);
-    tcase_add_test(tcase, list_one_by_one_when_watched);
+    tcase_add_test(tcase, list_one_by_one_when_observed);
     tcase_add_loop_test(tcase, followed_as_one_after_the_other, 0, ACTIVATIONS);
     tcase_add_loop_test(tcase, followed_when_empty, 0, ACTIVATIONS);
     tcase_add_loop_test(tcase, followed_without_a_tape, 0, ACTIVATIONS);

@@ -471,7 +471,7 @@ bool draw_var(graph_draft *d, graph_node *n)
 
 /* ---- Products ---- */
 
-static bool finish_matmul(graph_draft *d, graph_node *n)
+static bool take_product(graph_draft *d, graph_node *n)
 {
     n->range = times(product(range_of(d, n, 0), range_of(d, n, 1)), (double)shape_last(shape_of(d, n, 0)));
     return true;
@@ -487,7 +487,7 @@ static bool draw_matmul_from_right(graph_draft *d, graph_node *n)
     int64_t inner = s->extent[s->ndim > 1 ? s->ndim - 2 : 0];
     graph_shape left = draft_chance(d, 30) ? (graph_shape){ 1, { inner } }
                                            : (graph_shape){ 2, { 1 + draft_below(d, 3), inner } };
-    return take(n, draft_of_shape(d, left)) && take(n, b) && finish_matmul(d, n);
+    return take(n, draft_of_shape(d, left)) && take(n, b) && take_product(d, n);
 }
 
 bool draw_matmul(graph_draft *d, graph_node *n)
@@ -509,7 +509,7 @@ bool draw_matmul(graph_draft *d, graph_node *n)
             s.extent[s.ndim++] = 1 + draft_below(d, 3);
         b = draft_leaf(d, s, draft_generic);
     }
-    return take(n, b) && finish_matmul(d, n);
+    return take(n, b) && take_product(d, n);
 }
 
 bool draw_linear(graph_draft *d, graph_node *n)
@@ -519,7 +519,7 @@ bool draw_linear(graph_draft *d, graph_node *n)
     int64_t in = shape_last(shape_of(d, n, 0)), out = 1 + draft_below(d, 4);
     if (!take(n, draft_of_shape(d, (graph_shape){ 2, { out, in } })))
         return false;
-    finish_matmul(d, n);
+    take_product(d, n);
     if (draft_chance(d, 40))
         return true;
     if (!take(n, draft_of_shape(d, (graph_shape){ 1, { out } })))

@@ -118,7 +118,7 @@ START_TEST(each_event_to_its_row)
     ck_assert_str_eq(ag_profile_at(p, 2).op, "mul");
     assert_whole(p, EVENT(15) - 2);
     ck_assert_int_eq(ag_profile_tapes(p), 1);
-    tape = ag_tape_begin(ctx); /* not watched: no events */
+    tape = ag_tape_begin(ctx); /* not observed: no events */
     assert_ok(ctx, ag_backward(tape, forward(ctx, x, w)));
     ag_tape_end(tape);
     assert_whole(p, EVENT(15) - 2);

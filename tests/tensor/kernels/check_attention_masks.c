@@ -494,7 +494,7 @@ START_TEST(tiles_that_are_not_seen_are_not_touched)
 }
 END_TEST
 
-/* 2^40 keys, all of them the same: no kernel that walks over the tiles of this sequence would ever finish. */
+/* 2^40 keys, all of them the same: no kernel that walks over the tiles of this sequence would ever end. */
 START_TEST(windows_do_not_walk_over_what_they_do_not_see)
 {
     float q[2] = { 1, 2 }, k[1] = { 0.5f }, v[1] = { 3 };
