@@ -280,7 +280,8 @@ typedef struct ag_sdpa_config {
 ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config config);
 
 /* P[B,H,Tq,Tk] of that attention, recorded: gradients go to q, k, bias and relative. Before dropout; exact zeros where
- * not allowed. dropout and lse of the config are not used. A composition of plain ops, with memory O(Tq Tk). */
+ * not allowed. dropout and lse of the config are ignored. A composition of plain ops, with memory O(Tq Tk). q and k
+ * must be finite: a NaN in a key that is not allowed reaches the gradient of q. */
 ag_tensor *ag_attention_weights(ag_tensor *q, ag_tensor *k, ag_sdpa_config config);
 
 /* A choice of query heads and of queries, in this order; NULL: all. */

@@ -229,19 +229,14 @@ bool ag_mask_for_kernels(ag_ctx *ctx, const char *where, ag_mask *m, const int64
 
 /* ---- Looking at a mask ---- */
 
-static int64_t mask_larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 void ag_mask_own_pairs(const ag_mask *m, int64_t Tq, int64_t Tk, int64_t *pairs)
 {
     pairs[0] = pairs[1] = 1;
     pairs[2] = Tq;
     pairs[3] = Tk;
 #define AG_MASK_TENSOR(name, dims, self, memory) \
-    pairs[0] = mask_larger(pairs[0], mask_extent(m->name, dims)); \
-    pairs[1] = mask_larger(pairs[1], dims < 4 ? 1 : mask_extent(m->name, 3));
+    pairs[0] = ag_larger(pairs[0], mask_extent(m->name, dims)); \
+    pairs[1] = ag_larger(pairs[1], dims < 4 ? 1 : mask_extent(m->name, 3));
 #include "autograd/mask.def"
 }
 

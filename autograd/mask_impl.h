@@ -25,6 +25,8 @@ const char *ag_mask_field_name(unsigned fields);       /* the first one's; NULL:
 ag_mask ag_mask_join(const ag_mask *a, const ag_mask *b); /* no field is given in both */
 void ag_mask_tensors(const ag_mask *m, ag_tensor **tensor); /* all AG_MASK_TENSORS; NULL: not given */
 
+static inline int64_t ag_larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
 /* ---- For the kernels ---- */
 
 /* Checks the mask against pairs[4] = B, H, Tq, Tk and translates it. A tensor that no kernel reads as it lies is

@@ -7,11 +7,6 @@
 
 #include <string.h>
 
-static int64_t mask_print_larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* The context of the mask's tensors; NULL: it has none. */
 static ag_ctx *mask_context(const ag_mask *m)
 {
@@ -76,14 +71,14 @@ typedef struct mask_frame {
 
 static mask_frame mask_frame_of(int64_t Tq, int64_t Tk, bool title)
 {
-    const int64_t longest = mask_print_larger(mask_print_larger(Tq, Tk), 1);
+    const int64_t longest = ag_larger(ag_larger(Tq, Tk), 1);
     mask_frame f = { .cell = PICTURE / longest, .left = 48, .top = title ? 80 : 48 };
     for (int64_t last = Tq - 1; last >= 10; last /= 10)
         f.left += 8;
     if (f.cell > CELL)
         f.cell = CELL;
-    f.width = f.cell > 0 ? Tk * f.cell : mask_print_larger(Tk * PICTURE / longest, 1);
-    f.height = f.cell > 0 ? Tq * f.cell : mask_print_larger(Tq * PICTURE / longest, 1);
+    f.width = f.cell > 0 ? Tk * f.cell : ag_larger(Tk * PICTURE / longest, 1);
+    f.height = f.cell > 0 ? Tq * f.cell : ag_larger(Tq * PICTURE / longest, 1);
     return f;
 }
 
@@ -106,7 +101,7 @@ static void mask_draw_axes(FILE *file, const mask_frame *f, int64_t Tq, int64_t 
     fprintf(file, "<text x=\"%lld\" y=\"%lld\" text-anchor=\"middle\">keys</text>\n", left + f->width / 2, top - 26);
     fprintf(file, "<text x=\"16\" y=\"%lld\" text-anchor=\"middle\" transform=\"rotate(-90 16 %lld)\">queries</text>\n",
             middle, middle);
-    const long long half = mask_print_larger(f->cell, 1) / 2;
+    const long long half = ag_larger(f->cell, 1) / 2;
     for (int last = 0; last < 2; last++) {
         if (Tk > last)
             fprintf(file, "<text x=\"%lld\" y=\"%lld\" text-anchor=\"middle\" font-size=\"11\">%lld</text>\n",
@@ -161,7 +156,7 @@ static void mask_draw_picture(FILE *file, const ag_attention_mask *m, int64_t Tq
     const mask_frame f = mask_frame_of(Tq, Tk, title != NULL);
     const long long below = f.top + f.height + 20;
     const int64_t text = title == NULL ? 0 : 9 * (int64_t)strlen(title) + 24;
-    const long long width = mask_print_larger(f.left + mask_print_larger(f.width + 24, 190), text), height = below + 24;
+    const long long width = ag_larger(f.left + ag_larger(f.width + 24, 190), text), height = below + 24;
     fprintf(file, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%lld\" height=\"%lld\" viewBox=\"0 0 %lld %lld\" "
             "font-family=\"sans-serif\" font-size=\"13\" fill=\"#222222\">\n", width, height, width, height);
     fprintf(file, "<rect width=\"%lld\" height=\"%lld\" fill=\"#ffffff\"/>\n", width, height);
@@ -176,9 +171,9 @@ static void mask_draw_picture(FILE *file, const ag_attention_mask *m, int64_t Tq
     fprintf(file, "<svg x=\"%lld\" y=\"%lld\" width=\"%lld\" height=\"%lld\" viewBox=\"0 0 %lld %lld\" "
             "preserveAspectRatio=\"none\" shape-rendering=\"crispEdges\" fill=\"" ALLOWED_COLOUR "\" "
             "stroke=\"" ALLOWED_COLOUR "\" stroke-width=\"%lld\">\n", (long long)f.left, (long long)f.top,
-            (long long)f.width, (long long)f.height, (long long)mask_print_larger(Tk, 1),
-            (long long)mask_print_larger(Tq, 1),
-            (long long)(f.cell > 0 ? 0 : mask_print_larger(Tq, Tk) / PICTURE)); /* cells under a pixel stay visible */
+            (long long)f.width, (long long)f.height, (long long)ag_larger(Tk, 1),
+            (long long)ag_larger(Tq, 1),
+            (long long)(f.cell > 0 ? 0 : ag_larger(Tq, Tk) / PICTURE)); /* cells under a pixel stay visible */
     mask_draw_allowed(file, m, Tq, Tk);
     fputs("</svg>\n", file);
     if (f.cell >= GRID_CELL)
