@@ -54,8 +54,8 @@ ag_status ag_gradient(ag_tape *tape, ag_tensor *output, const ag_tensor *cotange
 /* Runs y = f(input[count]) and records it as one node, to save memory: the nodes that f records are dropped at once,
  * and backward runs f again with the same random numbers. Gradients have the bits of f called directly. f may use
  * leaves and other tensors that are not among its inputs, and ag_recompute. f must do the same each time, which is
- * checked; `user` must live until the tape ends. Outside f, ops refuse every tensor made inside f except y, and
- * ag_retain_grad on one keeps nothing. Without a running tape: calls f. */
+ * checked; `user` must live until the tape ends. Ops outside f accept y and refuse every other tensor made inside f;
+ * ag_retain_grad has no effect on such a tensor. Without a running tape: calls f. */
 typedef ag_tensor *ag_recompute_fn(ag_ctx *ctx, ag_tensor *const *input, int count, void *user);
 ag_tensor *ag_recompute(ag_ctx *ctx, ag_recompute_fn *f, ag_tensor *const *input, int count, void *user);
 
@@ -71,7 +71,7 @@ bool ag_requires_grad(const ag_tensor *t);
 /* The accumulated gradient of a leaf, or of a tensor given to ag_retain_grad; NULL while there is none. Has the
  * tensor's shape and dtype. Borrowed: valid until the next backward, ag_zero_grad or the tensor's end. */
 ag_tensor *ag_grad(const ag_tensor *t);
-void ag_zero_grad(ag_tensor *t); /* releases the gradient; none counts as zero */
+void ag_zero_grad(ag_tensor *t); /* releases the gradient; backward treats a missing one as zero */
 
 /* Makes backward store the gradient of a recorded tensor that is not a leaf: see ag_grad. */
 ag_status ag_retain_grad(ag_tensor *t);
@@ -140,7 +140,8 @@ ag_tensor *ag_unsqueeze(ag_tensor *x, int dim);
 ag_tensor *ag_contiguous(ag_tensor *x);
 ag_tensor *ag_cast(ag_tensor *x, ag_dtype dtype); /* to int32: towards zero, and gradients do not pass */
 
-/* count >= 1 tensors of one dtype, shapes equal but along dim (concat), equal (stack: new dim `dim`). */
+/* count >= 1 tensors of one dtype. concat: shapes are equal except along dim. stack: shapes are equal, and the result
+ * has a new dim `dim`. */
 ag_tensor *ag_concat(ag_tensor *const *x, int count, int dim);
 ag_tensor *ag_stack(ag_tensor *const *x, int count, int dim);
 
@@ -299,9 +300,9 @@ ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_c
 /* Tables for ag_sdpa_config.relative, compositions of ops with gradients.
  * alibi: slopes[H] -> -slopes[h] |j - p|, [H,2 reach + 1]. alibi_slopes: [H], 2^(-8 (h+1) / H); for H not a power of
  * two as published (Press et al., "Train short, test long", 2022).
- * buckets: table[buckets,H] -> [H,2 reach + 1], T5's. Of the buckets of a direction the first half has one distance
- * each, the others share the distances up to max_distance logarithmically. Without `bidirectional` later keys (j > p)
- * count as distance 0 (Raffel et al., 2020, section 2.1). */
+ * buckets: table[buckets,H] -> [H,2 reach + 1], T5's. In each direction the first half of the buckets hold one
+ * distance each; the other half cover the distances up to max_distance in logarithmic steps. Without `bidirectional`
+ * later keys (j > p) count as distance 0 (Raffel et al., 2020, section 2.1). */
 ag_tensor *ag_alibi_slopes(ag_ctx *ctx, ag_dtype dtype, int64_t H);
 ag_tensor *ag_alibi(ag_tensor *slopes, int64_t reach);
 ag_tensor *ag_relative_buckets(ag_tensor *table, int64_t reach, int64_t max_distance, bool bidirectional);
@@ -403,8 +404,8 @@ const int64_t *ag_vjp_shape(const ag_vjp *v, int input);
 void ag_vjp_add(ag_vjp *v, int input, ag_tensor *g);
 
 /* Or it writes into the memory of the gradient, dense and of the input's shape. *add true: it holds the sum so far, to
- * be added into; false: not initialised, to be overwritten. add NULL: the sum so far or zeros, for a contribution that
- * touches a part. NULL: not wanted, or an error. */
+ * be added into; false: not initialised, to be overwritten. With add NULL it holds the sum so far, or zeros: for a
+ * contribution to some of the elements. Returns NULL when the input needs no gradient, or on error. */
 ag_tensor *ag_vjp_target(ag_vjp *v, int input, bool *add);
 
 /* Memory for a g that is made from gy element by element and then goes to ag_vjp_add; gy is v's, or a dense copy of it.

@@ -40,8 +40,8 @@ int64_t ag_unused_parameters(const ag_module *module, ag_named_tensor *unused, i
 void ag_module_set_training(ag_module *module, bool training);
 
 /* A module of the caller's own: named parts, which are listed, trained and saved together. `kind` stands in errors and
- * is copied. The group owns the part, which is freed with it, or at once when the name is missing or taken. part NULL:
- * returns the error that made it NULL. */
+ * is copied. The group owns the part and frees it, at once when the name is NULL or already used. If part is NULL,
+ * returns the context's error. */
 AG_OWNED ag_module *ag_group_new(ag_ctx *ctx, const char *kind);
 ag_status ag_group_add(ag_module *group, const char *name, AG_TAKES ag_module *part);
 void ag_group_free(AG_TAKES ag_module *group);
@@ -169,8 +169,8 @@ typedef struct ag_attend {
     ag_mask mask;         /* lengths, documents, ... of this call; a field that the options set too is an error */
     ag_tensor *bias;      /* added to the scores; broadcasts to [B,H,T,S]; gets a gradient */
     ag_tensor *positions; /* int32 [B,T], positions of x for rotary; NULL: 0, 1, ... after the cached positions */
-    ag_kv_cache *cache;   /* self-attention, causal, with the layer's own mask alone: keys and values of x are appended
-                             and all cached ones attended to. Cross-attention: caches those made from memory */
+    ag_kv_cache *cache;   /* causal self-attention, no mask in this call: keys and values of x are appended, and queries
+                             attend to all cached ones. Cross-attention: those of memory are computed once and cached */
     int64_t layer;        /* the cache's layer that this is */
     const int64_t *counts; /* with a cache: [B], how many of the T positions entry b has, the first ones; NULL: T */
 } ag_attend;

@@ -5,8 +5,8 @@
  * A context (ag_ctx) owns everything mutable. A tensor is a strided view of counted storage. A function that returns a
  * tensor gives it to the innermost scope; the scope's end releases it, unless ag_retain keeps it.
  *
- * Errors stay: the context keeps its first error, a function given NULL returns NULL, and so one check at the end of a
- * computation is enough. A function that returns ag_tensor * returns NULL on error.
+ * Errors are sticky: the context keeps its first error until ag_error_clear. A function that is given NULL returns
+ * NULL. So one check at the end of a computation is enough. A function that returns ag_tensor * returns NULL on error.
  *
  * A negative dim counts from the end. A shape has 0 to AG_MAX_DIMS extents, each >= 0. A context and its tensors are
  * for one thread at a time; separate contexts are independent.
@@ -88,11 +88,11 @@ int64_t ag_ctx_free(AG_TAKES ag_ctx *ctx);
 int ag_ctx_threads(const ag_ctx *ctx);
 const char *ag_ctx_isa(const ag_ctx *ctx);
 
-/* Calls body(argument), for example a training loop, in one OpenMP parallel region, whose other threads wait there for
- * the ops of ctx. Entering and leaving an op's parallel part costs 0.1 us in the region and 0.5 us outside of it,
- * some percent of a small model's step. Results are the same. An OpenMP region that body opens has one thread, unless
- * nested parallelism is on. body is called without a region when ctx is NULL or has one thread, inside another such
- * body, and in a build without OpenMP. body must return (no longjmp) and must not free ctx. */
+/* Calls body(argument), for example a training loop, inside one OpenMP parallel region. Its other threads wait until
+ * an op of ctx has work for them. Entering and leaving an op's parallel part costs 0.1 us in the region and 0.5 us
+ * outside of it, some percent of a small model's step. Results are the same. An OpenMP region that body opens has one
+ * thread, unless nested parallelism is on. body is called without a region when ctx is NULL or has one thread, inside
+ * another such body, and in a build without OpenMP. body must return (no longjmp) and must not free ctx. */
 void ag_with_threads(ag_ctx *ctx, void (*body)(void *argument), void *argument);
 
 /* Bytes currently allocated, the cache of free blocks included, and the peak. */
@@ -189,8 +189,9 @@ ag_status ag_item(const ag_tensor *t, double *value);
 ag_status ag_get(const ag_tensor *t, const int64_t *index, double *value);
 ag_status ag_set(ag_tensor *t, const int64_t *index, double value);
 
-/* Prints in NumPy's layout: nested brackets, aligned columns, `precision` digits after the point (0: 4), then dtype and
- * shape. Of more than 1000 elements, dims longer than 6 show 3 at each end and "...". */
+/* Prints in NumPy's layout: nested brackets, aligned columns, `precision` digits after the point (0: 4), then dtype
+ * and shape. In a tensor of more than 1000 elements, a dim longer than 6 is shortened to its first 3 and last 3
+ * entries with "..." between. */
 ag_status ag_fprint(FILE *file, const ag_tensor *t, int precision);
 
 /* ---- Views: no copy; they share storage with t. Not recorded: gradients do not pass. Users call the recorded
