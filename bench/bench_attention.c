@@ -5,7 +5,7 @@
  *     bench_attention --pattern causal --time 16384
  *     bench_attention --pattern window --window 512 --time 65536 --repeats 3 --json
  *
- * B=1, 8 heads of 64 (--heads, --size), float32. Patterns: full, causal, window (causal, so many keys back). Prints
+ * B=1, 8 heads of 64 (--heads, --size), float32. Patterns: full, causal, window (causal, --window keys back). Prints
  * the median of `repeats` after one that warms up, the peak resident set, and GFLOP/s: seven products of 2 D
  * operations for each pair in the tiles of 64 x 64 that hold an allowed pair.
  */

@@ -77,7 +77,8 @@ typedef struct ag_gradient_view {
     ag_span entry, row, col;
 } ag_gradient_view;
 
-/* At most so many entries, rows and columns around the worst element. A 1-d gradient is one column (upright) or row. */
+/* The largest number of entries, of rows and of columns shown around the worst element. A 1-d gradient is one column
+ * (upright) or one row. */
 ag_gradient_view ag_gradient_view_of(const ag_check_input *in, int64_t entries, int64_t rows, int64_t cols,
                                      bool upright);
 bool ag_view_is_cropped(const ag_gradient_view *view);

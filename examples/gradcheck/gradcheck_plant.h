@@ -12,7 +12,7 @@ typedef struct fault {
     const char *kind, *op; /* "row-sum", "planted_softmax" */
     const char *about;     /* the error of its backward */
     ag_cause cause;        /* that the checker must report */
-    int dims;              /* the tensor has at least so many dims, and the last ones have extents above 1 */
+    int dims;              /* the tensor has at least this many dims, and the last ones have extents above 1 */
     enum { ALONE, WITH_ROW, WITH_EQUAL } second; /* the shape of its second input: none, x's last dim, x's */
     ag_tensor *(*apply)(ag_tensor *x, ag_tensor *second); /* of x's shape; positive where x is */
 } fault;

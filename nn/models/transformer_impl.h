@@ -29,7 +29,7 @@ typedef struct ag_transformer {
 typedef struct ag_transformer_role {
     bool head;               /* has a head; config.untied_head decides which */
     bool pooler;             /* config.pooler is allowed; the model adds the pooler itself */
-    int64_t memory_size;     /* > 0: blocks have cross-attention over memory of so many channels */
+    int64_t memory_size;     /* > 0: blocks have cross-attention over memory of this many channels */
     ag_embedding_layer *tok; /* borrowed from another model, which outlives this one. NULL: its own table */
 } ag_transformer_role;
 

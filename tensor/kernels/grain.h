@@ -14,7 +14,7 @@ enum {
     PARALLEL_CHEAP = 32768, /* the least elements worth more than one thread: additions, copies */
     PARALLEL_DEAR = 8192,  /* the same where an element costs an exponential */
     BLOCK = 4096,          /* elements summed in `real` before the sum goes on in double */
-    SUM_CHUNKS = 64        /* at the most so many pieces of one long sum */
+    SUM_CHUNKS = 64        /* the most pieces of one long sum */
 };
 
 static inline int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
