@@ -16,7 +16,7 @@ enum { B = 2, T = 5, INPUTS = 4 };
 typedef struct option_case {
     const char *name;
     ag_mha_config config; /* emb_size, num_heads, max_seq_len and dtype are filled in; causal is !non_causal */
-    int64_t S;            /* > 0: memory of so many positions */
+    int64_t S;            /* > 0: the positions of memory */
     bool values, bias, shared_bias, positions, key_lengths, documents, blocks;
     ag_mask mask; /* of the call */
 } option_case;
