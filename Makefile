@@ -120,7 +120,7 @@ say := @$(if $(V),:,echo)
 
 # ---- the library ----
 core_folders := tensor tensor/kernels autograd nn
-annex_folders := tensor/files autograd/watch autograd/gradcheck nn/models nn/gradcheck
+annex_folders := tensor/files tensor/text autograd/watch autograd/gradcheck nn/models nn/gradcheck
 folders := $(core_folders) $(annex_folders)
 library_sources := $(filter-out tensor/kernels/kernels.c,$(wildcard $(folders:%=%/*.c)))
 library_objects := $(library_sources:%.c=$(objects)/%.o)
@@ -225,6 +225,7 @@ test: $(test_program) $(example_binaries)
 	sh tests/examples/check_lm.sh $(build)/examples/lm
 	sh tests/examples/check_uses.sh $(build)/examples
 	sh tests/examples/check_generate.sh $(build)/examples
+	CC="$(CC)" sh tests/check_locale.sh $(build)
 	sh tests/mutants.sh --check
 	$(test_program)
 

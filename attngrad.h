@@ -13,5 +13,6 @@
 #include "nn/nn.h"
 #include "tensor/files/files.h"
 #include "tensor/tensor.h"
+#include "tensor/text/text.h"
 
 #endif

@@ -83,11 +83,11 @@ static ag_status measure(ag_ctx *ctx, const options *o, ag_mask mask, double *ms
 static void print(const options *o, const ag_ctx *ctx, ag_mask mask, double ms)
 {
     double flops = 2.0 * PRODUCTS * (double)o->size * (double)o->heads * TILE * TILE * (double)allowed_tiles(o, mask);
-    printf(o->json ? "{\"pattern\": \"%s\", \"time\": %lld, \"window\": %lld, \"threads\": %d, \"isa\": \"%s\", "
-                     "\"ms\": %.3f, \"gflops\": %.1f, \"peak_mb\": %.1f}\n"
-                   : "%s T=%lld window %lld, %d threads, %s: %.2f ms, %.1f GFLOP/s on allowed tiles, peak %.1f MB\n",
-           o->pattern, (long long)o->time, (long long)mask.back, ag_ctx_threads(ctx), ag_ctx_isa(ctx), ms,
-           flops / ms * 1e-6, peak_mb());
+    ag_printf(o->json ? "{\"pattern\": \"%s\", \"time\": %lld, \"window\": %lld, \"threads\": %d, \"isa\": \"%s\", "
+                        "\"ms\": %.3f, \"gflops\": %.1f, \"peak_mb\": %.1f}\n"
+                      : "%s T=%lld window %lld, %d threads, %s: %.2f ms, %.1f GFLOP/s on allowed tiles, peak %.1f MB\n",
+              o->pattern, (long long)o->time, (long long)mask.back, ag_ctx_threads(ctx), ag_ctx_isa(ctx), ms,
+              flops / ms * 1e-6, peak_mb());
 }
 
 static int usage(void)

@@ -9,6 +9,7 @@
  * An OpenBLAS older than the machine falls back to AVX2; OPENBLAS_CORETYPE=SKYLAKEX makes it use AVX-512.
  */
 #define _POSIX_C_SOURCE 200809L
+#include "attngrad.h"
 #include "bench/measure.h"
 #include "tensor/kernels/kernels.h"
 
@@ -216,15 +217,15 @@ static void print_table(const options *o, const char *isa, const char *peer, con
         const product *p = &products[i];
         if (!o->all && (peer == NULL || ratio(p) >= 0.9))
             continue;
-        printf("%s  m %4lld  n %4lld  k %4lld  ours %6.1f", p->kind, (long long)p->gemm.m, (long long)p->gemm.n,
-               (long long)p->gemm.k, p->gflops[OURS]);
+        ag_printf("%s  m %4lld  n %4lld  k %4lld  ours %6.1f", p->kind, (long long)p->gemm.m, (long long)p->gemm.n,
+                  (long long)p->gemm.k, p->gflops[OURS]);
         if (peer != NULL)
-            printf("  peer %6.1f  ratio %.2f", p->gflops[PEER], ratio(p));
+            ag_printf("  peer %6.1f  ratio %.2f", p->gflops[PEER], ratio(p));
         printf("\n");
     }
     if (peer != NULL)
-        printf("%d products: geometric mean of the ratios %.3f, worst %.3f\n", PRODUCTS, geometric_mean(products),
-               ratio(worst_of(products)));
+        ag_printf("%d products: geometric mean of the ratios %.3f, worst %.3f\n", PRODUCTS, geometric_mean(products),
+                  ratio(worst_of(products)));
 }
 
 static void print_json(const options *o, const char *isa, const char *peer, const product *products)
@@ -232,9 +233,10 @@ static void print_json(const options *o, const char *isa, const char *peer, cons
     printf("{\"dtype\": \"%s\", \"threads\": %d, \"isa\": \"%s\"", o->is_float ? "f32" : "f64", o->threads, isa);
     if (peer != NULL) {
         const product *worst = worst_of(products);
-        printf(", \"peer\": \"%s\", \"geomean\": %.4f, \"worst\": %.4f, \"worst_shape\": "
-               "{\"kind\": \"%s\", \"m\": %lld, \"n\": %lld, \"k\": %lld}", peer, geometric_mean(products),
-               ratio(worst), worst->kind, (long long)worst->gemm.m, (long long)worst->gemm.n, (long long)worst->gemm.k);
+        ag_printf(", \"peer\": \"%s\", \"geomean\": %.4f, \"worst\": %.4f, \"worst_shape\": "
+                  "{\"kind\": \"%s\", \"m\": %lld, \"n\": %lld, \"k\": %lld}",
+                  peer, geometric_mean(products), ratio(worst), worst->kind, (long long)worst->gemm.m,
+                  (long long)worst->gemm.n, (long long)worst->gemm.k);
     } else {
         printf(", \"peer\": null, \"geomean\": null, \"worst\": null, \"worst_shape\": null");
     }
@@ -243,9 +245,9 @@ static void print_json(const options *o, const char *isa, const char *peer, cons
         const product *p = &products[i];
         printf("%s\n  {\"kind\": \"%s\", \"m\": %lld, \"n\": %lld, \"k\": %lld, ", i == 0 ? "" : ",", p->kind,
                (long long)p->gemm.m, (long long)p->gemm.n, (long long)p->gemm.k);
-        printf("\"gflops\": %.2f, \"peer_gflops\": ", p->gflops[OURS]);
+        ag_printf("\"gflops\": %.2f, \"peer_gflops\": ", p->gflops[OURS]);
         if (peer != NULL)
-            printf("%.2f}", p->gflops[PEER]);
+            ag_printf("%.2f}", p->gflops[PEER]);
         else
             printf("null}");
     }

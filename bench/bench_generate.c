@@ -103,18 +103,19 @@ static bool report(const ag_ctx *ctx, ag_gpt *gpt, double ms[][KINDS], int32_t t
     const double forward_ms = median_of(ms, FORWARD), steps_ms = median_of(ms, STEPS);
     const bool same = memcmp(token[0], token[1], sizeof token[0]) == 0;
     if (json) {
-        printf("{\"threads\": %d, \"tokens\": %d, \"parameters\": %lld, \"cached_ms\": %.4f, \"whole_ms\": %.4f, "
-               "\"forward_ms\": %.4f, \"steps_ms\": %.4f, \"text\": [",
-               ag_ctx_threads(ctx), TOKENS, (long long)ag_module_numel(ag_gpt_module(gpt)), cached, whole,
-               forward_ms, steps_ms);
+        ag_printf("{\"threads\": %d, \"tokens\": %d, \"parameters\": %lld, \"cached_ms\": %.4f, \"whole_ms\": %.4f, "
+                  "\"forward_ms\": %.4f, \"steps_ms\": %.4f, \"text\": [",
+                  ag_ctx_threads(ctx), TOKENS, (long long)ag_module_numel(ag_gpt_module(gpt)), cached, whole,
+                  forward_ms, steps_ms);
         for (int t = 0; t <= TOKENS; t++)
             printf("%s%d", t > 0 ? ", " : "", (int)token[0][t]);
         printf("]}\n");
     } else {
-        printf("generating %d tokens, C128 H4 L%d, %d threads: with the cache %.2f ms, without %.2f ms (%.1f times); "
-               "one pass over them %.2f ms + %d steps of one token %.2f ms: %.2f of that (limit 2); tokens %s\n",
-               TOKENS, LAYERS, ag_ctx_threads(ctx), cached, whole, whole / cached, forward_ms, TOKENS, steps_ms,
-               cached / (forward_ms + steps_ms), same ? "equal" : "DIFFER");
+        ag_printf(
+            "generating %d tokens, C128 H4 L%d, %d threads: with the cache %.2f ms, without %.2f ms (%.1f times); "
+            "one pass over them %.2f ms + %d steps of one token %.2f ms: %.2f of that (limit 2); tokens %s\n",
+            TOKENS, LAYERS, ag_ctx_threads(ctx), cached, whole, whole / cached, forward_ms, TOKENS, steps_ms,
+            cached / (forward_ms + steps_ms), same ? "equal" : "DIFFER");
     }
     if (!same)
         fprintf(stderr, "bench_generate: other tokens with the cache than without\n");

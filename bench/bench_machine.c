@@ -12,6 +12,7 @@
  */
 #define _XOPEN_SOURCE 700
 
+#include "attngrad.h"
 #include "bench/limits.h"
 #include "bench/measure.h"
 #include "tensor/kernels/kernels.h"
@@ -107,7 +108,7 @@ static int probe(const limits *l)
     for (int turn = 0; turn < 3; turn++)
         for (int threads = 1; threads <= 2; threads++)
             ms[threads - 1] = fmin(ms[threads - 1], multiply_add_ms(l, threads, rounds));
-    printf("%.2f\n", 2 * ms[0] / ms[1]);
+    ag_printf("%.2f\n", 2 * ms[0] / ms[1]);
     return 0;
 }
 
@@ -116,9 +117,9 @@ static int print_peak(const limits *const *all, size_t count)
     while (ag_kernels_find(all[count - 1]->isa) == NULL)
         count--;
     const limits *best = all[count - 1];
-    printf("{\"isa\": \"%s\", \"1\": %.1f", best->isa, peak_gflops(best, 1));
+    ag_printf("{\"isa\": \"%s\", \"1\": %.1f", best->isa, peak_gflops(best, 1));
     if (most_threads() > 1)
-        printf(", \"2\": %.1f", peak_gflops(best, 2));
+        ag_printf(", \"2\": %.1f", peak_gflops(best, 2));
     printf("}\n");
     return 0;
 }
@@ -149,16 +150,17 @@ int main(int argc, char **argv)
         if (ag_kernels_find(all[i]->isa) == NULL)
             continue;
         for (int threads = 1; threads <= most_threads(); threads++)
-            printf("%s{\"isa\": \"%s\", \"threads\": %d, \"gflops\": %.1f}", best == NULL ? "" : ", ", all[i]->isa,
-                   threads, peak_gflops(all[i], threads)), best = all[i];
+            ag_printf("%s{\"isa\": \"%s\", \"threads\": %d, \"gflops\": %.1f}", best == NULL ? "" : ", ", all[i]->isa,
+                      threads, peak_gflops(all[i], threads)),
+                best = all[i];
     }
     printf("], \"bandwidth\": [");
     for (int threads = 1; threads <= most_threads(); threads++)
         for (int kind = 0; kind < KINDS; kind++)
             for (size_t s = kind == TRIAD ? 3 : 0; s < sizeof sizes / sizeof *sizes; s++)
-                printf("%s{\"kind\": \"%s\", \"kb\": %zu, \"threads\": %d, \"gb_per_s\": %.1f}",
-                       threads + kind + (int)s == 1 ? "" : ", ", kind_names[kind], sizes[s], threads,
-                       gigabytes_per_s(best, kind, threads, memory, sizes[s]));
+                ag_printf("%s{\"kind\": \"%s\", \"kb\": %zu, \"threads\": %d, \"gb_per_s\": %.1f}",
+                          threads + kind + (int)s == 1 ? "" : ", ", kind_names[kind], sizes[s], threads,
+                          gigabytes_per_s(best, kind, threads, memory, sizes[s]));
     printf("], \"isa\": \"%s\"}\n", best->isa);
     free(memory);
     return 0;

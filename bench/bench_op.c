@@ -40,10 +40,10 @@ int main(void)
         backward[i] = (now_ms() - start) * 1e6 / OPS;
     }
     if (status == AG_OK)
-        printf("{\"ops\": %d, \"floats\": %d, \"record_ns\": %.1f, \"backward_ns\": %.1f, \"bytes\": %zu, "
-               "\"threads\": %d}\n",
-               OPS, FLOATS, median(record, REPEATS), median(backward, REPEATS),
-               (ag_ctx_peak_bytes(ctx) - before) / OPS, ag_ctx_threads(ctx));
+        ag_printf("{\"ops\": %d, \"floats\": %d, \"record_ns\": %.1f, \"backward_ns\": %.1f, \"bytes\": %zu, "
+                  "\"threads\": %d}\n",
+                  OPS, FLOATS, median(record, REPEATS), median(backward, REPEATS),
+                  (ag_ctx_peak_bytes(ctx) - before) / OPS, ag_ctx_threads(ctx));
     else
         fprintf(stderr, "bench_op: %s\n", ag_error_message(ctx));
     ag_ctx_free(ctx);

@@ -208,26 +208,26 @@ static double flops(const model *m)
 
 static void print_sizes(const model *m)
 {
-    printf("{\"model\": \"%s\", \"batch\": %lld, \"time\": %lld, \"emb\": %lld, \"heads\": %lld, \"layers\": %lld, "
-           "\"vocab\": %lld, \"repeats\": %d, \"gflop\": %.6f",
-           m->name, (long long)m->batch, (long long)m->time, (long long)m->emb, (long long)m->heads,
-           (long long)m->layers, (long long)m->vocab, m->repeats, 1e-9 * flops(m));
+    ag_printf("{\"model\": \"%s\", \"batch\": %lld, \"time\": %lld, \"emb\": %lld, \"heads\": %lld, \"layers\": %lld, "
+              "\"vocab\": %lld, \"repeats\": %d, \"gflop\": %.6f",
+              m->name, (long long)m->batch, (long long)m->time, (long long)m->emb, (long long)m->heads,
+              (long long)m->layers, (long long)m->vocab, m->repeats, 1e-9 * flops(m));
 }
 
 static void print_result(const model *m, const work *w, const timing *t, bool json)
 {
     if (json) {
         print_sizes(m);
-        printf(", \"threads\": %d, \"isa\": \"%s\", \"ms\": %.5f, \"first_step_at_ms\": %.3f, \"loss\": %.7f, "
-               "\"later_loss\": %.7f, \"grad_norm\": %.7g, \"parameters\": %lld, \"tensors_mb\": %.1f, "
-               "\"peak_mb\": %.1f}\n",
-               ag_ctx_threads(w->ctx), ag_ctx_isa(w->ctx), t->ms, t->first_step_at, t->loss, t->later_loss,
-               t->grad_norm, (long long)ag_module_numel(w->module), (double)ag_ctx_peak_bytes(w->ctx) / 1048576.0,
-               peak_mb());
+        ag_printf(", \"threads\": %d, \"isa\": \"%s\", \"ms\": %.5f, \"first_step_at_ms\": %.3f, \"loss\": %.7f, "
+                  "\"later_loss\": %.7f, \"grad_norm\": %.7g, \"parameters\": %lld, \"tensors_mb\": %.1f, "
+                  "\"peak_mb\": %.1f}\n",
+                  ag_ctx_threads(w->ctx), ag_ctx_isa(w->ctx), t->ms, t->first_step_at, t->loss, t->later_loss,
+                  t->grad_norm, (long long)ag_module_numel(w->module), (double)ag_ctx_peak_bytes(w->ctx) / 1048576.0,
+                  peak_mb());
     } else {
-        printf("| %-8s | %2lld | %4lld | %3lld | %lld | %lld | %8.3f | %8.0f | %7.1f | %.5f | %9.5f |\n", m->name,
-               (long long)m->batch, (long long)m->time, (long long)m->emb, (long long)m->heads, (long long)m->layers,
-               t->ms, 1e3 * (double)(m->batch * m->time) / t->ms, 1e-6 * flops(m) / t->ms, t->loss, t->later_loss);
+        ag_printf("| %-8s | %2lld | %4lld | %3lld | %lld | %lld | %8.3f | %8.0f | %7.1f | %.5f | %9.5f |\n", m->name,
+                  (long long)m->batch, (long long)m->time, (long long)m->emb, (long long)m->heads, (long long)m->layers,
+                  t->ms, 1e3 * (double)(m->batch * m->time) / t->ms, 1e-6 * flops(m) / t->ms, t->loss, t->later_loss);
     }
     fflush(stdout);
 }

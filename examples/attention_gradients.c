@@ -153,7 +153,7 @@ static void show(const char *name, const char *formula, const double *value, int
             if (v == 0)
                 printf("%10s", "0");
             else
-                printf("%10.4f", v);
+                ag_printf("%10.4f", v);
         }
         putchar('\n');
     }
@@ -225,8 +225,8 @@ static bool check_structure(pass *p)
     printf("WHAT HOLDS FOR EVERY INPUT\n\n");
     printf("above the diagonal P and dS are exactly 0 in %d of %d places: nothing flows from the future   %s\n", zeros,
            above, causal ? "ok" : "FAIL");
-    printf("rows of dS sum to 0: the largest |sum| is %.1e; softmax ignores a common shift   %s\n\n", worst,
-           sums ? "ok" : "FAIL");
+    ag_printf("rows of dS sum to 0: the largest |sum| is %.1e; softmax ignores a common shift   %s\n\n", worst,
+              sums ? "ok" : "FAIL");
     return causal && sums;
 }
 
@@ -296,8 +296,8 @@ static bool compare(pass *p, const line *l)
             shown = difference;
         }
     }
-    printf("%-4s %12.8f %12.8f %12.8f %15.1e %15.1e   %s\n", l->name, tape[largest], l->hand[largest], shown, to_tape,
-           to_difference, same ? "ok" : "FAIL");
+    ag_printf("%-4s %12.8f %12.8f %12.8f %15.1e %15.1e   %s\n", l->name, tape[largest], l->hand[largest], shown,
+              to_tape, to_difference, same ? "ok" : "FAIL");
     return same;
 }
 
@@ -357,7 +357,7 @@ static bool compare_with_tape(ag_ctx *ctx, ag_head_attention *layer, pass *p, co
     if (ag_backward_from(tape, output, cotangent) == AG_OK) {
         const double apart = output_distance(p, ag_data(output));
         printf("THREE WAYS TO THE SAME GRADIENT\n\n");
-        printf("The output O by hand and by ag_head_attention differ by at most %.1e.\n", apart);
+        ag_printf("The output O by hand and by ag_head_attention differ by at most %.1e.\n", apart);
         printf("dWq to dX: the layer's tape; dV to dK: ag_head_attention_trace, the same head op by op.\n\n");
         same = compare_all(p, trace, ag_head_attention_module(layer), x) && apart <= 1e-12;
     }
@@ -420,7 +420,7 @@ int main(int argc, char **argv)
     read_values(FLAT(p.X), ag_randn(ctx, AG_F64, AG_SHAPE(T, d)));
     read_values(FLAT(p.dO), ag_randn(ctx, AG_F64, AG_SHAPE(T, d)));
 
-    printf("One causal head: T = %d, d = %d, a = 1/sqrt(%d) = %.4f. Loss = sum(dO * O).\n", T, d, d, 1 / sqrt(d));
+    ag_printf("One causal head: T = %d, d = %d, a = 1/sqrt(%d) = %.4f. Loss = sum(dO * O).\n", T, d, d, 1 / sqrt(d));
     printf("'*' is elementwise, '^T' transposes, position i sees positions 0 .. i.\n\n");
     forward(&p, true);
     backward(&p, mistake);

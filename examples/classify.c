@@ -243,12 +243,12 @@ static double test(classifier *c)
     printf("\n%-32s %8s %12s\n", "length", "strings", "right");
     for (int bin = 0; bin < BINS; bin++)
         if (bin_all[bin] > 0)
-            printf("%2d to %-26d %8d %10.2f %%\n", bin * WIDTH + 1, (bin + 1) * WIDTH, bin_all[bin],
-                   100.0 * bin_right[bin] / bin_all[bin]);
+            ag_printf("%2d to %-26d %8d %10.2f %%\n", bin * WIDTH + 1, (bin + 1) * WIDTH, bin_all[bin],
+                      100.0 * bin_right[bin] / bin_all[bin]);
     printf("\n");
     for (int r = 0; r < RULES; r++)
-        printf("%-32s %8d %10.2f %%\n", RULE[r].name, HELD_OUT, 100.0 * rule_right[r] / HELD_OUT);
-    printf("%-32s %8d %10.2f %%\n", "the model", HELD_OUT, 100.0 * right / HELD_OUT);
+        ag_printf("%-32s %8d %10.2f %%\n", RULE[r].name, HELD_OUT, 100.0 * rule_right[r] / HELD_OUT);
+    ag_printf("%-32s %8d %10.2f %%\n", "the model", HELD_OUT, 100.0 * right / HELD_OUT);
     return 100.0 * right / HELD_OUT;
 }
 
@@ -294,8 +294,8 @@ static bool show_attention(classifier *c, const char *text, const char *path)
                 continue;
             most = share;
             memcpy(shown, value + head * length * length, (size_t)(length * length) * sizeof *shown);
-            snprintf(title, sizeof title, "block %d, head %d: %.0f %% on the partner, %.0f %% were chance", layer, head,
-                     100 * share, 100.0 / length);
+            ag_snprintf(title, sizeof title, "block %d, head %d: %.0f %% on the partner, %.0f %% were chance", layer,
+                        head, 100 * share, 100.0 / length);
         }
     }
     if (ag_error(c->ctx) != AG_OK)
@@ -335,13 +335,13 @@ static bool run(classifier *c, const option_words *words, uint64_t steps, uint64
                             .lr = 1e-3, .weight_decay = 0.01, .loss = batch_loss, .user = c }))
         return false;
     double percent = test(c);
-    printf("%.0f s in all\n", seconds() - began);
+    ag_printf("%.0f s in all\n", seconds() - began);
     for (int i = 0; i < words->count; i++) {
         double probability[BATCH];
         put_text(c, 0, words->word[i]);
         judge(c, probability);
-        printf("%s%-*s  %s (well-formed with probability %.3f)\n", i == 0 ? "\n" : "", MOST, words->word[i],
-               verdict(probability[0] > 0.5), probability[0]);
+        ag_printf("%s%-*s  %s (well-formed with probability %.3f)\n", i == 0 ? "\n" : "", MOST, words->word[i],
+                  verdict(probability[0] > 0.5), probability[0]);
         if (c->good[0])
             example = words->word[i];
     }

@@ -59,7 +59,7 @@ static void print_rows(const double *rows, int64_t count, int64_t emb, int digit
 {
     for (int64_t i = 0; i < count; i++)
         for (int64_t c = 0; c < emb; c++)
-            printf("%.*g%c", digits, rows[i * emb + c], c + 1 < emb ? ' ' : '\n');
+            ag_printf("%.*g%c", digits, rows[i * emb + c], c + 1 < emb ? ' ' : '\n');
 }
 
 /* rows are of length 1 */
@@ -70,7 +70,7 @@ static void print_similarity(const double *rows, int64_t count, int64_t emb)
             double dot = 0;
             for (int64_t c = 0; c < emb; c++)
                 dot += rows[i * emb + c] * rows[k * emb + c];
-            printf("%9.6f%c", dot, k + 1 < count ? ' ' : '\n');
+            ag_printf("%9.6f%c", dot, k + 1 < count ? ' ' : '\n');
         }
 }
 

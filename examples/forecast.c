@@ -174,7 +174,7 @@ static void draw(forecaster *f, int start)
     }
     printf("\nA held-out window: o seen, + what came, * what was said (over it)\n\n");
     for (int r = 0; r < ROWS; r++)
-        printf("  %5.1f |%s\n", 2.5 - 5.0 * (r + 0.5) / ROWS, picture[r]);
+        ag_printf("  %5.1f |%s\n", 2.5 - 5.0 * (r + 0.5) / ROWS, picture[r]);
 }
 
 /* The mean absolute errors over TESTS windows of the held-out part. */
@@ -201,12 +201,14 @@ static bool run(forecaster *f, uint64_t steps, double most)
         return false;
     test(f, error);
     draw(f, LENGTH - WINDOW);
-    printf("\nMean absolute error of %d values ahead, in standard deviations of the series, %d held-out windows:\n\n"
-           "  this model                 %.4f\n  the last value stays       %.4f\n  the most similar window    %.4f\n\n"
-           "%.0f s in all\n", AHEAD, TESTS, error[MODEL], error[LAST_VALUE], error[SIMILAR], seconds() - began);
+    ag_printf(
+        "\nMean absolute error of %d values ahead, in standard deviations of the series, %d held-out windows:\n\n"
+        "  this model                 %.4f\n  the last value stays       %.4f\n  the most similar window    %.4f\n\n"
+        "%.0f s in all\n",
+        AHEAD, TESTS, error[MODEL], error[LAST_VALUE], error[SIMILAR], seconds() - began);
     bool good = most == 0 || error[MODEL] <= most;
     if (!good)
-        fprintf(stderr, "forecast: the error is above %g\n", most);
+        ag_fprintf(stderr, "forecast: the error is above %g\n", most);
     return good;
 }
 

@@ -125,11 +125,11 @@ static void print_result(const generation *g)
         made += g->filled[b] - prompt;
     }
     int64_t B = g->prompts->count, read = g->prompts->first[B], later = made - B;
-    fprintf(stderr, "%lld %s of %lld tokens read in %.3f s", (long long)B, B == 1 ? "prompt" : "prompts",
-            (long long)read, g->prompt_seconds);
+    ag_fprintf(stderr, "%lld %s of %lld tokens read in %.3f s", (long long)B, B == 1 ? "prompt" : "prompts",
+               (long long)read, g->prompt_seconds);
     if (later > 0 && g->seconds > 0)
-        fprintf(stderr, "; %lld tokens more in %.3f s, %.1f tokens/s", (long long)later, g->seconds,
-                (double)later / g->seconds);
+        ag_fprintf(stderr, "; %lld tokens more in %.3f s, %.1f tokens/s", (long long)later, g->seconds,
+                   (double)later / g->seconds);
     fputc('\n', stderr);
 }
 

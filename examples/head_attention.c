@@ -79,7 +79,7 @@ static double largest_distance(ag_tensor *a, ag_tensor *b)
 static bool report(const char *what, double distance)
 {
     bool same = distance <= 1e-5; /* float32; NaN is not the same */
-    printf("%-28s differs by at most %.1e   %s\n", what, distance, same ? "ok" : "FAIL");
+    ag_printf("%-28s differs by at most %.1e   %s\n", what, distance, same ? "ok" : "FAIL");
     return same;
 }
 
@@ -108,8 +108,8 @@ static bool run(ag_ctx *ctx, ag_head_attention *layer, const sentence *s, const 
     ag_tensor *output = ag_select(ag_head_attention_forward(layer, ag_unsqueeze(x, 0)), 0, 0);
     ag_tensor *weights = ag_select(ag_head_attention_weights(layer), 0, 0);
 
-    printf("T = %d words, emb_size = %d, head_size = %d; a = 1/sqrt(%d) = %.3f\n\n", s->count, EMB, HEAD, HEAD,
-           1 / sqrt(HEAD));
+    ag_printf("T = %d words, emb_size = %d, head_size = %d; a = 1/sqrt(%d) = %.3f\n\n", s->count, EMB, HEAD, HEAD,
+              1 / sqrt(HEAD));
     ag_mask causal = { .causal = true };
     ag_tensor *q = project(module, "q.weight", "q.bias", x), *k = project(module, "k.weight", "k.bias", x);
     ag_tensor *v = project(module, "v.weight", "v.bias", x);

@@ -304,8 +304,8 @@ static bool run(translator *t, const option_words *words, uint64_t steps, uint64
         return false;
     int right = test(t);
     double percent = 100.0 * right / HELD_OUT;
-    printf("\n%d of %d held-out dates right in every character: %.2f %%; %.0f s in all\n", right, HELD_OUT,
-           percent, seconds() - began);
+    ag_printf("\n%d of %d held-out dates right in every character: %.2f %%; %.0f s in all\n", right, HELD_OUT, percent,
+              seconds() - began);
     for (int i = 0; i < words->count; i++) {
         char written[BATCH][ISO + 1];
         for (int row = 0; row < BATCH; row++)

@@ -178,7 +178,7 @@ void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *form
     char message[512];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
+    ag_vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
     ctx->status = status;
     ctx->error_path = ag_module_path(ctx);

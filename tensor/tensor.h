@@ -14,6 +14,7 @@
 #ifndef AG_TENSOR_H
 #define AG_TENSOR_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +36,13 @@ const char *ag_version(void);
  * Everything else is borrowed: the function uses an argument only until it returns, unless its comment says more. */
 #define AG_OWNED
 #define AG_TAKES
+
+/* The format, argument i, and its values from argument j on are checked as printf's; j 0: a va_list. */
+#if defined(__GNUC__)
+#define AG_FORMAT(i, j) __attribute__((format(printf, i, j)))
+#else
+#define AG_FORMAT(i, j)
+#endif
 
 typedef struct ag_ctx ag_ctx;
 typedef struct ag_tensor ag_tensor;
@@ -113,18 +121,28 @@ void ag_error_clear(ag_ctx *ctx);
 
 /* Records the error "<module path>: <where>: <message>", unless the context has one already. Returns NULL, for the end
  * of a function: `return ag_fail(ctx, AG_ERR_SHAPE, "linear", "x is %s, in_features is %lld", ...)`. */
-#if defined(__GNUC__)
-#define AG_FORMAT __attribute__((format(printf, 4, 5)))
-#else
-#define AG_FORMAT
-#endif
-AG_FORMAT void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *format, ...);
+AG_FORMAT(4, 5) void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *format, ...);
 
 /* "[2,3,4]", in one of the context's eight text buffers: valid until the eighth call after this one. */
 const char *ag_shape_text(const ag_tensor *t);
 const char *ag_dims_text(ag_ctx *ctx, int ndim, const int64_t *dims);
 const char *ag_dtype_name(ag_dtype dtype); /* "float32", "float64", "int32" */
 size_t ag_dtype_size(ag_dtype dtype);      /* in bytes */
+
+/* ---- Numbers and text: in every locale the decimal point is a point ----------------------------- */
+
+/* As C99's functions without ag_. Conversions: d i u o x X c s p e E f F g G %, lengths l ll j z t; at most 150 digits
+ * after the point. Another conversion ends the text, and the result is negative. */
+AG_FORMAT(3, 0) int ag_vsnprintf(char *text, size_t size, const char *format, va_list values);
+AG_FORMAT(3, 4) int ag_snprintf(char *text, size_t size, const char *format, ...);
+AG_FORMAT(2, 3) int ag_fprintf(FILE *file, const char *format, ...);
+AG_FORMAT(1, 2) int ag_printf(const char *format, ...);
+
+/* The fewest digits that identify the value among all of the dtype: "%.*g" with them reads back as the same value. */
+int ag_digits(ag_dtype dtype, double value);
+
+/* As C's strtod for a decimal number of at most 1000 characters, inf and nan; reads no leading blanks. */
+double ag_strtod(const char *text, char **end);
 
 /* ---- Scopes and ownership -------------------------------------------------------------------- */
 
@@ -188,11 +206,6 @@ void *ag_data_mut(ag_tensor *t);
 ag_status ag_item(const ag_tensor *t, double *value);
 ag_status ag_get(const ag_tensor *t, const int64_t *index, double *value);
 ag_status ag_set(ag_tensor *t, const int64_t *index, double value);
-
-/* Prints in NumPy's layout: nested brackets, aligned columns, `precision` digits after the point (0: 4), then dtype
- * and shape. In a tensor of more than 1000 elements, a dim longer than 6 is shortened to its first 3 and last 3
- * entries with "..." between. */
-ag_status ag_fprint(FILE *file, const ag_tensor *t, int precision);
 
 /* ---- Views: no copy; they share storage with t. Not recorded: gradients do not pass. Users call the recorded
  * counterparts in autograd.h (ag_reshape, ...). ------------------------------------------------------------- */

@@ -13,14 +13,17 @@ table='
 tensor             tensor tensor/kernels
 tensor/kernels     tensor tensor/kernels
 tensor/files       tensor tensor/kernels tensor/files
+tensor/text        tensor tensor/kernels tensor/text
 autograd           tensor tensor/kernels autograd
-autograd/watch     tensor tensor/kernels tensor/files autograd autograd/watch
-autograd/gradcheck tensor tensor/kernels tensor/files autograd autograd/gradcheck
+autograd/watch     tensor tensor/kernels tensor/files tensor/text autograd autograd/watch
+autograd/gradcheck tensor tensor/kernels tensor/files tensor/text autograd autograd/gradcheck
 nn                 tensor tensor/kernels autograd nn
-nn/models          tensor tensor/kernels tensor/files autograd autograd/watch autograd/gradcheck nn nn/models
-nn/gradcheck       tensor tensor/kernels tensor/files autograd autograd/watch autograd/gradcheck nn nn/gradcheck
+nn/models          left_of_nn nn nn/models
+nn/gradcheck       left_of_nn nn nn/gradcheck
 examples           examples examples/shared
 examples/shared    examples examples/shared'
+left_of_nn='tensor tensor/kernels tensor/files tensor/text autograd autograd/watch autograd/gradcheck'
+table=$(echo "$table" | sed "s|left_of_nn|$left_of_nn|")
 
 fault()
 {

@@ -5,6 +5,7 @@
  */
 #include "tests/suites.h"
 
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,7 @@ const char *__lsan_default_options(void)
 
 int main(int argc, char **argv)
 {
+    setlocale(LC_ALL, ""); /* as a host program may: nothing may depend on it */
     SRunner *runner = srunner_create(NULL);
     for (int a = 1; a < argc; a++) {
         int i = 0;

@@ -17,6 +17,7 @@ HOLDS = {  # what a room holds, a line each
     "tensor": ("memory, scopes, errors,", "shapes, views, random bits"),
     "tensor/kernels": ("loops over plain arrays,", "built for each machine"),
     "tensor/files": ("safetensors, JSON",),
+    "tensor/text": ("tensors printed",),
     "autograd": ("leaves, hooks, gradients", "the tape", "the backward walk", "ops, each with its vjp:",
                  "elementwise, rows, products,", "attention", "masks", "recomputation"),
     "autograd/watch": ("anomalies, profile, graph",),

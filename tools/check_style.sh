@@ -7,6 +7,8 @@
 #   functions    no function has more than 60 lines
 #   files        no file has more than 700 lines; tables (.def, .md, data) may
 #   names        no two .c files of the library define the same static function, static object, type, macro or constant
+#   numbers      no printf with a floating-point conversion and no strtod outside tensor/number.c, since the locale sets
+#                their decimal point: ag_printf, ag_strtod; and no setlocale outside the tests
 #   words        one word for one thing: observed and not watched, epilogue and not finish
 #
 # Without arguments: all of these. Prints each violation as file:line: text; exit status 1 when there is one.
@@ -115,6 +117,25 @@ check_names()
         } }' | LC_ALL=C sort
 }
 
+check_numbers()
+{
+    sources tensor autograd nn examples bench | grep -vx 'tensor/number.c' | xargs awk '
+    function report(text) { print FILENAME ":" start ": " text }
+    FNR == 1 { call = "" }
+    /(^|[^a-z_])(strtod|strtof|strtold|atof|v?f?s?scanf|setlocale|vf?printf|vsn?printf)\(/ && !/__attribute__|define/ {
+        start = FNR
+        report("depends on the locale: use ag_strtod, ag_printf and their like")
+    }
+    call == "" && /(^|[^a-z_])(f|sn?)?printf\(/ && !/__attribute__|define/ { start = FNR; call = " " }
+    call != "" { call = call $0 }
+    call != "" && /;$|[)] *{?$/ {
+        gsub(/%%/, "", call)
+        if (call ~ /%[-+ #0-9.*]*[aefgAEFG]/)
+            report("a number in the format of printf: use ag_printf")
+        call = ""
+    }'
+}
+
 check_words()
 {
     grep -rnEw --include='*.[chid]*' --include='*.md' --include='*.sh' --include='*.awk' \
@@ -124,7 +145,7 @@ check_words()
              s/^\([^:]*:[0-9]*\):.*\(finish\).*/\1: says finish, must be epilogue where it means one/' || true
 }
 
-[ $# -gt 0 ] || set -- parameters functions files names words
+[ $# -gt 0 ] || set -- parameters functions files names numbers words
 failed=0
 for rule in "$@"; do
     violations=$("check_$rule")

@@ -46,7 +46,7 @@ const char *ag_cause_name(ag_cause cause)
 static void words_append(ag_explanation *found, const char *format, va_list values)
 {
     size_t used = strlen(found->text);
-    vsnprintf(found->text + used, sizeof found->text - used, format, values);
+    ag_vsnprintf(found->text + used, sizeof found->text - used, format, values);
 }
 
 bool ag_because(ag_evidence *e, ag_cause cause, const char *format, ...)
@@ -105,7 +105,7 @@ static void place_text(ag_place *p, const char *format, ...)
     size_t used = strlen(p->text);
     va_list values;
     va_start(values, format);
-    vsnprintf(p->text + used, sizeof p->text - used, format, values);
+    ag_vsnprintf(p->text + used, sizeof p->text - used, format, values);
     va_end(values);
 }
 

@@ -10,25 +10,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* ---- Numbers --------------------------------------------------------------------------------- */
-
-const char *ag_number_text(char text[AG_NUMBER], const char *format, double value)
-{
-    if (!isfinite(value))
-        return strcpy(text, isnan(value) ? "nan" : value < 0 ? "-inf" : "inf");
-    char local[AG_NUMBER];
-    snprintf(local, sizeof local, format, value);
-    /* The locale's decimal separator, of one byte or more, becomes a point. */
-    char *out = text;
-    for (const char *in = local; *in != '\0'; in++)
-        if (strchr("0123456789+-e", *in) != NULL)
-            *out++ = *in;
-        else if (out == text || out[-1] != '.')
-            *out++ = '.';
-    *out = '\0';
-    return text;
-}
-
 /* ---- Phrases --------------------------------------------------------------------------------- */
 
 void ag_phrase_put(ag_phrase *p, const char *format, ...)
@@ -36,16 +17,10 @@ void ag_phrase_put(ag_phrase *p, const char *format, ...)
     va_list arguments;
     va_start(arguments, format);
     size_t room = sizeof p->text - p->length;
-    int wanted = vsnprintf(p->text + p->length, room, format, arguments);
+    int wanted = ag_vsnprintf(p->text + p->length, room, format, arguments);
     va_end(arguments);
     if (wanted > 0)
         p->length += (size_t)wanted < room ? (size_t)wanted : room - 1;
-}
-
-void ag_phrase_number(ag_phrase *p, const char *format, double value)
-{
-    char text[AG_NUMBER];
-    ag_phrase_put(p, "%s", ag_number_text(text, format, value));
 }
 
 int ag_shown_character(char shown[8], const char *text)
@@ -108,10 +83,8 @@ void ag_report_summary(ag_phrase *p, const ag_check *check, const ag_gradcheck_r
         ag_phrase_put(p, "%" PRId64 " of %" PRId64 " derivative%s undecided", undecided, result->checked, plural);
     else
         ag_phrase_put(p, "%" PRId64 " derivative%s", result->checked, plural);
-    if (undecided < result->checked) {
-        ag_phrase_put(p, ", worst relative error ");
-        ag_phrase_number(p, "%.1e", result->max_error);
-    }
+    if (undecided < result->checked)
+        ag_phrase_put(p, ", worst relative error %.1e", result->max_error);
     if (result->verdict == AG_FAIL && undecided > 0)
         ag_phrase_put(p, ", %" PRId64 " inconclusive", undecided);
 }
@@ -145,15 +118,14 @@ static void report_put_output(ag_phrase *p, const ag_check *check, int64_t flat)
 static void report_put_values(ag_phrase *p, const ag_gradcheck_input *found)
 {
     char analytic[AG_NUMBER], numeric[AG_NUMBER];
-    ag_number_text(analytic, "%.9g", found->analytic);
-    ag_number_text(numeric, "%.9g", found->numeric);
-    if (strcmp(analytic, numeric) == 0) {
-        ag_number_text(analytic, "%.17g", found->analytic);
-        ag_number_text(numeric, "%.17g", found->numeric);
-    }
+    int digits = 9;
+    do {
+        ag_snprintf(analytic, sizeof analytic, "%.*g", digits, found->analytic);
+        ag_snprintf(numeric, sizeof numeric, "%.*g", digits, found->numeric);
+        digits += 8;
+    } while (digits <= 17 && strcmp(analytic, numeric) == 0);
     ag_phrase_put(p, ": analytic %s, numeric %s (+-", analytic, numeric);
-    ag_phrase_number(p, found->uncertainty == 0 ? "%.0f" : "%.0e", found->uncertainty);
-    ag_phrase_put(p, ")");
+    ag_phrase_put(p, found->uncertainty == 0 ? "%.0f)" : "%.0e)", found->uncertainty);
 }
 
 void ag_report_worst(ag_phrase *p, const ag_check *check, const ag_gradcheck_result *result)
@@ -247,13 +219,11 @@ void ag_report_cell(ag_phrase *p, const ag_check *check, int input, ag_report_co
     else if (column == AG_COLUMN_VERDICT)
         ag_phrase_put(p, "%s", ag_verdict_text(in));
     else if (column == AG_COLUMN_ERROR && in->checked && found->inconclusive < found->checked)
-        ag_phrase_number(p, "%.1e", found->max_error);
+        ag_phrase_put(p, "%.1e", found->max_error);
     else if (column == AG_COLUMN_CAUSE && in->checked && found->cause != AG_CAUSE_NONE)
         ag_phrase_put(p, "%s", ag_cause_name(found->cause));
-    if (column == AG_COLUMN_CAUSE && in->checked && found->cause == AG_CAUSE_FACTOR) {
-        ag_phrase_put(p, " ");
-        ag_phrase_number(p, "%.4g", found->factor);
-    }
+    if (column == AG_COLUMN_CAUSE && in->checked && found->cause == AG_CAUSE_FACTOR)
+        ag_phrase_put(p, " %.4g", found->factor);
 }
 
 /* ---- The part of a gradient that is shown ---------------------------------------------------- */

@@ -205,13 +205,13 @@ static void html_put_cell(const figure *f, int panel, int x, int y, int64_t i)
     char text[AG_NUMBER];
     fprintf(f->file, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"", x, y, f->width, f->height);
     html_put_colour(f->file, colour);
-    fprintf(f->file, "\"><title>%s %s</title></rect>\n", ag_index_text(f->check, f->in->x.ndim, f->in->x.shape, i),
-            ag_number_text(text, "%.9g", value));
+    ag_fprintf(f->file, "\"><title>%s %.9g</title></rect>\n", ag_index_text(f->check, f->in->x.ndim, f->in->x.shape, i),
+               value);
     if (f->width < NUMBER_WIDTH || f->height < NUMBER_HEIGHT)
         return;
-    ag_number_text(text, value == 0 ? "%.0f" : "%.2g", value);
+    ag_snprintf(text, sizeof text, value == 0 ? "%.0f" : "%.2g", value);
     if (strlen(text) > 7) /* too wide for the cell */
-        ag_number_text(text, "%.0e", value);
+        ag_snprintf(text, sizeof text, "%.0e", value);
     bool dark = 299 * colour.r + 587 * colour.g + 114 * colour.b < 140 * 1000;
     fprintf(f->file, "<text class=\"value%s\" x=\"%d\" y=\"%d\">%s</text>\n", dark ? " light" : "", x + f->width / 2,
             y + f->height / 2 + 4, text);
@@ -280,7 +280,6 @@ static void html_put_matrix(const figure *f, int panel, int64_t entry, int x, in
 static void html_put_bar(const figure *f, int panel, int x, int y)
 {
     enum { LENGTH = 200, THICKNESS = 10 };
-    char text[AG_NUMBER];
     if (f->scale[panel] == 0) {
         fprintf(f->file, "<text class=\"label\" x=\"%d\" y=\"%d\">0 everywhere</text>\n", x, y + THICKNESS);
         return;
@@ -289,8 +288,8 @@ static void html_put_bar(const figure *f, int panel, int x, int y)
             "height=\"%d\"/>\n", f->number, x, y, LENGTH, THICKNESS);
     static const char *const anchor[] = { "start", "middle", "end" };
     for (int i = 0; i < 3; i++)
-        fprintf(f->file, "<text class=\"label\" style=\"text-anchor:%s\" x=\"%d\" y=\"%d\">%s</text>\n", anchor[i],
-                x + i * LENGTH / 2, y + THICKNESS + 14, ag_number_text(text, "%.3g", (i - 1) * f->scale[panel]));
+        ag_fprintf(f->file, "<text class=\"label\" style=\"text-anchor:%s\" x=\"%d\" y=\"%d\">%.3g</text>\n", anchor[i],
+                   x + i * LENGTH / 2, y + THICKNESS + 14, (i - 1) * f->scale[panel]);
 }
 
 static void html_put_panel(const figure *f, int panel)

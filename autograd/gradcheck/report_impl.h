@@ -10,12 +10,7 @@
 
 #include "autograd/gradcheck/gradcheck_impl.h"
 
-/* ---- Numbers: a decimal point in every locale; "nan", "inf", "-inf" ---- */
-
-enum { AG_NUMBER = 40 };
-
-/* Writes value to text by a format for one double such as "%.9g"; returns text. */
-const char *ag_number_text(char text[AG_NUMBER], const char *format, double value);
+enum { AG_NUMBER = 40 }; /* bytes of a number as text */
 
 /* ---- Phrases: text appended to a fixed buffer; the rest is cut off ---- */
 
@@ -29,8 +24,7 @@ typedef struct ag_phrase {
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-void ag_phrase_put(ag_phrase *p, const char *format, ...); /* not for names and doubles */
-void ag_phrase_number(ag_phrase *p, const char *format, double value);
+void ag_phrase_put(ag_phrase *p, const char *format, ...); /* not for names */
 
 /* Appends text of the caller's in at most `columns` characters: ".." replaces the middle of a longer one, '?' a
  * character that a terminal obeys or can not show. NULL is "". */

@@ -40,15 +40,7 @@ static void json_put_string(FILE *file, const char *text)
 
 static void json_put_number(FILE *file, double value)
 {
-    char text[AG_NUMBER];
-    int digits = 15;
-    for (; digits < 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    static const char *const format[] = { "%.15g", "%.16g", "%.17g" };
-    fprintf(file, isfinite(value) ? "%s" : "\"%s\"", ag_number_text(text, format[digits - 15], value));
+    ag_fprintf(file, isfinite(value) ? "%.*g" : "\"%.*g\"", ag_digits(AG_F64, value), value);
 }
 
 static void json_put_numbers(FILE *file, const double *value, int64_t count)

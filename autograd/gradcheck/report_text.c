@@ -205,7 +205,7 @@ static int text_exponent_of(const gradients *g, int panel)
             largest = isfinite(v) && v > largest ? v : largest;
         }
     char text[AG_NUMBER];
-    snprintf(text, sizeof text, "%.*e", g->decimals, largest);
+    ag_snprintf(text, sizeof text, "%.*e", g->decimals, largest);
     int exponent = atoi(strchr(text, 'e') + 1);
     return exponent == -1 && g->decimals > 2 ? 0 : exponent;
 }
@@ -227,10 +227,9 @@ static void text_put_index(writer *w, int64_t index, int columns)
 /* An exact zero is "0"; a number that rounds to zero is "0.00", without a sign. */
 static void text_put_value(writer *w, const gradients *g, int panel, int64_t row, int64_t col)
 {
-    static const char *const format[] = { "%.0f", "%.1f", "%.2f", "%.3f", "%.4f", "%.5f" };
     char text[AG_NUMBER];
     double value = text_value_at(g, panel, row, col), scaled = value == 0 ? 0 : value / pow(10, g->exponent[panel]);
-    ag_number_text(text, format[value == 0 ? 0 : g->decimals], scaled);
+    ag_snprintf(text, sizeof text, "%.*f", value == 0 ? 0 : g->decimals, scaled);
     text_put_right(w, text + (*text == '-' && strspn(text, "-0.") == strlen(text)), g->columns);
 }
 

@@ -85,7 +85,7 @@ static void anomaly_say(message *m, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    int written = vsnprintf(m->text + m->length, sizeof m->text - m->length, format, arguments);
+    int written = ag_vsnprintf(m->text + m->length, sizeof m->text - m->length, format, arguments);
     va_end(arguments);
     m->length += written > 0 ? (size_t)written : 0;
     if (m->length > sizeof m->text - 1)

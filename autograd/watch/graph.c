@@ -55,7 +55,7 @@ static void graph_write_node(FILE *file, ag_ctx *ctx, const ag_node_view *node, 
     graph_write_text(file, leaf && node->name != NULL ? node->name : node->op);
     fprintf(file, "\\n%s", ag_dims_text(ctx, node->ndim, node->shape));
     if (!isnan(node->grad_norm))
-        fprintf(file, "\\n|grad| %.3g", node->grad_norm);
+        ag_fprintf(file, "\\n|grad| %.3g", node->grad_norm);
     fprintf(file, "\"%s];\n", leaf ? ", shape=box, style=filled, fillcolor=\"#dde8f4\"" : "");
 }
 

@@ -165,7 +165,7 @@ static void table_write_heading(const table *t, const char *what, const char *ca
 static void table_write_number(FILE *file, int width, int decimals, double number)
 {
     if (number > 0 && number < (double)INFINITY)
-        fprintf(file, "%*.*f", width, decimals, number);
+        ag_fprintf(file, "%*.*f", width, decimals, number);
     else
         fprintf(file, "%*s", width, "");
 }
@@ -186,7 +186,7 @@ static void table_write_line(const table *t, const line *l, bool in_tree)
     table_write_number(t->file, TIME, 3, ms * sum->backward);
     if (t->again)
         table_write_number(t->file, TIME, 3, ms * sum->again);
-    fprintf(t->file, "%*.3f%*.1f %%", TIME, ms * time, SHARE - 2, t->whole > 0 ? 100 * time / t->whole : 0);
+    ag_fprintf(t->file, "%*.3f%*.1f %%", TIME, ms * time, SHARE - 2, t->whole > 0 ? 100 * time / t->whole : 0);
     if (bar > 0 || rate > 0)
         table_write_number(t->file, RATE, rate < 10 ? 1 : 0, rate);
     fprintf(t->file, "%s%.*s\n", bar > 0 ? "  " : "", bar, "################################################");
@@ -271,8 +271,8 @@ ag_status ag_profile_print(const ag_profile *p, FILE *file)
     table t = { .p = p, .file = file, .steps = p->tapes > 0 ? (double)p->tapes : 1, .whole = ag_profile_seconds(p) };
     for (int64_t i = 0; i < p->count; i++)
         t.again = t.again || p->rows[i].again > 0;
-    fprintf(file, "%.3f ms a step, over %lld step%s (%.3f s). Times in ms a step:\n", 1e3 * t.whole / t.steps,
-            (long long)p->tapes, p->tapes == 1 ? "" : "s", t.whole);
+    ag_fprintf(file, "%.3f ms a step, over %lld step%s (%.3f s). Times in ms a step:\n", 1e3 * t.whole / t.steps,
+               (long long)p->tapes, p->tapes == 1 ? "" : "s", t.whole);
     bool good = table_write_ops(&t) && table_write_modules(&t);
     ag_free(p->ctx, t.lines, (size_t)t.capacity * sizeof *t.lines);
     if (!good)

@@ -223,7 +223,7 @@ static ag_gradcheck_result check(ag_ctx *ctx, const settings *s, const check_cas
         config.report = NULL;
     ag_gradcheck_result r = case_check(ctx, s->seed, c, by, NULL, config);
     if (by == BY_COMPLEX_STEP && report != NULL && r.verdict == AG_PASS) {
-        printf("  by the complex step: worst relative error %.1e\n", r.max_error);
+        ag_printf("  by the complex step: worst relative error %.1e\n", r.max_error);
     } else if (by == BY_COMPLEX_STEP && report != NULL && ag_error(ctx) == AG_OK) {
         config.report = report;
         r = case_check(ctx, s->seed, c, by, NULL, config);
@@ -303,7 +303,7 @@ static void print_error(int width, double error)
     if (isnan(error) || error == 0)
         printf(" %*s", width, error == 0 ? "0" : "-");
     else
-        printf(" %*.1e", width, error);
+        ag_printf(" %*.1e", width, error);
 }
 
 /* Prints a line of the table. Returns whether all cases pass. */
@@ -316,7 +316,7 @@ static bool print_finding(const settings *s, const subject *which, const finding
     printf("   ");
     print_painted(s, f->verdict == AG_PASS && !rough, ag_verdict_name(f->verdict));
     if (f->verdict == AG_PASS && rough)
-        printf(", over %.0e", SMOOTH_BOUND);
+        ag_printf(", over %.0e", SMOOTH_BOUND);
     else if (f->verdict == AG_PASS && which->rough != NULL)
         printf(", %s", which->rough);
     printf("\n");
@@ -355,9 +355,9 @@ static void add_finding(totals *t, const subject *which, const finding *f, bool 
 static void print_totals(const totals *t)
 {
     if (t->by_differences != NULL && t->by_complex_step != NULL)
-        printf("\nworst of the smooth ones: by differences %.1e (%s), to be below %.0e;\n"
-               "by the complex step %.1e (%s)\n",
-               t->differences, t->by_differences->name, SMOOTH_BOUND, t->complex_step, t->by_complex_step->name);
+        ag_printf("\nworst of the smooth ones: by differences %.1e (%s), to be below %.0e;\n"
+                  "by the complex step %.1e (%s)\n",
+                  t->differences, t->by_differences->name, SMOOTH_BOUND, t->complex_step, t->by_complex_step->name);
     if (t->worst != NULL)
         printf("to see what is wrong: %s %s/%s\n", program, t->worst->subject, t->worst->name);
     if (t->bad == 0)
@@ -406,8 +406,8 @@ static bool check_chosen(ag_ctx *ctx, const settings *s, FILE *html)
             config.html = NULL;
         good = good && f.verdict == AG_PASS;
         if (f.verdict == AG_PASS && written > before && is_too_rough(&subjects[i], &f)) {
-            fprintf(stderr, "%s: %s is smooth, but its worst relative error is %.1e, not below %.0e\n", program,
-                    subjects[i].name, f.differences, SMOOTH_BOUND);
+            ag_fprintf(stderr, "%s: %s is smooth, but its worst relative error is %.1e, not below %.0e\n", program,
+                       subjects[i].name, f.differences, SMOOTH_BOUND);
             good = false;
         }
     }

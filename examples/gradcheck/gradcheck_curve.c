@@ -73,8 +73,8 @@ static void print_table(const double error32[STEPS], const double error64[STEPS]
 {
     printf("    step    float32    float64\n");
     for (int i = 0; i < STEPS; i++)
-        printf("%8.0e %10.1e %10.1e%s%s\n", step_at(i), error32[i], error64[i],
-               i == best(error32) ? "   <- best of float32" : "", i == best(error64) ? "   <- best of float64" : "");
+        ag_printf("%8.0e %10.1e %10.1e%s%s\n", step_at(i), error32[i], error64[i],
+                  i == best(error32) ? "   <- best of float32" : "", i == best(error64) ? "   <- best of float64" : "");
 }
 
 static void print_plot(const double error32[STEPS], const double error64[STEPS])
@@ -94,7 +94,7 @@ static void print_plot(const double error32[STEPS], const double error64[STEPS])
     printf("\nrelative error: o float32, * float64, @ both\n\n");
     for (int row = 0; row < HEIGHT; row++) {
         if (row % 2 == 1)
-            printf("%5.0e |%s\n", highest_error * pow(10, -row), plot[row]);
+            ag_printf("%5.0e |%s\n", highest_error * pow(10, -row), plot[row]);
         else
             printf("%5s |%s\n", "", plot[row]);
     }
@@ -113,30 +113,30 @@ static void svg_curve(FILE *file, const double error[STEPS], const char *colour)
 {
     fprintf(file, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"2\" points=\"", colour);
     for (int i = 0; i < STEPS; i++)
-        fprintf(file, "%.1f,%.1f ", left + plot_width * i / (STEPS - 1),
-                top + plot_height * (1 - height_of(error[i])));
+        ag_fprintf(file, "%.1f,%.1f ", left + plot_width * i / (STEPS - 1),
+                   top + plot_height * (1 - height_of(error[i])));
     fputs("\"/>\n", file);
     for (int i = 0; i < STEPS; i++)
-        fprintf(file,
-                "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\">"
-                "<title>h = %.1e, error %.2e</title></circle>\n",
-                left + plot_width * i / (STEPS - 1), top + plot_height * (1 - height_of(error[i])), colour, step_at(i),
-                error[i]);
+        ag_fprintf(file,
+                   "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\">"
+                   "<title>h = %.1e, error %.2e</title></circle>\n",
+                   left + plot_width * i / (STEPS - 1), top + plot_height * (1 - height_of(error[i])), colour,
+                   step_at(i), error[i]);
 }
 
 static void svg_axes(FILE *file)
 {
     for (int e = -12; e <= 1; e++) {
         double y = top + plot_height * (1 - height_of(pow(10, e)));
-        fprintf(file, "<path d=\"M%.1f %.1fh%.1f\" stroke=\"#e4e4e4\"/>\n", left, y, plot_width);
+        ag_fprintf(file, "<path d=\"M%.1f %.1fh%.1f\" stroke=\"#e4e4e4\"/>\n", left, y, plot_width);
         if (e % 2 == 0)
-            fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">1e%d</text>\n", left - 8, y + 4, e);
+            ag_fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">1e%d</text>\n", left - 8, y + 4, e);
     }
     for (int e = 0; e >= -12; e -= 2) {
         double x = left + plot_width * -e / 12;
-        fprintf(file, "<path d=\"M%.1f %.1fv%.1f\" stroke=\"#e4e4e4\"/>\n", x, top, plot_height);
-        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">1e%d</text>\n", x, top + plot_height + 20,
-                e);
+        ag_fprintf(file, "<path d=\"M%.1f %.1fv%.1f\" stroke=\"#e4e4e4\"/>\n", x, top, plot_height);
+        ag_fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">1e%d</text>\n", x, top + plot_height + 20,
+                   e);
     }
 }
 
@@ -155,16 +155,16 @@ static bool save_svg(const char *path, const double error32[STEPS], const double
     svg_axes(file);
     svg_curve(file, error32, "#3b528b");
     svg_curve(file, error64, "#27ad81");
-    fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">step h</text>\n", left + plot_width / 2,
-            top + plot_height + 44);
-    fprintf(file,
-            "<text x=\"26\" y=\"%.1f\" text-anchor=\"middle\" transform=\"rotate(-90 26 %.1f)\">"
-            "relative error</text>\n",
-            top + plot_height / 2, top + plot_height / 2);
-    fprintf(file,
-            "<g transform=\"translate(%.1f %.1f)\">\n"
-            "<rect width=\"92\" height=\"46\" fill=\"#fff\" stroke=\"#ccc\"/>\n",
-            left + 16, top + plot_height - 62);
+    ag_fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">step h</text>\n", left + plot_width / 2,
+               top + plot_height + 44);
+    ag_fprintf(file,
+               "<text x=\"26\" y=\"%.1f\" text-anchor=\"middle\" transform=\"rotate(-90 26 %.1f)\">"
+               "relative error</text>\n",
+               top + plot_height / 2, top + plot_height / 2);
+    ag_fprintf(file,
+               "<g transform=\"translate(%.1f %.1f)\">\n"
+               "<rect width=\"92\" height=\"46\" fill=\"#fff\" stroke=\"#ccc\"/>\n",
+               left + 16, top + plot_height - 62);
     fputs("<circle cx=\"14\" cy=\"15\" r=\"4\" fill=\"#3b528b\"/><text x=\"26\" y=\"19\">float32</text>\n"
           "<circle cx=\"14\" cy=\"33\" r=\"4\" fill=\"#27ad81\"/><text x=\"26\" y=\"37\">float64</text>\n"
           "</g>\n</svg>\n",
@@ -181,10 +181,10 @@ bool curve_show(ag_ctx *ctx, const char *path)
         return false;
     print_table(error32, error64);
     print_plot(error32, error64);
-    printf("\nFrom the left the error falls with h^2, until rounding, which grows with 1/h.\n"
-           "float32 at its best (h = %.0e) still errs by %.0e: smaller slips pass unseen.\n"
-           "float64 at its best (h = %.0e) errs by %.0e: so ag_gradcheck computes in it.\n",
-           step_at(best(error32)), error32[best(error32)], step_at(best(error64)), error64[best(error64)]);
+    ag_printf("\nFrom the left the error falls with h^2, until rounding, which grows with 1/h.\n"
+              "float32 at its best (h = %.0e) still errs by %.0e: smaller slips pass unseen.\n"
+              "float64 at its best (h = %.0e) errs by %.0e: so ag_gradcheck computes in it.\n",
+              step_at(best(error32)), error32[best(error32)], step_at(best(error64)), error64[best(error64)]);
     if (path != NULL && !save_svg(path, error32, error64)) {
         fprintf(stderr, "gradcheck: can not write %s: %s\n", path, strerror(errno));
         return false;

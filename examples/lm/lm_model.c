@@ -63,7 +63,7 @@ bool model_metadata_make(model_metadata *m, const lm_model *model)
     };
     model_kinds kinds = model_kinds_of(c);
     for (int i = 0; i < MODEL_NUMBERS; i++) {
-        snprintf(m->text[i], sizeof m->text[i], "%.17g", number[i].value);
+        ag_snprintf(m->text[i], sizeof m->text[i], "%.17g", number[i].value);
         m->entry[i] = (ag_metadata){ number[i].key, m->text[i] };
     }
     m->vocab = vocab_text(&model->vocab);
@@ -84,7 +84,7 @@ bool metadata_number(const ag_safetensors *file, const char *key, double *number
 {
     const char *text = ag_safetensors_metadata(file, key);
     char *end = NULL;
-    *number = text == NULL ? 0 : strtod(text, &end);
+    *number = text == NULL ? 0 : ag_strtod(text, &end);
     return text != NULL && end != text && *end == '\0' && isfinite(*number);
 }
 

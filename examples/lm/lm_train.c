@@ -230,7 +230,7 @@ static bool check_options(const run *r)
             return false;
         }
     if (o->momentum >= 1) {
-        fprintf(stderr, "lm train: --momentum is %g, must be at least 0 and below 1\n", o->momentum);
+        ag_fprintf(stderr, "lm train: --momentum is %g, must be at least 0 and below 1\n", o->momentum);
         return false;
     }
     if (o->profile && o->anomalies) {
@@ -304,8 +304,8 @@ static void introduce(const run *r)
     fprintf(stderr, "training  %s, %llu steps of %llu x %llu tokens, %d threads, %s kernels\n",
             r->o.sgd ? "SGD" : "AdamW", (unsigned long long)r->o.steps, (unsigned long long)r->o.batch,
             (unsigned long long)r->o.context, ag_ctx_threads(r->model.ctx), ag_ctx_isa(r->model.ctx));
-    fprintf(stderr, "baselines uniform %.3f  unigram %.3f  bigram %.3f nats per %s, on the validation text\n\n",
-            b.uniform, b.unigram, b.bigram, r->o.bytes ? "byte" : "character");
+    ag_fprintf(stderr, "baselines uniform %.3f  unigram %.3f  bigram %.3f nats per %s, on the validation text\n\n",
+               b.uniform, b.unigram, b.bigram, r->o.bytes ? "byte" : "character");
 }
 
 static void report(run *r, double lr)
@@ -315,10 +315,11 @@ static void report(run *r, double lr)
     double rate = tokens / (time - r->reported_at), loss = r->loss_sum / (double)r->loss_count;
     int64_t total = (int64_t)r->o.steps;
     double eta = (time - r->started) / (double)(r->step - r->first_step) * (double)(total - r->step);
-    fprintf(stderr, "step %*lld/%lld %3lld%% | loss %.3f val %.3f | gnorm %.2f lr %.1e | %.0fk tok/s | eta %02d:%02d\n",
-            snprintf(NULL, 0, "%lld", (long long)total), (long long)r->step, (long long)total,
-            (long long)(100 * r->step / total), loss, val, r->gnorm, lr, rate / 1000, (int)eta / 60, (int)eta % 60);
-    fprintf(r->log, "%lld,%.9g,%.9g,%.9g,%.9g,%.0f\n", (long long)r->step, loss, val, r->gnorm, lr, rate);
+    ag_fprintf(stderr,
+               "step %*lld/%lld %3lld%% | loss %.3f val %.3f | gnorm %.2f lr %.1e | %.0fk tok/s | eta %02d:%02d\n",
+               snprintf(NULL, 0, "%lld", (long long)total), (long long)r->step, (long long)total,
+               (long long)(100 * r->step / total), loss, val, r->gnorm, lr, rate / 1000, (int)eta / 60, (int)eta % 60);
+    ag_fprintf(r->log, "%lld,%.9g,%.9g,%.9g,%.9g,%.0f\n", (long long)r->step, loss, val, r->gnorm, lr, rate);
     fflush(r->log);
     r->loss_sum = 0;
     r->loss_count = 0;
@@ -411,8 +412,8 @@ static bool show_profile(const run *r)
     fprintf(file, "op,path,calls,forward,backward,again,multiply_adds\n");
     for (int64_t i = 0; i < ag_profile_size(r->profile); i++) {
         ag_profile_row row = ag_profile_at(r->profile, i);
-        fprintf(file, "%s,%s,%lld,%.9f,%.9f,%.9f,%.0f\n", row.op, row.path == NULL ? "" : row.path,
-                (long long)row.calls, row.forward, row.backward, row.again, row.multiply_adds);
+        ag_fprintf(file, "%s,%s,%lld,%.9f,%.9f,%.9f,%.0f\n", row.op, row.path == NULL ? "" : row.path,
+                   (long long)row.calls, row.forward, row.backward, row.again, row.multiply_adds);
     }
     bool good = ferror(file) == 0;
     good = fclose(file) == 0 && good;
@@ -434,8 +435,8 @@ static bool end_run(run *r)
         return true;
     }
     show_sample(r, 600);
-    fprintf(stderr, "validation loss %.4f nats per %s on the whole validation text, %.1f s\n", validate(r, 0),
-            r->o.bytes ? "byte" : "character", now() - r->started);
+    ag_fprintf(stderr, "validation loss %.4f nats per %s on the whole validation text, %.1f s\n", validate(r, 0),
+               r->o.bytes ? "byte" : "character", now() - r->started);
     fprintf(stderr, "wrote %s and %s/log.csv; let it write with: lm sample --model %s --prompt \"...\"\n",
             r->model_path, r->o.out, r->model_path);
     return true;

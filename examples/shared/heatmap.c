@@ -4,6 +4,7 @@
  */
 #define _DEFAULT_SOURCE /* isatty and the terminal's width */
 #include "examples/shared/heatmap.h"
+#include "attngrad.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -180,7 +181,7 @@ static void print_cell(const terminal *term, const heatmap *map, double value)
     if (is_blank(value))
         snprintf(text, sizeof text, "%s", isnan(value) ? "nan" : ".");
     else if (has_numbers(term))
-        snprintf(text, sizeof text, "%.2f", value);
+        ag_snprintf(text, sizeof text, "%.2f", value);
     else if (term->palette == PLAIN)
         snprintf(text, sizeof text, "%c", "0123456789*"[lround(10 * position(map, value))]);
     else
@@ -310,16 +311,16 @@ static void print_key(const terminal *term, const heatmap *map)
 {
     enum { STEPS = 32 };
     if (term->palette != PLAIN) {
-        fprintf(term->file, "%s %g ", map->bar_title, map->low);
+        ag_fprintf(term->file, "%s %g ", map->bar_title, map->low);
         for (int i = 0; i < STEPS; i++) {
             begin_colour(term, (double)i / (STEPS - 1));
             fputc(' ', term->file);
         }
-        fprintf(term->file, "\033[0m %g", map->high);
+        ag_fprintf(term->file, "\033[0m %g", map->high);
     } else if (has_numbers(term)) {
         fprintf(term->file, "%s as numbers", map->bar_title);
     } else {
-        fprintf(term->file, "%s in tenths from 0 = %g to * = %g", map->bar_title, map->low, map->high);
+        ag_fprintf(term->file, "%s in tenths from 0 = %g to * = %g", map->bar_title, map->low, map->high);
     }
     fprintf(term->file, "%s\n", has_blank(map) ? "; a dot is exactly 0" : "");
 }
@@ -376,7 +377,7 @@ static void escape(FILE *file, const char *text)
 
 static void svg_text(FILE *file, double x, double y, const char *class, const char *transform, const char *text)
 {
-    fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\"%s>", x, y, class, transform);
+    ag_fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\"%s>", x, y, class, transform);
     escape(file, text);
     fputs("</text>\n", file);
 }
@@ -431,17 +432,20 @@ static void svg_cell(FILE *file, const heatmap *map, const heatmap_panel *panel,
     double value = panel->value[row * panel->cols + col];
     double x = left + col * at->cell, y = at->top + row * at->cell;
     rgb c = is_blank(value) ? (rgb){ 0xee, 0xee, 0xee } : colour_at(position(map, value));
-    fprintf(file, "<g><rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"#%02x%02x%02x\"/>", x, y,
-            at->cell, at->cell, (unsigned)c.r, (unsigned)c.g, (unsigned)c.b);
+    ag_fprintf(file, "<g><rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"#%02x%02x%02x\"/>", x, y,
+               at->cell, at->cell, (unsigned)c.r, (unsigned)c.g, (unsigned)c.b);
     if (at->cell >= 36)
-        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" class=\"value\" style=\"fill:%s\">%.*f</text>", x + at->cell / 2,
-                y + at->cell / 2 + 4, is_blank(value) ? "#888" : is_light(c) ? "#000" : "#fff", value == 0 ? 0 : 2,
-                value);
+        ag_fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" class=\"value\" style=\"fill:%s\">%.*f</text>", x + at->cell / 2,
+                   y + at->cell / 2 + 4,
+                   is_blank(value) ? "#888"
+                   : is_light(c)   ? "#000"
+                                   : "#fff",
+                   value == 0 ? 0 : 2, value);
     fputs("<title>", file);
     escape(file, label_at(&a, panel->row_label, row));
     fputs(" / ", file);
     escape(file, label_at(&b, panel->col_label, col));
-    fprintf(file, ": %.9g</title></g>\n", value);
+    ag_fprintf(file, ": %.9g</title></g>\n", value);
 }
 
 static void svg_panel(FILE *file, const heatmap *map, const heatmap_panel *panel, const svg_layout *at, double x)
@@ -451,14 +455,14 @@ static void svg_panel(FILE *file, const heatmap *map, const heatmap_panel *panel
     double left = x + row_labels_width(panel), middle = at->top + panel->rows * at->cell / 2;
     svg_text(file, left, margin + 42, "panel", "", panel->title);
     svg_text(file, left, margin + 42 + axis_height, "axis", "", panel->col_axis);
-    snprintf(turn, sizeof turn, " text-anchor=\"middle\" transform=\"rotate(-90 %.1f %.1f)\"", x + 11, middle);
+    ag_snprintf(turn, sizeof turn, " text-anchor=\"middle\" transform=\"rotate(-90 %.1f %.1f)\"", x + 11, middle);
     svg_text(file, x + 11, middle, "axis", turn, panel->row_axis);
     for (int r = 0; r < panel->rows; r += at->every)
         svg_text(file, left - 6, at->top + (r + 0.5) * at->cell + 4, "label end", "",
                  label_at(&space, panel->row_label, r));
     for (int c = 0; c < panel->cols; c += at->every) {
         double cx = left + (c + 0.5) * at->cell, cy = at->top - 6;
-        snprintf(turn, sizeof turn, " transform=\"rotate(-45 %.1f %.1f)\"", cx + 3, cy);
+        ag_snprintf(turn, sizeof turn, " transform=\"rotate(-45 %.1f %.1f)\"", cx + 3, cy);
         svg_text(file, at->slanted ? cx + 3 : cx, cy, at->slanted ? "label" : "label middle", at->slanted ? turn : "",
                  label_at(&space, panel->col_label, c));
     }
@@ -472,21 +476,21 @@ static void svg_bar(FILE *file, const heatmap *map, const svg_layout *at, double
     enum { TICKS = 5 };
     char number[32];
     svg_text(file, x, at->top - 8, "axis", "", map->bar_title);
-    fprintf(file, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"url(#viridis)\"/>\n", x, at->top,
-            bar_width, at->cells_height);
+    ag_fprintf(file, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"url(#viridis)\"/>\n", x,
+               at->top, bar_width, at->cells_height);
     for (int i = 0; i < TICKS; i++) {
         double t = (double)i / (TICKS - 1), y = at->top + (1 - t) * at->cells_height;
-        fprintf(file, "<path d=\"M%.1f %.1fh5\" stroke=\"#444\"/>\n", x + bar_width, y);
-        snprintf(number, sizeof number, "%.2f", map->low + t * (map->high - map->low));
+        ag_fprintf(file, "<path d=\"M%.1f %.1fh5\" stroke=\"#444\"/>\n", x + bar_width, y);
+        ag_snprintf(number, sizeof number, "%.2f", map->low + t * (map->high - map->low));
         svg_text(file, x + bar_width + 8, y + 4, "label", "", number);
     }
 }
 
 static void svg_head(FILE *file, const heatmap *map, const svg_layout *at)
 {
-    fprintf(file,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\">\n",
-            at->width, at->height, at->width, at->height);
+    ag_fprintf(file,
+               "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\">\n",
+               at->width, at->height, at->width, at->height);
     fputs("<title>", file);
     escape(file, map->title);
     fputs("</title>\n<style>\n"
@@ -502,8 +506,8 @@ static void svg_head(FILE *file, const heatmap *map, const svg_layout *at)
           "<linearGradient id=\"viridis\" x1=\"0\" y1=\"1\" x2=\"0\" y2=\"0\">\n",
           file);
     for (int i = 0; i <= VIRIDIS_LAST; i++)
-        fprintf(file, "<stop offset=\"%.3f\" stop-color=\"#%02x%02x%02x\"/>\n", (double)i / VIRIDIS_LAST,
-                (unsigned)viridis[i].r, (unsigned)viridis[i].g, (unsigned)viridis[i].b);
+        ag_fprintf(file, "<stop offset=\"%.3f\" stop-color=\"#%02x%02x%02x\"/>\n", (double)i / VIRIDIS_LAST,
+                   (unsigned)viridis[i].r, (unsigned)viridis[i].g, (unsigned)viridis[i].b);
     fputs("</linearGradient>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n", file);
     svg_text(file, margin, margin + 12, "main", "", map->title);
 }

@@ -38,9 +38,9 @@ static void report(const learning *l, int64_t done, double loss, double began)
 {
     bool terminal = isatty(STDERR_FILENO);
     double left = (seconds() - began) / (double)done * (double)(l->steps - done);
-    fprintf(stderr, "%s%s: step %lld/%lld %3lld%% | loss %.4f | %02d:%02d left%s", terminal ? "\r" : "", l->program,
-            (long long)done, (long long)l->steps, (long long)(100 * done / l->steps), loss, (int)left / 60,
-            (int)left % 60, terminal && done < l->steps ? "" : "\n");
+    ag_fprintf(stderr, "%s%s: step %lld/%lld %3lld%% | loss %.4f | %02d:%02d left%s", terminal ? "\r" : "", l->program,
+               (long long)done, (long long)l->steps, (long long)(100 * done / l->steps), loss, (int)left / 60,
+               (int)left % 60, terminal && done < l->steps ? "" : "\n");
 }
 
 static void steps(void *argument)

@@ -3,6 +3,7 @@
  * options.c - see options.h.
  */
 #include "examples/shared/options.h"
+#include "attngrad.h"
 
 #include <errno.h>
 #include <math.h>
@@ -74,7 +75,7 @@ static bool parse_number(const char *text, uint64_t *number)
 static bool parse_real(const char *text, double *number)
 {
     char *end = NULL;
-    *number = strtod(text, &end);
+    *number = ag_strtod(text, &end);
     return end != text && *end == '\0' && isfinite(*number) && *number >= 0;
 }
 

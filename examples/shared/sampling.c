@@ -13,7 +13,7 @@ bool sampling_in_range(const char *program, const sampling *how)
 {
     if (how->top_p > 0 && how->top_p <= 1)
         return true;
-    fprintf(stderr, "%s: --top-p is %g, must be above 0 and at most 1\n", program, how->top_p);
+    ag_fprintf(stderr, "%s: --top-p is %g, must be above 0 and at most 1\n", program, how->top_p);
     return false;
 }
 

@@ -50,7 +50,7 @@ static void trace_add(ag_attention_trace *trace, const char *name, const ag_tens
     *entry = (trace_entry){ .name = name, .tensor = ag_retain(copy) };
     va_list values;
     va_start(values, format);
-    vsnprintf(entry->formula, sizeof entry->formula, format, values);
+    ag_vsnprintf(entry->formula, sizeof entry->formula, format, values);
     va_end(values);
 }
 
@@ -212,7 +212,7 @@ static void trace_want(trace_wants *w, const char *name, ag_tensor *of, const ch
     *next = (trace_entry){ .name = name, .tensor = of };
     va_list values;
     va_start(values, format);
-    vsnprintf(next->formula, sizeof next->formula, format, values);
+    ag_vsnprintf(next->formula, sizeof next->formula, format, values);
     va_end(values);
 }
 
@@ -378,12 +378,7 @@ static void trace_put_number(FILE *file, const ag_tensor *t, int64_t i)
     }
     const bool single = t->dtype == AG_F32;
     const double x = single ? (double)((const float *)ag_data(t))[i] : ((const double *)ag_data(t))[i];
-    if (isnan(x))
-        fputs("\"nan\"", file);
-    else if (isinf(x))
-        fputs(x < 0 ? "\"-inf\"" : "\"inf\"", file);
-    else
-        fprintf(file, single ? "%.9g" : "%.17g", x);
+    ag_fprintf(file, isfinite(x) ? "%.*g" : "\"%.*g\"", single ? 9 : 17, x);
 }
 
 /* The dims from `dim` on, from element *at on, as nested lists. Entries are dense. */

@@ -138,7 +138,7 @@ static bool pretrained_wrong(const reader *r, const char *name, const char *valu
 static bool pretrained_wrong_number(const reader *r, const char *name, double value, const char *wanted)
 {
     char text[32];
-    snprintf(text, sizeof text, "%.15g", value);
+    ag_snprintf(text, sizeof text, "%.15g", value);
     return pretrained_wrong(r, name, text, wanted);
 }
 

@@ -3,6 +3,7 @@
  * json.c - a strict pull parser and a writer for the JSON in files, by RFC 8259.
  */
 #include "tensor/files/json.h"
+#include "tensor/tensor.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -261,48 +262,40 @@ static bool json_pass(ag_json *json, const char *marks)
     return is;
 }
 
-/* Appends one or more digits to *digits; digits beyond 18 are only counted. Returns their number. */
-static int64_t json_read_digits(ag_json *json, int64_t *digits, int64_t *dropped)
+/* Skips one or more digits. */
+static void json_pass_digits(ag_json *json)
 {
-    int64_t count = 0;
-    for (; json_at_digit(json); json->at++, count++) {
-        if (*digits < INT64_C(100000000000000000))
-            *digits = *digits * 10 + (json->text[json->at] - '0');
-        else
-            ++*dropped;
-    }
-    if (count == 0)
+    if (!json_at_digit(json))
         json_fail(json, "expected a number");
-    return count;
+    while (json_at_digit(json))
+        json->at++;
 }
 
-/* Not strtod, whose decimal point is the locale's. */
 bool ag_json_real(ag_json *json, double *value)
 {
+    enum { MOST = 1000 }; /* characters, as ag_strtod */
     if (ag_json_peek(json) < 0)
         return json_fail(json, "expected a number");
-    bool negative = json_pass(json, "-"), leading_zero = json_at_digit(json) && json->text[json->at] == '0';
-    int64_t digits = 0, dropped = 0, exponent = 0, fraction = 0, written = 0, ignored = 0;
-    if (json_read_digits(json, &digits, &dropped) > 1 && leading_zero)
+    size_t start = json->at, first = start + json_pass(json, "-");
+    json_pass_digits(json);
+    if (json->at > first + 1 && json->text[first] == '0')
         return json_fail(json, "a number that begins with 0");
-    exponent = dropped;
-    if (json_pass(json, ".")) {
-        dropped = 0;
-        fraction = json_read_digits(json, &digits, &dropped);
-        exponent += dropped - fraction;
-    }
+    if (json_pass(json, "."))
+        json_pass_digits(json);
     if (json_pass(json, "eE")) {
-        bool down = json->at < json->length && json->text[json->at] == '-';
         json_pass(json, "+-");
-        json_read_digits(json, &written, &ignored);
-        exponent += down ? -written : written;
+        json_pass_digits(json);
     }
-    double power = pow(10, fabs((double)exponent));
-    double real = digits == 0 ? 0 : exponent < 0 ? (double)digits / power : (double)digits * power;
-    if (!isfinite(real))
-        return json_fail(json, "a number too large for a double");
-    *value = negative ? -real : real;
-    return json->error == NULL;
+    char number[MOST + 1];
+    size_t length = json->at - start;
+    if (json->error == NULL && length > MOST)
+        json_fail(json, "a number of more than 1000 characters");
+    if (json->error != NULL)
+        return false;
+    memcpy(number, json->text + start, length);
+    number[length] = '\0';
+    *value = ag_strtod(number, NULL);
+    return isfinite(*value) || json_fail(json, "a number too large for a double");
 }
 
 static bool json_pass_word(ag_json *json, const char *word)

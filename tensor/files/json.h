@@ -42,8 +42,7 @@ char *ag_json_string(ag_json *json);
 /* A whole number from 0 to INT64_MAX. */
 bool ag_json_whole(ag_json *json, int64_t *value);
 
-/* Any number. Exact if its digits fit 53 bits and its exponent is in -22 .. 22, else within a few units in the last
- * place; below 1e-290 it may be 0. A number too large for a double is an error. */
+/* Any number of at most 1000 characters, correctly rounded. A number too large for a double is an error. */
 bool ag_json_real(ag_json *json, double *value);
 
 /* true or false. */

@@ -172,7 +172,7 @@ static bool safetensors_fail(const ag_safetensors *file, ag_status status, const
     char message[400], text[AG_SHOWN_BYTES];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
+    ag_vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
     if (name == NULL)
         ag_fail(file->ctx, status, where, "%s: %s", file->path, message);

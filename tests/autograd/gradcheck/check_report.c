@@ -451,13 +451,15 @@ START_TEST(numbers_have_a_point_in_every_locale)
     static char text[FORM_BYTES], json[FORM_BYTES];
     strcpy(text, fake_written(&f, TEXT));
     strcpy(json, fake_written(&f, JSON));
+    char outer[1024];
+    strcpy(outer, setlocale(LC_ALL, NULL));
     for (int i = 0; i < 5; i++)
         if (setlocale(LC_ALL, names[i]) != NULL) {
             ck_assert_str_eq(fake_written(&f, TEXT), text);
             ck_assert_str_eq(fake_written(&f, JSON), json);
             assert_has(fake_written(&f, HTML), "<title>[1,1] 0.497</title>");
         }
-    setlocale(LC_ALL, "C");
+    setlocale(LC_ALL, outer);
     fake_end(&f);
 }
 END_TEST

@@ -15,9 +15,9 @@ static double next_number(ag_json *json)
 {
     char *end;
     if (json->text[json->at] == '"')
-        return strtod(ag_json_string(json), NULL);
+        return ag_strtod(ag_json_string(json), NULL);
     ck_assert_msg(strchr("-0123456789", json->text[json->at]) != NULL, "no number at %.20s", json->text + json->at);
-    double value = strtod(json->text + json->at, &end);
+    double value = ag_strtod(json->text + json->at, &end);
     json->at = (size_t)(end - json->text);
     return value;
 }

@@ -381,11 +381,11 @@ static double next_number(ag_json *json)
     if (json->text[json->at] == '"') {
         const char *text = ag_json_string(json);
         ck_assert(strcmp(text, "-inf") == 0 || strcmp(text, "inf") == 0 || strcmp(text, "nan") == 0);
-        return strtod(text, NULL);
+        return ag_strtod(text, NULL);
     }
     ck_assert_msg(strchr("-0123456789", json->text[json->at]) != NULL, "no number at %.20s", json->text + json->at);
     char *end;
-    const double value = strtod(json->text + json->at, &end);
+    const double value = ag_strtod(json->text + json->at, &end);
     json->at = (size_t)(end - json->text);
     return value;
 }

@@ -7,6 +7,7 @@
  * largest magnitude is >= 1e8, or the smallest one that is not 0 is < 1e-4, or they differ by a factor of over 1000.
  */
 #include "tensor/tensor_impl.h"
+#include "tensor/text/text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -53,21 +54,6 @@ static int print_max(int a, int b)
     return a > b ? a : b;
 }
 
-/* The fewest digits after the first that read back as the same float or double; *exponent is the first digit's. */
-static int digits_needed(ag_dtype dtype, double value, int *exponent)
-{
-    char text[NUMBER_SIZE];
-    int most = dtype == AG_F32 ? 8 : 16, digits = 0;
-    for (;; digits++) {
-        snprintf(text, sizeof text, "%.*e", digits, value);
-        double back = strtod(text, NULL);
-        if (digits == most || back == value || (dtype == AG_F32 && (float)back == (float)value))
-            break;
-    }
-    *exponent = atoi(strchr(text, 'e') + 1);
-    return digits;
-}
-
 static void drop_trailing_zeros(char *text)
 {
     size_t length = strlen(text);
@@ -75,23 +61,22 @@ static void drop_trailing_zeros(char *text)
         text[--length] = '\0';
 }
 
-/* "12.5", with a point always. */
-static void fixed_text(const printer *p, double value, char *text)
+/* Writes "1.25" and returns the exponent of "1.25e+06". */
+static int mantissa_text(double value, int after, char *text)
 {
-    int exponent;
-    int after = digits_needed(p->t->dtype, value, &exponent) - exponent;
-    after = after < 0 ? 0 : after > p->precision ? p->precision : after;
-    snprintf(text, NUMBER_SIZE, "%#.*f", after, value);
-    drop_trailing_zeros(text);
-}
-
-/* "1.25" and the exponent of "1.25e+06". */
-static int mantissa_text(const printer *p, double value, int digits, char *text)
-{
-    snprintf(text, NUMBER_SIZE, "%#.*e", digits < p->precision ? digits : p->precision, value);
+    ag_snprintf(text, NUMBER_SIZE, "%#.*e", after, value);
     char *e = strchr(text, 'e');
     *e = '\0';
     return atoi(e + 1);
+}
+
+/* "12.5", with a point always. */
+static void fixed_text(const printer *p, double value, char *text)
+{
+    int digits = ag_digits(p->t->dtype, value), after = digits - 1 - mantissa_text(value, digits - 1, text);
+    after = after < 0 ? 0 : after > p->precision ? p->precision : after;
+    ag_snprintf(text, NUMBER_SIZE, "%#.*f", after, value);
+    drop_trailing_zeros(text);
 }
 
 /* "nan", "inf", "-inf"; NULL for a finite number. */
@@ -116,13 +101,12 @@ static void see_width(printer *p)
     double value = current(p);
     char text[NUMBER_SIZE];
     if (p->t->dtype == AG_I32) {
-        p->before = print_max(p->before, snprintf(text, sizeof text, "%.0f", value));
+        p->before = print_max(p->before, ag_snprintf(text, sizeof text, "%.0f", value));
     } else if (special_text(value) != NULL) {
         p->special = print_max(p->special, (int)strlen(special_text(value)));
     } else if (p->scientific) {
-        int exponent;
-        int digits = digits_needed(p->t->dtype, value, &exponent);
-        exponent = abs(mantissa_text(p, value, digits, text));
+        int after = ag_digits(p->t->dtype, value) - 1;
+        int exponent = abs(mantissa_text(value, after < p->precision ? after : p->precision, text));
         drop_trailing_zeros(text);
         p->before = print_max(p->before, (int)(strchr(text, '.') - text));
         p->after = print_max(p->after, (int)strlen(strchr(text, '.') + 1));
@@ -169,12 +153,12 @@ static int print_element(printer *p)
     char text[NUMBER_SIZE];
     if (p->t->dtype == AG_I32 || special_text(value) != NULL) {
         if (p->t->dtype == AG_I32)
-            snprintf(text, sizeof text, "%.0f", value);
+            ag_snprintf(text, sizeof text, "%.0f", value);
         fprintf(p->file, "%*s", width(p), p->t->dtype == AG_I32 ? text : special_text(value));
         return 0;
     }
     if (p->scientific) {
-        int exponent = mantissa_text(p, value, p->after, text);
+        int exponent = mantissa_text(value, p->after, text);
         int columns = width(p) - 2 - p->exponent_digits;
         fprintf(p->file, "%*se%c%0*d", columns, text, exponent < 0 ? '-' : '+', p->exponent_digits, abs(exponent));
         return 0;
