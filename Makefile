@@ -226,6 +226,7 @@ test: $(test_program) $(example_binaries)
 	sh tests/examples/check_uses.sh $(build)/examples
 	sh tests/examples/check_generate.sh $(build)/examples
 	CC="$(CC)" sh tests/check_locale.sh $(build)
+	sh tests/examples/check_output.sh $(build)/examples
 	sh tests/mutants.sh --check
 	$(test_program)
 
@@ -286,7 +287,7 @@ $(fuzzer): $(fuzzer_object) $(library)
 bench_names := $(patsubst bench/%.c,%,$(wildcard bench/bench_*.c))
 bench_binaries := $(bench_names:%=$(build)/bench/%)
 
-$(bench_binaries): $(build)/bench/%: $(objects)/bench/%.o $(library)
+$(bench_binaries): $(build)/bench/%: $(objects)/bench/%.o $(example_library) $(library)
 	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
 	$(hide)$(link) $^ $(bench_libraries) $(LDLIBS) -lm -o $@

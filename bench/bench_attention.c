@@ -13,6 +13,7 @@
 
 #include "attngrad.h"
 #include "bench/measure.h"
+#include "examples/shared/program.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,7 @@ static bool parse(int argc, char **argv, options *o)
 
 int main(int argc, char **argv)
 {
+    program_streams("bench_attention");
     options o = { .pattern = "causal", .time = 4096, .window = 512, .heads = 8, .size = 64, .repeats = 3 };
     ag_mask mask;
     double ms[1000] = { 0 };

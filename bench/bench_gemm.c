@@ -11,6 +11,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "attngrad.h"
 #include "bench/measure.h"
+#include "examples/shared/program.h"
 #include "tensor/kernels/kernels.h"
 
 #include <errno.h>
@@ -291,6 +292,7 @@ static bool parse(int argc, char **argv, options *o)
 
 int main(int argc, char **argv)
 {
+    program_streams("bench_gemm");
     options o;
     if (!parse(argc, argv, &o)) {
         fputs(usage, stderr);

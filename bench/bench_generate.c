@@ -18,6 +18,7 @@
 
 #include "attngrad.h"
 #include "bench/measure.h"
+#include "examples/shared/program.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,7 @@ static bool report(const ag_ctx *ctx, ag_gpt *gpt, double ms[][KINDS], int32_t t
 
 int main(int argc, char **argv)
 {
+    program_streams("bench_generate");
     const char *save = argc > 2 && strcmp(argv[argc - 2], "--save") == 0 ? argv[argc - 1] : NULL;
     const bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
     if (argc != 1 + json + 2 * (save != NULL)) {

@@ -15,6 +15,7 @@
 #include "attngrad.h"
 #include "bench/limits.h"
 #include "bench/measure.h"
+#include "examples/shared/program.h"
 #include "tensor/kernels/kernels.h"
 
 #include <math.h>
@@ -126,6 +127,7 @@ static int print_peak(const limits *const *all, size_t count)
 
 int main(int argc, char **argv)
 {
+    program_streams("bench_machine");
     static const limits *const all[] = {
         &limits_baseline,
 #ifdef AG_HAVE_X86_64_LEVELS

@@ -9,6 +9,7 @@
 
 #include "attngrad.h"
 #include "bench/measure.h"
+#include "examples/shared/program.h"
 
 #include <stdio.h>
 
@@ -16,6 +17,7 @@ enum { OPS = 1000, FLOATS = 8, REPEATS = 1001 };
 
 int main(void)
 {
+    program_streams("bench_op");
     static double record[REPEATS], backward[REPEATS];
     ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1 });
     if (ctx == NULL) {

@@ -18,6 +18,7 @@
 
 #include "attngrad.h"
 #include "bench/measure.h"
+#include "examples/shared/program.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -348,6 +349,7 @@ static model sizes_of(const model *m, const options *o)
 
 int main(int argc, char **argv)
 {
+    program_streams("bench_step");
     options o = { 0 };
     if (!parse(argc, argv, &o))
         return usage();

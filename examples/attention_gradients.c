@@ -303,13 +303,13 @@ static bool compare(pass *p, const line *l)
 
 static bool write_json(const ag_attention_trace *trace, const char *path)
 {
-    FILE *file = fopen(path, "w");
-    bool written = file != NULL && ag_attention_trace_json(trace, file) == AG_OK;
-    if (file != NULL && fclose(file) != 0)
-        written = false;
-    if (!written)
-        fprintf(stderr, "attention_gradients: %s could not be written\n", path);
-    return written;
+    FILE *file = program_open("attention_gradients", path, "w");
+    if (file == NULL)
+        return false;
+    if (ag_attention_trace_json(trace, file) == AG_OK)
+        return program_close("attention_gradients", file, path);
+    fclose(file); /* program_end has the reason */
+    return false;
 }
 
 /* The trace's gradients of matrices inside the head, the layer's own backward pass for those of its inputs. */

@@ -83,7 +83,7 @@ static int64_t step(generation *g, ag_kv_cache *cache)
         if (g->counts[b] == 0)
             continue;
         int64_t last = (g->no_cache ? g->filled[b] : g->counts[b]) - 1;
-        int32_t next = sampling_draw(ag_select(ag_select(logits, 0, b), 0, last), &g->how);
+        int32_t next = sampling_draw(ag_select(ag_select(logits, 0, b), 0, last), &g->how, b + 1, g->filled[b]);
         if (next < 0) {
             left = -1;
             break;
@@ -97,7 +97,7 @@ static int64_t step(generation *g, ag_kv_cache *cache)
         }
     }
     ag_scope_end(g->ctx, NULL);
-    return left;
+    return ferror(stdout) ? -1 : left;
 }
 
 static bool run(generation *g)

@@ -3,6 +3,7 @@
  * linear_regression.c - the smallest complete program: fits y = 2 x1 - 3 x2 + 0.5 to 100 noisy points.
  */
 #include "attngrad.h"
+#include "examples/shared/program.h"
 
 #include <string.h>
 
@@ -31,6 +32,7 @@ static int leave(const char *arg)
 
 int main(int argc, char **argv)
 {
+    program_streams("linear_regression");
     ag_ctx *ctx = argc > 1 ? NULL : ag_ctx_new((ag_ctx_config){ .seed = 1 });
     if (ctx == NULL)
         return leave(argc > 1 ? argv[1] : NULL);

@@ -56,8 +56,10 @@ first_failure()
 {
     status=0 first=''
     case $1 in
-    check_lm.sh)
-        bounded sh tests/examples/check_lm.sh build/examples/lm >tested 2>&1 || status=$?
+    check_lm.sh | check_output.sh)
+        tested=build/examples
+        [ "$1" = check_output.sh ] || tested=$tested/lm
+        bounded sh "tests/examples/$1" $tested >tested 2>&1 || status=$?
         first=$(sed -n 's/^FAIL  //p' tested | sed -n 1p)
         ;;
     gradcheck--all)
@@ -225,6 +227,7 @@ trap 'exit 130' INT TERM HUP
 # shellcheck disable=SC2086
 needs $names >"$folder/needs"
 targets=build/tests/check
+grep -q check_output "$folder/needs" && targets="$targets examples"
 grep -q check_lm "$folder/needs" && targets="$targets build/examples/lm"
 grep -q gradcheck--all "$folder/needs" && targets="$targets build/examples/gradcheck"
 export targets

@@ -17,6 +17,7 @@ static const char about_sample[] = "Continues a prompt with a model that `lm tra
 
 static int usage(FILE *file, int status)
 {
+    program_streams("lm");
     fprintf(file, "usage: lm train [options]     train a model; see lm train --help\n"
                   "       lm sample [options]    write with it; see lm sample --help\n");
     return status;
@@ -98,7 +99,7 @@ static int write_sample(lm_model *model, const char *path, const char *prompt, u
 {
     ag_safetensors *file = ag_safetensors_open(model->ctx, path);
     if (file == NULL) {
-        fprintf(stderr, "lm: %s\nlm: train a model first: lm train\n", ag_error_message(model->ctx));
+        fprintf(stderr, "lm: %s; lm train makes a model\n", ag_error_message(model->ctx));
         return EXIT_FAILURE;
     }
     bool good = model_from_metadata(model, file, path);
@@ -107,14 +108,10 @@ static int write_sample(lm_model *model, const char *path, const char *prompt, u
         fprintf(stderr, "lm: %s\n", ag_error_message(model->ctx));
         good = false;
     }
-    int64_t most = (int64_t)strlen(prompt) + 1;
-    int32_t *token = good ? malloc((size_t)most * sizeof *token) : NULL;
-    char unknown[UTF8_BYTES];
-    int64_t count = token == NULL ? -1 : vocab_encode(&model->vocab, prompt, token, most, unknown);
-    if (token != NULL && count < 0)
-        fprintf(stderr, "lm: the prompt has the character '%s', which the model's text had not\n", unknown);
-    if (count == 0) /* an empty prompt counts as an empty line */
-        count = vocab_encode(&model->vocab, "\n", token, 1, unknown);
+    int32_t *token = good ? malloc((strlen(prompt) + 1) * sizeof *token) : NULL;
+    int64_t count = token == NULL ? -1 : vocab_encode(&model->vocab, prompt, token);
+    if (count == 0)
+        token[count++] = vocab_start(&model->vocab);
     good = count > 0;
     if (good) {
         ag_rng_set(model->ctx, (ag_rng){ .seed = seed }); /* not the state at the end of training */
@@ -128,13 +125,13 @@ static int write_sample(lm_model *model, const char *path, const char *prompt, u
 
 static int sample(int argc, char **argv)
 {
-    const char *path = "runs/lm/model.safetensors", *prompt = "\n";
+    const char *path = "runs/lm/model.safetensors", *prompt = "";
     uint64_t tokens = 500, top_k = 0, seed = 1, threads = 0;
     sampling how = { .temperature = 0.8, .top_p = 1 };
     const option options[] = {
         { "--model", OPTION_TEXT, &path, "FILE", "the model [runs/lm/model.safetensors]" },
-        { "--prompt", OPTION_TEXT, &prompt, "TEXT", "text to continue [an empty line]" },
-        { "--tokens", OPTION_NUMBER, &tokens, "N", "number of tokens to write [500]" },
+        { "--prompt", OPTION_PROSE, &prompt, "TEXT", "text to continue [none: the beginning of a line]" },
+        { "--tokens", OPTION_NUMBER, &tokens, "N", "number of tokens to write, at most 10^9 [500]" },
         { "--temperature", OPTION_REAL, &how.temperature, "X", "at least 0; 0: always the likeliest token [0.8]" },
         { "--top-k", OPTION_NUMBER, &top_k, "N", "draw from the N likeliest tokens, 0: all [0]" },
         { "--top-p", OPTION_REAL, &how.top_p, "P", "draw from the likeliest that together reach P, 0 < P <= 1 [1]" },
@@ -146,7 +143,11 @@ static int sample(int argc, char **argv)
         return status;
     if (!sampling_in_range("lm sample", &how))
         return OPTIONS_WRONG;
-    how.top_k = (int64_t)top_k;
+    if (tokens > 1000000000) {
+        fprintf(stderr, "lm sample: --tokens is %llu, must be at most 1000000000\n", (unsigned long long)tokens);
+        return OPTIONS_WRONG;
+    }
+    how.top_k = top_k > INT64_MAX ? 0 : (int64_t)top_k;
     lm_model model = { .ctx = program_context("lm sample", seed, threads) };
     if (model.ctx == NULL)
         return EXIT_FAILURE;

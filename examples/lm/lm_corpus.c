@@ -72,7 +72,7 @@ static void vocab_of_bytes(vocab *v)
         v->code[i] = i;
 }
 
-/* Every character of the text once. False when it is not UTF-8 (*at tells where) or has too many. */
+/* Every character of the text once. False when it is not UTF-8 or has a NUL (*at tells where), or has too many. */
 static bool vocab_of_text(vocab *v, const unsigned char *text, int64_t bytes, int64_t *at)
 {
     static const uint32_t planes = 0x110000;
@@ -82,7 +82,7 @@ static bool vocab_of_text(vocab *v, const unsigned char *text, int64_t bytes, in
     bool good = seen != NULL;
     for (*at = 0; good && *at < bytes; *at += length) {
         int64_t code = utf8_decode(text + *at, bytes - *at, &length);
-        good = code >= 0;
+        good = code > 0;
         if (good)
             seen[code] = 1;
         else
@@ -119,20 +119,29 @@ bool vocab_from_text(vocab *v, const char *text, bool bytes)
     return true;
 }
 
-int64_t vocab_encode(const vocab *v, const char *text, int32_t *token, int64_t most, char unknown[UTF8_BYTES])
+int64_t vocab_encode(const vocab *v, const char *prompt, int32_t *token)
 {
-    const unsigned char *s = (const unsigned char *)text;
-    int64_t left = (int64_t)strlen(text), count = 0;
-    for (int length = 1; left > 0 && count < most; s += length, left -= length) {
-        int64_t code = v->bytes ? s[0] : utf8_decode(s, left, &length);
-        int32_t found = code < 0 ? -1 : vocab_find(v, (uint32_t)code);
-        if (found < 0) {
-            snprintf(unknown, UTF8_BYTES, "%.*s", length, (const char *)s);
+    const unsigned char *s = (const unsigned char *)prompt;
+    int64_t size = (int64_t)strlen(prompt), count = 0;
+    int length = 1;
+    for (int64_t i = 0; i < size; i += length) {
+        int64_t code = v->bytes ? s[i] : utf8_decode(s + i, size - i, &length);
+        token[count] = code < 0 ? -1 : vocab_find(v, (uint32_t)code);
+        if (code < 0)
+            fprintf(stderr, "lm: the prompt's byte %lld is not UTF-8\n", (long long)i);
+        else if (token[count] < 0)
+            fprintf(stderr, "lm: the prompt has the character '%.*s' (U+%04llX), which the model's text had not\n",
+                    code < ' ' ? 0 : length, prompt + i, (unsigned long long)code);
+        if (token[count++] < 0)
             return -1;
-        }
-        token[count++] = found;
     }
     return count;
+}
+
+int32_t vocab_start(const vocab *v)
+{
+    int32_t end_of_line = vocab_find(v, '\n');
+    return end_of_line >= 0 ? end_of_line : 0;
 }
 
 /* ---- Text out ---- */
@@ -200,6 +209,22 @@ static unsigned char *read_file(const char *path, int64_t *bytes)
     return text;
 }
 
+/* Prints why the text, which has an unusual byte at `at`, has no vocabulary of characters. */
+static void explain_text(const char *path, const unsigned char *text, int64_t size, int64_t at)
+{
+    bool wide = size >= 4 && ((text[0] == 0xff && text[1] == 0xfe) || (text[0] == 0xfe && text[1] == 0xff) ||
+                              (text[0] == 0 && text[2] == 0) || (text[1] == 0 && text[3] == 0));
+    if (at == size)
+        fprintf(stderr, "lm: %s: more than %d different characters; use --level byte\n", path, VOCAB_MAX);
+    else if (wide)
+        fprintf(stderr, "lm: %s: looks like UTF-16 or UTF-32; convert it to UTF-8, as with iconv\n", path);
+    else if (text[at] == 0)
+        fprintf(stderr, "lm: %s: byte %lld is NUL, which no text has; remove it, or use --level byte\n", path,
+                (long long)at);
+    else
+        fprintf(stderr, "lm: %s: byte %lld is not UTF-8; use --level byte\n", path, (long long)at);
+}
+
 bool corpus_read(corpus *c, const char *path, bool bytes)
 {
     int64_t size = 0, at = 0;
@@ -209,19 +234,21 @@ bool corpus_read(corpus *c, const char *path, bool bytes)
         fprintf(stderr, "lm: %s: %s\n", path, strerror(errno));
         return false;
     }
-    if (bytes) {
+    int64_t first = !bytes && size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* after the mark */
+    bool good = size > first;
+    if (!good)
+        fprintf(stderr, "lm: %s: the text is empty\n", path);
+    else if (bytes)
         vocab_of_bytes(&c->vocab);
-    } else if (!vocab_of_text(&c->vocab, text, size, &at)) {
-        if (at < size)
-            fprintf(stderr, "lm: %s: byte %lld is not UTF-8; use --level byte\n", path, (long long)at);
-        else
-            fprintf(stderr, "lm: %s: more than %d different characters; use --level byte\n", path, VOCAB_MAX);
+    else if (!(good = vocab_of_text(&c->vocab, text + first, size - first, &at)))
+        explain_text(path, text, size, first + at);
+    if (!good) {
         free(text);
         return false;
     }
-    c->token = malloc((size_t)(size > 0 ? size : 1) * sizeof *c->token);
+    c->token = malloc((size_t)size * sizeof *c->token);
     int length = 1;
-    for (int64_t i = 0; i < size && c->token != NULL; i += length) {
+    for (int64_t i = first; i < size && c->token != NULL; i += length) {
         int64_t code = bytes ? text[i] : utf8_decode(text + i, size - i, &length);
         c->token[c->count++] = vocab_find(&c->vocab, (uint32_t)code);
     }

@@ -2,8 +2,9 @@
  *
  * lm_corpus.h - a text as token numbers: its vocabulary, its split, windows for training and validation.
  *
- * A token is a character (UTF-8 code point) or a byte. The first nine tenths are for training, the rest for
- * validation; no window crosses the border.
+ * A token is a character (UTF-8 code point) or a byte. A byte order mark before the text is no part of it. NUL is no
+ * character, so that a text can be kept as a C string; it is a byte. The first nine tenths are for training, the rest
+ * for validation; no window crosses the border.
  */
 #ifndef EXAMPLES_LM_CORPUS_H
 #define EXAMPLES_LM_CORPUS_H
@@ -24,7 +25,7 @@ typedef struct corpus {
     int64_t count, train_count; /* tokens; those from train_count on are for validation */
 } corpus;
 
-/* Reads a text file. On failure prints one line to stderr and returns false. */
+/* Reads a text file. On failure, or when the text is empty or not text, prints one line to stderr and returns false. */
 bool corpus_read(corpus *c, const char *path, bool bytes);
 void corpus_free(corpus *c);
 
@@ -32,9 +33,12 @@ void corpus_free(corpus *c);
 char *vocab_text(const vocab *v);
 bool vocab_from_text(vocab *v, const char *text, bool bytes);
 
-/* The tokens of a text into token[], at most `most`; their number, or -1 when a character is not in the
- * vocabulary, which is then in `unknown` as UTF-8. */
-int64_t vocab_encode(const vocab *v, const char *text, int32_t *token, int64_t most, char unknown[UTF8_BYTES]);
+/* The tokens of a prompt into token[strlen(prompt)]; their number, or -1 after one line on stderr when a character is
+ * not in the vocabulary. */
+int64_t vocab_encode(const vocab *v, const char *prompt, int32_t *token);
+
+/* The token to begin a text with: the end of a line, or the first token if the vocabulary has no such character. */
+int32_t vocab_start(const vocab *v);
 
 /* Prints tokens as text, whole characters only: the bytes of an unfinished character wait for the next call. */
 typedef struct text_out {

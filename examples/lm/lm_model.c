@@ -167,7 +167,7 @@ static int32_t next_token(lm_model *model, ag_kv_cache *cache, const int32_t *to
     ag_scope_begin(ctx, NULL);
     ag_tensor *x = ag_from_data(ctx, AG_I32, AG_SHAPE(1, T), token + (count - T));
     ag_tensor *logits = fits ? ag_gpt_forward_cached(model->gpt, x, cache, NULL) : ag_gpt_forward(model->gpt, x);
-    int32_t next = sampling_draw(ag_select(ag_select(logits, 0, 0), 0, -1), how);
+    int32_t next = sampling_draw(ag_select(ag_select(logits, 0, 0), 0, -1), how, 1, count);
     ag_scope_end(ctx, NULL);
     return next;
 }
@@ -184,7 +184,7 @@ bool model_write(lm_model *model, const int32_t *prompt, int64_t prompt_count, i
     text_out out = { .file = file };
     ag_kv_cache *cache = ag_kv_cache_new(model->ctx, 1, ag_gpt_config_of(model->gpt)->num_layers);
     bool good = cache != NULL;
-    for (int64_t i = prompt_count; i < prompt_count + length && good; i++) {
+    for (int64_t i = prompt_count; i < prompt_count + length && good && !ferror(file); i++) {
         token[i] = next_token(model, cache, token, i, how);
         good = token[i] >= 0;
         if (good)

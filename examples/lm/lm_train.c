@@ -23,7 +23,7 @@ typedef struct run {
     ag_profile *profile; /* NULL: none */
     int64_t step; /* steps done */
     FILE *log;
-    char model_path[512];
+    char model_path[512], log_path[512];
     double started;          /* when this run began, in seconds */
     int64_t first_step;      /* and the step it began at */
     double loss_sum, gnorm;  /* since the last report; of the last step */
@@ -34,10 +34,11 @@ typedef struct run {
 
 static volatile sig_atomic_t interrupted;
 
-static void on_interrupt(int signal)
+static void on_interrupt(int number)
 {
-    (void)signal;
     interrupted = 1;
+    if (number == SIGPIPE) /* a second Ctrl-C ends the program, a second write into a closed pipe does not */
+        signal(SIGPIPE, SIG_IGN);
 }
 
 static double now(void)
@@ -201,17 +202,12 @@ static bool open_log(run *r)
 {
     if (!make_folder(r->o.out))
         return false;
-    char path[512];
     snprintf(r->model_path, sizeof r->model_path, "%s/model.safetensors", r->o.out);
-    snprintf(path, sizeof path, "%s/log.csv", r->o.out);
-    r->log = fopen(path, r->step > 0 ? "a" : "w");
-    if (r->log == NULL) {
-        fprintf(stderr, "lm: %s: %s\n", path, strerror(errno));
-        return false;
-    }
-    if (r->step == 0)
+    snprintf(r->log_path, sizeof r->log_path, "%s/log.csv", r->o.out);
+    r->log = program_open("lm", r->log_path, r->step > 0 ? "a" : "w");
+    if (r->log != NULL && r->step == 0)
         fprintf(r->log, "step,loss,val,gnorm,lr,tokens_per_second\n");
-    return true;
+    return r->log != NULL;
 }
 
 static bool check_options(const run *r)
@@ -326,21 +322,20 @@ static void report(run *r, double lr)
     r->reported_at = now();
 }
 
-/* Writes a sample to stdout, drawn from a random stream of its own, so that training is the same without it. */
-static void show_sample(run *r, int64_t length)
+/* Writes a sample to stdout, drawn from a random stream of its own, so that training is the same without it. False on
+ * error. */
+static bool show_sample(run *r, int64_t length)
 {
     ag_rng before = ag_rng_get(r->model.ctx);
     ag_rng_set(r->model.ctx, (ag_rng){ .seed = r->o.seed + 1000 });
-    int32_t start;
-    char unknown[UTF8_BYTES];
-    if (vocab_encode(&r->model.vocab, "\n", &start, 1, unknown) != 1)
-        start = r->corpus.token[0];
+    int32_t start = vocab_start(&r->model.vocab);
     printf("--- sample after step %lld ---\n", (long long)r->step);
     fflush(stdout);
-    model_write(&r->model, &start, 1, length, &(sampling){ .temperature = 0.8 }, stdout);
+    bool good = model_write(&r->model, &start, 1, length, &(sampling){ .temperature = 0.8 }, stdout);
     printf("\n---\n");
     fflush(stdout);
     ag_rng_set(r->model.ctx, before);
+    return good;
 }
 
 /* ---- Training ---- */
@@ -392,7 +387,8 @@ static bool train_loop(run *r)
             ag_profile_note(r->profile, "validation");
         }
         if (r->o.sample > 0 && r->step % (int64_t)r->o.sample == 0 && r->step < total && !interrupted) {
-            show_sample(r, 200);
+            if (!show_sample(r, 200))
+                return false;
             ag_profile_note(r->profile, "sample");
         }
     }
@@ -404,41 +400,45 @@ static bool show_profile(const run *r)
 {
     char path[512];
     snprintf(path, sizeof path, "%s/profile.csv", r->o.out);
-    FILE *file = fopen(path, "w");
-    if (file == NULL) {
-        fprintf(stderr, "lm: %s: %s\n", path, strerror(errno));
+    FILE *file = program_open("lm", path, "w");
+    if (file == NULL)
         return false;
-    }
     fprintf(file, "op,path,calls,forward,backward,again,multiply_adds\n");
     for (int64_t i = 0; i < ag_profile_size(r->profile); i++) {
         ag_profile_row row = ag_profile_at(r->profile, i);
         ag_fprintf(file, "%s,%s,%lld,%.9f,%.9f,%.9f,%.0f\n", row.op, row.path == NULL ? "" : row.path,
                    (long long)row.calls, row.forward, row.backward, row.again, row.multiply_adds);
     }
-    bool good = ferror(file) == 0;
-    good = fclose(file) == 0 && good;
-    if (!good)
-        fprintf(stderr, "lm: %s could not be written\n", path);
+    bool good = program_close("lm", file, path);
     fputc('\n', stderr);
     good = ag_profile_print(r->profile, stderr) == AG_OK && good;
     fputc('\n', stderr);
     return good;
 }
 
+static bool close_log(run *r)
+{
+    FILE *log = r->log;
+    r->log = NULL;
+    return log == NULL || program_close("lm", log, r->log_path);
+}
+
 static bool end_run(run *r)
 {
-    if (!save(r) || (r->profile != NULL && !show_profile(r)))
+    bool saved = save(r);
+    if (!close_log(r) || !saved || (r->profile != NULL && !show_profile(r)))
         return false;
     if (interrupted) {
         fprintf(stderr, "\nstopped after step %lld and saved; to go on, give the same options and --resume %s\n",
                 (long long)r->step, r->model_path);
         return true;
     }
-    show_sample(r, 600);
+    if (!show_sample(r, 600))
+        return false;
     ag_fprintf(stderr, "validation loss %.4f nats per %s on the whole validation text, %.1f s\n", validate(r, 0),
                r->o.bytes ? "byte" : "character", now() - r->started);
-    fprintf(stderr, "wrote %s and %s/log.csv; let it write with: lm sample --model %s --prompt \"...\"\n",
-            r->model_path, r->o.out, r->model_path);
+    fprintf(stderr, "wrote %s and %s; let it write with: lm sample --model %s --prompt \"...\"\n",
+            r->model_path, r->log_path, r->model_path);
     return true;
 }
 
@@ -457,10 +457,10 @@ int lm_train(const train_options *options)
         r.profile = r.o.profile ? ag_profile_new(r.model.ctx, now) : NULL;
         signal(SIGINT, on_interrupt);
         signal(SIGTERM, on_interrupt);
+        signal(SIGPIPE, on_interrupt); /* no one reads the output any more: save and end */
         ag_with_threads(r.model.ctx, train, &r);
     }
-    if (r.log != NULL)
-        fclose(r.log);
+    r.good = close_log(&r) && r.good;
     ag_profile_free(r.profile);
     ag_optimizer_free(r.optimizer);
     ag_gpt_free(r.model.gpt);

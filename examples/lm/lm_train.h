@@ -20,7 +20,8 @@ typedef struct train_options {
 
 train_options train_defaults(void);
 
-/* Runs it and returns the program's exit status. Ctrl-C ends it after the step, with a checkpoint. */
+/* Runs it and returns the program's exit status. Ctrl-C and a closed output pipe end it after the step,
+ * with a checkpoint. */
 int lm_train(const train_options *options);
 
 #endif

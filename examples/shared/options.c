@@ -5,6 +5,8 @@
 #include "examples/shared/options.h"
 #include "attngrad.h"
 
+#include "examples/shared/program.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -81,6 +83,7 @@ static bool parse_real(const char *text, double *number)
 
 int options_read(const char *program, const char *about, const option *options, int count, int argc, char **argv)
 {
+    program_streams(program);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             print_help(program, about, options, count);
@@ -114,11 +117,11 @@ int options_read(const char *program, const char *about, const option *options, 
         }
         if (value == NULL && i + 1 < argc)
             value = argv[++i];
-        if (value == NULL || value[0] == '\0') {
+        if (value == NULL || (value[0] == '\0' && found->kind != OPTION_PROSE)) {
             fprintf(stderr, "%s: %s needs a value: %s\n", program, found->name, found->value);
             return OPTIONS_WRONG;
         }
-        if (found->kind == OPTION_TEXT) {
+        if (found->kind == OPTION_TEXT || found->kind == OPTION_PROSE) {
             *(const char **)found->target = value;
         } else if (found->kind == OPTION_REAL) {
             if (!parse_real(value, found->target)) {

@@ -15,7 +15,8 @@ enum { OPTIONS_RUN = -1, OPTIONS_HELP_SHOWN = 0, OPTIONS_WRONG = 2 }; /* the las
 
 typedef enum option_kind {
     OPTION_FLAG,  /* bool *, set to true; takes no value */
-    OPTION_TEXT,  /* const char **, points into argv */
+    OPTION_TEXT,  /* const char **, points into argv; not empty */
+    OPTION_PROSE, /* the same, which may be empty */
     OPTION_NUMBER, /* uint64_t *, decimal */
     OPTION_REAL,   /* double *, finite and not negative */
     OPTION_WORDS   /* option_words *, the arguments that are no option; its name is for the usage line: "[NAME...]" */
@@ -34,8 +35,8 @@ typedef struct option {
     const char *help;  /* with range, and default in brackets at the end; --help wraps it */
 } option;
 
-/* Reads argv into the targets. `about` describes the program in --help, which wraps it. Returns OPTIONS_RUN, or the
- * exit status: OPTIONS_HELP_SHOWN after --help, OPTIONS_WRONG after an error message. */
+/* Calls program_streams and reads argv into the targets. `about` describes the program in --help, which wraps it.
+ * Returns OPTIONS_RUN, or the exit status: OPTIONS_HELP_SHOWN after --help, OPTIONS_WRONG after an error message. */
 int options_read(const char *program, const char *about, const option *options, int count, int argc, char **argv);
 
 #endif

@@ -108,10 +108,10 @@ bool token_lines_read(token_lines *lines, const char *program, const char *token
         lines->first[0] = 0;
     for (int c = 0; good && c >= 0;) {
         c = next_character(&tokens);
-        bool space = c < 0 || strchr(" \t\r\n,", c) != NULL;
+        bool space = c < 0 || (c != '\0' && strchr(" \t\r\n,", c) != NULL);
         line_begun = line_begun || c >= 0;
         if (!space) {
-            word[length] = (char)c;
+            word[length] = (char)(c == '\0' ? '?' : c); /* neither is in an id */
             length += length + 1 < sizeof word; /* what is longer is no id anyway */
             word[length] = '\0';
         } else if (length > 0) {

@@ -5,9 +5,67 @@
 #include "examples/shared/program.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* ---- Streams ---- */
+
+static const char *streams_of; /* the program whose end checks its streams */
+
+/* Runs at the end of the program. _Exit, as exit may not be called again. */
+static void end_streams(void)
+{
+    struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
+    bool closed_pipe = poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0, lost = ferror(stdout) != 0;
+    errno = 0;
+    lost = fclose(stdout) != 0 || lost;
+    if (lost && !closed_pipe)
+        fprintf(stderr, "%s: can not write to stdout%s%s\n", streams_of, errno == 0 ? "" : ": ",
+                errno == 0 ? "" : strerror(errno));
+    if (lost || fflush(stderr) != 0 || ferror(stderr))
+        _Exit(EXIT_FAILURE);
+}
+
+void program_streams(const char *program)
+{
+    if (streams_of != NULL)
+        return;
+    streams_of = program;
+    /* A closed stream's number would go to the next file that is opened, which would then get the stream's output.
+     * Reading from this stdin and writing to this stdout fail; messages to this stderr vanish. */
+    static const int mode[] = { O_WRONLY, O_RDONLY, O_WRONLY };
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", mode[fd]);
+    signal(SIGPIPE, SIG_DFL); /* a parent may have it ignored */
+    if (atexit(end_streams) != 0)
+        exit(EXIT_FAILURE);
+}
+
+FILE *program_open(const char *program, const char *path, const char *mode)
+{
+    FILE *file = fopen(path, mode);
+    if (file == NULL)
+        fprintf(stderr, "%s: %s: %s\n", program, path, strerror(errno));
+    return file;
+}
+
+bool program_close(const char *program, FILE *file, const char *path)
+{
+    errno = 0;
+    bool good = ferror(file) == 0;
+    good = fclose(file) == 0 && good;
+    if (!good)
+        fprintf(stderr, "%s: %s can not be written%s%s\n", program, path, errno == 0 ? "" : ": ",
+                errno == 0 ? "" : strerror(errno));
+    return good;
+}
+
+/* ---- The context ---- */
 
 ag_ctx *program_context(const char *program, uint64_t seed, uint64_t threads)
 {
@@ -33,12 +91,11 @@ ag_ctx *program_begin(const char *program, uint64_t seed)
 bool program_can_write(const char *program, const char *path)
 {
     const bool there = access(path, F_OK) == 0;
-    FILE *file = fopen(path, "ab");
-    if (file == NULL)
-        fprintf(stderr, "%s: %s: %s\n", program, path, strerror(errno));
-    else if (fclose(file) == 0 && !there)
+    FILE *file = program_open(program, path, "ab");
+    bool good = file != NULL && program_close(program, file, path);
+    if (good && !there)
         remove(path);
-    return file != NULL;
+    return good;
 }
 
 int program_end(const char *program, ag_ctx *ctx, bool good)
@@ -50,10 +107,6 @@ int program_end(const char *program, ag_ctx *ctx, bool good)
     int64_t held = ag_ctx_free(ctx);
     if (held != 0) {
         fprintf(stderr, "%s: %lld tensors were never released\n", program, (long long)held);
-        good = false;
-    }
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "%s: can not write to stdout\n", program);
         good = false;
     }
     return good ? 0 : 1;

@@ -1,11 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * program.h - beginning and end of the example programs: a context, and an exit status that covers every error.
+ * program.h - beginning and end of the example programs: streams, a context, an exit status that covers every error.
  */
 #ifndef EXAMPLES_PROGRAM_H
 #define EXAMPLES_PROGRAM_H
 
 #include "attngrad.h"
+
+/* Makes the program's end check its output: when stdout or stderr could not be written, the exit status is 1, with one
+ * line on stderr unless the reader closed the pipe. A closed pipe ends the program at once and quietly. Called first of
+ * all, before a file is opened; further calls do nothing. */
+void program_streams(const char *program);
+
+/* A file opened as by fopen; NULL after one line on stderr. */
+FILE *program_open(const char *program, const char *path, const char *mode);
+
+/* Closes the file. False after one line on stderr when not all of it could be written. */
+bool program_close(const char *program, FILE *file, const char *path);
 
 /* A context with this seed and number of threads (0: all cores); NULL after a message on stderr. */
 AG_OWNED ag_ctx *program_context(const char *program, uint64_t seed, uint64_t threads);
@@ -17,8 +28,8 @@ AG_OWNED ag_ctx *program_begin(const char *program, uint64_t seed);
  * file behind. */
 bool program_can_write(const char *program, const char *path);
 
-/* Frees the context. Returns the exit status: 0 if `good` is true, the context has no error, no tensor is left and all
- * output was written; else 1, with the reason on stderr. */
+/* Frees the context. Returns the exit status: 0 if `good` is true, the context has no error and no tensor is left; else
+ * 1, with the reason on stderr. */
 int program_end(const char *program, AG_TAKES ag_ctx *ctx, bool good);
 
 #endif

@@ -28,46 +28,66 @@ static double weight(double logit, double best, double temperature)
     return exp((logit - best) / temperature);
 }
 
-/* The smallest logit that may be drawn. sorted[V] is the logits in descending order. */
-static double least_kept(const double *sorted, int64_t V, const sampling *how)
+/* The tokens that may be drawn: every one above the logit `least`, and the first `ties` of those equal to it. */
+typedef struct kept {
+    double least;
+    int64_t ties;
+} kept;
+
+/* sorted[V] is the logits in descending order. */
+static kept keep(const double *sorted, int64_t V, const sampling *how)
 {
-    double least = sorted[how->top_k > 0 && how->top_k < V ? how->top_k - 1 : V - 1], total = 0, sum = 0;
-    if (!(how->top_p > 0 && how->top_p < 1))
-        return least;
-    for (int64_t i = 0; i < V && sorted[i] >= least; i++)
-        total += weight(sorted[i], sorted[0], how->temperature);
-    for (int64_t i = 0; i < V && sorted[i] >= least; i++) {
-        sum += weight(sorted[i], sorted[0], how->temperature);
-        if (sum >= how->top_p * total)
-            return sorted[i];
+    /* Rounding of p and of the sums does not decide: three of ten equal tokens reach 0.3. */
+    static const double slack = 1e-12;
+    int64_t count = how->top_k > 0 && how->top_k < V ? how->top_k : V;
+    if (how->top_p > 0 && how->top_p < 1) {
+        double total = 0, sum = 0;
+        for (int64_t i = 0; i < count; i++)
+            total += weight(sorted[i], sorted[0], how->temperature);
+        for (int64_t i = 0; i < count; i++) {
+            sum += weight(sorted[i], sorted[0], how->temperature);
+            if (sum >= how->top_p * total * (1 - slack))
+                count = i + 1;
+        }
     }
-    return least;
+    kept k = { .least = sorted[count - 1] };
+    while (k.ties < count && sorted[count - 1 - k.ties] == k.least)
+        k.ties++;
+    return k;
 }
 
-static int64_t draw(ag_ctx *ctx, const double *logit, int64_t V, double *scratch, const sampling *how)
+static int64_t likeliest(const double *logit, int64_t V)
 {
     int64_t best = 0;
     for (int64_t v = 1; v < V; v++)
         if (logit[v] > logit[best])
             best = v;
-    if (how->temperature == 0)
-        return best;
-    double least = -(double)INFINITY;
-    if (scratch != NULL) {
-        memcpy(scratch, logit, (size_t)V * sizeof *scratch);
-        qsort(scratch, (size_t)V, sizeof *scratch, descending);
-        least = least_kept(scratch, V, how);
-    }
+    return best;
+}
+
+/* Moves the tokens that may not be drawn to -inf. sorted[V] is scratch memory. */
+static void forbid(double *logit, double *sorted, int64_t V, const sampling *how)
+{
+    memcpy(sorted, logit, (size_t)V * sizeof *sorted);
+    qsort(sorted, (size_t)V, sizeof *sorted, descending);
+    kept k = keep(sorted, V, how);
+    for (int64_t v = 0; v < V; v++)
+        if (logit[v] < k.least || (logit[v] == k.least && k.ties-- <= 0))
+            logit[v] = -(double)INFINITY;
+}
+
+static int64_t draw(ag_ctx *ctx, const double *logit, int64_t V, double temperature)
+{
+    int64_t best = likeliest(logit, V), drawn = best;
     double sum = 0;
     for (int64_t v = 0; v < V; v++)
-        if (logit[v] >= least)
-            sum += weight(logit[v], logit[best], how->temperature);
+        sum += weight(logit[v], logit[best], temperature);
     double left = ag_random(ctx) * sum;
-    int64_t drawn = best;
     for (int64_t v = 0; v < V; v++) {
-        if (!(logit[v] >= least))
+        double part = weight(logit[v], logit[best], temperature);
+        if (part == 0)
             continue;
-        left -= weight(logit[v], logit[best], how->temperature);
+        left -= part;
         drawn = v;
         if (left < 0)
             break;
@@ -75,19 +95,41 @@ static int64_t draw(ag_ctx *ctx, const double *logit, int64_t V, double *scratch
     return drawn;
 }
 
-int32_t sampling_draw(ag_tensor *logits, const sampling *how)
+/* False, with the error recorded, when the logits are no distribution. */
+static bool check_logits(ag_ctx *ctx, const double *logit, int64_t V, int64_t line, int64_t after)
+{
+    bool possible = false;
+    for (int64_t v = 0; v < V; v++) {
+        possible = possible || logit[v] > -(double)INFINITY;
+        if (logit[v] < (double)INFINITY)
+            continue;
+        ag_fail(ctx, AG_ERR_NUMBER, "sampling", "line %lld, token %lld: logit %lld of 0 .. %lld is %s",
+                (long long)line, (long long)after + 1, (long long)v, (long long)V - 1, isnan(logit[v]) ? "nan" : "inf");
+        return false;
+    }
+    if (!possible)
+        ag_fail(ctx, AG_ERR_NUMBER, "sampling", "line %lld, token %lld: each of the %lld logits is -inf",
+                (long long)line, (long long)after + 1, (long long)V);
+    return possible;
+}
+
+int32_t sampling_draw(ag_tensor *logits, const sampling *how, int64_t line, int64_t after)
 {
     if (logits == NULL)
         return -1;
     ag_ctx *ctx = ag_ctx_of(logits);
-    int64_t V = ag_numel(logits);
+    int64_t V = ag_numel(logits), token = -1;
     bool choosy = how->temperature > 0 && (how->top_k > 0 || (how->top_p > 0 && how->top_p < 1));
     ag_scope_begin(ctx, NULL);
-    ag_tensor *values = ag_tensor_contiguous(ag_tensor_cast(logits, AG_F64));
-    ag_tensor *scratch = choosy ? ag_empty(ctx, AG_F64, AG_SHAPE(V)) : NULL;
-    int64_t token = -1;
-    if (values != NULL && V > 0 && (scratch != NULL || !choosy))
-        token = draw(ctx, ag_data(values), V, scratch == NULL ? NULL : ag_data_mut(scratch), how);
+    ag_tensor *values = ag_empty(ctx, AG_F64, AG_SHAPE(2, V)); /* the second row is scratch memory */
+    if (ag_copy_into(ag_tensor_select(values, 0, 0), logits) == AG_OK) {
+        double *logit = ag_data_mut(values);
+        bool good = check_logits(ctx, logit, V, line, after);
+        if (good && choosy)
+            forbid(logit, logit + V, V, how);
+        if (good)
+            token = how->temperature > 0 ? draw(ctx, logit, V, how->temperature) : likeliest(logit, V);
+    }
     ag_scope_end(ctx, NULL);
     return (int32_t)token;
 }

@@ -120,7 +120,7 @@ has err 'can not write no/such/folder.svg: '
 if [ -w /dev/full ]; then
     checks=$((checks + 1))
     "$programs/head_attention" >/dev/full 2>err && fail "head_attention >/dev/full: exit status 0"
-    has err '^head_attention: can not write to stdout$'
+    has err '^head_attention: can not write to stdout: No space left on device$'
 fi
 run 2 head_attention --text ' '
 run 2 head_attention word

@@ -78,6 +78,8 @@ check "no such model" refused 1 'nowhere/config.json can not be read' "$generate
 check "a model of another kind" refused 1 'model_type is bert' "$generate" --model $models/bert --tokens 1
 check "no tokens" refused 1 'there are no tokens' $gpt2
 check "a word for a token" refused 1 "line 1: 'one' is not a token id" $gpt2 --tokens 'one'
+printf '1\0002\n' >"$folder/nul"
+check "a NUL between tokens" sh -c "! $gpt2 <$folder/nul 2>$folder/message && grep -q 'is not a token' $folder/message"
 check "a negative token" refused 1 "line 1: '-1' is not a token id" $gpt2 --tokens '5 -1'
 check "a token with a sign" refused 1 "line 1: '+5' is not a token id" $gpt2 --tokens '+5'
 check "a token too large" refused 1 "line 1: '4294967297' is not a token id" $gpt2 --tokens 4294967297

@@ -199,7 +199,58 @@ check "no such feed-forward" refused 2 "--ff is 'tanh', must be one of: gelu rel
 printf 'short' >"$folder/short.txt"
 check "a text that is too short" refused 1 'has 5 tokens' train --data "$folder/short.txt" --out "$folder/none"
 printf 'ab\377cd' >"$folder/broken.txt"
+# Texts: trained, gone on with and sampled, or refused before training in one line that says what to do.
+tiny() { # the text's name, then options
+    text=$1
+    shift
+    quiet "$lm" train --data "$folder/$text" --batch 2 --context 8 --layers 1 --heads 1 --emb 8 --sample 0 \
+        --out "$folder/text" "$@"
+}
+text_works() { # name, the printf that makes a line of it, then options
+    text=$1 line=$2
+    shift 2
+    i=0
+    # shellcheck disable=SC2059
+    while [ $i -lt 40 ]; do printf "$line"; i=$((i + 1)); done >"$folder/$text"
+    rm -rf "$folder/text"
+    tiny "$text" --steps 2 "$@" && tiny "$text" --steps 3 --resume "$folder/text/model.safetensors" "$@" &&
+        quiet "$lm" sample --model "$folder/text/model.safetensors" --tokens 5 &&
+        quiet "$lm" sample --model "$folder/text/model.safetensors" --tokens 5 --prompt ''
+}
+text_refused() { # text of the message, then the printf that makes the file
+    # shellcheck disable=SC2059
+    printf "$2" >"$folder/refused.txt"
+    rm -rf "$folder/text"
+    ! tiny refused.txt --steps 2 && says "lm: $folder/refused.txt: $1" && ! [ -e "$folder/text" ] &&
+        [ "$(wc -l <"$folder/message")" -eq 1 ]
+}
+written() { "$lm" sample --model "$folder/text/model.safetensors" --tokens 5 "$@" | tr -d '\n' | wc -m; }
+check "a text of lines" text_works lines 'a line\n'
+check "of lines that end with CR and LF" text_works crlf 'a line\r\n'
+check "without an end of a line" text_works flat 'Hello world! '
+check "writes as many characters as asked for" [ "$(written)" -eq 5 ]
+check "of control characters, quotes and the last of Unicode" text_works odd \
+    '"\\\001\037\177\302\200\342\200\250\357\277\277\364\217\277\277\t'
+check "of one character" text_works single 'a'
+check "of NULs, as bytes" text_works nul 'ab\000ba\n' --level byte
+check "of any bytes" text_works binary '\000\001\377\376\300\200' --level byte
+check "with a byte order mark" text_works mark '\357\273\277hello\n'
+printf '\357\273\277abcabcabcabcabcabc' >"$folder/marked.txt"
+quiet tiny marked.txt --steps 2
+check "which is no part of the text" grep -qx 'vocab     3' "$folder/message"
+check "a text with a NUL" text_refused 'byte 2 is NUL, which no text has; remove it, or use --level byte' 'ab\000ab\n'
+check "UTF-16 with a mark" text_refused 'looks like UTF-16 or UTF-32; convert it to UTF-8' '\377\376a\000b\000'
+check "UTF-16, the other way round" text_refused 'looks like UTF-16' '\376\377\000a\000b'
+check "UTF-16 without a mark" text_refused 'looks like UTF-16' 'a\000b\000c\000'
+check "and the other way round" text_refused 'looks like UTF-16' '\000a\000b\000c'
+check "an empty text" text_refused 'the text is empty' ''
+check "a text of a mark alone" text_refused 'the text is empty' '\357\273\277'
+check "a text cut within a character" text_refused 'byte 2 is not UTF-8; use --level byte' 'ab\342\202'
 check "a text that is not UTF-8" refused 1 'byte 2 is not UTF-8; use --level byte' train --data "$folder/broken.txt"
 check "no such model" refused 1 'no-such-model' sample --model no-such-model
-check "a prompt of unknown characters" refused 1 "has the character 'é'" sample --model "$model" --prompt 'café'
+check "a prompt of unknown characters" refused 1 "has the character 'é' (U+00E9)" sample --model "$model" \
+    --prompt 'café'
+check "a prompt that is not UTF-8" refused 1 "the prompt's byte 1 is not UTF-8" sample --model "$model" \
+    --prompt "$(printf 'a\377')"
+check "more tokens than fit" refused 2 '--tokens is 1000000001, must be at most' sample --tokens 1000000001
 exit $failed
