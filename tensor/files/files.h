@@ -21,8 +21,10 @@ typedef struct ag_metadata {
     const char *value;
 } ag_metadata;
 
-/* Writes a temporary file beside `path` and renames it, so that a crash leaves the old file whole. Names and keys are
- * UTF-8 and must be distinct; the name "__metadata__" is an error. */
+/* Writes "<path>.tmp" and renames it, so that a crash or an error leaves the old file whole. On POSIX systems the data
+ * is on disk before the renaming, the new file has the old one's mode, and of a symbolic link the file that it points
+ * to is replaced; a pipe or device is written itself. Names and keys are UTF-8 and must be distinct; the name
+ * "__metadata__" is an error. */
 ag_status ag_safetensors_save(ag_ctx *ctx, const char *path, const ag_named_tensor *tensors, int64_t tensor_count,
                               const ag_metadata *metadata, int64_t metadata_count);
 

@@ -2,10 +2,11 @@
  *
  * safetensors_save.c - writing safetensors files; safetensors.c describes the format.
  *
- * All arguments are checked before the first byte is written. The file is written under a temporary name and renamed
- * when it is complete. Tensors keep the caller's order.
+ * All arguments are checked before the first byte is written. The file replaces the old one when it is complete
+ * (replace.h). Tensors keep the caller's order.
  */
 #include "tensor/files/json.h"
+#include "tensor/files/replace.h"
 #include "tensor/files/safetensors_impl.h"
 #include "tensor/tensor_impl.h"
 
@@ -188,34 +189,21 @@ static bool save_write_values(FILE *file, const ag_tensor *t)
     return fwrite(chunk, 1, used, file) == used;
 }
 
-/* Writes `temporary` and renames it to `path`, or removes it. */
-static bool save_write_file(ag_ctx *ctx, const char *path, const char *temporary, const ag_json_out *header,
-                            const ag_named_tensor *tensors, int64_t count)
+static bool save_write_file(ag_ctx *ctx, const char *path, const ag_json_out *header, const ag_named_tensor *tensors,
+                            int64_t count)
 {
+    ag_replacement r;
     errno = 0;
-    FILE *file = fopen(temporary, "wb");
-    if (file == NULL)
-        return ag_fail(ctx, AG_ERR_FILE, save_name, "%s: can not be created: %s", temporary, ag_file_reason(errno));
+    if (!ag_replace_begin(&r, path))
+        return ag_fail(ctx, AG_ERR_FILE, save_name, "%s: can not be created: %s",
+                       *r.temporary != '\0' ? r.temporary : path, ag_file_reason(errno));
     unsigned char prefix[8];
     save_store_bytes(prefix, header->length, 8);
-    bool good = fwrite(prefix, 1, 8, file) == 8 && fwrite(header->text, 1, header->length, file) == header->length;
+    bool good = fwrite(prefix, 1, 8, r.file) == 8 && fwrite(header->text, 1, header->length, r.file) == header->length;
     for (int64_t i = 0; good && i < count; i++)
-        good = save_write_values(file, tensors[i].tensor);
-    good = good && fflush(file) == 0;
-    int error = errno; /* before fclose and remove set it */
-    if (fclose(file) != 0 && good) {
-        good = false;
-        error = errno;
-    }
-    if (good && rename(temporary, path) != 0) {
-        good = false;
-        error = errno;
-    }
-    if (!good) {
-        remove(temporary);
-        ag_fail(ctx, AG_ERR_FILE, save_name, "%s: can not be written: %s", path, ag_file_reason(error));
-    }
-    return good;
+        good = save_write_values(r.file, tensors[i].tensor);
+    return ag_replace_end(&r, good) ||
+           ag_fail(ctx, AG_ERR_FILE, save_name, "%s: can not be written: %s", path, ag_file_reason(errno));
 }
 
 ag_status ag_safetensors_save(ag_ctx *ctx, const char *path, const ag_named_tensor *tensors, int64_t tensor_count,
@@ -238,16 +226,12 @@ ag_status ag_safetensors_save(ag_ctx *ctx, const char *path, const ag_named_tens
                 header.length, AG_SAFETENSORS_HEADER_MOST);
         return ag_error(ctx);
     }
-    size_t temporary_size = strlen(path) + sizeof ".tmp";
-    char *temporary = ag_alloc(ctx, temporary_size);
-    header.text = temporary == NULL ? NULL : ag_alloc(ctx, header.length);
+    header.text = ag_alloc(ctx, header.length);
     header.capacity = header.length;
     if (header.text != NULL) {
         save_put_header(&header, tensors, tensor_count, metadata, metadata_count);
-        snprintf(temporary, temporary_size, "%s.tmp", path);
-        save_write_file(ctx, path, temporary, &header, tensors, tensor_count);
+        save_write_file(ctx, path, &header, tensors, tensor_count);
     }
     ag_free(ctx, header.text, header.capacity);
-    ag_free(ctx, temporary, temporary_size);
     return ag_error(ctx);
 }

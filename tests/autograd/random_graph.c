@@ -102,7 +102,7 @@ static void print_node(FILE *file, const graph_node *n)
         comma = ", ";
     }
     for (int i = 0; i < GRAPH_NUMBERS && n->op->number[i] != NULL; i++, comma = ", ")
-        fprintf(file, "%s%s=%g", comma, n->op->number[i], n->number[i]);
+        ag_fprintf(file, "%s%s=%g", comma, n->op->number[i], n->number[i]);
     fputc(')', file);
 }
 
