@@ -173,8 +173,11 @@ static bool difference_evaluate_at(ag_check *check, const ag_direction *d, doubl
     int64_t first, end;
     difference_moving_range(d, &first, &end);
     double *x = check->input[d->input].x.value;
-    for (int64_t i = first; i < end; i++)
-        x[i] = saved[i - first] + h * ag_direction_at(d, i);
+    bool single = check->input[d->input].single;
+    for (int64_t i = first; i < end; i++) {
+        double moved = saved[i - first] + h * ag_direction_at(d, i);
+        x[i] = single ? (double)(float)moved : moved;
+    }
     bool good = check->evaluate(check, y);
     memcpy(x + first, saved, (size_t)(end - first) * sizeof(double));
     return good;

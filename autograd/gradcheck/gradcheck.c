@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * gradcheck.c - the check as a whole: makes an ag_check from a function of tensors, judges the gradients of any check
- * input by input, explains failures and reports.
+ * gradcheck.c - the check as a whole: judges the gradients of an ag_check input by input, explains, reports.
  *
  * For a cotangent c backward gives the gradient of L(x) = sum(c f(x)). c is random, because with c = 1 some wrong
  * gradients are right: that of softmax is then 0. An error may still cancel in L, so a small Jacobian is also compared
  * entry by entry, with one backward per output element.
  */
 #include "autograd/gradcheck/gradcheck_impl.h"
-#include "autograd/tape_impl.h"
 #include "tensor/philox.h"
 
 #include <math.h>
@@ -24,30 +22,17 @@ const char *ag_verdict_name(ag_verdict verdict)
     return verdict == AG_PASS ? "PASS" : verdict == AG_FAIL ? "FAIL" : "INCONCLUSIVE";
 }
 
-ag_gradcheck_config ag_check_defaults(ag_gradcheck_config config)
-{
-    config.outputs = config.outputs == 0 ? 1 : config.outputs;
-    config.step = config.step == 0 ? 0x1p-6 : config.step;
-    config.rtol = config.rtol == 0 ? 1e-6 : config.rtol;
-    config.atol = config.atol == 0 ? 1e-9 : config.atol;
-    config.elements = config.elements == 0 ? 4096 : config.elements;
-    config.directions = config.directions == 0 ? 16 : config.directions;
-    return config;
-}
-
 /* ---- Memory ---- */
 
-static void *check_zeroed(ag_ctx *ctx, int64_t count, size_t size)
+void *ag_check_memory(ag_ctx *ctx, int64_t count, size_t element)
 {
-    void *block = ag_alloc(ctx, (size_t)count * size);
-    if (block != NULL)
-        memset(block, 0, (size_t)count * size);
-    return block;
+    ag_tensor *t = ag_zeros(ctx, AG_F64, AG_SHAPE((count * (int64_t)element + 7) / 8));
+    return t == NULL ? NULL : t->storage->data;
 }
 
-static void check_free_doubles(ag_ctx *ctx, double *block, int64_t count)
+static double *check_doubles(const ag_check *check, int64_t count)
 {
-    ag_free(ctx, block, (size_t)count * sizeof(double));
+    return ag_check_memory(check->ctx, count, sizeof(double));
 }
 
 /* A negative tolerance would make every comparison inconclusive. */
@@ -64,61 +49,48 @@ static void check_config_is_usable(const ag_check *check)
 
 bool ag_check_begin(ag_check *check)
 {
-    ag_ctx *ctx = check->ctx;
+    ag_gradcheck_config *config = &check->config;
+    config->step = config->step == 0 ? 0x1p-6 : config->step;
+    config->rtol = config->rtol == 0 ? 1e-6 : config->rtol;
+    config->atol = config->atol == 0 ? 1e-9 : config->atol;
+    config->elements = config->elements == 0 ? 4096 : config->elements;
+    config->directions = config->directions == 0 ? 16 : config->directions;
     check_config_is_usable(check);
-    check->input = check_zeroed(ctx, check->input_count, sizeof *check->input);
-    check->output = check_zeroed(ctx, check->output_count, sizeof *check->output);
-    return check->input != NULL && check->output != NULL && ag_error(ctx) == AG_OK;
+    check->input = ag_check_memory(check->ctx, check->input_count, sizeof *check->input);
+    check->output = ag_check_memory(check->ctx, check->output_count, sizeof *check->output);
+    return check->input != NULL && check->output != NULL && ag_error(check->ctx) == AG_OK;
 }
 
 /* Allocates the arrays; inputs and outputs have their shapes. */
 static bool check_allocate(ag_check *check)
 {
-    ag_ctx *ctx = check->ctx;
     int64_t m = 0, entries = 0;
     for (int i = 0; i < check->output_count; i++) {
         check->output[i].first = m;
         m += check->output[i].numel;
     }
     check->output_numel = m;
-    check->y = check_zeroed(ctx, m, sizeof(double));
-    check->cotangent = check_zeroed(ctx, m, sizeof(double));
-    check->jacobian = check_zeroed(ctx, check->input_count, sizeof *check->jacobian);
-    bool good = check->y != NULL && check->cotangent != NULL && check->jacobian != NULL;
-    for (int i = 0; i < check->input_count && good; i++) {
+    check->y = check_doubles(check, m);
+    check->cotangent = check_doubles(check, m);
+    check->jacobian = ag_check_memory(check->ctx, check->input_count, sizeof *check->jacobian);
+    if (check->y == NULL || check->cotangent == NULL || check->jacobian == NULL)
+        return false;
+    for (int i = 0; i < check->input_count; i++) {
         ag_check_input *in = &check->input[i];
         if (!in->checked)
             continue;
         bool all = in->numel <= check->config.elements;
-        in->analytic = check_zeroed(ctx, in->numel, sizeof(double));
-        in->numeric = all ? check_zeroed(ctx, in->numel, sizeof(double)) : NULL;
-        good = in->analytic != NULL && (in->numeric != NULL || !all);
-        if (good && all && m > 0 && in->numel <= (MOST_ENTRIES - entries) / m) {
-            check->jacobian[i] = check_zeroed(ctx, in->numel * m, sizeof(double));
-            good = check->jacobian[i] != NULL;
+        in->analytic = check_doubles(check, in->numel);
+        in->numeric = all ? check_doubles(check, in->numel) : NULL;
+        in->doubt = all ? check_doubles(check, in->numel) : NULL;
+        if (all && m > 0 && in->numel <= (MOST_ENTRIES - entries) / m) {
+            check->jacobian[i] = check_doubles(check, in->numel * m);
             entries += in->numel * m;
         }
     }
-    for (int i = 0; i < check->output_count && good; i++)
+    for (int i = 0; i < check->output_count; i++)
         check->output[i].y.value = check->y + check->output[i].first;
-    return good;
-}
-
-static void check_end(ag_check *check)
-{
-    ag_ctx *ctx = check->ctx;
-    for (int i = 0; i < check->input_count && check->input != NULL; i++) {
-        const ag_check_input *in = &check->input[i];
-        check_free_doubles(ctx, in->analytic, in->numel);
-        check_free_doubles(ctx, in->numeric, in->numel);
-        if (check->jacobian != NULL)
-            check_free_doubles(ctx, check->jacobian[i], in->numel * check->output_numel);
-    }
-    ag_free(ctx, check->jacobian, (size_t)check->input_count * sizeof *check->jacobian);
-    check_free_doubles(ctx, check->y, check->output_numel);
-    check_free_doubles(ctx, check->cotangent, check->output_numel);
-    ag_free(ctx, check->input, (size_t)check->input_count * sizeof *check->input);
-    ag_free(ctx, check->output, (size_t)check->output_count * sizeof *check->output);
+    return ag_error(check->ctx) == AG_OK;
 }
 
 /* ---- Judging one input ---- */
@@ -188,8 +160,7 @@ static bool check_judge_elements(ag_check *check, int input, const double *rows)
     ag_check_input *in = &check->input[input];
     int64_t m = check->output_numel;
     double *jacobian = check->jacobian[input];
-    size_t bytes = jacobian == NULL ? 0 : (size_t)m * sizeof(ag_derivative);
-    ag_derivative *each = jacobian == NULL ? NULL : ag_alloc(check->ctx, bytes);
+    ag_derivative *each = jacobian == NULL ? NULL : ag_check_memory(check->ctx, m, sizeof *each);
     bool good = each != NULL || jacobian == NULL;
     for (int64_t e = 0; e < in->numel && good; e++) {
         ag_derivative sum;
@@ -199,6 +170,7 @@ static bool check_judge_elements(ag_check *check, int input, const double *rows)
             break;
         ag_gradcheck_input worst = check_compare(check, e, -1, in->analytic[e], sum);
         in->numeric[e] = sum.value;
+        in->doubt[e] = sum.uncertainty;
         bool finite = sum.trouble != AG_CAUSE_NON_FINITE; /* else a row may be NaN: 0 times infinity */
         for (int64_t j = 0; j < m && each != NULL; j++) {
             jacobian[e * m + j] = each[j].value;
@@ -210,7 +182,6 @@ static bool check_judge_elements(ag_check *check, int input, const double *rows)
         }
         check_count(&in->found, worst);
     }
-    ag_free(check->ctx, each, bytes);
     return good;
 }
 
@@ -269,15 +240,10 @@ static bool check_judge_directions(ag_check *check, int input)
 /* The analytic gradients for the check's cotangent. */
 static bool check_analytic_gradients(ag_check *check)
 {
-    size_t bytes = (size_t)check->input_count * sizeof(double *);
-    double **grad = ag_alloc(check->ctx, bytes);
-    if (grad == NULL)
-        return false;
-    for (int i = 0; i < check->input_count; i++)
+    double **grad = ag_check_memory(check->ctx, check->input_count, sizeof *grad);
+    for (int i = 0; i < check->input_count && grad != NULL; i++)
         grad[i] = check->input[i].analytic;
-    bool good = check->backward(check, check->cotangent, grad);
-    ag_free(check->ctx, grad, bytes);
-    return good;
+    return grad != NULL && check->backward(check, check->cotangent, grad);
 }
 
 /* The number of entries of the Jacobian, if it is compared entry by entry; 0: it is too large. */
@@ -301,7 +267,7 @@ static bool check_analytic_rows(ag_check *check, double *rows, double **first, d
         first[i] = rows;
         rows += check->input[i].checked ? m * check->input[i].numel : 0;
     }
-    double *one_hot = check_zeroed(check->ctx, m, sizeof(double));
+    double *one_hot = check_doubles(check, m);
     for (int64_t j = 0; j < m && one_hot != NULL && good; j++) {
         for (int i = 0; i < check->input_count; i++)
             grad[i] = first[i] + j * check->input[i].numel;
@@ -309,16 +275,14 @@ static bool check_analytic_rows(ag_check *check, double *rows, double **first, d
         good = check->backward(check, one_hot, grad);
         one_hot[j] = 0;
     }
-    check_free_doubles(check->ctx, one_hot, m);
     return good && one_hot != NULL;
 }
 
 static bool check_judge_inputs(ag_check *check)
 {
-    ag_ctx *ctx = check->ctx;
     int64_t entries = check_entries_to_compare(check);
-    size_t bytes = 2 * (size_t)check->input_count * sizeof(double *);
-    double *rows = check_zeroed(ctx, entries, sizeof(double)), **first = ag_alloc(ctx, bytes);
+    double *rows = check_doubles(check, entries);
+    double **first = ag_check_memory(check->ctx, 2 * check->input_count, sizeof *first);
     bool good = rows != NULL && first != NULL;
     if (good && entries > 0)
         good = check_analytic_rows(check, rows, first, first + check->input_count);
@@ -328,8 +292,6 @@ static bool check_judge_inputs(ag_check *check)
             good = in->numeric == NULL ? check_judge_directions(check, i)
                                        : check_judge_elements(check, i, entries > 0 ? first[i] : NULL);
     }
-    check_free_doubles(ctx, rows, entries);
-    ag_free(ctx, first, bytes);
     return good;
 }
 
@@ -347,11 +309,9 @@ static void check_draw_cotangent(ag_check *check)
 /* Whether two runs on the same inputs give the same bits; false also on error. */
 static bool check_repeats(ag_check *check)
 {
-    double *again = check_zeroed(check->ctx, check->output_numel, sizeof(double));
-    bool same = again != NULL && check->evaluate(check, again) &&
-                memcmp(again, check->y, (size_t)check->output_numel * sizeof(double)) == 0;
-    check_free_doubles(check->ctx, again, check->output_numel);
-    return same;
+    double *again = check_doubles(check, check->output_numel);
+    return again != NULL && check->evaluate(check, again) &&
+           memcmp(again, check->y, (size_t)check->output_numel * sizeof(double)) == 0;
 }
 
 /* Judges every input. False: an error, or nothing could be judged because of *cause. */
@@ -459,7 +419,7 @@ ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape)
         check->input[i].found = (ag_gradcheck_input){ .verdict = AG_INCONCLUSIVE, .index = -1, .output_index = -1 };
     bool judged = made && check_examine(check, &cause);
     ag_gradcheck_result r = check_summarize(check, cause);
-    if (judged && r.verdict == AG_FAIL)
+    if (judged && r.verdict == AG_FAIL && check->misdeed.cause == AG_CAUSE_NONE)
         check_explain(check, &r, on_tape);
     else if (r.verdict == AG_INCONCLUSIVE)
         snprintf(r.explanation, sizeof r.explanation, "%s", check_why_inconclusive(r.worst.cause));
@@ -467,6 +427,13 @@ ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape)
         r.verdict = r.worst.verdict = AG_FAIL;
         r.worst.cause = cause = AG_CAUSE_ERROR;
         snprintf(r.explanation, sizeof r.explanation, "%s", ag_error_message(ctx));
+    }
+    if (check->misdeed.cause != AG_CAUSE_NONE && ag_error(ctx) == AG_OK) {
+        r.verdict = r.worst.verdict = AG_FAIL;
+        r.worst.cause = check->misdeed.cause;
+        memcpy(r.explanation, check->misdeed.text, sizeof r.explanation);
+        if (r.input >= 0)
+            check->input[r.input].found = r.worst;
     }
     for (int i = 0; i < check->input_count && check->input != NULL; i++) {
         ag_gradcheck_input *found = &check->input[i].found;
@@ -476,187 +443,5 @@ ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape)
             check->config.inputs[i] = *found;
     }
     ag_check_report(check, &r);
-    check_end(check);
     return r;
-}
-
-/* ---- Functions of tensors ---- */
-
-typedef struct tensors {
-    ag_tensor_function function; /* the first member: locate.c sees only this one */
-    ag_tensor **output;
-    ag_tensor **checked, **grad; /* the inputs that are checked, and their gradients */
-} tensors;
-
-/* Whether differences can move each input by itself; else false with the error recorded. */
-static bool check_inputs_are_usable(ag_ctx *ctx, ag_tensor *const *input, int input_count)
-{
-    const char *where = "gradcheck";
-    for (int i = 0; i < input_count && ag_error(ctx) == AG_OK; i++) {
-        const ag_tensor *x = input[i];
-        if (x == NULL) {
-            ag_fail(ctx, AG_ERR_ARGUMENT, where, "input %d is NULL", i);
-            break;
-        }
-        if (x->dtype == AG_F32)
-            ag_fail(ctx, AG_ERR_DTYPE, where, "input %d is float32; differences need float64", i);
-        if (x->dtype == AG_F64 && !ag_requires_grad(x))
-            ag_fail(ctx, AG_ERR_ARGUMENT, where, "input %d needs no gradient; see ag_require_grad", i);
-        if (!ag_is_contiguous(x))
-            ag_fail(ctx, AG_ERR_ARGUMENT, where, "input %d %s is a strided view; check a contiguous copy", i,
-                    ag_shape_text(x));
-        for (int j = 0; j < i; j++)
-            if (input[j]->storage == x->storage)
-                ag_fail(ctx, AG_ERR_ARGUMENT, where, "inputs %d and %d share memory", j, i);
-    }
-    return ag_error(ctx) == AG_OK;
-}
-
-/* Runs the function on a new tape, so that layers act as in training. The caller ends the tape. NULL on error. */
-static ag_tape *check_run_tensors(ag_check *check)
-{
-    tensors *t = check->function;
-    ag_ctx *ctx = check->ctx;
-    ag_rng_set(ctx, t->function.rng);
-    ag_tape *tape = ag_tape_begin(ctx);
-    if (tape == NULL)
-        return NULL;
-    for (int i = 0; i < check->output_count; i++)
-        t->output[i] = NULL;
-    t->function.f(ctx, t->function.input, t->output, t->function.user);
-    for (int i = 0; i < check->output_count && ag_error(ctx) == AG_OK; i++) {
-        const ag_tensor *y = t->output[i];
-        if (y == NULL)
-            ag_fail(ctx, AG_ERR_ARGUMENT, "gradcheck", "the function gave no output %d", i);
-        else if (y->dtype != AG_F64)
-            ag_fail(ctx, AG_ERR_DTYPE, "gradcheck", "output %d is %s, must be float64", i, ag_dtype_name(y->dtype));
-    }
-    if (ag_error(ctx) == AG_OK)
-        return tape;
-    ag_tape_end(tape);
-    return NULL;
-}
-
-static bool check_evaluate_tensors(ag_check *check, double *y)
-{
-    ag_tape *tape = check_run_tensors(check);
-    if (tape == NULL)
-        return false;
-    ag_tensor **output = ((tensors *)check->function)->output;
-    for (int i = 0; i < check->output_count; i++) {
-        const ag_check_output *out = &check->output[i];
-        const ag_tensor *dense = ag_tensor_contiguous(output[i]);
-        if (dense == NULL)
-            break;
-        size_t shape_bytes = (size_t)dense->ndim * sizeof(int64_t);
-        if (dense->ndim != out->y.ndim || memcmp(dense->shape, out->y.shape, shape_bytes) != 0)
-            ag_fail(check->ctx, AG_ERR_SHAPE, "gradcheck", "output %d is %s now, was %s", i, ag_shape_text(dense),
-                    ag_dims_text(check->ctx, out->y.ndim, out->y.shape));
-        else if (out->numel > 0)
-            memcpy(y + out->first, ag_data(dense), (size_t)out->numel * sizeof(double));
-    }
-    ag_tape_end(tape);
-    return ag_error(check->ctx) == AG_OK;
-}
-
-/* Adds the gradients of sum(cotangent output[number]). */
-static void check_add_gradients(ag_check *check, ag_tape *tape, int number, const double *cotangent,
-                                double *const *grad)
-{
-    tensors *t = check->function;
-    const ag_check_output *out = &check->output[number];
-    ag_tensor *y = t->output[number];
-    if (ag_requires_grad(y) && ag_node_of(tape, y) < 0) /* an input returned unchanged has no node yet */
-        y = ag_reshape(y, y->ndim, y->shape);
-    if (ag_node_of(tape, y) < 0) /* it depends on no input */
-        return;
-    int checked = 0;
-    for (int i = 0; i < check->input_count; i++)
-        if (check->input[i].checked)
-            t->checked[checked++] = t->function.input[i];
-    ag_tensor *c = ag_from_data(check->ctx, AG_F64, out->y.ndim, out->y.shape, cotangent + out->first);
-    if (c == NULL || ag_gradient(tape, y, c, t->checked, checked, t->grad) != AG_OK)
-        return;
-    for (int i = 0, k = 0; i < check->input_count; i++) {
-        ag_check_input *in = &check->input[i];
-        if (!in->checked)
-            continue;
-        const ag_tensor *g = ag_tensor_contiguous(t->grad[k++]);
-        in->reached = in->reached || g != NULL;
-        for (int64_t e = 0; e < in->numel && g != NULL; e++)
-            grad[i][e] += ((const double *)ag_data(g))[e];
-    }
-}
-
-static bool check_backward_tensors(ag_check *check, const double *cotangent, double *const *grad)
-{
-    ag_tape *tape = check_run_tensors(check);
-    if (tape == NULL)
-        return false;
-    for (int i = 0; i < check->input_count; i++)
-        if (check->input[i].checked && check->input[i].numel > 0)
-            memset(grad[i], 0, (size_t)check->input[i].numel * sizeof(double));
-    for (int i = 0; i < check->output_count && ag_error(check->ctx) == AG_OK; i++)
-        check_add_gradients(check, tape, i, cotangent, grad);
-    ag_tape_end(tape);
-    return ag_error(check->ctx) == AG_OK;
-}
-
-/* Describes the inputs; and the outputs, with the name of the check, by a first run. */
-static bool check_describe_tensors(ag_check *check)
-{
-    tensors *t = check->function;
-    for (int i = 0; i < check->input_count; i++) {
-        ag_tensor *x = t->function.input[i];
-        ag_check_input *in = &check->input[i];
-        in->checked = x->dtype == AG_F64;
-        in->numel = x->numel;
-        in->x = (ag_array){ .name = ag_name(x), .value = in->checked ? ag_data_mut(x) : NULL, .ndim = x->ndim };
-        memcpy(in->x.shape, x->shape, sizeof x->shape);
-    }
-    ag_tape *tape = check_run_tensors(check);
-    if (tape == NULL)
-        return false;
-    for (int i = 0; i < check->output_count; i++) {
-        const ag_tensor *y = t->output[i];
-        ag_check_output *out = &check->output[i];
-        out->numel = y->numel;
-        out->y = (ag_array){ .name = ag_name(y), .ndim = y->ndim };
-        memcpy(out->y.shape, y->shape, sizeof y->shape);
-    }
-    int64_t node = ag_node_of(tape, t->output[0]);
-    if (check->config.name == NULL && node >= 0)
-        check->name = tape->nodes[node].op->name;
-    ag_tape_end(tape);
-    return true;
-}
-
-ag_gradcheck_result ag_gradcheck(ag_ctx *ctx, ag_gradcheck_fn *f, ag_tensor *const *input, int input_count,
-                                 void *user, ag_gradcheck_config config)
-{
-    ag_rng rng = ag_rng_get(ctx);
-    tensors t = { .function = { f, input, input_count, user, rng } };
-    ag_check check = {
-        .ctx = ctx,
-        .config = ag_check_defaults(config),
-        .name = config.name == NULL ? "function" : config.name,
-        .input_count = input_count,
-        .evaluate = check_evaluate_tensors,
-        .backward = check_backward_tensors,
-        .function = &t,
-        .user = user,
-    };
-    check.output_count = check.config.outputs > 0 ? check.config.outputs : 0;
-    size_t bytes = (size_t)(check.output_count + 2 * input_count) * sizeof(ag_tensor *);
-    t.output = ag_alloc(ctx, bytes);
-    bool made = ag_check_begin(&check) && t.output != NULL && check_inputs_are_usable(ctx, input, input_count);
-    if (made) {
-        t.checked = t.output + check.output_count;
-        t.grad = t.checked + input_count;
-        made = check_describe_tensors(&check);
-    }
-    ag_gradcheck_result result = ag_check_run(&check, made, true);
-    ag_free(ctx, t.output, bytes);
-    ag_rng_set(ctx, rng);
-    return result;
 }

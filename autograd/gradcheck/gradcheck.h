@@ -12,8 +12,8 @@ extern "C" {
 #endif
 
 /* ---- Checking gradients -------------------------------------------------------------------------
- * Compares the gradients that backward computes (analytic) with derivatives computed from forward alone (numeric), in
- * float64, and says what is wrong with a gradient that differs.
+ * Compares the gradients that backward computes (analytic) with derivatives computed from forward alone (numeric), and
+ * says what is wrong with a gradient that differs. Functions may compute in float64 or in float32.
  * Numeric derivatives are central differences with Richardson extrapolation; the step is narrowed until the estimated
  * error is small enough. With config.complex_step they are Im f(x + ih) / h, which must agree with the differences.
  * What is compared depends on the sizes, n elements of an input and m elements of all outputs:
@@ -25,7 +25,8 @@ extern "C" {
  * 1998.) docs/gradient-checking.md teaches the method. */
 
 /* Computes output[0], output[1], ... from input[..]. It is called many times and must compute the same function each
- * time: the check puts the random stream back before each call. Outputs are float64 of any shape, and may be views. */
+ * time: the check puts the random stream back before each call. Outputs are float64 or float32 of any shape, and may be
+ * views. */
 typedef void ag_gradcheck_fn(ag_ctx *ctx, ag_tensor *const *input, ag_tensor **output, void *user);
 
 /* The same function on complex numbers. Arrays are dense and hold (re, im) pairs. */
@@ -50,6 +51,10 @@ typedef enum ag_cause {
     /* failed */
     AG_CAUSE_UNKNOWN,         /* wrong, and none of the faults below reproduces it */
     AG_CAUSE_ERROR,           /* the context has an error */
+    AG_CAUSE_STATE,           /* backward gives another result when it is called again with the same arguments */
+    AG_CAUSE_INPUT_CHANGED,   /* forward or backward writes to a read-only argument */
+    AG_CAUSE_OUT_OF_BOUNDS,   /* forward or backward writes beyond an array */
+    AG_CAUSE_GRADIENT_NON_FINITE, /* backward gives NaN or infinity where the right gradient is finite */
     AG_CAUSE_SIGN,            /* sign flipped */
     AG_CAUSE_FACTOR,          /* a constant times the right gradient */
     AG_CAUSE_TRANSPOSED,      /* the last two dims are swapped */
@@ -118,38 +123,43 @@ typedef struct ag_gradcheck_result {
     char explanation[AG_EXPLANATION]; /* in words; "" after a pass */
 } ag_gradcheck_result;
 
-/* Checks f at the values of input[count]: float64 leaves (ag_require_grad), contiguous, no two sharing storage; int32
- * inputs are passed on unchecked. Each evaluation runs on a tape of its own, and each backward follows a forward on the
- * same tape. Afterwards the inputs' values and gradients and the random stream are as before. On an error the verdict
- * is AG_FAIL, the cause AG_CAUSE_ERROR, and the context has the error. */
+/* Checks f at the values of input[count]: float64 or float32 leaves (ag_require_grad), contiguous, no two sharing
+ * storage; int32 inputs are passed on unchecked. Each evaluation runs on a tape of its own, and each backward follows
+ * a forward on the same tape. Afterwards the inputs' values and gradients and the random stream are as before. On an
+ * error the verdict is AG_FAIL, the cause AG_CAUSE_ERROR, and the context has the error. */
 ag_gradcheck_result ag_gradcheck(ag_ctx *ctx, ag_gradcheck_fn *f, ag_tensor *const *input, int count, void *user,
                                  ag_gradcheck_config config);
 
-/* A dense row-major array of doubles with up to AG_MAX_DIMS dims. */
+/* A dense row-major array with up to AG_MAX_DIMS dims. */
 typedef struct ag_array {
     const char *name; /* in the report, borrowed until the check returns; NULL: its number */
     double *value;    /* of an input; ignored for an output, may be NULL */
     int ndim;
     int64_t shape[AG_MAX_DIMS];
+    float *value_f32; /* of an input of a function of floats, in place of value */
 } ag_array;
 
-/* A function and its hand-written backward without tensors, such as code of another project. The check calls
- *     1. forward at x; backward at x with a random gy; forward at x again, which must give the same bits;
- *     2. for a small Jacobian backward at x, once per output element, gy one-hot, with no forward between the calls;
- *     3. forward at many points near x;
- *     4. after a failure, forward at other points and backward at x, in any order.
- * So backward must compute from x and gy alone: what the last forward saved may belong to another point. */
+/* A function and its hand-written backward without tensors, such as code of another project: of doubles (forward,
+ * backward) or of floats (forward_f32, backward_f32). The check calls
+ *     1. forward at x; backward at x with a random gy; both again, which must give the same bits;
+ *     2. forward and backward at points beside x, a few units in the last place away, which shows their rounding noise;
+ *        then backward at x, which must give the same bits as before;
+ *     3. for a small Jacobian backward at x, once per output element, gy one-hot, with no forward between the calls;
+ *     4. forward at many points near x;
+ *     5. after a failure, forward at other points and backward at x, in any order.
+ * So backward must compute from x and gy alone: what the last forward saved may belong to another point. The functions
+ * get copies of x, with guard values around every array; a write to x or gy, or beyond an array, is a failure. */
 typedef struct ag_array_function {
     /* Writes all of y[..] from x[..]. An element left unwritten is NaN. */
     void (*forward)(const double *const *x, double *const *y, void *user);
-    /* Writes, or adds to, gx[..]: the gradient of sum(gy y) with respect to x[..]. gx is zeroed before each call. x and
-     * gy are read-only: the check uses both again. */
+    /* Writes, or adds to, gx[..]: the gradient of sum(gy y) with respect to x[..]. gx is zeroed before each call. */
     void (*backward)(const double *const *x, const double *const *gy, double *const *gx, void *user);
     void *user;
+    void (*forward_f32)(const float *const *x, float *const *y, void *user);
+    void (*backward_f32)(const float *const *x, const float *const *gy, float *const *gx, void *user);
 } ag_array_function;
 
-/* Checks backward at the values of input[input_count], which the check moves and restores. config.outputs is ignored:
- * output_count stands for it. */
+/* Checks backward at the values of input[input_count]. config.outputs is ignored: output_count stands for it. */
 ag_gradcheck_result ag_gradcheck_arrays(ag_ctx *ctx, ag_array_function function, const ag_array *input,
                                         int input_count, const ag_array *output, int output_count,
                                         ag_gradcheck_config config);

@@ -2,12 +2,13 @@
  *
  * gradcheck_impl.h - the interfaces between the parts of the gradient checker (private header).
  *
- *     gradcheck.c, arrays.c    make an ag_check from a function of tensors, or of arrays; gradcheck.c judges it
+ *     tensors.c, arrays.c      make an ag_check from a function of tensors, or of arrays
+ *     gradcheck.c              judges it
  *     difference.c             computes numeric derivatives
  *     explain*.c               finds the fault that reproduces a wrong gradient
  *     locate.c, replay.c       finds the op on the tape that made it
  *     report*.c                writes text, JSON and HTML
- * Only gradcheck.c, locate.c and replay.c know tensors; the others see arrays of doubles.
+ * Only tensors.c, locate.c and replay.c know tensors; the others see arrays of doubles.
  */
 #ifndef AG_GRADCHECK_IMPL_H
 #define AG_GRADCHECK_IMPL_H
@@ -15,19 +16,29 @@
 #include "autograd/gradcheck/gradcheck.h"
 #include "tensor/tensor_impl.h"
 
+/* A cause and its words. */
+typedef struct ag_explanation {
+    ag_cause cause;
+    double factor;
+    char text[AG_EXPLANATION]; /* one or two sentences */
+} ag_explanation;
+
 /* An input and its two gradients of sum(cotangent y). */
 typedef struct ag_check_input {
-    ag_array x;      /* value: the function's own memory, which differences move and restore */
+    ag_array x;      /* value: in double, also of a float32 input; differences move and restore it */
+    bool single;     /* float32: a moved value is rounded */
     int64_t numel;
     bool checked;    /* false: an integer input; analytic and numeric are then NULL */
     bool reached;    /* backward gave it a gradient */
     double *analytic; /* [numel] */
     double *numeric;  /* [numel]; NULL: compared along random directions only */
+    double *doubt;    /* [numel], as numeric: what the noise of both may put between analytic and numeric */
     ag_gradcheck_input found;
 } ag_check_input;
 
 typedef struct ag_check_output {
     ag_array y; /* value: inside ag_check.y */
+    bool single; /* float32 */
     int64_t numel, first; /* first: its offset in y and in cotangents */
 } ag_check_output;
 
@@ -43,6 +54,7 @@ struct ag_check {
     int64_t output_numel;
     double *y;         /* the outputs at the point */
     double *cotangent; /* random, +-[0.5, 1.5) */
+    ag_explanation misdeed; /* what a call did that it must not, such as a write beyond an array; cause NONE: nothing */
     double **jacobian; /* per input: numeric dy/dx, [numel][output_numel]; NULL: too large to keep */
     /* Computes the outputs at the inputs' current values. False: the context has the error. */
     bool (*evaluate)(ag_check *check, double *y);
@@ -57,11 +69,14 @@ struct ag_check {
  * A public entry fills in the first fields, calls ag_check_begin, describes inputs and outputs (numel, shapes, values
  * of inputs), and calls ag_check_run. */
 
-ag_gradcheck_config ag_check_defaults(ag_gradcheck_config config);
-bool ag_check_begin(ag_check *check); /* checks config, allocates input[] and output[] as zeros; false on error */
+/* Fills in config's defaults and checks it, allocates input[] and output[] as zeros. False on error. */
+bool ag_check_begin(ag_check *check);
 
-/* Judges, explains, reports, and frees the check's memory. made false: there was an error before. on_tape: the function
- * is one of tensors. */
+/* Zeroed memory, freed with the innermost scope; NULL on error. */
+void *ag_check_memory(ag_ctx *ctx, int64_t count, size_t element);
+
+/* Judges, explains and reports. The innermost scope owns the check's memory. made false: there was an error before.
+ * on_tape: the function is one of tensors, all float64. */
 ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape);
 
 /* ---- difference.c ---- */
@@ -97,12 +112,6 @@ bool ag_check_gradient(ag_check *check, int input, const double *cotangent, doub
 bool ag_check_is_close(const ag_check *check, double a, double n);
 
 /* ---- explain.c ---- */
-
-typedef struct ag_explanation {
-    ag_cause cause;
-    double factor;
-    char text[AG_EXPLANATION]; /* one or two sentences */
-} ag_explanation;
 
 /* Finds the fault that reproduces the whole wrong gradient of an input. AG_CAUSE_UNKNOWN: none does. */
 ag_explanation ag_check_explain(ag_check *check, int input);

@@ -238,10 +238,10 @@ static bool op_add_input(ag_check *op, op_function *f, int input)
     ag_seen *s = &f->l->node[locate_from_node(f->l, f->node, input)];
     ag_check_input *in = &op->input[op->input_count];
     *in = (ag_check_input){
-        .x = { .value = ag_locator_memory(op->ctx, s->value->numel, sizeof(double)), .ndim = s->value->ndim },
+        .x = { .value = ag_check_memory(op->ctx, s->value->numel, sizeof(double)), .ndim = s->value->ndim },
         .numel = s->value->numel,
         .checked = true,
-        .analytic = ag_locator_memory(op->ctx, s->value->numel, sizeof(double)),
+        .analytic = ag_check_memory(op->ctx, s->value->numel, sizeof(double)),
         .found = { .verdict = AG_FAIL, .index = -1, .output_index = -1 },
     };
     if (in->x.value == NULL || in->analytic == NULL)
@@ -259,10 +259,10 @@ static bool op_begin(ag_check *op, op_function *f, double **grad)
     ag_locator *l = f->l;
     const ag_node *n = &l->tape->nodes[f->node];
     const ag_tensor *y = l->node[f->node].value, *gy = ag_tensor_contiguous(l->node[f->node].gy);
-    op->input = ag_locator_memory(l->ctx, n->input_count, sizeof *op->input);
-    op->y = ag_locator_memory(l->ctx, y->numel, sizeof(double));
-    op->cotangent = ag_locator_memory(l->ctx, y->numel, sizeof(double));
-    f->input = ag_locator_memory(l->ctx, n->input_count, sizeof *f->input);
+    op->input = ag_check_memory(l->ctx, n->input_count, sizeof *op->input);
+    op->y = ag_check_memory(l->ctx, y->numel, sizeof(double));
+    op->cotangent = ag_check_memory(l->ctx, y->numel, sizeof(double));
+    f->input = ag_check_memory(l->ctx, n->input_count, sizeof *f->input);
     if (gy == NULL || op->input == NULL || op->y == NULL || op->cotangent == NULL || f->input == NULL)
         return false;
     memcpy(op->cotangent, ag_data(gy), (size_t)y->numel * sizeof(double));
@@ -285,9 +285,9 @@ static bool op_differentiate(ag_check *op, ag_check_input *in, double **jacobian
     bool small = in->numel * m <= JACOBIAN;
     if (in->numel > WHOLE || in->numel > op->config.elements)
         return true;
-    in->numeric = ag_locator_memory(op->ctx, in->numel, sizeof(double));
-    ag_derivative sum, *each = small ? ag_locator_memory(op->ctx, m, sizeof *each) : NULL;
-    *jacobian = small ? ag_locator_memory(op->ctx, in->numel * m, sizeof(double)) : NULL;
+    in->numeric = ag_check_memory(op->ctx, in->numel, sizeof(double));
+    ag_derivative sum, *each = small ? ag_check_memory(op->ctx, m, sizeof *each) : NULL;
+    *jacobian = small ? ag_check_memory(op->ctx, in->numel * m, sizeof(double)) : NULL;
     if (in->numeric == NULL || (small && (each == NULL || *jacobian == NULL)))
         return false;
     for (int64_t e = 0; e < in->numel; e++) {
@@ -313,8 +313,8 @@ static ag_explanation locate_explain_op(ag_locator *l, int64_t node, int input)
     op.config.complex_step = NULL;
     ag_explanation found = { .cause = AG_CAUSE_UNKNOWN, .factor = 1 };
     ag_scope_begin(l->ctx, NULL);
-    double **grad = ag_locator_memory(l->ctx, n->input_count, sizeof *grad);
-    op.jacobian = ag_locator_memory(l->ctx, n->input_count, sizeof *op.jacobian);
+    double **grad = ag_check_memory(l->ctx, n->input_count, sizeof *grad);
+    op.jacobian = ag_check_memory(l->ctx, n->input_count, sizeof *op.jacobian);
     if (grad != NULL && op.jacobian != NULL && op_begin(&op, &f, grad)) {
         int wrong = 0;
         while (f.input[wrong] != input)
@@ -333,7 +333,7 @@ static bool locate_is_right_with(ag_locator *l, int64_t node, int input, ag_tens
 {
     int count = l->tape->nodes[node].input_count;
     ag_seen *s = &l->node[node];
-    ag_tensor **g = ag_locator_memory(l->ctx, count, sizeof(ag_tensor *));
+    ag_tensor **g = ag_check_memory(l->ctx, count, sizeof(ag_tensor *));
     if (g == NULL || gy == NULL || !ag_node_vjp(l->tape, node, gy, g))
         return false;
     s->analytic = 0;
@@ -666,8 +666,8 @@ ag_location ag_check_locate(ag_check *check)
     ag_rng before = ag_rng_get(ctx);
     ag_scope_begin(ctx, NULL);
     ag_locator l = { .check = check, .ctx = ctx, .f = check->function, .wanted = -1, .unrecorded = -1 };
-    l.output = ag_locator_memory(ctx, check->output_count, sizeof *l.output);
-    l.leaf = ag_locator_memory(ctx, check->input_count, sizeof *l.leaf);
+    l.output = ag_check_memory(ctx, check->output_count, sizeof *l.output);
+    l.leaf = ag_check_memory(ctx, check->input_count, sizeof *l.leaf);
     if (l.output != NULL && l.leaf != NULL) {
         bool found = false;
         for (int i = 0; i < check->input_count; i++)

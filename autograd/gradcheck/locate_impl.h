@@ -75,9 +75,6 @@ bool ag_locator_is_close(const ag_locator *l, double a, double b, double size);
 /* The sum of a b; float64, of one shape. */
 double ag_locator_dot(const ag_tensor *a, const ag_tensor *b);
 
-/* Zeroed memory, freed with the innermost scope; NULL on error. */
-void *ag_locator_memory(ag_ctx *ctx, int64_t count, size_t element);
-
 /* Runs the function on the running tape, and backward from one output. False: no gradient passes, or an error. */
 bool ag_locator_record(ag_locator *l, int output);
 

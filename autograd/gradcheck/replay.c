@@ -16,12 +16,6 @@ bool ag_locator_is_close(const ag_locator *l, double a, double b, double size)
     return isfinite(a) && isfinite(b) && fabs(a - b) <= l->check->config.rtol * fmax(size, fmax(fabs(a), fabs(b)));
 }
 
-void *ag_locator_memory(ag_ctx *ctx, int64_t count, size_t element)
-{
-    ag_tensor *t = ag_zeros(ctx, AG_F64, AG_SHAPE((count * (int64_t)element + 7) / 8));
-    return t == NULL ? NULL : t->storage->data;
-}
-
 /* ---- Tensors with strides ---- */
 
 double ag_locator_dot(const ag_tensor *a, const ag_tensor *b)
@@ -173,7 +167,7 @@ static void replay_see_contributions(ag_locator *l, ag_tape *tape, int64_t node,
 {
     const int count = tape->nodes[node].input_count;
     const int64_t first = tape->nodes[node].first_edge;
-    ag_tensor **g = ag_locator_memory(l->ctx, count, sizeof(ag_tensor *));
+    ag_tensor **g = ag_check_memory(l->ctx, count, sizeof(ag_tensor *));
     ag_tensor *copy = replay_exact_copy(gy);
     if (g == NULL || copy == NULL || !ag_node_vjp(tape, node, copy, g))
         return;
@@ -225,8 +219,8 @@ static bool replay_prepare(ag_locator *l)
         if (s->direction == NULL || ag_fill_uniform(s->direction, -1, 1) != AG_OK)
             return false;
     }
-    l->product = ag_locator_memory(l->ctx, tape->edge_count, sizeof *l->product);
-    l->square = ag_locator_memory(l->ctx, tape->edge_count, sizeof *l->square);
+    l->product = ag_check_memory(l->ctx, tape->edge_count, sizeof *l->product);
+    l->square = ag_check_memory(l->ctx, tape->edge_count, sizeof *l->square);
     return l->product != NULL && l->square != NULL;
 }
 
@@ -243,8 +237,8 @@ static void replay_call(ag_locator *l)
 static bool replay_see_leaves(ag_locator *l, int o, const ag_tensor *cotangent)
 {
     const int count = l->check->input_count;
-    ag_tensor **wanted = ag_locator_memory(l->ctx, count, sizeof *wanted);
-    ag_tensor **unseen = ag_locator_memory(l->ctx, count, sizeof *unseen);
+    ag_tensor **wanted = ag_check_memory(l->ctx, count, sizeof *wanted);
+    ag_tensor **unseen = ag_check_memory(l->ctx, count, sizeof *unseen);
     if (wanted == NULL || unseen == NULL)
         return false;
     int checked = 0;

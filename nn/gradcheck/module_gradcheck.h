@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 /* ag_gradcheck of f with respect to input[count] and to every parameter of the module. f runs the module on input[..].
- * Parameters are float64. In the result the parameters follow the inputs, in the module's order: config.inputs has room
+ * In the result the parameters follow the inputs, in the module's order: config.inputs has room
  * for count + ag_module_param_count entries, and a wrong parameter is named by its path ("attn.q.weight").
  * config.name NULL: the kind of layer ("mha"). */
 ag_gradcheck_result ag_module_gradcheck(ag_module *module, ag_gradcheck_fn *f, ag_tensor *const *input, int count,

@@ -498,12 +498,10 @@ START_TEST(inputs_that_can_not_be_checked)
     ag_tensor *view_of_x = ag_require_grad(ag_tensor_reshape(x, AG_SHAPE(2, 3)));
     ag_tensor *strided = ag_require_grad(ag_tensor_transpose(ag_randn(ctx, AG_F64, AG_SHAPE(3, 2)), 0, 1));
     ag_tensor *repeated = ag_require_grad(ag_tensor_expand(ag_randn(ctx, AG_F64, AG_SHAPE(1, 3)), AG_SHAPE(2, 3)));
-    ag_tensor *narrow = ag_require_grad(ag_randn(ctx, AG_F32, AG_SHAPE(2, 3)));
     expect_error(ctx, x, x, AG_ERR_ARGUMENT, "gradcheck: inputs 0 and 1 share memory");
     expect_error(ctx, x, view_of_x, AG_ERR_ARGUMENT, "gradcheck: inputs 0 and 1 share memory");
     expect_error(ctx, strided, NULL, AG_ERR_ARGUMENT, "gradcheck: input 0 [2,3] is a strided view");
     expect_error(ctx, repeated, NULL, AG_ERR_ARGUMENT, "gradcheck: input 0 [2,3] is a strided view");
-    expect_error(ctx, narrow, NULL, AG_ERR_DTYPE, "gradcheck: input 0 is float32; differences need float64");
     expect_error(ctx, x, ag_randn(ctx, AG_F64, AG_SHAPE(3)), AG_ERR_ARGUMENT, "gradcheck: input 1 needs no gradient");
     expect_error(ctx, NULL, NULL, AG_ERR_ARGUMENT, "gradcheck: input 0 is NULL");
     ag_tensor *misfit = ag_require_grad(ag_randn(ctx, AG_F64, AG_SHAPE(5)));
@@ -518,7 +516,7 @@ END_TEST
 static void bad_result(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
 {
     (void)ctx;
-    y[0] = user == NULL ? NULL : ag_cast(x[0], AG_F32);
+    y[0] = user == NULL ? NULL : ag_cast(x[0], AG_I32);
 }
 
 static void growing(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
@@ -536,7 +534,7 @@ START_TEST(results_that_can_not_be_checked)
     ck_assert_int_eq(run(ctx, bad_result, x, NULL).verdict, AG_FAIL);
     assert_error(ctx, AG_ERR_ARGUMENT, "gradcheck: the function gave no output 0");
     ck_assert_int_eq(run(ctx, bad_result, x, x).verdict, AG_FAIL);
-    assert_error(ctx, AG_ERR_DTYPE, "gradcheck: output 0 is float32, must be float64");
+    assert_error(ctx, AG_ERR_DTYPE, "gradcheck: output 0 is int32, must be float32 or float64");
     ck_assert_int_eq(run(ctx, growing, x, &calls).verdict, AG_FAIL);
     assert_error(ctx, AG_ERR_SHAPE, "gradcheck: output 0 is [2] now, was [1]");
     test_end(ctx);

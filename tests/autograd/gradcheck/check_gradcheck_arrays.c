@@ -4,6 +4,8 @@
  */
 #include "tests/test.h"
 
+#include <string.h>
+
 /* ---- Several inputs and outputs ---- */
 
 /* y0[m] = A[m,k] x[k] + b[m], y1 = sum x^2. */
@@ -156,6 +158,93 @@ START_TEST(small_jacobians_are_compared_whole)
 }
 END_TEST
 
+/* ---- Floats ---- */
+
+/* y = scale exp(x), element by element. */
+typedef struct float_plan {
+    float factor;            /* 1: right */
+    int64_t too_far;         /* elements written beyond the gradient's end; negative: before its start */
+    bool changes_x, changes_gy;
+} float_plan;
+
+enum { FLOATS = 6 };
+
+static void float_forward(const float *const *x, float *const *y, void *user)
+{
+    (void)user;
+    for (int i = 0; i < FLOATS; i++)
+        y[0][i] = x[1][0] * expf(x[0][i]);
+}
+
+static void float_backward(const float *const *x, const float *const *gy, float *const *gx, void *user)
+{
+    const float_plan *p = user;
+    for (int i = 0; i < FLOATS; i++) {
+        gx[0][i] = p->factor * gy[0][i] * x[1][0] * expf(x[0][i]);
+        gx[1][0] += gy[0][i] * expf(x[0][i]);
+    }
+    for (int i = 0; i < p->too_far; i++)
+        gx[0][FLOATS + i] += 1;
+    for (int i = -1; i >= p->too_far; i--)
+        gx[0][i] = 1;
+    if (p->changes_x)
+        ((float *)(size_t)x[0])[2] = 7;
+    if (p->changes_gy)
+        ((float *)(size_t)gy[0])[2] = 7;
+}
+
+static ag_gradcheck_result run_float(ag_ctx *ctx, float_plan p, ag_gradcheck_config config)
+{
+    float x[FLOATS] = { 0.5f, -1, 2, 0.25f, 1, 0 }, scale = 1.5f;
+    ag_array input[] = { { .name = "x", .value_f32 = x, .ndim = 1, .shape = { FLOATS } }, { .value_f32 = &scale } };
+    ag_array output = { .ndim = 1, .shape = { FLOATS } };
+    ag_array_function f = { .forward_f32 = float_forward, .backward_f32 = float_backward, .user = &p };
+    ag_gradcheck_result r = ag_gradcheck_arrays(ctx, f, input, 2, &output, 1, config);
+    ck_assert(x[2] == 2 && x[5] == 0);
+    return r;
+}
+
+START_TEST(functions_of_floats)
+{
+    ag_ctx *ctx = test_begin();
+    ag_gradcheck_config config = { .rtol = 1e-3, .atol = 1e-4 };
+    ag_gradcheck_result r = run_float(ctx, (float_plan){ .factor = 1 }, config);
+    ck_assert_msg(r.verdict == AG_PASS && r.checked == FLOATS + 1, "%s", r.explanation);
+    r = run_float(ctx, (float_plan){ .factor = 1.01f }, config);
+    ck_assert(r.verdict == AG_FAIL && r.input == 0 && r.failed == FLOATS);
+    test_end(ctx);
+}
+END_TEST
+
+/* What a call writes where it must not is a failure, whatever the gradient. */
+START_TEST(stray_writes_fail)
+{
+    static const struct {
+        float_plan plan;
+        ag_cause cause;
+        const char *words;
+    } cases[] = {
+        { { .too_far = 1 }, AG_CAUSE_OUT_OF_BOUNDS, "backward writes beyond the end of the gradient of input 0 'x', at "
+          "index 6 of its 6 elements." },
+        { { .too_far = -2 }, AG_CAUSE_OUT_OF_BOUNDS, "backward writes before the start of the gradient of input 0 'x', "
+          "at index -1 of its 6 elements." },
+        { { .changes_x = true }, AG_CAUSE_INPUT_CHANGED, "backward changes input 0 'x', which is read-only: element 2 "
+          "was 2, is 7." },
+        { { .changes_gy = true }, AG_CAUSE_INPUT_CHANGED, "backward changes gy of output 0, which is read-only: "
+          "element 2 was" },
+    };
+    ag_ctx *ctx = test_begin();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        float_plan p = cases[i].plan;
+        p.factor = 1;
+        ag_gradcheck_result r = run_float(ctx, p, (ag_gradcheck_config){ .rtol = 1e-3, .atol = 1e-4 });
+        ck_assert_msg(r.verdict == AG_FAIL && r.worst.cause == cases[i].cause, "%zu: %s", i, r.explanation);
+        ck_assert_msg(strncmp(r.explanation, cases[i].words, strlen(cases[i].words)) == 0, "%s", r.explanation);
+    }
+    test_end(ctx);
+}
+END_TEST
+
 /* ---- Arguments ---- */
 
 START_TEST(arrays_that_can_not_be_checked)
@@ -175,6 +264,13 @@ START_TEST(arrays_that_can_not_be_checked)
     assert_error(ctx, AG_ERR_SHAPE, "gradcheck: output 0 has the shape [-2]");
     ck_assert_int_eq(ag_gradcheck_arrays(ctx, half, &right, 1, &output, 1, config).worst.cause, AG_CAUSE_ERROR);
     assert_error(ctx, AG_ERR_ARGUMENT, "gradcheck: forward or backward is NULL");
+    ag_array_function both = { two_lines, two_lines_backward, NULL, float_forward, float_backward };
+    ck_assert_int_eq(ag_gradcheck_arrays(ctx, both, &right, 1, &output, 1, config).verdict, AG_FAIL);
+    assert_error(ctx, AG_ERR_ARGUMENT, "gradcheck: the function has callbacks of both types, double and float");
+    ag_array_function floats = { .forward_f32 = float_forward, .backward_f32 = float_backward };
+    ck_assert_int_eq(ag_gradcheck_arrays(ctx, floats, &right, 1, &output, 1, config).verdict, AG_FAIL);
+    assert_error(ctx, AG_ERR_ARGUMENT, "gradcheck: input 0 has its values in value (double), the function is one of "
+                                       "floats");
     test_end(ctx);
 }
 END_TEST
@@ -206,6 +302,8 @@ Suite *gradcheck_arrays_suite(void)
     TCase *all = tcase_create("all");
     tcase_add_test(all, arrays);
     tcase_add_test(all, small_jacobians_are_compared_whole);
+    tcase_add_test(all, functions_of_floats);
+    tcase_add_test(all, stray_writes_fail);
     tcase_add_test(all, arrays_that_can_not_be_checked);
     tcase_add_test(all, the_complex_step);
     suite_add_tcase(suite, all);
