@@ -235,7 +235,7 @@ check "of one character" text_works single 'a'
 check "of NULs, as bytes" text_works nul 'ab\000ba\n' --level byte
 check "of any bytes" text_works binary '\000\001\377\376\300\200' --level byte
 check "with a byte order mark" text_works mark '\357\273\277hello\n'
-printf '\357\273\277abcabcabcabcabcabc' >"$folder/marked.txt"
+printf '\357\273\277abcabcabcabcabcabcabcabcabcabc' >"$folder/marked.txt"
 quiet tiny marked.txt --steps 2
 check "which is no part of the text" grep -qx 'vocab     3' "$folder/message"
 check "a text with a NUL" text_refused 'byte 2 is NUL, which no text has; remove it, or use --level byte' 'ab\000ab\n'
