@@ -51,16 +51,8 @@ ag_status ag_backward_from(ag_tape *tape, ag_tensor *output, const ag_tensor *co
 ag_status ag_gradient(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent, ag_tensor *const *wrt, int count,
                       ag_tensor **grad);
 
-/* Runs y = f(input[count]) and records it as one node, to save memory: the nodes that f records are dropped at once,
- * and backward runs f again with the same random numbers. Gradients have the bits of f called directly. f may use
- * leaves and other tensors that are not among its inputs, and ag_recompute. f must do the same each time, which is
- * checked; `user` must live until the tape ends. Ops outside f accept y and refuse every other tensor made inside f;
- * ag_retain_grad has no effect on such a tensor. Without a running tape: calls f. */
-typedef ag_tensor *ag_recompute_fn(ag_ctx *ctx, ag_tensor *const *input, int count, void *user);
-ag_tensor *ag_recompute(ag_ctx *ctx, ag_recompute_fn *f, ag_tensor *const *input, int count, void *user);
-
-/* Whether a function given to ag_recompute runs now, for the first or the second time. A layer then keeps no tensors
- * for later: each would stay alive, and no memory would be saved. */
+/* Whether a function given to ag_recompute (recompute.h) runs now, for the first or the second time. A layer then keeps
+ * no tensors for later: each would stay alive, and no memory would be saved. */
 bool ag_recomputing(const ag_ctx *ctx);
 
 /* Marks a leaf: gradients accumulate in it. Real dtypes only. Returns t. To be called before the tensor is
@@ -354,7 +346,8 @@ typedef struct ag_vjp ag_vjp;
 enum { /* what the tape keeps until it ends */
     AG_KEEP_NONE = 0,
     AG_KEEP_INPUT = 1, /* AG_KEEP_INPUT << i: input i */
-    AG_KEEP_OUTPUT = 1 << 16
+    AG_KEEP_OUTPUT = 1 << 16,
+    AG_KEEP_INPUTS = 1 << 17 /* all inputs */
 };
 
 typedef struct ag_op {
@@ -362,7 +355,8 @@ typedef struct ag_op {
     int arity;     /* number of inputs; -1: any */
     unsigned keep; /* AG_KEEP_... or-ed */
     void (*vjp)(ag_vjp *v);
-    bool list; /* one call of vjp takes several nodes, linked by ag_vjp.next */
+    bool list;  /* one call of vjp takes several nodes, linked by ag_vjp.next */
+    bool walks; /* vjp adds to the gradients of the inputs' nodes itself, by a walk of its own */
     /* The multiply-adds that a profile counts: of the forward pass (wanted 0), or of the vjp (bit i of wanted: the
      * gradient of input i, i < 64, is wanted). Arguments as given to ag_record. NaN: not known. NULL: always 0. */
     double (*work)(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted);

@@ -215,8 +215,7 @@ static double sdpa_work(const ag_tensor *y, ag_tensor *const *input, int count, 
 }
 
 const ag_op ag_op_sdpa = {
-    "sdpa", SDPA_INPUTS, (((unsigned)AG_KEEP_INPUT << SDPA_INPUTS) - AG_KEEP_INPUT) | AG_KEEP_OUTPUT, sdpa_vjp,
-    .work = sdpa_work
+    "sdpa", SDPA_INPUTS, AG_KEEP_INPUTS | AG_KEEP_OUTPUT, sdpa_vjp, .work = sdpa_work
 };
 
 ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config config)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * tape.c - recording: begin and end of a tape, ag_record, and segments, which are cut off again. Backward: backward.c.
+ * tape.c - recording: begin and end of a tape, ag_record, and cutting nodes off again. Backward: backward.c.
  */
 #include "autograd/op_impl.h"
 #include "autograd/tape_impl.h"
@@ -15,13 +15,33 @@ ag_tape *ag_running_tape(const ag_ctx *ctx)
     return (ag_tape *)ag_recorder_of(ctx);
 }
 
-/* Releases all that a node holds except its inputs. */
-static void tape_node_clear(ag_node *node)
+static void tape_forget(ag_kept *kept)
 {
-    ag_release(node->held);
-    ag_release(node->grad);
-    ag_release(node->output.tensor);
-    ag_release(node->extra.tensor);
+    ag_release(kept->tensor);
+    kept->tensor = NULL;
+}
+
+void ag_node_forget(ag_tape *tape, int64_t number)
+{
+    ag_node *node = &tape->nodes[number];
+    tape_forget(&node->output);
+    tape_forget(&node->extra);
+    for (int i = 0; i < node->input_count; i++)
+        tape_forget(&tape->kept[node->first_edge + i]);
+}
+
+void ag_tape_cut(ag_tape *tape, int64_t first)
+{
+    for (int64_t i = first; i < tape->node_count; i++) {
+        ag_node_forget(tape, i);
+        ag_release(tape->nodes[i].held);
+        ag_release(tape->nodes[i].grad);
+    }
+    if (first < tape->node_count) {
+        tape->edge_count = tape->nodes[first].first_edge;
+        tape->attr_count = tape->nodes[first].attr;
+        tape->node_count = first;
+    }
 }
 
 static void tape_free(ag_tape *tape)
@@ -29,10 +49,7 @@ static void tape_free(ag_tape *tape)
     ag_ctx *ctx = tape->ctx;
     if (tape->observer != NULL && tape->observer->end != NULL)
         tape->observer->end(tape->observer);
-    for (int64_t i = 0; i < tape->edge_count; i++)
-        ag_release(tape->kept[i].tensor);
-    for (int64_t i = 0; i < tape->node_count; i++)
-        tape_node_clear(&tape->nodes[i]);
+    ag_tape_cut(tape, 0);
     ag_free(ctx, tape->nodes, (size_t)tape->node_capacity * sizeof *tape->nodes);
     ag_free(ctx, tape->edges, (size_t)tape->edge_capacity * sizeof *tape->edges);
     ag_free(ctx, tape->attrs, (size_t)tape->attr_capacity * sizeof *tape->attrs);
@@ -88,6 +105,12 @@ bool ag_recording(const ag_ctx *ctx)
 {
     const ag_tape *tape = ag_running_tape(ctx);
     return tape != NULL && !tape->paused;
+}
+
+bool ag_recomputing(const ag_ctx *ctx)
+{
+    const ag_tape *tape = ag_running_tape(ctx);
+    return tape != NULL && tape->segment != NULL;
 }
 
 bool ag_observed(const ag_ctx *ctx)
@@ -218,11 +241,9 @@ static bool tape_check_inputs(const ag_tape *tape, const ag_op *op, ag_tensor *c
 static bool tape_keeps_input(const ag_tape *tape, const ag_op *op, int i, int64_t from)
 {
     const ag_segment *s = tape->segment;
-    if (op == &ag_op_recompute)
-        return true;
     if (s != NULL && s->keeps_outer && from >= 0 && (from < s->first_node || tape->nodes[from].op == &ag_op_leaf))
         return true;
-    return i < AG_KEEP_MAX && (op->keep & ((unsigned)AG_KEEP_INPUT << i)) != 0;
+    return (op->keep & AG_KEEP_INPUTS) != 0 || (i < AG_KEEP_MAX && (op->keep & ((unsigned)AG_KEEP_INPUT << i)) != 0);
 }
 
 /* Makes room for a node's edges and attributes, so that nothing can fail after its node is added. */
@@ -272,47 +293,4 @@ ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int
     tape->attr_count += attr_units;
     ag_observer *o = tape->observer;
     return o == NULL || o->recorded == NULL ? y : o->recorded(o, tape, number, y, input);
-}
-
-static void tape_forget(ag_kept *kept)
-{
-    ag_release(kept->tensor);
-    kept->tensor = NULL;
-}
-
-void ag_node_forget(ag_tape *tape, int64_t number)
-{
-    ag_node *node = &tape->nodes[number];
-    tape_forget(&node->output);
-    tape_forget(&node->extra);
-    for (int i = 0; i < node->input_count; i++)
-        tape_forget(&tape->kept[node->first_edge + i]);
-}
-
-/* ---- Segments ---- */
-
-void ag_segment_begin(ag_tape *tape, ag_segment *segment, bool keeps_outer)
-{
-    *segment = (ag_segment){
-        .around = tape->segment,
-        .serial = ag_serial_next(tape->ctx),
-        .first_node = tape->node_count,
-        .first_edge = tape->edge_count,
-        .first_attr = tape->attr_count,
-        .keeps_outer = keeps_outer,
-    };
-    tape->segment = segment;
-}
-
-void ag_segment_end(ag_tape *tape)
-{
-    const ag_segment *segment = tape->segment;
-    tape->segment = segment->around;
-    for (int64_t i = segment->first_edge; i < tape->edge_count; i++)
-        ag_release(tape->kept[i].tensor);
-    for (int64_t i = segment->first_node; i < tape->node_count; i++)
-        tape_node_clear(&tape->nodes[i]);
-    tape->node_count = segment->first_node;
-    tape->edge_count = segment->first_edge;
-    tape->attr_count = segment->first_attr;
 }

@@ -34,16 +34,16 @@ typedef struct ag_node {
     int input_count, ndim;
     ag_dtype dtype;
     bool chosen; /* ag_gradient wants its gradient */
-    bool listed; /* in the list that recompute.c is making */
+    bool listed; /* a mark for whoever lists nodes; false otherwise */
 } ag_node;
 
-/* The end of the tape while ag_recompute runs its function: the segment's nodes are cut off again. Its tensors carry
- * a serial number of their own, so that one that outlives the segment is not taken for a later node of the same
- * number. */
+/* The end of the tape while nodes are recorded that will be cut off again: recompute/recompute.c makes segments. Its
+ * tensors carry a serial number of their own, so that one that outlives the segment is not taken for a later node of
+ * the same number. */
 typedef struct ag_segment {
     struct ag_segment *around; /* NULL: none */
     uint64_t serial;
-    int64_t first_node, first_edge, first_attr;
+    int64_t first_node;
     bool keeps_outer; /* its nodes keep every leaf, and every input from before the segment */
 } ag_segment;
 
@@ -100,14 +100,13 @@ ag_tape *ag_running_tape(const ag_ctx *ctx); /* NULL: none */
 /* Whether t has a node on the tape: t->node. */
 bool ag_tape_knows(const ag_tape *tape, const ag_tensor *t);
 
-/* Begins a segment; cuts the innermost one off. */
-void ag_segment_begin(ag_tape *tape, ag_segment *segment, bool keeps_outer);
-void ag_segment_end(ag_tape *tape);
-
 /* Releases what a node keeps for its vjp. */
 void ag_node_forget(ag_tape *tape, int64_t node);
 
-extern const ag_op ag_op_leaf, ag_op_recompute;
+/* Removes the nodes from `first` on. */
+void ag_tape_cut(ag_tape *tape, int64_t first);
+
+extern const ag_op ag_op_leaf;
 
 /* ---- leaf.c ---- */
 
@@ -128,8 +127,8 @@ bool ag_gradient_stays(const ag_tape *tape, const ag_node *node);
 void ag_run_vjp(ag_tape *tape, int count, const int64_t *number, ag_tensor **slot);
 
 /* Runs the vjp of one node by itself, for any gradient of its result, during a walk too: the gradients in the nodes
- * stay as they are. contribution[i] gets what it adds to input i, for the caller to release; NULL: nothing. A
- * recomputed function's inputs that are one node share one contribution. On error all are NULL. */
+ * stay as they are. contribution[i] gets what it adds to input i, for the caller to release; NULL: nothing. Of an op
+ * that walks, inputs that are one node share one contribution. On error all are NULL. */
 bool ag_node_vjp(ag_tape *tape, int64_t node, ag_tensor *gy, ag_tensor **contribution);
 
 /* g has one owner and no other view, and is contiguous: it may be written into. */

@@ -164,7 +164,7 @@ static bool vjp_begin(ag_tape *tape, int64_t number, ag_tensor **slot, ag_vjp *v
     return valid && v->input != NULL;
 }
 
-/* The vjp of a recomputed function appends to the tape: no pointer into the tape's arrays outlives the call. */
+/* A vjp that walks appends to the tape: no pointer into the tape's arrays outlives the call. */
 void ag_run_vjp(ag_tape *tape, int count, const int64_t *number, ag_tensor **slot)
 {
     ag_vjp v[AG_SIDE_BY_SIDE];
@@ -202,7 +202,7 @@ bool ag_node_vjp(ag_tape *tape, int64_t number, ag_tensor *gy, ag_tensor **contr
 {
     ag_ctx *ctx = tape->ctx;
     const int count = tape->nodes[number].input_count;
-    const bool paused = tape->paused, walks = tape->nodes[number].op == &ag_op_recompute; /* adds to the nodes itself */
+    const bool paused = tape->paused, walks = tape->nodes[number].op->walks;
     ag_tensor *before = tape->nodes[number].grad;
     for (int i = 0; i < count; i++)
         contribution[i] = NULL;

@@ -9,21 +9,21 @@
 # nothing else. Exit status 1 when it does not.
 set -eu
 
-table='
+left_of_nn='tensor tensor/kernels tensor/files tensor/text autograd autograd/watch autograd/recompute autograd/gradcheck'
+table="
 tensor             tensor tensor/kernels
 tensor/kernels     tensor tensor/kernels
 tensor/files       tensor tensor/kernels tensor/files
 tensor/text        tensor tensor/kernels tensor/text
 autograd           tensor tensor/kernels autograd
 autograd/watch     tensor tensor/kernels tensor/files tensor/text autograd autograd/watch
+autograd/recompute tensor tensor/kernels tensor/files tensor/text autograd autograd/recompute
 autograd/gradcheck tensor tensor/kernels tensor/files tensor/text autograd autograd/gradcheck
 nn                 tensor tensor/kernels autograd nn
-nn/models          left_of_nn nn nn/models
-nn/gradcheck       left_of_nn nn nn/gradcheck
+nn/models          $left_of_nn nn nn/models
+nn/gradcheck       $left_of_nn nn nn/gradcheck
 examples           examples examples/shared
-examples/shared    examples examples/shared'
-left_of_nn='tensor tensor/kernels tensor/files tensor/text autograd autograd/watch autograd/gradcheck'
-table=$(echo "$table" | sed "s|left_of_nn|$left_of_nn|")
+examples/shared    examples examples/shared"
 
 fault()
 {

@@ -13,7 +13,7 @@ folders='tensor tensor/kernels autograd nn'
 parts='
 kernels         -  tensor/kernels/*
 tensor          +  tensor/*
-tape            +  autograd/autograd.h autograd/tape* autograd/leaf* autograd/recompute*
+tape            +  autograd/autograd.h autograd/tape* autograd/leaf*
 vjp_engine      +  autograd/backward* autograd/vjp* autograd/gradient*
 masks           +  autograd/mask*
 ops             +  autograd/op_* autograd/ops.* autograd/relative* autograd/attention_scores*

@@ -8,6 +8,7 @@
  */
 #include "nn/models/transformer_impl.h"
 
+#include "autograd/recompute/recompute.h"
 #include "nn/attention_impl.h"
 
 #include <inttypes.h>

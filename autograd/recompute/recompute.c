@@ -9,6 +9,7 @@
  * node's vjp runs f again with the same random numbers and walks the new segment. Its edges lead to the same nodes
  * outside, so the same contributions are added in the same order as without ag_recompute. Then it is cut off again.
  */
+#include "autograd/recompute/recompute.h"
 #include "autograd/tape_impl.h"
 
 #include <string.h>
@@ -83,7 +84,27 @@ static recompute_trace recompute_trace_of(const ag_tape *tape, ag_tensor *y)
     return t;
 }
 
+/* ---- Segments ---- */
+
+static void recompute_segment_begin(ag_tape *tape, ag_segment *segment, bool keeps_outer)
+{
+    *segment = (ag_segment){ .around = tape->segment, .serial = ag_serial_next(tape->ctx),
+                             .first_node = tape->node_count, .keeps_outer = keeps_outer };
+    tape->segment = segment;
+}
+
+/* Cuts the innermost segment off. */
+static void recompute_segment_end(ag_tape *tape)
+{
+    const ag_segment *segment = tape->segment;
+    tape->segment = segment->around;
+    ag_tape_cut(tape, segment->first_node);
+}
+
 /* ---- Forward ---- */
+
+static void recompute_vjp(ag_vjp *v);
+static const ag_op recompute_op = { "recompute", -1, AG_KEEP_INPUTS, recompute_vjp, .walks = true };
 
 /* The tensors from outside that the innermost segment uses, each once; f's inputs come first. */
 typedef struct recompute_list {
@@ -108,24 +129,24 @@ static void recompute_mark_inputs(const ag_tape *tape, ag_tensor *const *input, 
 /* False, with an empty list, when out of memory. */
 static bool recompute_list_used(const ag_tape *tape, ag_tensor *const *input, int inputs, recompute_list *list)
 {
-    const ag_segment *segment = tape->segment;
+    const int64_t first_node = tape->segment->first_node, first_edge = tape->nodes[first_node].first_edge;
     *list = (recompute_list){ NULL, 0, 0 };
-    if (!ag_grow(tape->ctx, (void **)&list->tensor, &list->capacity, inputs + tape->edge_count - segment->first_edge,
+    if (!ag_grow(tape->ctx, (void **)&list->tensor, &list->capacity, inputs + tape->edge_count - first_edge,
                  sizeof *list->tensor))
         return false;
     for (int i = 0; i < inputs; i++)
         list->tensor[list->count++] = input[i];
     recompute_mark_inputs(tape, input, inputs, true);
-    for (int64_t i = segment->first_edge; i < tape->edge_count; i++) {
+    for (int64_t i = first_edge; i < tape->edge_count; i++) {
         ag_node *from = tape->edges[i] < 0 ? NULL : &tape->nodes[tape->edges[i]];
-        bool outside = from != NULL && (tape->edges[i] < segment->first_node || from->op == &ag_op_leaf);
+        bool outside = from != NULL && (tape->edges[i] < first_node || from->op == &ag_op_leaf);
         if (outside && !from->listed) {
             from->listed = true;
             list->tensor[list->count++] = ag_retain(tape->kept[i].tensor);
         }
     }
     recompute_mark_inputs(tape, input, inputs, false);
-    for (int64_t i = segment->first_edge; i < tape->edge_count; i++)
+    for (int64_t i = first_edge; i < tape->edge_count; i++)
         if (tape->edges[i] >= 0)
             tape->nodes[tape->edges[i]].listed = false;
     return true;
@@ -139,9 +160,9 @@ static ag_tensor *recompute_record(ag_tape *tape, ag_tensor *y, const recompute_
     ag_node *last = &tape->nodes[y->node];
     ag_tensor *held = last->held; /* a hook that f set on its result becomes the new node's */
     last->held = NULL;
-    ag_segment_end(tape);
+    recompute_segment_end(tape);
     if (listed)
-        y = ag_record(&ag_op_recompute, y, used.tensor, (int)used.count, a, sizeof *a, NULL);
+        y = ag_record(&recompute_op, y, used.tensor, (int)used.count, a, sizeof *a, NULL);
     if (listed && y != NULL)
         tape->nodes[y->node].held = held;
     else
@@ -167,20 +188,14 @@ ag_tensor *ag_recompute(ag_ctx *ctx, ag_recompute_fn *f, ag_tensor *const *input
     a.rng = ag_rng_get(ctx);
     a.count = count;
     ag_segment segment;
-    ag_segment_begin(tape, &segment, true);
+    recompute_segment_begin(tape, &segment, true);
     ag_tensor *y = recompute_run(ctx, &a, input);
     if (recompute_made_inside(tape, y)) {
         a.done = recompute_trace_of(tape, y);
         return recompute_record(tape, y, &a, input);
     }
-    ag_segment_end(tape); /* y is an input, a leaf or a constant: nothing to recompute */
+    recompute_segment_end(tape); /* y is an input, a leaf or a constant: nothing to recompute */
     return y;
-}
-
-bool ag_recomputing(const ag_ctx *ctx)
-{
-    const ag_tape *tape = ag_running_tape(ctx);
-    return tape != NULL && tape->segment != NULL;
 }
 
 /* ---- Backward ---- */
@@ -189,7 +204,7 @@ bool ag_recomputing(const ag_ctx *ctx)
 static bool recompute_did_the_same(const ag_tape *tape, const recompute_attr *a, ag_tensor *y, const ag_tensor *gy)
 {
     ag_ctx *ctx = tape->ctx;
-    const char *name = ag_op_recompute.name;
+    const char *name = recompute_op.name;
     if (y == NULL || !recompute_made_inside(tape, y) || y->dtype != gy->dtype || !ag_same_shape(y, gy)) {
         ag_fail(ctx, AG_ERR_STATE, name, "backward: the function returned %s%s%s%s, before that %s %s",
                 y == NULL ? "NULL" : ag_dtype_name(y->dtype), y == NULL ? "" : " ", y == NULL ? "" : ag_shape_text(y),
@@ -224,7 +239,7 @@ static void recompute_vjp(ag_vjp *v)
     ag_rng rng = ag_rng_get(ctx);
     ag_rng_set(ctx, a.rng);
     ag_segment segment;
-    ag_segment_begin(tape, &segment, false);
+    recompute_segment_begin(tape, &segment, false);
     ag_scope_begin(ctx, NULL);
     tape->paused = false;
     ag_tensor *y = recompute_run(ctx, &a, v->input);
@@ -239,7 +254,5 @@ static void recompute_vjp(ag_vjp *v)
     ag_scope_end(ctx, NULL); /* releases the result, unless a node keeps it */
     if (last >= 0)
         ag_walk(tape, last, segment.first_node, v->gy);
-    ag_segment_end(tape);
+    recompute_segment_end(tape);
 }
-
-const ag_op ag_op_recompute = { "recompute", -1, AG_KEEP_NONE, recompute_vjp };
