@@ -3,6 +3,7 @@
  * adamw.c - Adam with decoupled weight decay, by the formulas of nn.h.
  */
 #include "nn/optimizer_impl.h"
+#include "nn/training.h"
 
 #include <math.h>
 

@@ -8,6 +8,7 @@
 #ifndef AG_ATTENTION_IMPL_H
 #define AG_ATTENTION_IMPL_H
 
+#include "nn/layers.h"
 #include "nn/module_impl.h"
 
 /* One pass of one layer over a cache. */

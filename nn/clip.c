@@ -3,6 +3,7 @@
  * clip.c - gradient clipping by the global norm, as torch.nn.utils.clip_grad_norm_.
  */
 #include "nn/module_impl.h"
+#include "nn/training.h"
 
 #include <assert.h>
 #include <math.h>

@@ -2,6 +2,7 @@
  *
  * dropout.c - the dropout layer: the op while it is active (ag_module_drops), else the identity.
  */
+#include "nn/layers.h"
 #include "nn/module_impl.h"
 
 static const char dropout_kind[] = "dropout";

@@ -5,6 +5,7 @@
 #ifndef AG_LAYERS_IMPL_H
 #define AG_LAYERS_IMPL_H
 
+#include "nn/layers.h"
 #include "nn/module_impl.h"
 
 struct ag_linear_layer {

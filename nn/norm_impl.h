@@ -5,6 +5,7 @@
 #ifndef AG_NORM_IMPL_H
 #define AG_NORM_IMPL_H
 
+#include "nn/layers.h"
 #include "nn/module_impl.h"
 
 typedef struct ag_norm { /* at most one is not NULL */

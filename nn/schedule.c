@@ -2,7 +2,7 @@
  *
  * schedule.c - learning rates by step: warm-up, then constant, linear or cosine, by the formulas of nn.h.
  */
-#include "nn/nn.h"
+#include "nn/training.h"
 
 #include <math.h>
 

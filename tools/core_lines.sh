@@ -22,8 +22,8 @@ linear          +  nn/linear* nn/layers_impl.h
 head_attention  +  nn/head_attention.c nn/attention*
 mha             +  nn/mha*
 SGD             +  nn/sgd.c nn/optimizer*
-other_layers    -  nn/embedding* nn/dropout* nn/norm* nn/layer_norm* nn/rms_norm* nn/feed_forward* nn/block*
-other_training  -  nn/adamw* nn/clip* nn/schedule*'
+other_layers    -  nn/layers.h nn/embedding* nn/dropout* nn/norm* nn/layer_norm* nn/rms_norm* nn/feed_forward* nn/block*
+other_training  -  nn/training.h nn/adamw* nn/clip* nn/schedule*'
 
 sources() # of the folders, without those inside them
 {

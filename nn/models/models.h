@@ -14,7 +14,7 @@
 #ifndef AG_MODELS_H
 #define AG_MODELS_H
 
-#include "nn/nn.h"
+#include "nn/layers.h"
 #include "tensor/files/files.h"
 
 #ifdef __cplusplus
