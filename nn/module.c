@@ -210,16 +210,3 @@ void ag_module_zero_grad(ag_module *module)
     for (int64_t i = 0; i < ag_module_param_count(module); i++)
         ag_zero_grad(module->param[i].tensor);
 }
-
-int64_t ag_unused_parameters(const ag_module *module, ag_named_tensor *unused, int64_t capacity)
-{
-    int64_t count = 0;
-    for (int64_t i = 0; i < ag_module_param_count(module); i++) {
-        if (ag_grad(module->param[i].tensor) != NULL)
-            continue;
-        if (count < capacity)
-            unused[count] = module->param[i];
-        count++;
-    }
-    return count;
-}

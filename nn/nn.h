@@ -32,19 +32,8 @@ ag_tensor *ag_module_find(const ag_module *module, const char *name);     /* bor
 int64_t ag_module_numel(const ag_module *module);                         /* elements of all parameters */
 void ag_module_zero_grad(ag_module *module);
 
-/* The number of parameters without a gradient; the first `capacity` of them go to unused[]. After a backward these are
- * the parameters that the loss does not depend on. */
-int64_t ag_unused_parameters(const ag_module *module, ag_named_tensor *unused, int64_t capacity);
-
 /* Dropout is active while a tape records and the module is in training mode (initially true, parts included). */
 void ag_module_set_training(ag_module *module, bool training);
-
-/* A module of the caller's own: named parts, which are listed, trained and saved together. `kind` stands in errors and
- * is copied. The group owns the part and frees it, at once when the name is NULL or already used. If part is NULL,
- * returns the context's error. */
-AG_OWNED ag_module *ag_group_new(ag_ctx *ctx, const char *kind);
-ag_status ag_group_add(ag_module *group, const char *name, AG_TAKES ag_module *part);
-void ag_group_free(AG_TAKES ag_module *group);
 
 /* ---- Linear: y = x W^T + b. x[..,in] -> [..,out] --------------------------------------------- */
 

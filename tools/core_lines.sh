@@ -17,7 +17,7 @@ tape            +  autograd/autograd.h autograd/tape* autograd/leaf*
 vjp_engine      +  autograd/backward* autograd/vjp* autograd/gradient*
 masks           +  autograd/mask*
 ops             +  autograd/op_* autograd/ops.* autograd/relative* autograd/attention_scores*
-modules         +  nn/nn.h nn/module* nn/group.c
+modules         +  nn/nn.h nn/module*
 linear          +  nn/linear* nn/layers_impl.h
 head_attention  +  nn/head_attention.c nn/attention*
 mha             +  nn/mha*

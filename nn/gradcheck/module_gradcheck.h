@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * module_gradcheck.h - checking the gradients of a whole module (annex of nn/).
+ * module_gradcheck.h - checking the gradients of a whole module, and parameters without one (annex of nn/).
  */
 #ifndef AG_MODULE_GRADCHECK_H
 #define AG_MODULE_GRADCHECK_H
@@ -18,6 +18,10 @@ extern "C" {
  * config.name NULL: the kind of layer ("mha"). */
 ag_gradcheck_result ag_module_gradcheck(ag_module *module, ag_gradcheck_fn *f, ag_tensor *const *input, int count,
                                         void *user, ag_gradcheck_config config);
+
+/* The number of parameters without a gradient; the first `capacity` of them go to unused[]. After a backward these are
+ * the parameters that the loss does not depend on. */
+int64_t ag_unused_parameters(const ag_module *module, ag_named_tensor *unused, int64_t capacity);
 
 #ifdef __cplusplus
 }

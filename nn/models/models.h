@@ -5,6 +5,7 @@
  *
  *     Transformers: one configuration for three models
  *         GPT, encoder, encoder-decoder
+ *     A module of the caller's own
  *     Key and value cache
  *     Weights in files: state dicts, other frameworks' names, pretrained models, checkpoints
  *     Attention trace
@@ -119,6 +120,14 @@ ag_tensor *ag_encoder_decoder_decode(ag_encoder_decoder *model, ag_tensor *targe
 ag_block *ag_encoder_decoder_block(ag_encoder_decoder *model, bool decoder, int64_t i);
 ag_module *ag_encoder_decoder_module(ag_encoder_decoder *model);
 void ag_encoder_decoder_free(AG_TAKES ag_encoder_decoder *model);
+
+/* ---- A module of the caller's own ----------------------------------------------------------------
+ * Named parts, which are listed, trained and saved together. `kind` stands in errors and
+ * is copied. The group owns the part and frees it, at once when the name is NULL or already used. If part is NULL,
+ * returns the context's error. */
+AG_OWNED ag_module *ag_group_new(ag_ctx *ctx, const char *kind);
+ag_status ag_group_add(ag_module *group, const char *name, AG_TAKES ag_module *part);
+void ag_group_free(AG_TAKES ag_module *group);
 
 /* ---- Key and value cache, for generating token by token -------------------------------------------
  * Keys and values that the attention layers of a model computed in earlier passes, for `batch` sequences of different

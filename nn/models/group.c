@@ -2,6 +2,7 @@
  *
  * group.c - a module of the caller's own: named parts, and no forward pass.
  */
+#include "nn/models/models.h"
 #include "nn/module_impl.h"
 
 #include <string.h>
