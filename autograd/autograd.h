@@ -245,13 +245,6 @@ typedef struct ag_mask {
     ag_tensor *allowed;     /* broadcasts to [B,H,Tq,Tk] */
 } ag_mask;
 
-/* Whether a pair of batch entry 0 and head 0 is allowed. The mask is not checked: it must fit these sizes, and its
- * tensors must be contiguous. */
-bool ag_mask_allowed(ag_mask mask, int64_t Tq, int64_t Tk, int64_t query, int64_t key);
-
-/* All pairs, 1: allowed, 0: forbidden; int32 [B,H,Tq,Tk]. A mask that does not fit these sizes is an error. */
-ag_tensor *ag_mask_tensor(ag_ctx *ctx, ag_mask mask, int64_t B, int64_t H, int64_t Tq, int64_t Tk);
-
 /* ---- Scaled dot-product attention ---------------------------------------------------------------
  *     U = scale Q K^T   S = soft_cap tanh(U / soft_cap) + bias + relative where allowed, else -inf
  *     P = softmax(S)    O = dropout(P) V
@@ -271,23 +264,6 @@ typedef struct ag_sdpa_config {
 /* q[B,H,Tq,D], k[B,Hk,Tk,D], v[B,Hk,Tk,Dv] -> [B,H,Tq,Dv]. Hk divides H: query head h reads key head h / (H / Hk)
  * (grouped queries; Hk = 1: multi-query). */
 ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config config);
-
-/* P[B,H,Tq,Tk] of that attention, recorded: gradients go to q, k, bias and relative. Before dropout; exact zeros where
- * not allowed. dropout and lse of the config are ignored. A composition of plain ops, with memory O(Tq Tk). q and k
- * must be finite: a NaN in a key that is not allowed reaches the gradient of q. */
-ag_tensor *ag_attention_weights(ag_tensor *q, ag_tensor *k, ag_sdpa_config config);
-
-/* A choice of query heads and of queries, in this order; NULL: all. */
-typedef struct ag_weights_of {
-    const int64_t *heads;
-    int64_t head_count;
-    const int64_t *rows;
-    int64_t row_count;
-} ag_weights_of;
-
-/* The same weights from the lse that ag_sdpa gave, [B,heads,rows,Tk] as chosen, for looking at: not recorded. For
- * gradients call ag_attention_weights. */
-ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_config config, ag_weights_of which);
 
 /* Tables for ag_sdpa_config.relative, compositions of ops with gradients.
  * alibi: slopes[H] -> -slopes[h] |j - p|, [H,2 reach + 1]. alibi_slopes: [H], 2^(-8 (h+1) / H); for H not a power of

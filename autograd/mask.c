@@ -148,19 +148,13 @@ static bool mask_check_lengths(const char *where, const ag_tensor *lengths, int6
     return true;
 }
 
-/* The extent of a dim counted from the end; 1 of one that the tensor does not have. */
-static int64_t mask_extent(const ag_tensor *t, int dim)
-{
-    return t == NULL || t->ndim < dim ? 1 : t->shape[t->ndim - dim];
-}
-
 /* The shape that blocks broadcasts to, for B and H of pairs. */
 static void mask_blocks_shape(const ag_mask *m, const int64_t *pairs, int64_t *shape)
 {
     shape[0] = pairs[0];
     shape[1] = pairs[1];
-    shape[2] = mask_extent(m->blocks, 2);
-    shape[3] = mask_extent(m->blocks, 1);
+    shape[2] = ag_mask_extent(m->blocks, 2);
+    shape[3] = ag_mask_extent(m->blocks, 1);
 }
 
 static bool mask_check(ag_ctx *ctx, const char *where, const ag_mask *m, const int64_t *pairs)
@@ -175,8 +169,7 @@ static bool mask_check(ag_ctx *ctx, const char *where, const ag_mask *m, const i
 
 /* ---- The mask as the kernels take it ---- */
 
-/* The mask fits, and what the kernels read along rows has unit stride. */
-static ag_attention_mask mask_translated(const ag_mask *m, const int64_t *pairs)
+ag_attention_mask ag_mask_translated(const ag_mask *m, const int64_t *pairs)
 {
     ag_attention_mask out = {
         .offset = m->offset + (m->align == AG_BOTTOM_RIGHT ? pairs[3] - pairs[2] : 0),
@@ -223,43 +216,6 @@ bool ag_mask_for_kernels(ag_ctx *ctx, const char *where, ag_mask *m, const int64
     m->allowed = allowed;
     if (ctx != NULL && ag_error(ctx) != AG_OK)
         return false;
-    *out = mask_translated(m, pairs);
+    *out = ag_mask_translated(m, pairs);
     return true;
-}
-
-/* ---- Looking at a mask ---- */
-
-void ag_mask_own_pairs(const ag_mask *m, int64_t Tq, int64_t Tk, int64_t *pairs)
-{
-    pairs[0] = pairs[1] = 1;
-    pairs[2] = Tq;
-    pairs[3] = Tk;
-#define AG_MASK_TENSOR(name, dims, self, memory) \
-    pairs[0] = ag_larger(pairs[0], mask_extent(m->name, dims)); \
-    pairs[1] = ag_larger(pairs[1], dims < 4 ? 1 : mask_extent(m->name, 3));
-#include "autograd/mask.def"
-}
-
-bool ag_mask_allowed(ag_mask mask, int64_t Tq, int64_t Tk, int64_t query, int64_t key)
-{
-    int64_t pairs[4];
-    ag_mask_own_pairs(&mask, Tq, Tk, pairs);
-    const ag_attention_mask m = mask_translated(&mask, pairs);
-    return ag_attention_sees(&m, 0, 0, query, key);
-}
-
-ag_tensor *ag_mask_tensor(ag_ctx *ctx, ag_mask mask, int64_t B, int64_t H, int64_t Tq, int64_t Tk)
-{
-    if (ctx == NULL)
-        return NULL;
-    const int64_t pairs[] = { B, H, Tq, Tk };
-    ag_tensor *t = ag_empty(ctx, AG_I32, 4, pairs);
-    ag_attention_mask m;
-    ag_scope_begin(ctx, NULL);
-    const bool fits = t != NULL && ag_mask_for_kernels(ctx, "mask_tensor", &mask, pairs, &m);
-    int32_t *sees = fits ? t->storage->data : NULL;
-    for (int64_t n = 0; fits && n < t->numel; n++)
-        sees[n] = ag_attention_sees(&m, n / Tk / Tq / H, n / Tk / Tq % H, n / Tk % Tq, n % Tk);
-    ag_scope_end(ctx, NULL);
-    return fits ? t : NULL;
 }

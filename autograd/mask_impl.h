@@ -25,7 +25,11 @@ const char *ag_mask_field_name(unsigned fields);       /* the first one's; NULL:
 ag_mask ag_mask_join(const ag_mask *a, const ag_mask *b); /* no field is given in both */
 void ag_mask_tensors(const ag_mask *m, ag_tensor **tensor); /* all AG_MASK_TENSORS; NULL: not given */
 
-static inline int64_t ag_larger(int64_t a, int64_t b) { return a > b ? a : b; }
+/* The extent of a dim counted from the end; 1 of one that the tensor does not have. */
+static inline int64_t ag_mask_extent(const ag_tensor *t, int dim)
+{
+    return t == NULL || t->ndim < dim ? 1 : t->shape[t->ndim - dim];
+}
 
 /* ---- For the kernels ---- */
 
@@ -34,11 +38,15 @@ static inline int64_t ag_larger(int64_t a, int64_t b) { return a > b ? a : b; }
  * `where` stands. ctx may be NULL for a mask without tensors. */
 bool ag_mask_for_kernels(ag_ctx *ctx, const char *where, ag_mask *mask, const int64_t *pairs, ag_attention_mask *out);
 
-/* pairs[4] = the largest B and H of the mask's tensors, Tq, Tk. */
-void ag_mask_own_pairs(const ag_mask *m, int64_t Tq, int64_t Tk, int64_t *pairs);
+/* The same for a mask that fits, and whose tensors have unit stride in their last dim. */
+ag_attention_mask ag_mask_translated(const ag_mask *m, const int64_t *pairs);
 
-/* Checks everything but the mask; pairs[4] = B, H, Tq, Tk. False: an error stands, or q or k is NULL. */
-bool ag_sdpa_check(const char *where, const ag_tensor *q, const ag_tensor *k, const ag_sdpa_config *c, int64_t *pairs);
+/* Checks q, k and the config, as ag_mask_for_kernels does the mask, and sets what they determine in *a. False: an error
+ * of `where` stands, or q or k is NULL. */
+bool ag_sdpa_begin(const char *where, ag_tensor *q, ag_tensor *k, ag_sdpa_config *c, ag_attention *a);
+
+/* Runs an attention kernel with scratch memory from the context. False when there is none. */
+bool ag_sdpa_run(ag_ctx *ctx, ag_dtype dtype, ag_attention_kernel *kernel, const ag_attention *a);
 
 /* t broadcast to shape[4]; false when it does not broadcast to that. */
 bool ag_matrices_of(const ag_tensor *t, const int64_t *shape, ag_matrices *out);

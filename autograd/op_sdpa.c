@@ -61,7 +61,8 @@ static bool sdpa_check_config(const char *where, const ag_tensor *q, const ag_sd
     return false;
 }
 
-bool ag_sdpa_check(const char *where, const ag_tensor *q, const ag_tensor *k, const ag_sdpa_config *c, int64_t *pairs)
+static bool sdpa_check(const char *where, const ag_tensor *q, const ag_tensor *k, const ag_sdpa_config *c,
+                       int64_t *pairs)
 {
     if (!sdpa_check_query_key(where, q, k))
         return false;
@@ -95,12 +96,10 @@ static ag_tensor *sdpa_empty(const ag_tensor *like, int64_t T, int64_t D)
     return ag_empty(like->ctx, like->dtype, AG_SHAPE(B, H, T, D));
 }
 
-/* Checks q, k and the config and sets what they determine. Tensors of the mask that no kernel reads as they lie
- * are replaced by copies. False: an error stands. */
-static bool sdpa_begin(const char *where, ag_tensor *q, ag_tensor *k, ag_sdpa_config *c, ag_attention *a)
+bool ag_sdpa_begin(const char *where, ag_tensor *q, ag_tensor *k, ag_sdpa_config *c, ag_attention *a)
 {
     int64_t pairs[4];
-    if (!ag_sdpa_check(where, q, k, c, pairs))
+    if (!sdpa_check(where, q, k, c, pairs))
         return false;
     *a = (ag_attention){
         .B = pairs[0], .H = pairs[1], .Hk = k->shape[1], .Tq = pairs[2], .Tk = pairs[3], .D = q->shape[3],
@@ -119,10 +118,9 @@ static bool sdpa_begin(const char *where, ag_tensor *q, ag_tensor *k, ag_sdpa_co
     return sdpa_rows(q, &a->q) && sdpa_rows(k, &a->k);
 }
 
-/* Runs one of the kernels with scratch memory from the context; false when there is none. */
-static bool sdpa_run(ag_ctx *ctx, const ag_real_kernels *k, ag_attention_kernel *kernel, const ag_attention *a)
+bool ag_sdpa_run(ag_ctx *ctx, ag_dtype dtype, ag_attention_kernel *kernel, const ag_attention *a)
 {
-    size_t bytes = k->attention_scratch(ag_ctx_threads(ctx), a);
+    size_t bytes = ag_kernels(ctx, dtype)->attention_scratch(ag_ctx_threads(ctx), a);
     void *scratch = ag_alloc(ctx, bytes);
     if (scratch == NULL)
         return false;
@@ -147,7 +145,7 @@ static void sdpa_heads_vjp(ag_vjp *v, const ag_real_kernels *kernels, ag_attenti
         if (gradient[i] == NULL || !sdpa_rows(gradient[i], out[i]))
             return;
     }
-    if (!sdpa_run(v->ctx, kernels, kernels->attention_vjp, a))
+    if (!ag_sdpa_run(v->ctx, v->gy->dtype, kernels->attention_vjp, a))
         return;
     for (int i = 0; i < 3; i++)
         ag_vjp_add(v, i, gradient[i]);
@@ -170,7 +168,7 @@ static void sdpa_bias_vjp(ag_vjp *v, const ag_real_kernels *kernels, ag_attentio
         a->drelative = (ag_matrices){ .x = grelative->storage->data, .column = 1 };
         a->drelative.head = relative->shape[0] == 1 ? 0 : relative->shape[1];
     }
-    if ((gbias == NULL && grelative == NULL) || !sdpa_run(v->ctx, kernels, kernels->attention_bias_vjp, a))
+    if ((gbias == NULL && grelative == NULL) || !ag_sdpa_run(v->ctx, v->gy->dtype, kernels->attention_bias_vjp, a))
         return;
     ag_vjp_add(v, SDPA_BIAS, gbias);
     ag_vjp_add(v, SDPA_RELATIVE, grelative);
@@ -221,7 +219,8 @@ const ag_op ag_op_sdpa = {
 ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config config)
 {
     ag_attention a;
-    if (v == NULL || !sdpa_begin("sdpa", q, k, &config, &a) || !sdpa_check_values("sdpa", k, v) || !sdpa_rows(v, &a.v))
+    if (v == NULL || !ag_sdpa_begin("sdpa", q, k, &config, &a) || !sdpa_check_values("sdpa", k, v) ||
+        !sdpa_rows(v, &a.v))
         return NULL;
     ag_tensor *lse = ag_empty(q->ctx, q->dtype, 3, q->shape), *o = sdpa_empty(q, q->shape[2], v->shape[3]);
     if (lse == NULL || o == NULL || !sdpa_rows(o, &a.o))
@@ -233,8 +232,7 @@ ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config conf
         ag_rng rng = ag_rng_take(q->ctx, (uint64_t)(a.B * a.H * a.Tq * row));
         a.dropout = (ag_dropout_stream){ config.dropout, rng.seed, rng.counter };
     }
-    const ag_real_kernels *kernels = ag_kernels(q->ctx, q->dtype);
-    if (!sdpa_run(q->ctx, kernels, kernels->attention, &a))
+    if (!ag_sdpa_run(q->ctx, q->dtype, ag_kernels(q->ctx, q->dtype)->attention, &a))
         return NULL;
     ag_tensor *input[SDPA_INPUTS] = { q, k, v, config.bias, config.relative };
     ag_mask_tensors(&config.mask, input + SDPA_MASK);
@@ -242,52 +240,4 @@ ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config conf
     if (config.lse != NULL && o != NULL)
         *config.lse = ag_derived(lse, o, "sdpa as its lse");
     return o;
-}
-
-/* ---- The weights ---- */
-
-/* chosen[count] (NULL: all) lie in 0 .. extent-1. */
-static bool sdpa_check_chosen(ag_ctx *ctx, const char *name, const int64_t *chosen, int64_t count, int64_t extent)
-{
-    int64_t i = 0;
-    while (chosen != NULL && i < count && chosen[i] >= 0 && chosen[i] < extent)
-        i++;
-    if (chosen == NULL || i == count)
-        return true;
-    if (count < 0)
-        ag_fail(ctx, AG_ERR_ARGUMENT, "sdpa_weights", "%lld %s are chosen", (long long)count, name);
-    else
-        ag_fail(ctx, AG_ERR_INDEX, "sdpa_weights", "%s[%lld] is %lld, must be in 0..%lld", name, (long long)i,
-                (long long)chosen[i], (long long)extent - 1);
-    return false;
-}
-
-ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_config config, ag_weights_of which)
-{
-    static const char where[] = "sdpa_weights";
-    ag_attention a;
-    config.dropout = 0;
-    if (lse == NULL || !sdpa_begin(where, q, k, &config, &a) || !ag_same_real(where, q, lse))
-        return NULL;
-    ag_ctx *ctx = q->ctx;
-    if (lse->ndim != 3 || lse->shape[0] != a.B || lse->shape[1] != a.H || lse->shape[2] != a.Tq)
-        return ag_fail(ctx, AG_ERR_SHAPE, where, "queries are %s, lse %s; must be [B,H,Tq,D] and [B,H,Tq]",
-                       ag_shape_text(q), ag_shape_text(lse));
-    if (!sdpa_check_chosen(ctx, "heads", which.heads, which.head_count, a.H) ||
-        !sdpa_check_chosen(ctx, "rows", which.rows, which.row_count, a.Tq))
-        return NULL;
-    ag_tensor *dense = ag_tensor_contiguous(lse);
-    ag_tensor *weights = ag_empty(ctx, q->dtype, AG_SHAPE(a.B, which.heads == NULL ? a.H : which.head_count,
-                                                          which.rows == NULL ? a.Tq : which.row_count, a.Tk));
-    if (dense == NULL || weights == NULL)
-        return NULL;
-    a.lse = ag_address(dense, 0);
-    a.weights = weights->storage->data;
-    a.heads = which.heads, a.head_count = which.head_count;
-    a.rows = which.rows, a.row_count = which.row_count;
-    const ag_real_kernels *kernels = ag_kernels(ctx, q->dtype);
-    if (!sdpa_run(ctx, kernels, kernels->attention_weights, &a))
-        return NULL;
-    static const char by[] = "mha_weights or ag_sdpa_weights";
-    return ag_derived(ag_derived(weights, q, by), k, by);
 }

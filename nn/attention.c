@@ -12,7 +12,6 @@
 #include "nn/attention_impl.h"
 #include "nn/layers_impl.h"
 
-#include <math.h>
 #include <string.h>
 
 /* ---- Forward ---------------------------------------------------------------------------------- */
@@ -63,33 +62,23 @@ bool ag_attention_operands_of(ag_attention_layer *layer, ag_tensor *x, const ag_
     return !options->alibi || in->config.relative != NULL;
 }
 
-enum { ATTENTION_LAST = 5 + AG_MASK_TENSORS };
-
-/* What the weights of the last forward are made of. */
-static void attention_last(const ag_attention_layer *layer, ag_tensor **t)
+uint64_t ag_attention_last(const ag_attention_layer *layer, ag_tensor **t)
 {
     const ag_attention_operands *last = &layer->last;
     ag_tensor *const first[] = { last->q, last->k, last->config.bias, last->config.relative, layer->lse };
+    uint64_t versions = 0;
     memcpy(t, first, sizeof first);
-    ag_mask_tensors(&last->config.mask, t + 5);
-}
-
-/* The storages' versions added up: they only rise, so the sum shows any change. */
-static uint64_t attention_versions(const ag_attention_layer *layer)
-{
-    ag_tensor *t[ATTENTION_LAST];
-    uint64_t sum = 0;
-    attention_last(layer, t);
-    for (int i = 0; i < ATTENTION_LAST; i++)
-        sum += t[i] == NULL ? 0 : t[i]->storage->version;
-    return sum;
+    ag_mask_tensors(&last->config.mask, t + sizeof first / sizeof *first);
+    for (int i = 0; i < AG_ATTENTION_LAST; i++)
+        versions += t[i] == NULL ? 0 : t[i]->storage->version;
+    return versions;
 }
 
 static void attention_drop_last(ag_attention_layer *layer)
 {
-    ag_tensor *t[ATTENTION_LAST];
-    attention_last(layer, t);
-    for (int i = 0; i < ATTENTION_LAST; i++)
+    ag_tensor *t[AG_ATTENTION_LAST];
+    ag_attention_last(layer, t);
+    for (int i = 0; i < AG_ATTENTION_LAST; i++)
         ag_release(t[i]);
     layer->last = (ag_attention_operands){ 0 };
     layer->lse = NULL;
@@ -101,7 +90,7 @@ ag_tensor *ag_attention_forward(ag_attention_layer *layer, ag_tensor *x, const a
     ag_attention_operands in;
     if (!ag_attention_operands_of(layer, x, with, &in))
         return NULL;
-    ag_tensor *lse = NULL, *relative = in.config.relative, *t[ATTENTION_LAST];
+    ag_tensor *lse = NULL, *relative = in.config.relative, *t[AG_ATTENTION_LAST];
     ag_sdpa_config config = in.config;
     config.lse = &lse;
     if (ag_module_drops(&layer->module))
@@ -117,9 +106,8 @@ ag_tensor *ag_attention_forward(ag_attention_layer *layer, ag_tensor *x, const a
         layer->last.q = layer->last.k = NULL;
     layer->last.config.relative = relative;
     layer->lse = lse;
-    layer->versions = attention_versions(layer);
-    attention_last(layer, t);
-    for (int i = 0; i < ATTENTION_LAST; i++)
+    layer->versions = ag_attention_last(layer, t);
+    for (int i = 0; i < AG_ATTENTION_LAST; i++)
         ag_retain(t[i]);
     return ag_attention_merge(layer, o);
 }
@@ -135,48 +123,4 @@ void ag_attention_forget(ag_module *module)
     ag_release(layer->slopes);
     ag_release(layer->alibi);
     ag_release(layer->rope);
-}
-
-/* ---- Weights of the last forward -------------------------------------------------------------- */
-
-static bool attention_check_last(const ag_attention_layer *layer)
-{
-    const ag_module *module = &layer->module;
-    if (layer->lse == NULL)
-        ag_fail(module->ctx, AG_ERR_STATE, module->kind, "there are no weights: the layer has not run");
-    else if (layer->versions != attention_versions(layer))
-        ag_fail(module->ctx, AG_ERR_STATE, module->kind,
-                "there are no weights: bias, mask or cache have changed since the layer ran");
-    else
-        return true;
-    return false;
-}
-
-ag_tensor *ag_attention_layer_weights(ag_attention_layer *layer, ag_weights_of which)
-{
-    if (!attention_check_last(layer))
-        return NULL;
-    if (layer->last.q == NULL)
-        return ag_fail(layer->module.ctx, AG_ERR_STATE, layer->module.kind,
-                       "there are no weights: the layer ran in a function that is recomputed (ag_recompute)");
-    return ag_sdpa_weights(layer->last.q, layer->last.k, layer->lse, layer->last.config, which);
-}
-
-int64_t ag_attention_blind_queries(const ag_attention_layer *layer, int64_t *where)
-{
-    if (!attention_check_last(layer))
-        return 0;
-    const ag_tensor *lse = layer->lse;
-    int64_t H = lse->shape[1], T = lse->shape[2], count = 0;
-    for (int64_t i = 0; i < lse->numel; i++) {
-        double value = 0;
-        const int64_t index[] = { i / T / H, i / T % H, i % T };
-        ag_get(lse, index, &value);
-        if (value != -(double)INFINITY)
-            continue;
-        if (count == 0 && where != NULL)
-            memcpy(where, index, sizeof index);
-        count++;
-    }
-    return count;
 }

@@ -8,6 +8,7 @@
 #ifndef AG_ATTENTION_IMPL_H
 #define AG_ATTENTION_IMPL_H
 
+#include "autograd/mask_impl.h"
 #include "nn/layers.h"
 #include "nn/module_impl.h"
 
@@ -45,6 +46,8 @@ typedef struct ag_attention_operands {
     ag_sdpa_config config; /* mask of layer and call, scale, soft_cap, bias, relative; no dropout, no lse */
 } ag_attention_operands;
 
+enum { AG_ATTENTION_LAST = 5 + AG_MASK_TENSORS };
+
 typedef struct ag_attention_layer {
     ag_module module;
     ag_mha_config config;             /* the defaults filled in; the tensors of its mask are retained */
@@ -54,10 +57,10 @@ typedef struct ag_attention_layer {
     ag_tensor *slopes, *alibi;        /* [H], and their table up to the largest distance seen so far; NULL: none */
     ag_tensor *rope;                  /* [rows,R]: positions rope_first, rope_first + 1, ...; NULL: none */
     int64_t rope_first;
-    /* Of the last forward, all retained, for the weights; lse NULL: there was none. */
+    /* Of the last forward, all retained, for its weights (models/attention_weights.c); lse NULL: there was none. */
     ag_attention_operands last;
     ag_tensor *lse;    /* [B,H,T] */
-    uint64_t versions; /* the sum of their storages' versions: unchanged, or the weights are an error */
+    uint64_t versions; /* of ag_attention_last then: the weights are an error when it has changed */
 } ag_attention_layer;
 
 struct ag_head_attention {
@@ -95,10 +98,8 @@ ag_tensor *ag_attention_merge(const ag_attention_layer *layer, ag_tensor *o);
 /* x[B,T,emb] -> [B,T,H*Dv]. In the caller's scope, as is the next. */
 ag_tensor *ag_attention_forward(ag_attention_layer *layer, ag_tensor *x, const ag_attend *with);
 
-/* [B,heads,rows,S] of the last forward; not recorded. */
-ag_tensor *ag_attention_layer_weights(ag_attention_layer *layer, ag_weights_of which);
-
-/* As ag_mha_blind_queries. */
-int64_t ag_attention_blind_queries(const ag_attention_layer *layer, int64_t *where);
+/* Lists the tensors that the weights of the last forward are made of. Returns the sum of their storages' versions,
+ * which only rise. */
+uint64_t ag_attention_last(const ag_attention_layer *layer, ag_tensor **t);
 
 #endif

@@ -38,26 +38,5 @@ ag_tensor *ag_head_attention_forward_with(ag_head_attention *layer, ag_tensor *x
     return ag_scope_end(layer->attention.module.ctx, ag_attention_forward(&layer->attention, x, &with));
 }
 
-ag_tensor *ag_head_attention_weights(ag_head_attention *layer)
-{
-    return ag_head_attention_weights_of(layer, (ag_weights_of){ 0 });
-}
-
-ag_tensor *ag_head_attention_weights_of(ag_head_attention *layer, ag_weights_of which)
-{
-    if (layer == NULL)
-        return NULL;
-    ag_module *module = &layer->attention.module;
-    ag_module_begin(module);
-    ag_tensor *weights = NULL;
-    if (which.heads != NULL)
-        ag_fail(module->ctx, AG_ERR_ARGUMENT, module->kind, "heads are chosen, and there is one head");
-    else
-        weights = ag_attention_layer_weights(&layer->attention, which); /* [B,1,rows,S] */
-    if (weights != NULL)
-        weights = ag_tensor_squeeze(weights, 1);
-    return ag_scope_end(module->ctx, weights);
-}
-
 ag_module *ag_head_attention_module(ag_head_attention *layer) { return (ag_module *)layer; }
 void ag_head_attention_free(ag_head_attention *layer) { ag_module_free((ag_module *)layer); }

@@ -68,28 +68,5 @@ ag_tensor *ag_mha_forward_onto(ag_mha *layer, ag_tensor *x, ag_attend with, ag_t
     return ag_scope_end(layer->attention.module.ctx, y);
 }
 
-ag_tensor *ag_mha_weights(ag_mha *layer)
-{
-    return ag_mha_weights_of(layer, (ag_weights_of){ 0 });
-}
-
-ag_tensor *ag_mha_weights_of(ag_mha *layer, ag_weights_of which)
-{
-    if (layer == NULL)
-        return NULL;
-    ag_module_begin(&layer->attention.module);
-    return ag_scope_end(layer->attention.module.ctx, ag_attention_layer_weights(&layer->attention, which));
-}
-
-int64_t ag_mha_blind_queries(ag_mha *layer, int64_t *where)
-{
-    if (layer == NULL)
-        return 0;
-    ag_module_begin(&layer->attention.module);
-    int64_t count = ag_attention_blind_queries(&layer->attention, where);
-    ag_scope_end(layer->attention.module.ctx, NULL);
-    return count;
-}
-
 ag_module *ag_mha_module(ag_mha *layer) { return (ag_module *)layer; }
 void ag_mha_free(ag_mha *layer) { ag_module_free((ag_module *)layer); }

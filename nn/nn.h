@@ -100,12 +100,6 @@ typedef struct ag_head_attention ag_head_attention;
 AG_OWNED ag_head_attention *ag_head_attention_new(ag_ctx *ctx, ag_head_attention_config config); /* q, k, v */
 ag_tensor *ag_head_attention_forward(ag_head_attention *layer, ag_tensor *x);
 ag_tensor *ag_head_attention_forward_with(ag_head_attention *layer, ag_tensor *x, ag_attend with);
-/* The attention weights of the last forward, masked, before dropout: [B,T,S], S = T unless memory or a cache gave the
- * keys; of the rows in `which`: [B,rows,S]. They are computed anew from the queries and keys of that forward, and are
- * not recorded: for gradients call ag_attention_weights. AG_ERR_STATE when the layer has not run, when its bias, mask
- * or cache has changed since, or when it ran inside ag_recompute under a tape, where it keeps no queries and keys. */
-ag_tensor *ag_head_attention_weights(ag_head_attention *layer);
-ag_tensor *ag_head_attention_weights_of(ag_head_attention *layer, ag_weights_of which);
 ag_module *ag_head_attention_module(ag_head_attention *layer);
 void ag_head_attention_free(AG_TAKES ag_head_attention *layer);
 
@@ -132,11 +126,6 @@ typedef struct ag_mha ag_mha;
 AG_OWNED ag_mha *ag_mha_new(ag_ctx *ctx, ag_mha_config config);
 ag_tensor *ag_mha_forward(ag_mha *layer, ag_tensor *x);
 ag_tensor *ag_mha_forward_with(ag_mha *layer, ag_tensor *x, ag_attend with);
-ag_tensor *ag_mha_weights(ag_mha *layer); /* [B,H,T,S]; not recorded, as ag_head_attention_weights */
-ag_tensor *ag_mha_weights_of(ag_mha *layer, ag_weights_of which); /* [B,heads,rows,S] */
-/* The number of queries of the last forward, over all heads, whose mask allows no key: their output is 0. where[3] (may
- * be NULL) receives batch entry, head and query of the first. */
-int64_t ag_mha_blind_queries(ag_mha *layer, int64_t *where);
 ag_module *ag_mha_module(ag_mha *layer);
 void ag_mha_free(AG_TAKES ag_mha *layer);
 

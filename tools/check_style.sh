@@ -86,8 +86,9 @@ private_names()
     function put_last_word(text) { sub(/.*[ *}]/, "", text); print text, FILENAME, FNR }
     /^static .*[a-z0-9_]+\(/ && !/;$/ && !/=/ { text = $0; sub(/\(.*/, "", text); put_last_word(text) }
     /^static [^(]*(=|;$|\[)/ { text = $0; sub(/ *(\[|=|;).*/, "", text); put_last_word(text) }
-    /^#define / { text = $2; sub(/\(.*/, "", text); macro[text] = FILENAME " " FNR }
+    /^#define / { text = $2; sub(/\(.*/, "", text); macro[text] = FILENAME " " FNR; last = text }
     /^#undef / { delete macro[$2] }
+    /^#include ".*[.]def"/ { delete macro[last] } # the list undefines it
     /^typedef / { type = 1 }
     type && /^} *[a-z_0-9]+;/ || /^typedef [^({]*;$/ { text = $0; sub(/;.*/, "", text); put_last_word(text) }
     /^}/ || /;$/ && !/^ / { type = 0 }

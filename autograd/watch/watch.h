@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * watch.h - looking at a tape: its nodes, anomalies, a profile of time; pictures of masks (annex of autograd/).
+ * watch.h - looking at a tape: its nodes, anomalies, a profile of time; at masks and the weights of attention (annex of
+ * autograd/).
  */
 #ifndef AG_WATCH_H
 #define AG_WATCH_H
@@ -98,14 +99,40 @@ double ag_profile_seconds(const ag_profile *p); /* from ag_profile_new to the la
  * path. Paths that differ in a number (blocks.0 .. blocks.5) are one line. */
 ag_status ag_profile_print(const ag_profile *p, FILE *file);
 
-/* ---- Pictures of a mask --------------------------------------------------------------------------
- * Of batch entry 0 and head 0. AG_ERR_FILE when writing fails; AG_ERR_ARGUMENT when the mask does not fit Tq and Tk: a
- * mask with tensors leaves the message on their context. */
+/* ---- What a mask allows --------------------------------------------------------------------------- */
 
-/* Text: one line per query, one character per key, '#' where the key is allowed, '.' where not. */
+/* Whether a pair of batch entry 0 and head 0 is allowed. The mask is not checked: it must fit these sizes, and its
+ * tensors must be contiguous. */
+bool ag_mask_allowed(ag_mask mask, int64_t Tq, int64_t Tk, int64_t query, int64_t key);
+
+/* All pairs, 1: allowed, 0: forbidden; int32 [B,H,Tq,Tk]. A mask that does not fit these sizes is an error. */
+ag_tensor *ag_mask_tensor(ag_ctx *ctx, ag_mask mask, int64_t B, int64_t H, int64_t Tq, int64_t Tk);
+
+/* Pictures, of batch entry 0 and head 0. AG_ERR_FILE when writing fails; AG_ERR_ARGUMENT when the mask does not fit Tq
+ * and Tk: a mask with tensors leaves the message on their context.
+ * Text: one line per query, one character per key, '#' where the key is allowed, '.' where not. */
 ag_status ag_mask_fprint(FILE *file, ag_mask mask, int64_t Tq, int64_t Tk);
 /* An SVG picture: queries downwards, keys to the right, `title` (UTF-8; NULL: none) above. */
 ag_status ag_mask_svg(FILE *file, ag_mask mask, int64_t Tq, int64_t Tk, const char *title);
+
+/* ---- The weights of attention ---------------------------------------------------------------------- */
+
+/* P[B,H,Tq,Tk] of ag_sdpa, recorded: gradients go to q, k, bias and relative. Before dropout; exact zeros where
+ * not allowed. dropout and lse of the config are ignored. A composition of plain ops, with memory O(Tq Tk). q and k
+ * must be finite: a NaN in a key that is not allowed reaches the gradient of q. */
+ag_tensor *ag_attention_weights(ag_tensor *q, ag_tensor *k, ag_sdpa_config config);
+
+/* A choice of query heads and of queries, in this order; NULL: all. */
+typedef struct ag_weights_of {
+    const int64_t *heads;
+    int64_t head_count;
+    const int64_t *rows;
+    int64_t row_count;
+} ag_weights_of;
+
+/* The same weights from the lse that ag_sdpa gave, [B,heads,rows,Tk] as chosen, for looking at: not recorded. For
+ * gradients call ag_attention_weights. */
+ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_config config, ag_weights_of which);
 
 #ifdef __cplusplus
 }

@@ -7,7 +7,7 @@
  * checks the fused kernels against the rules of plain ops. Entries are copies, which other calls do not change.
  * B batch, T queries, S keys, H query heads, Hk key heads, D and Dv sizes of a query and of a value row.
  */
-#include "autograd/attention_scores.h"
+#include "autograd/watch/attention_scores.h"
 #include "nn/attention_impl.h"
 #include "nn/layers_impl.h"
 #include "nn/models/models.h"

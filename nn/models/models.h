@@ -8,13 +8,14 @@
  *     A module of the caller's own
  *     Key and value cache
  *     Weights in files: state dicts, other frameworks' names, pretrained models, checkpoints
- *     Attention trace
+ *     Attention weights, attention trace
  *
  * B batch, T target or only sequence, S source sequence, V vocabulary, emb channels. Token tensors are int32.
  */
 #ifndef AG_MODELS_H
 #define AG_MODELS_H
 
+#include "autograd/watch/watch.h"
 #include "nn/layers.h"
 #include "tensor/files/files.h"
 
@@ -192,6 +193,20 @@ ag_status ag_checkpoint_save(const char *path, const ag_module *module, const ag
 /* Restores parameters, optimizer and random state: training then continues with the bits of a run that never stopped.
  * On error all three keep what they held. The metadata is read with ag_safetensors_open and ag_safetensors_metadata. */
 ag_status ag_checkpoint_load(const char *path, ag_module *module, ag_optimizer *optimizer);
+
+/* ---- Attention weights of a layer ------------------------------------------------------------------ */
+
+/* The attention weights of the last forward, masked, before dropout: [B,T,S], S = T unless memory or a cache gave the
+ * keys; of the rows in `which`: [B,rows,S]. They are computed anew from the queries and keys of that forward, and are
+ * not recorded: for gradients call ag_attention_weights. AG_ERR_STATE when the layer has not run, when its bias, mask
+ * or cache has changed since, or when it ran inside ag_recompute under a tape, where it keeps no queries and keys. */
+ag_tensor *ag_head_attention_weights(ag_head_attention *layer);
+ag_tensor *ag_head_attention_weights_of(ag_head_attention *layer, ag_weights_of which);
+ag_tensor *ag_mha_weights(ag_mha *layer); /* [B,H,T,S]; not recorded, as ag_head_attention_weights */
+ag_tensor *ag_mha_weights_of(ag_mha *layer, ag_weights_of which); /* [B,heads,rows,S] */
+/* The number of queries of the last forward, over all heads, whose mask allows no key: their output is 0. where[3] (may
+ * be NULL) receives batch entry, head and query of the first. */
+int64_t ag_mha_blind_queries(ag_mha *layer, int64_t *where);
 
 /* ---- Attention trace: every matrix of one forward and backward pass --------------------------------
  * Runs the layer on x with plain ops, without dropout, that keep every matrix, the [T,S] ones included, and then its

@@ -1,11 +1,57 @@
 /* SPDX-License-Identifier: MIT
  *
- * mask_print.c - pictures of a mask, of batch entry 0 and head 0: as text and as SVG. Tq queries, Tk keys.
+ * mask_view.c - which pairs a mask allows: one pair, all as a tensor, and pictures of batch entry 0 and head 0, as text
+ * and as SVG. Tq queries, Tk keys.
  */
 #include "autograd/mask_impl.h"
 #include "autograd/watch/watch.h"
 
 #include <string.h>
+
+/* ---- As values ---- */
+
+static int64_t mask_larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* pairs[4] = the largest B and H of the mask's tensors, Tq, Tk. */
+static void mask_own_pairs(const ag_mask *m, int64_t Tq, int64_t Tk, int64_t *pairs)
+{
+    pairs[0] = pairs[1] = 1;
+    pairs[2] = Tq;
+    pairs[3] = Tk;
+#define AG_MASK_TENSOR(name, dims, self, memory) \
+    pairs[0] = mask_larger(pairs[0], ag_mask_extent(m->name, dims)); \
+    pairs[1] = mask_larger(pairs[1], dims < 4 ? 1 : ag_mask_extent(m->name, 3));
+#include "autograd/mask.def"
+}
+
+bool ag_mask_allowed(ag_mask mask, int64_t Tq, int64_t Tk, int64_t query, int64_t key)
+{
+    int64_t pairs[4];
+    mask_own_pairs(&mask, Tq, Tk, pairs);
+    const ag_attention_mask m = ag_mask_translated(&mask, pairs);
+    return ag_attention_sees(&m, 0, 0, query, key);
+}
+
+ag_tensor *ag_mask_tensor(ag_ctx *ctx, ag_mask mask, int64_t B, int64_t H, int64_t Tq, int64_t Tk)
+{
+    if (ctx == NULL)
+        return NULL;
+    const int64_t pairs[] = { B, H, Tq, Tk };
+    ag_tensor *t = ag_empty(ctx, AG_I32, 4, pairs);
+    ag_attention_mask m;
+    ag_scope_begin(ctx, NULL);
+    const bool fits = t != NULL && ag_mask_for_kernels(ctx, "mask_tensor", &mask, pairs, &m);
+    int32_t *sees = fits ? t->storage->data : NULL;
+    for (int64_t n = 0; fits && n < t->numel; n++)
+        sees[n] = ag_attention_sees(&m, n / Tk / Tq / H, n / Tk / Tq % H, n / Tk % Tq, n % Tk);
+    ag_scope_end(ctx, NULL);
+    return fits ? t : NULL;
+}
+
+/* ---- As text ---- */
 
 /* The context of the mask's tensors; NULL: it has none. */
 static ag_ctx *mask_context(const ag_mask *m)
@@ -26,7 +72,7 @@ static ag_status mask_show(mask_draw *draw, const char *where, FILE *file, ag_ma
 {
     ag_ctx *ctx = mask_context(mask);
     int64_t pairs[4];
-    ag_mask_own_pairs(mask, Tq, Tk, pairs);
+    mask_own_pairs(mask, Tq, Tk, pairs);
     if (ctx != NULL)
         ag_scope_begin(ctx, NULL);
     ag_attention_mask m;
@@ -71,14 +117,14 @@ typedef struct mask_frame {
 
 static mask_frame mask_frame_of(int64_t Tq, int64_t Tk, bool title)
 {
-    const int64_t longest = ag_larger(ag_larger(Tq, Tk), 1);
+    const int64_t longest = mask_larger(mask_larger(Tq, Tk), 1);
     mask_frame f = { .cell = PICTURE / longest, .left = 48, .top = title ? 80 : 48 };
     for (int64_t last = Tq - 1; last >= 10; last /= 10)
         f.left += 8;
     if (f.cell > CELL)
         f.cell = CELL;
-    f.width = f.cell > 0 ? Tk * f.cell : ag_larger(Tk * PICTURE / longest, 1);
-    f.height = f.cell > 0 ? Tq * f.cell : ag_larger(Tq * PICTURE / longest, 1);
+    f.width = f.cell > 0 ? Tk * f.cell : mask_larger(Tk * PICTURE / longest, 1);
+    f.height = f.cell > 0 ? Tq * f.cell : mask_larger(Tq * PICTURE / longest, 1);
     return f;
 }
 
@@ -101,7 +147,7 @@ static void mask_draw_axes(FILE *file, const mask_frame *f, int64_t Tq, int64_t 
     fprintf(file, "<text x=\"%lld\" y=\"%lld\" text-anchor=\"middle\">keys</text>\n", left + f->width / 2, top - 26);
     fprintf(file, "<text x=\"16\" y=\"%lld\" text-anchor=\"middle\" transform=\"rotate(-90 16 %lld)\">queries</text>\n",
             middle, middle);
-    const long long half = ag_larger(f->cell, 1) / 2;
+    const long long half = mask_larger(f->cell, 1) / 2;
     for (int last = 0; last < 2; last++) {
         if (Tk > last)
             fprintf(file, "<text x=\"%lld\" y=\"%lld\" text-anchor=\"middle\" font-size=\"11\">%lld</text>\n",
@@ -156,7 +202,7 @@ static void mask_draw_picture(FILE *file, const ag_attention_mask *m, int64_t Tq
     const mask_frame f = mask_frame_of(Tq, Tk, title != NULL);
     const long long below = f.top + f.height + 20;
     const int64_t text = title == NULL ? 0 : 9 * (int64_t)strlen(title) + 24;
-    const long long width = ag_larger(f.left + ag_larger(f.width + 24, 190), text), height = below + 24;
+    const long long width = mask_larger(f.left + mask_larger(f.width + 24, 190), text), height = below + 24;
     fprintf(file, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%lld\" height=\"%lld\" viewBox=\"0 0 %lld %lld\" "
             "font-family=\"sans-serif\" font-size=\"13\" fill=\"#222222\">\n", width, height, width, height);
     fprintf(file, "<rect width=\"%lld\" height=\"%lld\" fill=\"#ffffff\"/>\n", width, height);
@@ -171,9 +217,9 @@ static void mask_draw_picture(FILE *file, const ag_attention_mask *m, int64_t Tq
     fprintf(file, "<svg x=\"%lld\" y=\"%lld\" width=\"%lld\" height=\"%lld\" viewBox=\"0 0 %lld %lld\" "
             "preserveAspectRatio=\"none\" shape-rendering=\"crispEdges\" fill=\"" ALLOWED_COLOUR "\" "
             "stroke=\"" ALLOWED_COLOUR "\" stroke-width=\"%lld\">\n", (long long)f.left, (long long)f.top,
-            (long long)f.width, (long long)f.height, (long long)ag_larger(Tk, 1),
-            (long long)ag_larger(Tq, 1),
-            (long long)(f.cell > 0 ? 0 : ag_larger(Tq, Tk) / PICTURE)); /* cells under a pixel stay visible */
+            (long long)f.width, (long long)f.height, (long long)mask_larger(Tk, 1),
+            (long long)mask_larger(Tq, 1),
+            (long long)(f.cell > 0 ? 0 : mask_larger(Tq, Tk) / PICTURE)); /* cells under a pixel stay visible */
     mask_draw_allowed(file, m, Tq, Tk);
     fputs("</svg>\n", file);
     if (f.cell >= GRID_CELL)
