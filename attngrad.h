@@ -13,6 +13,7 @@
 #include "nn/layers.h"
 #include "nn/models/models.h"
 #include "nn/nn.h"
+#include "nn/positions/positions.h"
 #include "nn/training.h"
 #include "tensor/files/files.h"
 #include "tensor/tensor.h"

@@ -265,54 +265,6 @@ typedef struct ag_sdpa_config {
  * (grouped queries; Hk = 1: multi-query). */
 ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config config);
 
-/* Tables for ag_sdpa_config.relative, compositions of ops with gradients.
- * alibi: slopes[H] -> -slopes[h] |j - p|, [H,2 reach + 1]. alibi_slopes: [H], 2^(-8 (h+1) / H); for H not a power of
- * two as published (Press et al., "Train short, test long", 2022).
- * buckets: table[buckets,H] -> [H,2 reach + 1], T5's. In each direction the first half of the buckets hold one
- * distance each; the other half cover the distances up to max_distance in logarithmic steps. Without `bidirectional`
- * later keys (j > p) count as distance 0 (Raffel et al., 2020, section 2.1). */
-ag_tensor *ag_alibi_slopes(ag_ctx *ctx, ag_dtype dtype, int64_t H);
-ag_tensor *ag_alibi(ag_tensor *slopes, int64_t reach);
-ag_tensor *ag_relative_buckets(ag_tensor *table, int64_t reach, int64_t max_distance, bool bidirectional);
-
-/* ---- Rotary positions ----------------------------------------------------------------------------
- * Channels c and c' of a head at position p turn by the angle p w_n, n = 0 .. R/2 - 1, w_n = theta^(-2n/R):
- *     y_c = x_c cos - x_c' sin    y_c' = x_c sin + x_c' cos
- * with (c, c') = (n, n + R/2) for AG_ROPE_HALVES, (2n, 2n + 1) for AG_ROPE_NEIGHBOURS; channels from R on are copied.
- * (Su et al., "RoFormer", 2021.) */
-typedef enum ag_rope_pairing {
-    AG_ROPE_HALVES,    /* GPT-NeoX, Llama in the transformers package */
-    AG_ROPE_NEIGHBOURS /* RoFormer, GPT-J, Llama's own files */
-} ag_rope_pairing;
-
-typedef enum ag_rope_scaling {
-    AG_ROPE_UNSCALED,
-    AG_ROPE_LINEAR, /* w_n / factor (Chen et al., "Extending context window", 2023) */
-    AG_ROPE_NTK,    /* theta factor^(R / (R-2)) in place of theta */
-    AG_ROPE_LLAMA3, /* w_n / factor for waves longer than original_len / low_freq, w_n for those shorter than
-                       original_len / high_freq, a mix between */
-    AG_ROPE_YARN    /* with beta 32 and 1, and cos and sin times 0.1 ln(factor) + 1 (Peng et al., "YaRN", 2023) */
-} ag_rope_scaling;
-
-typedef struct ag_rope_config {
-    ag_rope_pairing pairing;
-    double theta;         /* 0: 10000 */
-    int64_t size;         /* R, even; 0: the whole head */
-    ag_rope_scaling scaling;
-    double factor;        /* >= 1 */
-    double low_freq, high_freq; /* LLAMA3; 0: 1 and 4 */
-    int64_t original_len;       /* LLAMA3, YARN: the length trained at */
-} ag_rope_config;
-
-/* [length,R] for positions first .. first + length - 1: cos(p w_n) in columns 0 .. R/2 - 1, sin(p w_n) in the rest. */
-ag_tensor *ag_rope_table(ag_ctx *ctx, ag_dtype dtype, ag_rope_config config, int64_t head_size, int64_t first,
-                         int64_t length);
-
-/* x[B,H,T,D] turned by rows of table[P,R]: row positions[b,t] (int32 [B,T]; NULL: row t). gx is gy turned back. A
- * position outside of the table is an error, and so is a table that requires a gradient. The result's layout in memory
- * is that of x, so that split heads [B,T,H,D] can be viewed back. */
-ag_tensor *ag_rope(ag_tensor *x, ag_tensor *table, ag_tensor *positions, ag_rope_pairing pairing);
-
 /* ---- Writing an op ------------------------------------------------------------------------------
  * docs/adding-an-op.md shows one whole. The forward function computes y and calls ag_record. Backward calls vjp with gy
  * and accumulates its contributions. */
@@ -338,7 +290,7 @@ typedef struct ag_op {
     double (*work)(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted);
 } ag_op;
 
-/* Every op of the library, from ops.def, in its order. */
+/* Every op of autograd/, from ops.def, in its order. */
 extern const ag_op *const ag_ops[];
 extern const int ag_op_count;
 

@@ -176,7 +176,7 @@ static void make_model(classifier *c)
     c->module = ag_group_new(c->ctx, "classifier");
     c->encoder = ag_encoder_new(c->ctx, (ag_transformer_config){
         .vocab_size = VOCAB, .emb_size = EMB, .num_heads = HEADS, .num_layers = LAYERS,
-        .positions = AG_POSITIONS_NONE, .attention.rotary = true });
+        .positions = AG_POSITIONS_NONE, .attention.rotary = &ag_rotary });
     ag_group_add(c->module, "encoder", ag_encoder_module(c->encoder));
     c->head = ag_linear_new(c->ctx, (ag_linear_config){ .in_features = EMB, .out_features = 2 });
     ag_group_add(c->module, "head", ag_linear_module(c->head));

@@ -54,12 +54,11 @@ bool ag_attention_operands_of(ag_attention_layer *layer, ag_tensor *x, const ag_
         in->k = attention_split(y[1], layer->k_norm, options->kv_heads, config->head_size);
         in->v = attention_split(y[2], NULL, options->kv_heads, config->value_head_size);
     }
-    if (in->q == NULL || in->k == NULL || in->v == NULL || (options->rotary && !ag_attention_turn(layer, with, in)) ||
+    if (in->q == NULL || in->k == NULL || in->v == NULL ||
+        (options->rotary != NULL && !options->rotary->turn(layer, with, in)) ||
         (with->cache != NULL && !with->cache->join(&pass, &in->k, &in->v, &in->config.mask)))
         return false;
-    if (options->alibi)
-        in->config.relative = ag_attention_alibi(layer, &in->config.mask, in->q->shape[2], in->k->shape[2]);
-    return !options->alibi || in->config.relative != NULL;
+    return options->alibi == NULL || options->alibi->bias(layer, in);
 }
 
 uint64_t ag_attention_last(const ag_attention_layer *layer, ag_tensor **t)
@@ -120,7 +119,6 @@ void ag_attention_forget(ag_module *module)
     ag_mask_tensors(&layer->config.attention.mask, mask);
     for (int i = 0; i < AG_MASK_TENSORS; i++)
         ag_release(mask[i]);
-    ag_release(layer->slopes);
-    ag_release(layer->alibi);
-    ag_release(layer->rope);
+    for (int i = 0; i < 3; i++)
+        ag_release(layer->table[i]);
 }

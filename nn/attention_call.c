@@ -43,18 +43,8 @@ static bool attention_check_call(const ag_attention_layer *layer, const ag_tenso
     if (with->cache == NULL && config->max_seq_len != 0 && x->shape[1] > config->max_seq_len)
         ag_fail(ctx, AG_ERR_SHAPE, module->kind,
                 "the sequence has %" PRId64 " positions, max_seq_len is %" PRId64, x->shape[1], config->max_seq_len);
-    else if (config->attention.rotary && (with->memory != NULL || with->values != NULL))
-        ag_fail(ctx, AG_ERR_ARGUMENT, module->kind,
-                "rotary positions are those of one sequence; memory and values are not supported");
-    else if (with->positions != NULL && !config->attention.rotary)
+    else if (with->positions != NULL && config->attention.rotary == NULL)
         ag_fail(ctx, AG_ERR_ARGUMENT, module->kind, "positions are given, and the layer is not rotary");
-    else if (with->positions != NULL && with->positions->dtype != AG_I32)
-        ag_fail(ctx, AG_ERR_DTYPE, module->kind, "positions are %s, must be int32",
-                ag_dtype_name(with->positions->dtype));
-    else if (with->positions != NULL && !(with->positions->ndim == 2 && with->positions->shape[0] == x->shape[0] &&
-                                          with->positions->shape[1] == x->shape[1]))
-        ag_fail(ctx, AG_ERR_SHAPE, module->kind, "positions are %s, must be [%" PRId64 ",%" PRId64 "]",
-                ag_shape_text(with->positions), x->shape[0], x->shape[1]);
     else if (with->counts != NULL && with->cache == NULL)
         ag_fail(ctx, AG_ERR_ARGUMENT, module->kind, "counts are given without a cache");
     else

@@ -48,20 +48,31 @@ typedef struct ag_attention_operands {
 
 enum { AG_ATTENTION_LAST = 5 + AG_MASK_TENSORS };
 
-typedef struct ag_attention_layer {
+typedef struct ag_attention_layer ag_attention_layer;
+
+/* What positions/ does for an attention layer, which knows it by these functions alone. False: an error stands. */
+struct ag_rotation {
+    bool (*begin)(ag_attention_layer *layer); /* when the layer is made, as is the other begin */
+    bool (*turn)(ag_attention_layer *layer, const ag_attend *with, ag_attention_operands *in); /* q and k */
+};
+struct ag_distance_bias {
+    bool (*begin)(ag_attention_layer *layer);
+    bool (*bias)(ag_attention_layer *layer, ag_attention_operands *in); /* sets in->config.relative */
+};
+
+struct ag_attention_layer {
     ag_module module;
     ag_mha_config config;             /* the defaults filled in; the tensors of its mask are retained */
     ag_linear_layer *q, *k, *v;       /* [H*D,emb], [Hk*D,key_size], [Hk*Dv,value_size] */
     ag_rms_norm_layer *q_norm, *k_norm; /* over D; NULL: none */
     ag_tensor *relative;              /* [H,2R+1], a parameter; NULL: none */
-    ag_tensor *slopes, *alibi;        /* [H], and their table up to the largest distance seen so far; NULL: none */
-    ag_tensor *rope;                  /* [rows,R]: positions rope_first, rope_first + 1, ...; NULL: none */
-    int64_t rope_first;
+    ag_tensor *table[3];              /* what positions/ keeps between calls */
+    int64_t first_row;                /* the same */
     /* Of the last forward, all retained, for its weights (models/attention_weights.c); lse NULL: there was none. */
     ag_attention_operands last;
     ag_tensor *lse;    /* [B,H,T] */
     uint64_t versions; /* of ag_attention_last then: the weights are an error when it has changed */
-} ag_attention_layer;
+};
 
 struct ag_head_attention {
     ag_attention_layer attention;
@@ -79,13 +90,6 @@ void ag_attention_forget(ag_module *module); /* ag_module.forget */
 /* Checks a call, joins the masks of layer and call, and describes its pass over the cache. False: an error stands. */
 bool ag_attention_check(const ag_attention_layer *layer, const ag_tensor *x, const ag_attend *with, ag_mask *mask,
                         ag_kv_pass *pass);
-
-/* Makes the rope table hold positions low .. high - 1. It moves with them: generation does not make it grow. */
-bool ag_attention_reach(ag_attention_layer *layer, int64_t low, int64_t high);
-/* Turns q and k by their positions. False: an error stands. */
-bool ag_attention_turn(ag_attention_layer *layer, const ag_attend *with, ag_attention_operands *in);
-/* The layer's table of distances, made as far as this call needs. NULL: an error. */
-ag_tensor *ag_attention_alibi(ag_attention_layer *layer, const ag_mask *mask, int64_t Tq, int64_t Tk);
 
 /* Projects, turns, joins the cache and the masks; recorded if a tape runs. The last forward and the random stream stay
  * as they are. False: an error stands. */

@@ -39,9 +39,6 @@ static bool attention_fill_config(ag_ctx *ctx, const char *kind, ag_mha_config *
     if (config->num_heads % options->kv_heads != 0)
         ag_fail(ctx, AG_ERR_ARGUMENT, kind, "kv_heads is %" PRId64 ", must divide num_heads %" PRId64,
                 options->kv_heads, config->num_heads);
-    else if (options->alibi && options->relative != 0)
-        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "alibi is set, and relative is %" PRId64 "; only one can be",
-                options->relative);
     else if (options->mask.causal && config->non_causal)
         ag_fail(ctx, AG_ERR_ARGUMENT, kind, "mask.causal and non_causal are both set");
     else {
@@ -100,12 +97,8 @@ void *ag_attention_new(ag_ctx *ctx, const char *kind, size_t size, ag_mha_config
                                               AG_SHAPE(config.num_heads, 2 * options->relative + 1),
                                               (ag_init){ AG_INIT_CONSTANT, 0 });
     ag_scope_begin(ctx, NULL);
-    if (options->alibi) {
-        layer->slopes = ag_retain(ag_alibi_slopes(ctx, config.dtype, config.num_heads));
-        module->failed = module->failed || layer->slopes == NULL;
-    }
-    if (options->rotary) /* now, so that a wrong configuration is an error here */
-        module->failed = module->failed || !ag_attention_reach(layer, 0, 0);
+    module->failed = module->failed || (options->alibi != NULL && !options->alibi->begin(layer)) ||
+                     (options->rotary != NULL && !options->rotary->begin(layer));
     ag_scope_end(ctx, NULL);
     return ag_module_made(module);
 }

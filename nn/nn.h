@@ -52,6 +52,35 @@ void ag_linear_free(AG_TAKES ag_linear_layer *layer);
 
 /* ---- Options of every attention layer ---------------------------------------------------------- */
 
+/* Rotary positions; positions.h has their formulas. */
+typedef enum ag_rope_pairing {
+    AG_ROPE_HALVES,    /* GPT-NeoX, Llama in the transformers package */
+    AG_ROPE_NEIGHBOURS /* RoFormer, GPT-J, Llama's own files */
+} ag_rope_pairing;
+
+typedef enum ag_rope_scaling {
+    AG_ROPE_UNSCALED,
+    AG_ROPE_LINEAR, /* w_n / factor (Chen et al., "Extending context window", 2023) */
+    AG_ROPE_NTK,    /* theta factor^(R / (R-2)) in place of theta */
+    AG_ROPE_LLAMA3, /* w_n / factor for waves longer than original_len / low_freq, w_n for those shorter than
+                       original_len / high_freq, a mix between */
+    AG_ROPE_YARN    /* with beta 32 and 1, and cos and sin times 0.1 ln(factor) + 1 (Peng et al., "YaRN", 2023) */
+} ag_rope_scaling;
+
+typedef struct ag_rope_config {
+    ag_rope_pairing pairing;
+    double theta;         /* 0: 10000 */
+    int64_t size;         /* R, even; 0: the whole head */
+    ag_rope_scaling scaling;
+    double factor;        /* >= 1 */
+    double low_freq, high_freq; /* LLAMA3; 0: 1 and 4 */
+    int64_t original_len;       /* LLAMA3, YARN: the length trained at */
+} ag_rope_config;
+
+/* What tells attention positions, besides the mask: positions.h has ag_rotary and ag_alibi_bias. */
+typedef struct ag_rotation ag_rotation;
+typedef struct ag_distance_bias ag_distance_bias;
+
 /* {0}: plain attention. */
 typedef struct ag_attention_options {
     ag_mask mask;     /* AND-ed with the mask of each call; causal is the opposite of the layer's non_causal */
@@ -59,9 +88,9 @@ typedef struct ag_attention_options {
     double scale;     /* of Q K^T; 0: 1 / sqrt(head_size) */
     double soft_cap;  /* scores become soft_cap tanh(score / soft_cap); 0: off */
     bool qk_norm;     /* RMS norm of each query and key over head_size, before the rotation: q_norm, k_norm */
-    bool rotary;      /* queries and keys are rotated by their positions, as rope says: */
+    const ag_rotation *rotary; /* &ag_rotary: queries and keys are rotated by their positions, as rope says: */
     ag_rope_config rope;
-    bool alibi;       /* scores get -slope |distance|, slopes as published (ag_alibi_slopes) */
+    const ag_distance_bias *alibi; /* &ag_alibi_bias: scores get -slope |distance| */
     int64_t relative; /* R > 0: a learned bias per head and distance -R .. R: relative[H,2R+1], initially 0 */
 } ag_attention_options;
 

@@ -21,7 +21,8 @@ autograd/watch     tensor tensor/kernels tensor/files tensor/text autograd autog
 autograd/recompute tensor tensor/kernels tensor/files tensor/text autograd autograd/recompute
 autograd/gradcheck tensor tensor/kernels tensor/files tensor/text autograd autograd/gradcheck
 nn                 tensor tensor/kernels autograd nn
-nn/models          $left_of_nn nn nn/models
+nn/positions       $left_of_nn nn nn/positions
+nn/models          $left_of_nn nn nn/positions nn/models
 nn/gradcheck       $left_of_nn nn nn/gradcheck
 examples           examples examples/shared
 examples/shared    examples examples/shared"

@@ -25,6 +25,7 @@ HOLDS = {  # what a room holds, a line each
     "autograd/gradcheck": ("differences, verdicts,", "explanations, reports"),
     "nn": ("modules: named parameters", "linear, norms, embedding,", "dropout, feed-forward",
            "head attention, mha", "transformer block", "SGD, AdamW, schedules"),
+    "nn/positions": ("rotary positions, alibi,", "relative buckets"),
     "nn/models": ("transformers, cache, trace,", "pretrained files, checkpoints"),
     "nn/gradcheck": ("the checker for modules",),
     "examples": ("training,", "generation,", "gradient checks,", "pictures of", "attention"),

@@ -16,7 +16,7 @@ tensor          +  tensor/*
 tape            +  autograd/autograd.h autograd/tape* autograd/leaf*
 vjp_engine      +  autograd/backward* autograd/vjp* autograd/gradient*
 masks           +  autograd/mask*
-ops             +  autograd/op_* autograd/ops.* autograd/relative*
+ops             +  autograd/op_* autograd/ops.*
 modules         +  nn/nn.h nn/module*
 linear          +  nn/linear* nn/layers_impl.h
 head_attention  +  nn/head_attention.c nn/attention*

@@ -26,8 +26,8 @@ void model_set_kinds(ag_transformer_config *config, model_kinds kinds)
 {
     config->positions = kinds.positions == LEARNED ? AG_POSITIONS_LEARNED
                         : kinds.positions == SINUSOIDAL ? AG_POSITIONS_SINUSOIDAL : AG_POSITIONS_NONE;
-    config->attention.rotary = kinds.positions == ROTARY;
-    config->attention.alibi = kinds.positions == ALIBI;
+    config->attention.rotary = kinds.positions == ROTARY ? &ag_rotary : NULL;
+    config->attention.alibi = kinds.positions == ALIBI ? &ag_alibi_bias : NULL;
     config->norm = kinds.norm == 0 ? AG_LAYER_NORM : AG_RMS_NORM;
     config->activation = feed_forward[kinds.feed_forward].activation;
     config->gated = feed_forward[kinds.feed_forward].gated;

@@ -9,6 +9,7 @@
  */
 #include "nn/models/models.h"
 #include "nn/module_impl.h"
+#include "nn/positions/positions.h"
 #include "tensor/files/json.h"
 #include "tensor/files/safetensors_impl.h"
 
@@ -402,7 +403,7 @@ static bool pretrained_fill_llama(const reader *r, ag_transformer_config *c)
     c->norm = AG_RMS_NORM;
     c->gated = true;
     c->positions = AG_POSITIONS_NONE;
-    c->attention.rotary = true;
+    c->attention.rotary = &ag_rotary;
     c->attention.kv_heads = d->kv_heads;
     c->attention.mask.back = d->window;
     c->no_bias = !bias;

@@ -87,15 +87,16 @@ END_TEST
 
 START_TEST(every_op_is_given_something_wrong)
 {
-    for (int i = 0; i < ag_op_count; i++) {
+    for (int i = 0; i <= ag_op_count; i++) {
+        const char *name = i < ag_op_count ? ag_ops[i]->name : "rope";
         bool silent = false, loud = false;
         for (int c = 0; c < ERROR_COUNT; c++) {
-            bool same = strcmp(error_cases[c].op, ag_ops[i]->name) == 0;
+            bool same = strcmp(error_cases[c].op, name) == 0;
             silent = silent || (same && error_cases[c].message == NULL);
             loud = loud || (same && error_cases[c].message != NULL);
         }
-        bool takes_all = strcmp(ag_ops[i]->name, "contiguous") == 0 || strcmp(ag_ops[i]->name, "cast") == 0;
-        ck_assert_msg(silent && (loud || takes_all), "the op '%s' has no error case", ag_ops[i]->name);
+        bool takes_all = strcmp(name, "contiguous") == 0 || strcmp(name, "cast") == 0;
+        ck_assert_msg(silent && (loud || takes_all), "the op '%s' has no error case", name);
     }
 }
 END_TEST

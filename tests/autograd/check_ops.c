@@ -278,11 +278,10 @@ END_TEST
 
 START_TEST(every_op_has_a_case)
 {
-    static const char *const composed[] = { "masked_fill", "transpose", "squeeze", "unsqueeze",
-                                            "stack",       "split",     "mse",     "alibi",
-                                            "relative_buckets" };
-    for (int i = 0; i < ag_op_count + (int)(sizeof composed / sizeof *composed); i++) {
-        const char *name = i < ag_op_count ? ag_ops[i]->name : composed[i - ag_op_count];
+    static const char *const others[] = { "masked_fill", "transpose", "squeeze", "unsqueeze", "stack",
+                                          "split",       "mse",       "alibi",   "relative_buckets", "rope" };
+    for (int i = 0; i < ag_op_count + (int)(sizeof others / sizeof *others); i++) {
+        const char *name = i < ag_op_count ? ag_ops[i]->name : others[i - ag_op_count];
         bool found = false;
         for (int c = 0; c < CASE_COUNT; c++)
             found = found || strcmp(cases[c].op, name) == 0;

@@ -132,7 +132,7 @@ START_TEST(rotary_positions_may_shift)
 {
     enum { LENGTH = 20 };
     ag_ctx *ctx = test_begin();
-    ag_mha *mha = new_layer(ctx, (ag_attention_options){ .rotary = true });
+    ag_mha *mha = new_layer(ctx, (ag_attention_options){ .rotary = &ag_rotary });
     ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(1, LENGTH, 8)), *y = ag_tensor_clone(ag_mha_forward(mha, x));
     static const int shift[] = { 0, 1, 255, 256, 1000, 123456, 3 };
     for (int i = 0; i < 7; i++) {
@@ -154,7 +154,8 @@ END_TEST
 START_TEST(any_length)
 {
     static const ag_attention_options options[] = {
-        { .kv_heads = 2 }, { .rotary = true }, { .alibi = true }, { .relative = 3 }, { .rotary = true, .mask.back = 50 }
+        { .kv_heads = 2 }, { .rotary = &ag_rotary }, { .alibi = &ag_alibi_bias }, { .relative = 3 },
+        { .rotary = &ag_rotary, .mask.back = 50 }
     };
     static const int64_t length[] = { 3, 700, 65, 256, 257, 1 };
     ag_ctx *ctx = test_begin();
@@ -188,7 +189,7 @@ START_TEST(alibi_reaches_every_key)
     ag_ctx *ctx = test_begin();
     ag_mha_config config = { .emb_size = 8, .num_heads = 2, .non_causal = true, .dtype = AG_F64 };
     ag_mha *plain = ag_mha_new(ctx, config);
-    config.attention.alibi = true;
+    config.attention.alibi = &ag_alibi_bias;
     ag_mha *alibi = ag_mha_new(ctx, config);
     test_copy_params(ag_mha_module(alibi), ag_mha_module(plain));
     for (int n = 0; n < 6; n++) {
@@ -387,7 +388,7 @@ END_TEST
 START_TEST(head_attention_takes_the_options)
 {
     ag_ctx *ctx = test_begin();
-    ag_attention_options options = { .qk_norm = true, .rotary = true, .soft_cap = 2, .mask.back = 3 };
+    ag_attention_options options = { .qk_norm = true, .rotary = &ag_rotary, .soft_cap = 2, .mask.back = 3 };
     ag_head_attention *head = ag_head_attention_new(
         ctx, (ag_head_attention_config){ .emb_size = 8, .head_size = 4, .attention = options, .dtype = AG_F64 });
     ag_mha *mha = ag_mha_new(ctx, (ag_mha_config){ .emb_size = 8, .num_heads = 1, .head_size = 4, .attention = options,
@@ -456,9 +457,9 @@ START_TEST(config_errors)
         { { .scale = -1 }, false, "mha: scale is -1" },
         { { .soft_cap = (double)INFINITY }, false, "mha: soft_cap is inf" },
         { { .relative = -2 }, false, "mha: relative is -2" },
-        { { .alibi = true, .relative = 4 }, false, "mha: alibi is set, and relative is 4; only one can be" },
+        { { .alibi = &ag_alibi_bias, .relative = 4 }, false, "mha: alibi is set, and relative is 4; only one can be" },
         { { .mask.causal = true }, true, "mha: mask.causal and non_causal are both set" },
-        { { .rotary = true, .rope.size = 3 }, false, "rope_table: size is 3" },
+        { { .rotary = &ag_rotary, .rope.size = 3 }, false, "rope_table: size is 3" },
     };
     ag_ctx *ctx = test_begin();
     ag_mha_config config = { .emb_size = 8, .num_heads = 4 };
@@ -492,8 +493,8 @@ START_TEST(call_errors)
 {
     ag_ctx *ctx = test_begin();
     ag_mha *plain = new_layer(ctx, (ag_attention_options){ 0 });
-    ag_mha *rotary = new_layer(ctx, (ag_attention_options){ .rotary = true });
-    ag_mha *alibi = new_layer(ctx, (ag_attention_options){ .alibi = true });
+    ag_mha *rotary = new_layer(ctx, (ag_attention_options){ .rotary = &ag_rotary });
+    ag_mha *alibi = new_layer(ctx, (ag_attention_options){ .alibi = &ag_alibi_bias });
     ag_mha *sizes = ag_mha_new(ctx, (ag_mha_config){ .emb_size = 8, .num_heads = 2, .key_size = 3, .value_size = 5,
                                                      .dtype = AG_F64 });
     ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(B, T, 8)), *other = ag_randn(ctx, AG_F64, AG_SHAPE(B, 7, 3));

@@ -199,8 +199,8 @@ START_TEST(attention_options)
 {
     static const ag_attention_options options[] = {
         { .kv_heads = 1 }, { .scale = 0.3 },     { .soft_cap = 0.7 }, { .qk_norm = true },
-        { .rotary = true }, { .mask.back = 2 }, { .alibi = true },   { .relative = 2 },
-        { .rotary = true, .rope = { .pairing = AG_ROPE_NEIGHBOURS, .theta = 100 } },
+        { .rotary = &ag_rotary }, { .mask.back = 2 }, { .alibi = &ag_alibi_bias },   { .relative = 2 },
+        { .rotary = &ag_rotary, .rope = { .pairing = AG_ROPE_NEIGHBOURS, .theta = 100 } },
     };
     ag_ctx *ctx = test_begin();
     for (int i = 0; i < (int)(sizeof options / sizeof *options); i++) {
@@ -242,7 +242,7 @@ START_TEST(inputs_of_a_call)
 {
     ag_ctx *ctx = test_begin();
     ag_block_config config = plain;
-    config.attention.rotary = true;
+    config.attention.rotary = &ag_rotary;
     ag_block *block = make(ctx, config);
     ag_module *m = ag_block_module(block);
     ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(2, T, C)), *inner = norm_of(m, "norm1", AG_LAYER_NORM, x);

@@ -71,11 +71,11 @@ static const struct {
     { .name = "mha_cross_allowed", .config = { .non_causal = true } },
     { .name = "mha_cross_bias", .config = { .non_causal = true } },
 #define COMPOSED .emb_size = 3, .num_heads = 4, .head_size = 4, .no_bias = true
-    { .name = "composed_grouped_rotary", .config = { COMPOSED, .attention = { .kv_heads = 2, .rotary = true } } },
+    { .name = "composed_grouped_rotary", .config = { COMPOSED, .attention = { .kv_heads = 2, .rotary = &ag_rotary } } },
     { .name = "composed_multi_query_rotary",
-      .config = { COMPOSED, .attention = { .kv_heads = 1, .qk_norm = true, .rotary = true,
+      .config = { COMPOSED, .attention = { .kv_heads = 1, .qk_norm = true, .rotary = &ag_rotary,
                                            .rope.pairing = AG_ROPE_NEIGHBOURS } } },
-    { .name = "composed_alibi", .config = { COMPOSED, .attention.alibi = true } },
+    { .name = "composed_alibi", .config = { COMPOSED, .attention.alibi = &ag_alibi_bias } },
     { .name = "composed_relative", .config = { COMPOSED, .attention = { .kv_heads = 2, .relative = 3 } } },
     { .name = "composed_norm", .config = { COMPOSED, .attention.qk_norm = true } },
 #undef COMPOSED

@@ -27,7 +27,8 @@ static ag_transformer_config kind_of(int i)
     case 2:
         config.head_size = 4;
         config.positions = AG_POSITIONS_NONE;
-        config.attention = (ag_attention_options){ .mask = { .back = 2, .ahead = 3 }, .rotary = true, .kv_heads = 1 };
+        config.attention = (ag_attention_options){ .mask = { .back = 2, .ahead = 3 },
+                                                   .rotary = &ag_rotary, .kv_heads = 1 };
         config.norm = AG_RMS_NORM;
         config.post_norm = false;
         break;

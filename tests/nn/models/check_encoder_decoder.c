@@ -38,7 +38,8 @@ static ag_encoder_decoder_config kind_of(int i)
             c->positions = AG_POSITIONS_NONE;
             c->max_seq_len = 0;
             c->head_size = 4;
-            c->attention = (ag_attention_options){ .rotary = true, .kv_heads = 1, .mask.back = 4, .qk_norm = true };
+            c->attention = (ag_attention_options){ .rotary = &ag_rotary, .kv_heads = 1, .mask.back = 4,
+                                                   .qk_norm = true };
         } else if (i == 3) {
             c->vocab_size = VT;
         }

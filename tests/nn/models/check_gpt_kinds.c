@@ -23,14 +23,14 @@ typedef struct model_kind {
 static const model_kind kinds[] = {
     KIND("plain", .max_seq_len = LONGEST),
     KIND("llama", .norm = AG_RMS_NORM, .activation = AG_SILU, .gated = true, .positions = AG_POSITIONS_NONE,
-         .attention = { .rotary = true, .kv_heads = 1 }, .no_bias = true, .untied_head = true),
-    KIND("window", .positions = AG_POSITIONS_NONE, .attention = { .mask.back = 3, .rotary = true }),
+         .attention = { .rotary = &ag_rotary, .kv_heads = 1 }, .no_bias = true, .untied_head = true),
+    KIND("window", .positions = AG_POSITIONS_NONE, .attention = { .mask.back = 3, .rotary = &ag_rotary }),
     KIND("learned_window", .max_seq_len = LONGEST, .attention = { .mask.back = 2 }),
-    KIND("alibi", .positions = AG_POSITIONS_NONE, .attention = { .alibi = true }),
+    KIND("alibi", .positions = AG_POSITIONS_NONE, .attention = { .alibi = &ag_alibi_bias }),
     KIND("sinusoidal", .positions = AG_POSITIONS_SINUSOIDAL),
     KIND("relative", .positions = AG_POSITIONS_NONE, .attention = { .relative = 3, .qk_norm = true, .soft_cap = 2 }),
     KIND("global", .positions = AG_POSITIONS_NONE,
-         .attention = { .mask = { .back = 2, .global = 1 }, .rotary = true, .rope.pairing = AG_ROPE_NEIGHBOURS }),
+         .attention = { .mask = { .back = 2, .global = 1 }, .rotary = &ag_rotary, .rope.pairing = AG_ROPE_NEIGHBOURS }),
     KIND("post_norm", .max_seq_len = LONGEST, .post_norm = true, .emb_norm = true, .type_vocab_size = 2),
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };

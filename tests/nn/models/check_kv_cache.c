@@ -55,13 +55,13 @@ static const struct {
     { "plain", { .kv_heads = 4 } },
     { "grouped", { .kv_heads = 2 } },
     { "multi-query, norm, cap", { .kv_heads = 1, .qk_norm = true, .soft_cap = 2 } },
-    { "rotary", { .rotary = true } },
-    { "alibi", { .alibi = true } },
+    { "rotary", { .rotary = &ag_rotary } },
+    { "alibi", { .alibi = &ag_alibi_bias } },
     { "relative", { .relative = 5 } },
     { "window", { .mask.back = 5 } },
     { "window of one", { .mask.back = 1 } },
-    { "window, rotary, grouped", { .kv_heads = 2, .rotary = true, .mask.back = 7 } },
-    { "window, alibi", { .alibi = true, .mask.back = 6 } },
+    { "window, rotary, grouped", { .kv_heads = 2, .rotary = &ag_rotary, .mask.back = 7 } },
+    { "window, alibi", { .alibi = &ag_alibi_bias, .mask.back = 6 } },
     { "window, relative", { .relative = 9, .mask.back = 6 } },
     { "window and global", { .mask = { .back = 3, .global = 2 } } },
     { "stride", { .mask = { .back = 2, .stride = 4 } } },
@@ -110,7 +110,7 @@ START_TEST(weights_of_a_cached_pass)
 {
     enum { B = 2, T = 12 };
     ag_ctx *ctx = test_begin();
-    model m = new_model(ctx, AG_F64, (ag_attention_options){ .rotary = true, .kv_heads = 2 }, 0);
+    model m = new_model(ctx, AG_F64, (ag_attention_options){ .rotary = &ag_rotary, .kv_heads = 2 }, 0);
     ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(B, T, C));
     ag_kv_cache *cache = ag_kv_cache_new(ctx, B, LAYERS);
     forward(&m, ag_tensor_slice(x, 1, 0, 9, 1), cache, NULL);
@@ -250,7 +250,8 @@ START_TEST(a_window_rolls)
     enum { WINDOW = 24, T = 700 };
     counting c = { 0 };
     ag_ctx *ctx = counted_ctx(&c);
-    model m = new_model(ctx, AG_F64, (ag_attention_options){ .rotary = true, .kv_heads = 2, .mask.back = WINDOW }, 0);
+    model m = new_model(ctx, AG_F64, (ag_attention_options){ .rotary = &ag_rotary, .kv_heads = 2,
+                                                           .mask.back = WINDOW }, 0);
     ag_tensor *x = ag_randn(ctx, AG_F64, AG_SHAPE(1, T, C)), *want = forward(&m, x, NULL, NULL);
     ag_ctx_trim(ctx);
     ag_kv_cache *cache = ag_kv_cache_new(ctx, 1, LAYERS);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * op_rope.c - rotary positions: the table of cosines and sines with its scalings, and the op that turns by it.
+ * rope.c - rotary positions: the table of cosines and sines with its scalings, and the op that turns by it.
  *
  * R channels of a head turn, in pairs n = 0 .. R/2 - 1 of frequency w_n radians per position. The scalings stretch a
  * model trained at a length to a longer one; their formulas are those of the papers and of the transformers package.
  */
 #include "autograd/op_impl.h"
 #include "autograd/tape_impl.h"
+#include "nn/positions/positions.h"
 
 #include <math.h>
 
@@ -148,7 +149,7 @@ static void rope_vjp(ag_vjp *v)
     ag_vjp_add(v, 0, rope_turned(v->gy, v->input[1], v->input[2], *pairing, true));
 }
 
-const ag_op ag_op_rope = { "rope", 3, AG_KEEP_INPUT << 1 | AG_KEEP_INPUT << 2, .vjp = rope_vjp };
+static const ag_op rope_op = { "rope", 3, AG_KEEP_INPUT << 1 | AG_KEEP_INPUT << 2, .vjp = rope_vjp };
 
 /* Whether x[B,H,T,D] and table[P,R] fit, and the table is a constant. */
 static bool rope_check_table(const ag_tensor *x, const ag_tensor *table)
@@ -213,5 +214,5 @@ ag_tensor *ag_rope(ag_tensor *x, ag_tensor *table, ag_tensor *positions, ag_rope
     ag_tensor *y = rope_turned(x, table, positions, pairing, false);
     if (y == NULL)
         return NULL;
-    return ag_record(&ag_op_rope, y, (ag_tensor *[]){ x, table, positions }, 3, &pairing, sizeof pairing, NULL);
+    return ag_record(&rope_op, y, (ag_tensor *[]){ x, table, positions }, 3, &pairing, sizeof pairing, NULL);
 }

@@ -4,6 +4,7 @@
  * [H,2 reach + 1]; column c is the bias of the key c - reach positions after the query.
  */
 #include "autograd/op_impl.h"
+#include "nn/positions/positions.h"
 
 #include <math.h>
 
