@@ -38,6 +38,20 @@ bool ag_fits(const ag_evidence *e)
     return explained > 0 && 2 * off < e->n;
 }
 
+bool ag_fits_entries(const ag_evidence *e)
+{
+    int64_t compared = 0, explained = 0, count = e->n * e->m;
+    for (int64_t k = 0; k < count; k++) {
+        if (isnan(e->guess_entry[k]) || isnan(e->right_entry[k]))
+            continue;
+        if (!(fabs(e->entry[k] - e->guess_entry[k]) <= e->entry_tolerance))
+            return false;
+        compared++;
+        explained += fabs(e->entry[k] - e->right_entry[k]) > e->entry_tolerance;
+    }
+    return explained > 0 && 2 * compared >= count;
+}
+
 /* Whether the derivative along one random direction is the same: a test as cheap as one element of the gradient, made
  * first where no Jacobian is kept. */
 static bool explain_agrees_along_a_direction(ag_evidence *e)
@@ -321,23 +335,35 @@ static void explain_nothing(ag_evidence *e)
 
 static const struct hypothesis {
     bool (*test)(ag_evidence *e);
-    bool whole; /* directions are not enough */
+    bool whole;  /* directions are not enough */
+    bool rival;  /* worth a word where a simpler one fits, too */
 } hypotheses[] = {
-    { explain_is_zero, false },
-    { explain_is_upstream_ignored, false },
-    { explain_is_sign_flipped, false },
-    { explain_is_scaled, false },
-    { ag_is_swapped, true },
-    { explain_is_zero_in_part, true },
-    { explain_is_leak, true },
-    { ag_is_permuted, true },
-    { ag_is_part_of_sum, true },
-    { ag_is_moment_missing, true }, /* before the next: without weights layer norm's result is its own xhat */
-    { ag_is_row_sum_missing, true },
-    { ag_is_row_product_missing, true },
-    { ag_is_batch_mixed, true },
-    { ag_is_operand_misread, true },
-    { explain_is_tail, true },
+    { explain_is_zero, false, true },
+    { explain_is_upstream_ignored, false, true },
+    { explain_is_sign_flipped, false, true },
+    { explain_is_scaled, false, true },
+    { ag_is_swapped, true, true },
+    { ag_is_factor_of_operand, true, true },
+    { ag_is_of_another, true, true },
+    { ag_is_mask_drawn_again, true, true },
+    { ag_is_target_wrong, true, true },
+    { ag_is_permuted, true, true },
+    { explain_is_zero_in_part, true, true },
+    { ag_is_batch_mixed, true, true },
+    { ag_is_part_of_sum, true, true },
+    { ag_is_operand_part_lost, true, true },
+    { ag_is_index_wrong, true, true },
+    { ag_is_entry_moved, true, true },
+    { explain_is_leak, true, true },
+    { ag_is_norm_weight_wrong, true, true },
+    { ag_is_norm_wrong, true, true },
+    { ag_is_moment_missing, true, true }, /* before the next: without weights layer norm's result is its own xhat */
+    { ag_is_row_sum_missing, true, true },
+    { ag_is_row_product_missing, true, true },
+    { ag_is_entry_lost, true, false },
+    { ag_is_operand_misread, true, true },
+    { ag_is_slope_of_another, true, false },
+    { explain_is_tail, true, true },
 };
 
 /* A gradient of few elements may fit several causes: the first is reported, and the next one named. */
@@ -345,9 +371,11 @@ static void explain_run(ag_evidence *e)
 {
     ag_explanation first = { .cause = AG_CAUSE_UNKNOWN };
     for (size_t i = 0; i < sizeof hypotheses / sizeof *hypotheses; i++) {
-        if ((hypotheses[i].whole && !e->whole) || !hypotheses[i].test(e))
+        const struct hypothesis *h = &hypotheses[i];
+        bool known = first.cause != AG_CAUSE_UNKNOWN;
+        if ((h->whole && !e->whole) || (known && !h->rival) || !h->test(e))
             continue;
-        if (first.cause == AG_CAUSE_UNKNOWN) {
+        if (!known) {
             first = e->found;
             if (e->n > FEW)
                 break;
@@ -365,11 +393,22 @@ static void explain_run(ag_evidence *e)
 
 /* ---- The evidence ---- */
 
+enum { ENTRIES_LOOKED_AT = 1 << 16, OUTPUTS_LOOKED_AT = 512 }; /* of Jacobians that are looked at entry by entry */
+
+static bool explain_has_entries(const ag_evidence *e)
+{
+    const ag_check *k = e->check;
+    return e->whole && k->jacobian != NULL && k->jacobian[e->number] != NULL && e->m > 0 && e->m <= OUTPUTS_LOOKED_AT &&
+           e->n <= ENTRIES_LOOKED_AT / e->m;
+}
+
 static int64_t explain_count_doubles(const ag_evidence *e)
 {
-    int64_t count = 2 * e->n + e->check->output_numel;
+    int64_t count = 2 * e->n + e->m;
     for (int i = 0; i < e->check->input_count; i++)
         count += e->check->input[i].checked ? e->check->input[i].numel : 0;
+    if (explain_has_entries(e))
+        count += 2 * e->n * e->m + 5 * (e->n > e->m ? e->n : e->m);
     return count + (e->whole ? 0 : 2 * e->n);
 }
 
@@ -379,7 +418,8 @@ static bool explain_acquire(ag_evidence *e)
     e->memory_size = (size_t)explain_count_doubles(e) * sizeof *e->memory;
     e->memory = ag_alloc(k->ctx, e->memory_size);
     e->grad = ag_alloc(k->ctx, (size_t)k->input_count * sizeof *e->grad);
-    if (e->memory == NULL || e->grad == NULL)
+    e->slope_at = ag_alloc(k->ctx, (size_t)e->m * sizeof *e->slope_at);
+    if (e->memory == NULL || e->grad == NULL || e->slope_at == NULL)
         return false;
     e->guess = e->memory;
     e->basis = e->guess + e->n;
@@ -391,7 +431,12 @@ static bool explain_acquire(ag_evidence *e)
     }
     e->analytic = e->input->analytic;
     e->right = e->input->numeric;
-    if (!e->whole) {
+    if (explain_has_entries(e)) {
+        e->right_entry = k->jacobian[e->number];
+        e->entry = next;
+        e->guess_entry = e->entry + e->n * e->m;
+        e->slope = e->guess_entry + e->n * e->m;
+    } else if (!e->whole) {
         e->analytic = next;
         e->right = next + e->n;
     }
@@ -402,6 +447,7 @@ static void explain_release(ag_evidence *e)
 {
     ag_free(e->check->ctx, e->memory, e->memory_size);
     ag_free(e->check->ctx, e->grad, (size_t)e->check->input_count * sizeof *e->grad);
+    ag_free(e->check->ctx, e->slope_at, (size_t)e->m * sizeof *e->slope_at);
 }
 
 /* For an input too large to compare as a whole: derivatives along random directions instead of gradients. */
@@ -418,6 +464,38 @@ static void explain_look_along_directions(ag_evidence *e, double *analytic, doub
     }
 }
 
+/* The analytic Jacobian, if backward is linear in gy; else entries are not looked at. */
+static void explain_take_entries(ag_evidence *e)
+{
+    bool good = true;
+    if (e->right_entry == NULL)
+        return;
+    memset(e->cotangent, 0, (size_t)e->m * sizeof *e->cotangent);
+    memset(e->guess, 0, (size_t)e->n * sizeof *e->guess);
+    for (int64_t j = 0; j < e->m && good; j++) {
+        e->cotangent[j] = 1;
+        good = e->check->backward(e->check, e->cotangent, e->grad);
+        e->cotangent[j] = 0;
+        for (int64_t i = 0; i < e->n && good; i++) {
+            e->entry[i * e->m + j] = e->grad[e->number][i];
+            e->guess[i] += e->grad[e->number][i] * e->check->cotangent[j];
+        }
+    }
+    for (int64_t i = 0; i < e->n && good; i++)
+        good = fabs(e->guess[i] - e->analytic[i]) <= 10 * e->exact * (double)e->m * fmax(e->analytic_max, e->right_max);
+    if (!good)
+        e->right_entry = NULL;
+}
+
+/* Whether all outputs are numbers in single precision. */
+static bool explain_is_single(const ag_check *check)
+{
+    for (int64_t j = 0; j < check->output_numel; j++)
+        if (check->y[j] != (double)(float)check->y[j])
+            return false;
+    return true;
+}
+
 /* The magnitudes, and the tolerance of a guess: that of a right gradient, and at most 1 % of the error of analytic. */
 static void explain_measure(ag_evidence *e)
 {
@@ -426,10 +504,22 @@ static void explain_measure(ag_evidence *e)
         error = fmax(error, fabs(e->analytic[i] - e->right[i]));
     e->analytic_max = ag_largest(e->analytic, e->n);
     e->right_max = ag_largest(e->right, e->n);
+    e->exact = explain_is_single(e->check) ? 1e-6 : 1e-13;
     const ag_gradcheck_config *config = &e->check->config;
     e->tolerance = fmin(config->atol + config->rtol * fmax(e->analytic_max, e->right_max), 1e-2 * error);
     if (e->n == 1) /* a single number fits by accident more easily */
         e->tolerance *= 1e-2;
+}
+
+static void explain_measure_entries(ag_evidence *e)
+{
+    double error = 0;
+    if (e->right_entry == NULL)
+        return;
+    for (int64_t k = 0; k < e->n * e->m; k++)
+        error = fmax(error, fabs(e->entry[k] - e->right_entry[k]));
+    e->entry_max = fmax(ag_largest(e->entry, e->n * e->m), ag_largest(e->right_entry, e->n * e->m));
+    e->entry_tolerance = fmin(e->check->config.atol + e->check->config.rtol * e->entry_max, 1e-2 * error);
 }
 
 static bool explain_is_finite(const ag_evidence *e)
@@ -453,8 +543,9 @@ ag_explanation ag_check_explain(ag_check *check, int input)
     static const int64_t directions = DIRECTIONS;
     const ag_check_input *in = &check->input[input];
     bool whole = in->numeric != NULL;
-    ag_evidence e = { .check = check, .input = in, .number = input, .whole = whole, .n = whole ? in->numel : DIRECTIONS,
-                      .ndim = whole ? in->x.ndim : 1, .shape = whole ? in->x.shape : &directions };
+    ag_evidence e = { .check = check, .input = in, .number = input, .whole = whole,
+                      .n = whole ? in->numel : DIRECTIONS, .m = check->output_numel, .ndim = whole ? in->x.ndim : 1,
+                          .shape = whole ? in->x.shape : &directions };
     if (explain_acquire(&e)) {
         if (!whole)
             explain_look_along_directions(&e, e.memory + (e.analytic - e.memory), e.memory + (e.right - e.memory));
@@ -464,8 +555,11 @@ ag_explanation ag_check_explain(ag_check *check, int input)
         else if (explain_is_right(&e))
             ag_because(&e, AG_CAUSE_UNKNOWN, "The gradient is right for the cotangent of this check, and wrong for "
                        "single elements of the outputs.");
-        else
+        else {
+            explain_take_entries(&e);
+            explain_measure_entries(&e);
             explain_run(&e);
+        }
     }
     explain_release(&e);
     if (ag_error(check->ctx) != AG_OK)

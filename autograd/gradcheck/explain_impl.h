@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * explain_impl.h - the interfaces between explain.c, explain_order.c, explain_rows.c and explain_words.c (private
- * header).
+ * explain_impl.h - the interfaces between the explain*.c (private header).
  */
 #ifndef AG_EXPLAIN_IMPL_H
 #define AG_EXPLAIN_IMPL_H
@@ -21,7 +20,16 @@ typedef struct ag_evidence {
     const double *analytic, *right; /* [n]; right is NaN where no derivative was accurate */
     double analytic_max, right_max; /* of the magnitudes */
     double tolerance;               /* a guess fits if it differs from analytic by at most this */
+    double exact;                   /* relative rounding error of analytic */
     double *guess, *basis;          /* [n] */
+    int64_t m;                      /* output elements */
+    /* The Jacobians, [n][m]: entry i * m + j is that of output element j and element i. NULL: too large, or backward is
+     * not linear in gy. */
+    const double *right_entry;
+    double *entry, *guess_entry;
+    double entry_tolerance, entry_max;
+    double *slope;                  /* [5][n or m, the larger] */
+    int64_t *slope_at;              /* [m] */
     double *cotangent;              /* [output_numel] */
     double **grad;                  /* per input, for check->backward */
     double *memory;                 /* all these arrays */
@@ -35,6 +43,8 @@ double ag_largest(const double *x, int64_t n); /* of the magnitudes */
 /* Whether analytic is e->guess; or the right gradient for e->cotangent. */
 bool ag_fits(const ag_evidence *e);
 bool ag_fits_cotangent(ag_evidence *e);
+/* Whether the analytic Jacobian is e->guess_entry. A guess of NaN is not compared. */
+bool ag_fits_entries(const ag_evidence *e);
 /* e->cotangent = the check's; or that with one output's part replaced by a number. */
 void ag_set_cotangent(ag_evidence *e);
 void ag_set_cotangent_of(ag_evidence *e, int output, double value);
@@ -57,11 +67,51 @@ bool ag_is_row_product_missing(ag_evidence *e);
 
 bool ag_is_permuted(ag_evidence *e);
 bool ag_is_part_of_sum(ag_evidence *e);
-bool ag_is_swapped(ag_evidence *e);
+bool ag_is_swapped(ag_evidence *e);    /* two gradients exchanged */
+bool ag_is_of_another(ag_evidence *e); /* one gradient that of another input */
 bool ag_is_batch_mixed(ag_evidence *e);
 bool ag_is_operand_misread(ag_evidence *e);
 
+/* ---- explain_entries.c: entries of the Jacobian lost, moved, or times a number of their row or column ---- */
+
+bool ag_is_entry_lost(ag_evidence *e);
+bool ag_is_entry_moved(ag_evidence *e);
+bool ag_is_factor_of_operand(ag_evidence *e);
+
+/* ---- explain_index.c: operands and gradients at another index ---- */
+
+bool ag_is_index_wrong(ag_evidence *e);
+bool ag_is_operand_part_lost(ag_evidence *e);
+
+/* ---- explain_slope.c: each output depends on one element ---- */
+
+/* Each output element depends on at most one element of the input: at[j], or -1; a[j] and r[j] are the analytic and
+ * the right slope. */
+typedef struct ag_slopes {
+    int64_t count;    /* outputs with at >= 0 */
+    int64_t *at;      /* [m] */
+    double *a, *r;    /* [m] */
+} ag_slopes;
+bool ag_find_slopes(ag_evidence *e, ag_slopes *s);
+bool ag_is_mask_drawn_again(ag_evidence *e);
+bool ag_is_slope_of_another(ag_evidence *e);
+
+/* ---- explain_norm.c: layer norm and RMS norm ---- */
+
+bool ag_is_norm_weight_wrong(ag_evidence *e);
+bool ag_is_norm_wrong(ag_evidence *e);
+
+/* ---- explain_target.c: cross-entropy ---- */
+
+bool ag_is_target_wrong(ag_evidence *e);
+
 /* ---- explain_words.c ---- */
+
+/* Appends "input 1 (name)". */
+void ag_say_input(ag_evidence *e, int input);
+
+/* index[d] = the index of flat in dim d. */
+void ag_index_of(int ndim, const int64_t *shape, int64_t flat, int64_t *index);
 
 /* One element of the gradient. NOTHING: analytic and right are both 0, or right is NaN. */
 typedef enum ag_mark { AG_MARK_NOTHING, AG_MARK_RIGHT, AG_MARK_WRONG } ag_mark;

@@ -10,13 +10,6 @@
 
 enum { MAX_PERMUTED = 6 };
 
-/* "input 1 (name)" */
-static void say_input(ag_evidence *e, int input)
-{
-    const char *name = e->check->input[input].x.name;
-    ag_say(e, "input %d%s%.40s%s", input, name == NULL ? "" : " (", name == NULL ? "" : name, name == NULL ? "" : ")");
-}
-
 /* ---- Other orders of the elements ---- */
 
 /* The next order of the dims, lexicographically; false after the last. */
@@ -155,7 +148,7 @@ static bool is_operand_transposed(ag_evidence *e)
         if (fit) {
             ag_because(e, AG_CAUSE_TRANSPOSED,
                        "An operand is transposed: analytic is the right gradient where the last two dims of ");
-            say_input(e, i);
+            ag_say_input(e, i);
             ag_say(e, " are swapped. Usually a transpose lost in the backward.");
             return true;
         }
@@ -224,8 +217,9 @@ static bool is_one_slice(ag_evidence *e, int o, unsigned dims, bool broadcast)
                               "Usually = where += is meant.", which, (long long)e->check->output[o].y.shape[dim], dim,
                               o);
         return ag_because(e, AG_CAUSE_NOT_REDUCED, "Not reduced: the input is broadcast to output %d, and analytic "
-                          "has only the part of the %s entry of %s %d; the right gradient is the sum over it.", o,
-                          which, dims >> dim == 1u ? "dim" : "its dims, from dim", dim);
+                          "has only the part of the %s entry of %s %d; the right gradient is the sum over it.%s",
+                          o, which, dims >> dim == 1u ? "dim" : "its dims, from dim", dim,
+                          last == 1 ? " Usually = where += is meant." : "");
     }
     return false;
 }
@@ -315,19 +309,39 @@ static bool guess_block(ag_evidence *e, const ag_check_input *other, const doubl
     return true;
 }
 
-bool ag_is_swapped(ag_evidence *e)
+/* Whether the other input's analytic gradient is wrong, too, and is the right one of this input. */
+static bool is_given_away(const ag_evidence *e, const ag_check_input *other)
+{
+    for (int64_t i = 0; i < e->n && other->numel == e->n; i++)
+        if (!(fabs(other->analytic[i] - e->right[i]) <= e->tolerance))
+            return false;
+    return true;
+}
+
+static bool is_gradient_of_another(ag_evidence *e, bool exchanged)
 {
     for (int i = 0; i < e->check->input_count; i++) {
         const ag_check_input *other = &e->check->input[i];
-        if (i == e->number || !guess_block(e, other, right_of(e, i)) || !ag_fits(e))
+        if (i == e->number || !guess_block(e, other, right_of(e, i)) || !ag_fits(e) ||
+            (exchanged && !is_given_away(e, other)))
             continue;
         ag_because(e, AG_CAUSE_SWAPPED, "Swapped: analytic is the %sright gradient of ",
                    other->numel == e->n ? "" : "first part of the ");
-        say_input(e, i);
+        ag_say_input(e, i);
         ag_say(e, ". Usually gradients written to each other's place.");
         return true;
     }
     return false;
+}
+
+bool ag_is_swapped(ag_evidence *e)
+{
+    return is_gradient_of_another(e, true);
+}
+
+bool ag_is_of_another(ag_evidence *e)
+{
+    return is_gradient_of_another(e, false);
 }
 
 /* Whether analytic at index a of the dim is n at index b. */
@@ -351,59 +365,62 @@ static int64_t entry_of(const ag_evidence *e, const ag_rows *r, int64_t a)
     return -1;
 }
 
-/* The pattern of a mixing, where entry i of analytic is entry from[i] of n. */
-typedef struct mixing {
-    bool rotated, reversed, one, exchanged;
-    int64_t moved, first; /* the number of entries with from[i] != i, and the first of them */
-} mixing;
-
-static mixing mixing_of(const double *from, int64_t extent)
+/* Whether each entry a of analytic is entry a + shift of n, modulo their number; or, shift 0, the one reversed. */
+static bool is_rotated(const ag_evidence *e, const ag_rows *r, int64_t shift)
 {
-    mixing m = { true, true, true, true, 0, -1 };
-    for (int64_t a = 0; a < extent; a++) {
-        int64_t b = (int64_t)from[a], shift = (int64_t)from[0];
-        m.rotated &= b == (a + shift) % extent;
-        m.reversed &= b == extent - 1 - a;
-        m.one &= b == shift;
-        m.exchanged &= (int64_t)from[b] == a;
-        if (b != a) {
-            m.first = m.moved == 0 ? a : m.first;
-            m.moved++;
-        }
-    }
-    return m;
+    for (int64_t a = 0; a < r->extent; a++)
+        if (!is_entry(e, r, a, shift == 0 ? r->extent - 1 - a : (a + shift) % r->extent))
+            return false;
+    return true;
+}
+
+static void say_mixed(ag_evidence *e, int dim)
+{
+    ag_because(e, AG_CAUSE_BATCH_MIXED, "The entries of dim %d are mixed: ", dim);
 }
 
 /* Each entry of a dim is some entry of n, not always its own. */
 static bool has_entries_mixed(ag_evidence *e, int dim)
 {
     ag_rows r = ag_rows_along(e, dim);
+    const char *usual = " Usually an index or offset of that dim wrong in the backward.";
+    for (int64_t shift = 0; shift < r.extent; shift++)
+        if (is_rotated(e, &r, shift)) {
+            say_mixed(e, dim);
+            if (shift == 0 && r.extent > 2)
+                ag_say(e, "they are in reversed order.%s", usual);
+            else if (r.extent == 2)
+                ag_say(e, "entries 0 and 1 are exchanged.%s", usual);
+            else
+                ag_say(e, "entry i has the right gradient of entry i + %lld, modulo %lld.%s", (long long)shift,
+                       (long long)r.extent, usual);
+            return true;
+        }
     double *from = e->basis;
+    int64_t moved = 0, first = -1;
+    bool one = true, exchanged = true;
     for (int64_t a = 0; a < r.extent; a++) {
         int64_t b = entry_of(e, &r, a);
         if (b < 0)
             return false;
         from[a] = (double)b;
+        first = moved == 0 && b != a ? a : first;
+        moved += b != a;
+        one = one && b == (int64_t)from[0];
     }
-    mixing m = mixing_of(from, r.extent);
-    bool pattern = m.rotated || m.reversed || m.one || m.exchanged;
-    if (r.count == 1 && !pattern) /* single elements may be equal by accident */
+    for (int64_t a = 0; a < r.extent; a++)
+        exchanged = exchanged && (int64_t)from[(int64_t)from[a]] == a;
+    if (moved == 0 || (r.count == 1 && !one && !exchanged)) /* single elements may be equal by accident */
         return false;
-    long long first = (long long)m.first, source = (long long)from[m.first];
-    ag_because(e, AG_CAUSE_BATCH_MIXED, "The entries of dim %d are mixed: ", dim);
-    if (m.one)
-        ag_say(e, "each has the right gradient of entry %lld.", source);
-    else if (m.rotated)
-        ag_say(e, "entry i has the right gradient of entry i + %lld, modulo %lld.", (long long)from[0],
-               (long long)r.extent);
-    else if (m.reversed)
-        ag_say(e, "they are in reversed order.");
-    else if (m.exchanged && m.moved == 2)
-        ag_say(e, "entries %lld and %lld are exchanged.", first, source);
+    say_mixed(e, dim);
+    long long source = (long long)from[first];
+    if (one)
+        ag_say(e, "each has the right gradient of entry %lld.%s", source, usual);
+    else if (exchanged && moved == 2)
+        ag_say(e, "entries %lld and %lld are exchanged.%s", (long long)first, source, usual);
     else
-        ag_say(e, "%lld of %lld have another's right gradient, entry %lld that of entry %lld.", (long long)m.moved,
-               (long long)r.extent, first, source);
-    ag_say(e, " Usually an index or offset of that dim wrong in the backward.");
+        ag_say(e, "%lld of %lld have another's right gradient, entry %lld that of entry %lld.%s", (long long)moved,
+               (long long)r.extent, (long long)first, source, usual);
     return true;
 }
 

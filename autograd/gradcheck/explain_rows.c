@@ -131,26 +131,54 @@ static bool basis_softmax(ag_evidence *e, const ag_rows *r, softmax_of what, con
     return true;
 }
 
-/* analytic = n + k basis, with k computed from s = sum(c y) or sum(c) of the row. */
-static bool is_row_sum_known(ag_evidence *e, const ag_rows *r, int dim, softmax_of what, const ag_check_output *y)
+/* Wrong row sums s' in y (c - s') or c - exp(y) s'. */
+typedef enum row_sum { MISSING, OPPOSITE, OF_ALL, UNWEIGHTED, ALONG, ROW_SUMS = ALONG + AG_MAX_DIMS } row_sum;
+
+/* guess = n + (s - s') basis, s being the right sum of each row: sum(c y), or sum(c). ALONG + d: s' is the sum along
+ * dim d. */
+static void guess_row_sum(ag_evidence *e, const ag_rows *r, softmax_of what, const double *c, row_sum kind)
 {
-    static const char *const words[3] = { "is missing", "has the wrong sign", "is taken over all rows, not over each" };
-    const double *c = e->check->cotangent + y->first;
-    double all = 0;
+    ag_rows over = kind >= ALONG ? ag_rows_along(e, (int)kind - ALONG) : *r;
+    double all = 0, *sum = e->guess; /* sum: of the row along `over` that an element lies in */
     for (int64_t i = 0; i < e->n; i++)
         all += what == Y ? c[i] * e->basis[i] : c[i];
-    for (int kind = 0; kind < 3; kind++) {
-        guess_right(e);
-        for (int64_t row = 0; row < r->count; row++) {
-            double s = 0;
-            int64_t at = ag_row_start(r, row);
-            for (int64_t i = 0; i < r->extent; i++, at += r->step)
-                s += what == Y ? c[at] * e->basis[at] : c[at];
-            row_add(e, r, row, kind == 0 ? s : kind == 1 ? 2 * s : s - all);
-        }
-        if (ag_fits(e))
+    for (int64_t row = 0; row < over.count; row++) {
+        double s = 0;
+        int64_t first = ag_row_start(&over, row), end = first + over.extent * over.step;
+        for (int64_t i = first; i < end; i += over.step)
+            s += (what == Y) == (kind != UNWEIGHTED) ? c[i] * e->basis[i] : c[i];
+        for (int64_t i = first; i < end; i += over.step)
+            sum[i] = kind == MISSING ? 0 : kind == OPPOSITE ? -s : kind == OF_ALL ? all : s;
+    }
+    for (int64_t row = 0; row < r->count; row++) {
+        double s = 0;
+        int64_t first = ag_row_start(r, row), end = first + r->extent * r->step;
+        for (int64_t i = first; i < end; i += r->step)
+            s += what == Y ? c[i] * e->basis[i] : c[i];
+        for (int64_t i = first; i < end; i += r->step)
+            e->guess[i] = e->right[i] + (s - sum[i]) * e->basis[i];
+    }
+}
+
+static bool is_row_sum_known(ag_evidence *e, const ag_rows *r, int dim, softmax_of what, const ag_check_output *y)
+{
+    static const char *const words[] = { "is missing", "has the wrong sign", "is taken over all rows, not over each" };
+    const char *form = what == Y ? "y (gy - sum(gy y))" : "gy - exp(y) sum(gy)";
+    for (int kind = MISSING; kind < ALONG + e->ndim; kind++) {
+        if (kind == ALONG + dim)
+            continue;
+        guess_row_sum(e, r, what, e->check->cotangent + y->first, (row_sum)kind);
+        if (!ag_fits(e))
+            continue;
+        if (kind < UNWEIGHTED)
             return ag_because(e, AG_CAUSE_ROW_SUM_MISSING, "The row-sum term %s: the gradient is %s along dim %d.",
-                              words[kind], what == Y ? "y (gy - sum(gy y))" : "gy - exp(y) sum(gy)", dim);
+                              words[kind], form, dim);
+        if (kind == UNWEIGHTED)
+            return ag_because(e, AG_CAUSE_ROW_SUM_MISSING, "The row-sum term is %s in place of %s: the gradient is %s "
+                              "along dim %d.", what == Y ? "sum(gy)" : "sum(gy exp(y))",
+                              what == Y ? "sum(gy y)" : "sum(gy)", form, dim);
+        return ag_because(e, AG_CAUSE_ROW_SUM_MISSING, "The row-sum term is summed over the wrong axis, along dim %d: "
+                                                       "the gradient is %s along dim %d.", kind - ALONG, form, dim);
     }
     return false;
 }

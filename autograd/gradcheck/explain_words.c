@@ -41,6 +41,15 @@ const char *ag_cause_name(ag_cause cause)
         [AG_CAUSE_STRIDE_IGNORED] = "stride ignored",
         [AG_CAUSE_TAIL] = "tail wrong",
         [AG_CAUSE_SWAPPED] = "swapped inputs",
+        [AG_CAUSE_WRONG_INDEX] = "wrong index",
+        [AG_CAUSE_SKIPPED] = "skipped",
+        [AG_CAUSE_OPERAND] = "wrong operand",
+        [AG_CAUSE_SLOPE] = "another slope",
+        [AG_CAUSE_NORM_SCALE] = "norm's scale",
+        [AG_CAUSE_TARGET] = "wrong target",
+        [AG_CAUSE_MASK_DRAWN_AGAIN] = "another mask",
+        [AG_CAUSE_GRAPH_CUT] = "graph cut",
+        [AG_CAUSE_ROUNDED] = "rounded to single",
     };
     return (int)cause >= 0 && cause < AG_CAUSES ? name[cause] : "unknown";
 }
@@ -71,6 +80,12 @@ void ag_say(ag_evidence *e, const char *format, ...)
     va_end(values);
 }
 
+void ag_say_input(ag_evidence *e, int input)
+{
+    const char *name = e->check->input[input].x.name;
+    ag_say(e, "input %d%s%.40s%s", input, name == NULL ? "" : " (", name == NULL ? "" : name, name == NULL ? "" : ")");
+}
+
 ag_explanation ag_explanation_of(ag_cause cause, const char *format, ...)
 {
     ag_explanation made = { .cause = cause, .factor = 1 };
@@ -91,13 +106,18 @@ ag_mark ag_evidence_mark(const ag_evidence *e, int64_t i)
     return fabs(a - r) <= e->tolerance ? AG_MARK_RIGHT : AG_MARK_WRONG;
 }
 
+void ag_index_of(int ndim, const int64_t *shape, int64_t flat, int64_t *index)
+{
+    for (int d = ndim - 1; d >= 0; d--) {
+        index[d] = flat % shape[d];
+        flat /= shape[d];
+    }
+}
+
 const char *ag_evidence_index(const ag_evidence *e, int64_t i)
 {
     int64_t index[AG_MAX_DIMS];
-    for (int d = e->ndim - 1; d >= 0; d--) {
-        index[d] = i % e->shape[d];
-        i /= e->shape[d];
-    }
+    ag_index_of(e->ndim, e->shape, i, index);
     return ag_dims_text(e->check->ctx, e->ndim, index);
 }
 
@@ -265,19 +285,24 @@ typedef struct count {
     int number, first, last; /* of the array; its dims */
 } count;
 
-static bool words_counts(const ag_array *array, double wanted, int length, int *first)
+static bool words_is_near(const ag_evidence *e, double a, double b)
+{
+    return fabs(a - b) <= fmax(1e-5, 100 * e->exact) * fabs(b);
+}
+
+static bool words_counts(const ag_evidence *e, const ag_array *array, double wanted, int length, int *first)
 {
     for (*first = 0; *first + length <= array->ndim; (*first)++) {
         double product = 1;
         for (int d = *first; d < *first + length; d++)
             product *= (double)array->shape[d];
-        if (product > 1 && fabs(product - wanted) <= 1e-5 * wanted)
+        if (product > 1 && words_is_near(e, product, wanted))
             return true;
     }
     return false;
 }
 
-static count words_find_count(const ag_check *k, double wanted, int longest)
+static count words_find_count(const ag_evidence *e, const ag_check *k, double wanted, int longest)
 {
     int first;
     for (int length = 1; length <= longest; length++)
@@ -285,7 +310,7 @@ static count words_find_count(const ag_check *k, double wanted, int longest)
             bool output = i >= k->input_count;
             int number = output ? i - k->input_count : i;
             const ag_array *array = output ? &k->output[number].y : &k->input[number].x;
-            if (words_counts(array, wanted, length, &first))
+            if (words_counts(e, array, wanted, length, &first))
                 return (count){ array, output, number, first, first + length - 1 };
         }
     return (count){ .array = NULL };
@@ -317,11 +342,6 @@ static const factor_form forms[] = {
     { "1/sqrt(d)", "attention's scale 1/sqrt(d) applied twice", -0.5, 1 },
 };
 
-static bool words_is_near(double a, double b)
-{
-    return fabs(a - b) <= 1e-5 * fabs(b);
-}
-
 /* Says which forms the magnitude has, at most two: extents of the function itself first, then of the function around
  * it. brief: without their meaning. False: none. */
 static bool say_forms(ag_evidence *e, double magnitude, bool brief)
@@ -332,7 +352,7 @@ static bool say_forms(ag_evidence *e, double magnitude, bool brief)
         for (size_t f = 0; f < sizeof forms / sizeof *forms && times < 2; f++) {
             const factor_form *form = &forms[f];
             double value = pow(magnitude, 1 / form->power);
-            count c = words_find_count(k, value, form->longest);
+            count c = words_find_count(e, k, value, form->longest);
             if (c.array == NULL || form == said || (said != NULL && k == e->check))
                 continue;
             ag_say(e, "%s %s for %c = %lld, ", said != NULL ? " Or" : brief ? " It is also" : " It is", form->symbol,
@@ -348,12 +368,47 @@ static bool say_forms(ag_evidence *e, double magnitude, bool brief)
     return said != NULL;
 }
 
+/* The rows along the last dim, and how many of them have a gradient that is not 0. */
+static int64_t words_rows(const ag_evidence *e, int64_t *counted)
+{
+    int64_t extent = e->ndim == 0 ? 1 : e->shape[e->ndim - 1], rows = extent == 0 ? 0 : e->n / extent;
+    *counted = 0;
+    for (int64_t row = 0; row < rows; row++)
+        *counted += ag_largest(e->right + row * extent, extent) > e->tolerance;
+    return rows;
+}
+
+/* A mean over the wrong count, where rows are ignored. */
+static bool say_counted_rows(ag_evidence *e, double factor)
+{
+    int64_t counted, rows = e->whole ? words_rows(e, &counted) : 0;
+    if (rows < 2 || counted == rows || counted == 0)
+        return false;
+    double ratio = (double)counted / (double)rows;
+    bool all = words_is_near(e, factor, ratio), few = words_is_near(e, factor, 1 / ratio);
+    if (all || few)
+        ag_say(e, " It is %lld/%lld, with %lld of %lld rows whose gradient is not 0: usually a mean over %s rows "
+                  "where one over %s is meant.", (long long)(all ? counted : rows), (long long)(all ? rows : counted),
+               (long long)counted, (long long)rows, all ? "all" : "the counted", all ? "the counted" : "all");
+    else if (words_is_near(e, factor, (double)counted))
+        ag_say(e, " It is %lld, the number of rows whose gradient is not 0: usually a mean over these left out, a sum "
+                  "in its place.", (long long)counted);
+    else if (words_is_near(e, factor * (double)counted, 1))
+        ag_say(e, " It is 1/%lld, and %lld rows have a gradient that is not 0: usually a mean over these taken twice.",
+               (long long)counted, (long long)counted);
+    else
+        return false;
+    return true;
+}
+
 bool ag_say_factor(ag_evidence *e, double factor)
 {
+    if (say_counted_rows(e, factor))
+        return true;
     double magnitude = fabs(factor);
     int64_t repeated = words_repetitions(e);
-    bool averaged = repeated > 1 && words_is_near(magnitude * (double)repeated, 1);
-    bool twice = words_is_near(magnitude, 2), half = words_is_near(magnitude, 0.5);
+    bool averaged = repeated > 1 && words_is_near(e, magnitude * (double)repeated, 1);
+    bool twice = words_is_near(e, magnitude, 2), half = words_is_near(e, magnitude, 0.5);
     if (factor < 0)
         ag_say(e, " The sign is flipped, too.");
     if (twice)

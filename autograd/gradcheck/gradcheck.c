@@ -373,44 +373,6 @@ static ag_gradcheck_result check_summarize(const ag_check *check, ag_cause cause
     return r;
 }
 
-/* Finds the causes of failed inputs, and the explanation of the worst one: the text about the wrong op if one was
- * found; if that has no cause, followed by the text about the whole gradient. */
-static void check_explain(ag_check *check, ag_gradcheck_result *r, bool on_tape)
-{
-    ag_explanation whole = { AG_CAUSE_UNKNOWN, 1, "" };
-    for (int i = 0; i < check->input_count; i++) {
-        ag_gradcheck_input *found = &check->input[i].found;
-        bool cheap = i == r->input || check->jacobian[i] != NULL;
-        if (found->checked == 0 || found->verdict != AG_FAIL || !cheap)
-            continue;
-        ag_explanation one = ag_check_explain(check, i);
-        found->cause = one.cause;
-        found->factor = one.factor;
-        if (i == r->input)
-            whole = one;
-    }
-    ag_location at = { .node = -1, .op = "", .path = "" };
-    if (on_tape && ag_error(check->ctx) == AG_OK)
-        at = ag_check_locate(check);
-    r->op = at.op;
-    r->path = at.path;
-    r->node = at.node;
-    r->op_input = at.op_input;
-    ag_gradcheck_input *worst = &check->input[r->input].found;
-    bool known = at.explanation.cause > AG_CAUSE_UNKNOWN;
-    if (known) {
-        worst->cause = at.explanation.cause;
-        worst->factor = at.explanation.factor;
-    }
-    bool said = known || (at.node >= 0 && whole.cause == AG_CAUSE_UNKNOWN); /* the second text would add nothing */
-    const char *first = at.explanation.text, *second = said ? "" : whole.text;
-    snprintf(r->explanation, sizeof r->explanation, "%.*s%s", AG_EXPLANATION - 2, first,
-             *first != '\0' && *second != '\0' ? " " : "");
-    size_t used = strlen(r->explanation);
-    snprintf(r->explanation + used, sizeof r->explanation - used, "%.*s", AG_EXPLANATION - 1 - (int)used, second);
-    r->worst = *worst;
-}
-
 ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape)
 {
     ag_ctx *ctx = check->ctx;
@@ -420,7 +382,7 @@ ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape)
     bool judged = made && check_examine(check, &cause);
     ag_gradcheck_result r = check_summarize(check, cause);
     if (judged && r.verdict == AG_FAIL && check->misdeed.cause == AG_CAUSE_NONE)
-        check_explain(check, &r, on_tape);
+        ag_check_explain_all(check, &r, on_tape);
     else if (r.verdict == AG_INCONCLUSIVE)
         snprintf(r.explanation, sizeof r.explanation, "%s", check_why_inconclusive(r.worst.cause));
     if (ag_error(ctx) != AG_OK) {

@@ -71,6 +71,15 @@ typedef enum ag_cause {
     AG_CAUSE_STRIDE_IGNORED,  /* strides are ignored: memory is read as if it were contiguous */
     AG_CAUSE_TAIL,            /* right up to an index, wrong after it */
     AG_CAUSE_SWAPPED,         /* the gradient of another input */
+    AG_CAUSE_WRONG_INDEX,     /* shifted, reversed, a wrong stride, an index of another loop */
+    AG_CAUSE_SKIPPED,         /* positions of the output, or of another input, contribute nothing */
+    AG_CAUSE_OPERAND,         /* a factor is left out, or another input is used in its place */
+    AG_CAUSE_SLOPE,           /* the slope of another function, or a term of the slope is wrong */
+    AG_CAUSE_NORM_SCALE,      /* a norm's 1 / sqrt(variance + epsilon) is computed otherwise than in forward */
+    AG_CAUSE_TARGET,          /* cross-entropy with other targets, smoothing or ignored rows than in forward */
+    AG_CAUSE_MASK_DRAWN_AGAIN, /* another mask than forward's */
+    AG_CAUSE_GRAPH_CUT,       /* an op uses a value that depends on the input but is detached from it */
+    AG_CAUSE_ROUNDED,         /* the right gradient rounded to single precision */
     AG_CAUSES
 } ag_cause;
 
@@ -108,12 +117,12 @@ typedef struct ag_gradcheck_config {
     FILE *json, *html;  /* receive the report as one JSON object, as a page with heat maps; NULL: none */
 } ag_gradcheck_config;
 
-enum { AG_EXPLANATION = 400 }; /* bytes */
+enum { AG_EXPLANATION = 800 }; /* bytes */
 
 /* op and path live as long as the context. */
 typedef struct ag_gradcheck_result {
     ag_verdict verdict; /* the worst of all inputs */
-    int input;          /* the worst input; -1: none was checked */
+    int input;          /* the worst input, of the failed ones with a cause if there are; -1: none was checked */
     ag_gradcheck_input worst; /* the result for that input */
     int64_t checked, failed, inconclusive; /* numbers of derivatives of all inputs */
     double max_error;

@@ -116,6 +116,9 @@ bool ag_check_is_close(const ag_check *check, double a, double n);
 /* Finds the fault that reproduces the whole wrong gradient of an input. AG_CAUSE_UNKNOWN: none does. */
 ag_explanation ag_check_explain(ag_check *check, int input);
 
+/* Finds the causes of all failed inputs; on_tape: and the wrong op. Sets r's op, input, worst and explanation. */
+void ag_check_explain_all(ag_check *check, ag_gradcheck_result *r, bool on_tape);
+
 /* An explanation with this cause and a text as of printf. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))

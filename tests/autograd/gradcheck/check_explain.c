@@ -85,8 +85,7 @@ static const struct kind {
     { { CUBE, SHAPE2(3, 4), TRANSPOSED_MEMORY, 0, 1 }, AG_CAUSE_TRANSPOSED, { "swapped, in memory" } },
     { { CUBE, SHAPE3(2, 3, 3), TRANSPOSED, 0, 1 }, AG_CAUSE_TRANSPOSED, { "with its last two dims swapped. Usually" } },
     { { MATMUL, SHAPE2(3, 3), OPERAND_TRANSPOSED, 0, 1 }, AG_CAUSE_TRANSPOSED,
-      { "An operand is transposed: analytic is the right gradient where the last two dims of input 1 (z) are "
-        "swapped" } },
+      { "An operand is transposed: dims 0 and 1 of input 1 (z) are swapped; with that analytic is right" } },
     { { CUBE, SHAPE3(3, 3, 3), ROTATED_DIMS, 0, 1 }, AG_CAUSE_PERMUTED, { "with its dims in the order [2,0,1]. " } },
     { { CUBE, SHAPE3(2, 3, 4), ROTATED_DIMS, 0, 1 }, AG_CAUSE_PERMUTED, { "in the order [2,0,1], in memory. " } },
 
@@ -109,13 +108,13 @@ static const struct kind {
       { "analytic is right for upstream gradients with sum(gy y) = 0 in each row of y, and only for them" } },
 
     { { LAYER_NORM, SHAPE2(3, 6), NO_MEAN, 0, 1 }, AG_CAUSE_MEAN_MISSING,
-      { "The mean term is missing or wrong: analytic differs from the right gradient by a constant in each row "
-        "along dim 1" } },
+      { "The mean term is missing: along dim 1, mean(g) in r (g - mean(g) - xhat mean(g xhat))" } },
     { { LAYER_NORM, SHAPE2(3, 6), NO_VARIANCE, 0, 1 }, AG_CAUSE_VARIANCE_MISSING,
-      { "The variance term is missing or wrong", "by a multiple of x - mean(x) in each row along dim 1" } },
+      { "The variance term is missing: along dim 1, xhat mean(g xhat) in r (g - mean(g) - xhat mean(g xhat))" } },
     { { LAYER_NORM, SHAPE2(3, 6), NO_MEAN_NO_VARIANCE, 0, 1 }, AG_CAUSE_VARIANCE_MISSING,
-      { "The mean and the variance term are both missing or wrong: along dim 1" } },
-    { { RMS_NORM, SHAPE2(3, 6), NO_VARIANCE, 0, 1 }, AG_CAUSE_VARIANCE_MISSING, { "The term of the mean square" } },
+      { "The mean and the variance term are both missing: along dim 1" } },
+    { { RMS_NORM, SHAPE2(3, 6), NO_VARIANCE, 0, 1 }, AG_CAUSE_VARIANCE_MISSING,
+      { "The variance term is missing: along dim 1, xhat mean(g xhat) in r (g - xhat mean(g xhat))" } },
 
     { { BROADCAST, SHAPE1(4), FIRST_SLICE, 0, 1 }, AG_CAUSE_NOT_REDUCED,
       { "Not reduced: the input is broadcast to output 0, and analytic has only the part of the first entry of "

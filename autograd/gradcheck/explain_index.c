@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * explain_index.c - an operand read, or a gradient written, at another index. In a product, a convolution, a lookup the
+ * entry of the Jacobian for output element j and input element i is the element of another operand, whose index is an
+ * affine function of the indices of j and i: in a convolution 2 j2 + i2 - 1. That function is found for the right and
+ * for the analytic Jacobian; where they differ is the fault.
+ */
+#include "autograd/gradcheck/explain_impl.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NONE = -1, MANY = -2, MOST_PAIRS = 1 << 14 };
+
+/* An index along one dim of the operand: factor[0] * variable[0] + factor[1] * variable[1] + offset. Variables are the
+ * dims of the output, then those of the input; -1: none. */
+typedef struct affine {
+    int variable[2];
+    int64_t factor[2], offset;
+} affine;
+
+/* A pair of an output and an input element, and the operand's element whose value the entry has: its flat index, NONE
+ * or MANY. */
+typedef struct pair {
+    int64_t i, j, source;
+} pair;
+
+typedef struct reading {
+    ag_evidence *e;
+    const ag_array *y, *z; /* the output; the operand */
+    int number;            /* of the operand */
+    pair *pair;
+    int64_t count;
+    affine map[AG_MAX_DIMS]; /* per dim of the operand */
+} reading;
+
+static int64_t index_variable(const reading *r, int variable, const pair *p)
+{
+    const ag_array *y = r->y;
+    int64_t index[AG_MAX_DIMS];
+    if (variable < 0)
+        return 0;
+    if (variable < y->ndim)
+        ag_index_of(y->ndim, y->shape, p->j, index);
+    else
+        ag_index_of(r->e->ndim, r->e->shape, p->i, index);
+    return index[variable < y->ndim ? variable : variable - y->ndim];
+}
+
+static int64_t index_at(const reading *r, const affine *a, const pair *p)
+{
+    return a->factor[0] * index_variable(r, a->variable[0], p) + a->factor[1] * index_variable(r, a->variable[1], p) +
+           a->offset;
+}
+
+/* The index of a source along dim d of the operand. */
+static int64_t index_of_source(const ag_array *z, int dim, int64_t source)
+{
+    int64_t index[AG_MAX_DIMS];
+    ag_index_of(z->ndim, z->shape, source, index);
+    return index[dim];
+}
+
+/* Whether the map gives every known source. Sets its offset by the first. */
+static bool index_fits(const reading *r, int dim, affine *a)
+{
+    bool first = true;
+    for (int64_t k = 0; k < r->count; k++) {
+        const pair *p = &r->pair[k];
+        if (p->source < 0)
+            continue;
+        int64_t want = index_of_source(r->z, dim, p->source);
+        if (first)
+            a->offset += want - index_at(r, a, p);
+        else if (index_at(r, a, p) != want)
+            return false;
+        first = false;
+    }
+    return !first;
+}
+
+/* Finds the map of one dim with the fewest variables and the smallest factors. */
+static bool index_find_map(const reading *r, int dim, affine *a)
+{
+    static const int64_t factors[] = { 1, -1, 2, -2, 3, -3, 4, -4 };
+    enum { FACTORS = sizeof factors / sizeof *factors };
+    int variables = r->y->ndim + r->e->ndim;
+    *a = (affine){ { -1, -1 }, { 0, 0 }, 0 };
+    if (index_fits(r, dim, a))
+        return true;
+    for (int v = 0; v < variables; v++)
+        for (int f = 0; f < FACTORS; f++) {
+            *a = (affine){ { v, -1 }, { factors[f], 0 }, 0 };
+            if (index_fits(r, dim, a))
+                return true;
+        }
+    for (int v = 0; v < variables; v++)
+        for (int w = v + 1; w < variables; w++)
+            for (int f = 0; f < FACTORS * FACTORS; f++) {
+                *a = (affine){ { v, w }, { factors[f / FACTORS], factors[f % FACTORS] }, 0 };
+                if (index_fits(r, dim, a))
+                    return true;
+            }
+    return false;
+}
+
+/* Collects the pairs with an entry in either Jacobian, and their sources in the one given. False: an entry is no
+ * element of the operand. */
+static bool index_collect(reading *r, const double *entries)
+{
+    const ag_evidence *e = r->e;
+    int64_t known = 0, n = 1;
+    for (int d = 0; d < r->z->ndim; d++)
+        n *= r->z->shape[d];
+    r->count = 0;
+    for (int64_t i = 0; i < e->n; i++)
+        for (int64_t j = 0; j < e->m; j++) {
+            int64_t k = i * e->m + j;
+            if (fabs(e->entry[k]) <= e->entry_tolerance && fabs(e->right_entry[k]) <= e->entry_tolerance)
+                continue;
+            if (r->count == MOST_PAIRS)
+                return false;
+            pair *p = &r->pair[r->count++];
+            *p = (pair){ i, j, NONE };
+            if (fabs(entries[k]) <= e->entry_tolerance)
+                continue;
+            for (int64_t s = 0; s < n && p->source != MANY; s++)
+                if (fabs(entries[k] - r->z->value[s]) <= e->entry_tolerance)
+                    p->source = p->source == NONE ? s : MANY;
+            if (p->source == NONE)
+                return false;
+            known += p->source >= 0;
+        }
+    return known > 3;
+}
+
+static bool index_find_maps(reading *r, const double *entries)
+{
+    if (!index_collect(r, entries))
+        return false;
+    for (int d = 0; d < r->z->ndim; d++)
+        if (!index_find_map(r, d, &r->map[d]))
+            return false;
+    return true;
+}
+
+/* The flat index in the operand that the map gives; -1: outside of the operand. */
+static int64_t index_source(const reading *r, const pair *p)
+{
+    int64_t at = 0;
+    for (int d = 0; d < r->z->ndim; d++) {
+        int64_t k = index_at(r, &r->map[d], p);
+        if (k < 0 || k >= r->z->shape[d])
+            return -1;
+        at = at * r->z->shape[d] + k;
+    }
+    return at;
+}
+
+/* Whether the maps reproduce all entries, those that are 0 included. */
+static bool index_reproduces(const reading *r, const double *entries)
+{
+    const ag_evidence *e = r->e;
+    for (int64_t k = 0; k < r->count; k++) {
+        int64_t at = index_source(r, &r->pair[k]);
+        double want = at < 0 ? 0 : r->z->value[at];
+        if (!(fabs(entries[r->pair[k].i * e->m + r->pair[k].j] - want) <= e->entry_tolerance))
+            return false;
+    }
+    return true;
+}
+
+/* ---- Words ---- */
+
+/* "2 j2 + i2 - 1" */
+static void index_text(const reading *r, const affine *a, char text[60])
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (int k = 0; k < 2; k++) {
+        if (a->variable[k] < 0)
+            continue;
+        bool of_y = a->variable[k] < r->y->ndim;
+        int64_t factor = a->factor[k], size = factor < 0 ? -factor : factor;
+        used += (size_t)snprintf(text + used, 60 - used, "%s", used == 0 ? factor < 0 ? "-" : "" : factor < 0 ? " - "
+                                                                                                               : " + ");
+        if (size != 1)
+            used += (size_t)snprintf(text + used, 60 - used, "%lld ", (long long)size);
+        used += (size_t)snprintf(text + used, 60 - used, "%c%d", of_y ? 'j' : 'i',
+                                 of_y ? a->variable[k] : a->variable[k] - r->y->ndim);
+    }
+    int64_t offset = a->offset;
+    if (used == 0)
+        snprintf(text, 60, "%lld", (long long)offset);
+    else if (offset != 0)
+        snprintf(text + used, 60 - used, " %c %lld", offset < 0 ? '-' : '+', llabs((long long)offset));
+}
+
+static bool index_is_same(const affine *a, const affine *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+}
+
+/* What a wrong map of one dim is called. */
+static const char *index_difference(const affine *wrong, const affine *right)
+{
+    bool variables = true, factors = true, opposite = true;
+    for (int k = 0; k < 2; k++) {
+        variables = variables && wrong->variable[k] == right->variable[k];
+        factors = factors && wrong->factor[k] == right->factor[k];
+        opposite = opposite && wrong->factor[k] == -right->factor[k];
+    }
+    return !variables ? "an index of the wrong loop"
+           : factors  ? "an index off by a constant, such as a wrong padding"
+           : opposite ? "an index in reversed order, such as a kernel that is flipped"
+                      : "a wrong stride";
+}
+
+static bool say_reading(ag_evidence *e, const reading *wrong, const affine *right)
+{
+    const affine *map = wrong->map;
+    int differs = -1, count = 0;
+    for (int d = 0; d < wrong->z->ndim; d++)
+        if (!index_is_same(&map[d], &right[d])) {
+            differs = differs < 0 ? d : differs;
+            count++;
+        }
+    if (count == 0)
+        return false;
+    for (int d = differs + 1; d < wrong->z->ndim; d++)
+        if (count == 2 && index_is_same(&map[d], &right[differs]) && index_is_same(&map[differs], &right[d])) {
+            ag_because(e, AG_CAUSE_TRANSPOSED, "An operand is transposed: dims %d and %d of ", differs, d);
+            ag_say_input(e, wrong->number);
+            ag_say(e, " are swapped; with that analytic is right. Usually a transpose lost in the backward.");
+            return true;
+        }
+    char is[60], meant[60];
+    index_text(wrong, &map[differs], is);
+    index_text(wrong, &right[differs], meant);
+    ag_because(e, AG_CAUSE_WRONG_INDEX, "A wrong index: ");
+    ag_say_input(e, wrong->number);
+    ag_say(e, " is read at index %s of dim %d, right is %s (j: index of the output, i: of this gradient). Usually %s.",
+           is, differs, meant, index_difference(&map[differs], &right[differs]));
+    return true;
+}
+
+/* ---- Hypotheses ---- */
+
+static bool index_begin(reading *r, ag_evidence *e, int operand)
+{
+    const ag_check_input *in = &e->check->input[operand];
+    *r = (reading){ .e = e, .y = &e->check->output[0].y, .z = &in->x, .number = operand };
+    return operand != e->number && in->checked && in->x.value != NULL && in->numel > 1;
+}
+
+/* Where the gradient of each output element goes: both Jacobians have one entry per output element at the most, of the
+ * same value, at different elements. */
+static bool index_is_written_elsewhere(ag_evidence *e, reading *r)
+{
+    affine right[AG_MAX_DIMS];
+    *r = (reading){ .e = e, .y = &e->check->output[0].y, .z = &e->input->x, .number = e->number, .pair = r->pair };
+    for (int side = 0; side < 2; side++) {
+        const double *entries = side == 0 ? e->right_entry : e->entry;
+        r->count = 0;
+        for (int64_t j = 0; j < e->m && j < MOST_PAIRS; j++) {
+            pair p = { 0, j, NONE };
+            for (int64_t i = 0; i < e->n; i++)
+                if (fabs(entries[i * e->m + j]) > e->entry_tolerance)
+                    p.source = p.source == NONE ? i : MANY;
+            if (p.source == MANY)
+                return false;
+            double value = p.source == NONE ? 0 : entries[p.source * e->m + j];
+            if (side == 0)
+                e->slope[j] = value;
+            else if (!(fabs(value - e->slope[j]) <= e->entry_tolerance))
+                return false;
+            r->pair[r->count++] = p;
+        }
+        for (int d = 0; d < e->ndim; d++)
+            if (!index_find_map(r, d, &r->map[d]) || r->map[d].variable[0] >= r->y->ndim ||
+                r->map[d].variable[1] >= r->y->ndim) /* an index of the input says nothing */
+                return false;
+        if (side == 0)
+            memcpy(right, r->map, sizeof right);
+    }
+    int d = 0;
+    while (d < e->ndim && index_is_same(&r->map[d], &right[d]))
+        d++;
+    if (d == e->ndim)
+        return false;
+    char is[60], meant[60];
+    index_text(r, &r->map[d], is);
+    index_text(r, &right[d], meant);
+    return ag_because(e, AG_CAUSE_WRONG_INDEX, "A wrong index: the gradient is added at index %s of dim %d, right is "
+                                               "%s "
+                      "(j: index of the output). Usually %s.", is, d, meant, index_difference(&r->map[d], &right[d]));
+}
+
+bool ag_is_index_wrong(ag_evidence *e)
+{
+    if (e->right_entry == NULL || e->check->output_count != 1)
+        return false;
+    size_t bytes = MOST_PAIRS * sizeof(pair);
+    reading r;
+    pair *pairs = ag_alloc(e->check->ctx, bytes);
+    bool found = false;
+    for (int z = 0; z < e->check->input_count && pairs != NULL && !found; z++) {
+        affine right[AG_MAX_DIMS];
+        if (!index_begin(&r, e, z))
+            continue;
+        r.pair = pairs;
+        if (!index_find_maps(&r, e->right_entry) || !index_reproduces(&r, e->right_entry))
+            continue;
+        memcpy(right, r.map, sizeof right);
+        found = index_find_maps(&r, e->entry) && index_reproduces(&r, e->entry) && say_reading(e, &r, right);
+    }
+    r.pair = pairs;
+    found = found || (pairs != NULL && index_is_written_elsewhere(e, &r));
+    ag_free(e->check->ctx, pairs, bytes);
+    return found;
+}
+
+/* Contributions that go through some elements of another operand are lost: those at one index of a dim. */
+static bool index_is_part_lost(reading *r)
+{
+    ag_evidence *e = r->e;
+    for (int d = 0; d < r->z->ndim; d++) {
+        int64_t lost = NONE;
+        bool kept = false, clean = true;
+        for (int64_t k = 0; k < r->count && clean; k++) {
+            const pair *p = &r->pair[k];
+            int64_t at = index_at(r, &r->map[d], p), entry = p->i * e->m + p->j;
+            if (fabs(e->right_entry[entry]) <= e->entry_tolerance)
+                clean = fabs(e->entry[entry]) <= e->entry_tolerance;
+            else if (fabs(e->entry[entry] - e->right_entry[entry]) <= e->entry_tolerance)
+                kept = true;
+            else if (fabs(e->entry[entry]) <= e->entry_tolerance && (lost == NONE || lost == at))
+                lost = at;
+            else
+                clean = false;
+        }
+        for (int64_t k = 0; k < r->count && clean; k++) {
+            const pair *p = &r->pair[k];
+            int64_t entry = p->i * e->m + p->j;
+            clean = index_at(r, &r->map[d], p) != lost || fabs(e->entry[entry]) <= e->entry_tolerance;
+        }
+        if (!clean || lost == NONE || !kept)
+            continue;
+        ag_because(e, AG_CAUSE_SKIPPED, "Skipped: what goes through index %lld of dim %d of ", (long long)lost, d);
+        ag_say_input(e, r->number);
+        ag_say(e, " is missing from analytic; all else is right. Usually a loop that ends too early or begins too "
+                  "late.");
+        return true;
+    }
+    return false;
+}
+
+bool ag_is_operand_part_lost(ag_evidence *e)
+{
+    if (e->right_entry == NULL || e->check->output_count != 1)
+        return false;
+    size_t bytes = MOST_PAIRS * sizeof(pair);
+    reading r;
+    pair *pairs = ag_alloc(e->check->ctx, bytes);
+    bool found = false;
+    for (int z = 0; z < e->check->input_count && pairs != NULL && !found; z++) {
+        if (!index_begin(&r, e, z))
+            continue;
+        r.pair = pairs;
+        found = index_find_maps(&r, e->right_entry) && index_is_part_lost(&r);
+    }
+    ag_free(e->check->ctx, pairs, bytes);
+    return found;
+}

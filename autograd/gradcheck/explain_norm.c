@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * explain_norm.c - layer norm and RMS norm with weights: y = gamma xhat + beta, where xhat = r w in each row, w = x -
+ * mean(x) (RMS norm: w = x), v = mean(w^2), r = 1 / sqrt(v + epsilon). With n elements in a row
+ *     dy[d] / dx[e] = gamma[d] r ([d = e] - 1/n - r^2 w[d] w[e] / n)        (RMS norm: without 1/n)
+ *     dy[d] / dgamma[d] = r w[d]
+ * so that each row of a Jacobian is a unit vector, a constant and a multiple of w, whose factors tell which term is
+ * wrong.
+ */
+#include "autograd/gradcheck/explain_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { LONGEST_NORM = 512 };
+
+/* The rows of x along one dim. */
+typedef struct normed_rows {
+    const ag_evidence *e;
+    bool centered; /* layer norm, else RMS norm */
+    const double *x;
+    ag_rows rows;
+    double *w; /* as x */
+    double v[LONGEST_NORM];
+    double r[LONGEST_NORM], right_r[LONGEST_NORM]; /* analytic, right */
+} normed_rows;
+
+static bool norm_begin(normed_rows *l, const ag_evidence *e, const ag_array *x, int dim, bool centered)
+{
+    int64_t n = 1, step = 1;
+    for (int d = 0; d < x->ndim; d++) {
+        n *= x->shape[d];
+        step *= d > dim ? x->shape[d] : 1;
+    }
+    l->e = e;
+    l->centered = centered;
+    l->x = x->value;
+    l->rows = (ag_rows){ n / x->shape[dim], x->shape[dim], step };
+    l->w = e->slope + 2 * e->m;
+    if (n != e->m || l->rows.extent < 4 || l->rows.count > LONGEST_NORM)
+        return false;
+    for (int64_t row = 0; row < l->rows.count; row++) {
+        int64_t first = ag_row_start(&l->rows, row), end = first + l->rows.extent * step;
+        double mean = 0, size = (double)l->rows.extent;
+        l->v[row] = 0;
+        for (int64_t i = first; i < end && centered; i += step)
+            mean += l->x[i] / size;
+        for (int64_t i = first; i < end; i += step) {
+            l->w[i] = l->x[i] - mean;
+            l->v[row] += l->w[i] * l->w[i] / size;
+        }
+    }
+    return true;
+}
+
+/* ---- The scale r ---- */
+
+/* Whether the numbers of all rows are one, relative to scale: *value is their mean. */
+static bool norm_is_constant(const double *q, int64_t count, double scale, double *value)
+{
+    double low = q[0], high = q[0];
+    *value = 0;
+    for (int64_t k = 0; k < count; k++) {
+        low = fmin(low, q[k]);
+        high = fmax(high, q[k]);
+        *value += q[k] / (double)count;
+    }
+    return high - low <= scale;
+}
+
+/* l->r is no 1 / sqrt(v + epsilon) with forward's epsilon: which formula has it? */
+static bool norm_scale_is_wrong(ag_evidence *e, const normed_rows *l)
+{
+    enum { PLAIN, OUTSIDE, UNBIASED, FORMS };
+    double q[FORMS][LONGEST_NORM], value[FORMS], right[LONGEST_NORM], epsilon, n = (double)l->rows.extent, most = 0;
+    int64_t count = l->rows.count;
+    for (int64_t k = 0; k < count; k++) {
+        double v = l->v[k], r = l->r[k];
+        q[PLAIN][k] = 1 / (r * r) - v;
+        q[OUTSIDE][k] = 1 / r - sqrt(v);
+        q[UNBIASED][k] = 1 / (r * r) - v * n / (n - 1);
+        right[k] = 1 / (l->right_r[k] * l->right_r[k]) - v;
+        most = fmax(most, fmax(1, v));
+    }
+    double scale = fmax(1e-7, 60 * e->exact) * most;
+    norm_is_constant(right, count, 0, &epsilon);
+    if (count < 2)
+        return false;
+    if (norm_is_constant(q[PLAIN], count, scale, &value[PLAIN])) {
+        if (fabs(value[PLAIN]) <= scale)
+            return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's epsilon is left out: analytic has 1/sqrt(variance), "
+                              "forward adds about %.3g to the variance.", epsilon);
+        return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's epsilon is another: analytic adds %.6g to the variance, "
+                          "forward about %.3g.", value[PLAIN], epsilon);
+    }
+    if (norm_is_constant(q[OUTSIDE], count, scale, &value[OUTSIDE]))
+        return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's epsilon is added to the standard deviation, %.6g, and "
+                                                  "not "
+                          "to the variance: 1/(sqrt(variance) + epsilon) where forward has 1/sqrt(variance + epsilon).",
+                          value[OUTSIDE]);
+    if (norm_is_constant(q[UNBIASED], count, scale, &value[UNBIASED]))
+        return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's variance is divided by n - 1 = %lld, forward divides by "
+                          "n.", (long long)l->rows.extent - 1);
+    return false;
+}
+
+/* ---- The weight ---- */
+
+/* r of each row, by least squares, where the slopes are r w. False: they are not. */
+static bool norm_scales(const normed_rows *l, const double *slope, double tolerance, double *r)
+{
+    for (int64_t row = 0; row < l->rows.count; row++) {
+        int64_t first = ag_row_start(&l->rows, row), end = first + l->rows.extent * l->rows.step;
+        double product = 0, square = 0;
+        for (int64_t j = first; j < end; j += l->rows.step) {
+            product += slope[j] * l->w[j];
+            square += l->w[j] * l->w[j];
+        }
+        if (!(square > 0))
+            return false;
+        r[row] = product / square;
+        for (int64_t j = first; j < end; j += l->rows.step)
+            if (!(fabs(slope[j] - r[row] * l->w[j]) <= tolerance))
+                return false;
+    }
+    return true;
+}
+
+static bool norm_is_array(const double *slope, const double *value, int64_t n, double tolerance)
+{
+    for (int64_t j = 0; j < n; j++)
+        if (!(fabs(slope[j] - value[j]) <= tolerance))
+            return false;
+    return true;
+}
+
+static bool norm_weight_of(ag_evidence *e, const ag_slopes *s, const ag_array *x, normed_rows *l)
+{
+    double tolerance = 8 * e->exact * fmax(ag_largest(s->a, e->m), ag_largest(l->x, e->m));
+    if (!norm_scales(l, s->r, e->entry_tolerance, l->right_r))
+        return false;
+    const char *name = x->name == NULL ? "x" : x->name;
+    if (norm_is_array(s->a, l->x, e->m, tolerance))
+        return ag_because(e, AG_CAUSE_OPERAND, "An operand is wrong: %.40s in place of the normalised %.40s; analytic "
+                                               "is sum(gy %.40s), right is sum(gy xhat).", name, name, name);
+    if (norm_is_array(s->a, l->w, e->m, tolerance))
+        return ag_because(e, AG_CAUSE_OPERAND, "An operand is wrong: %.40s - mean(%.40s) in place of the normalised "
+                          "%.40s; the division by the standard deviation is missing.", name, name, name);
+    return norm_scales(l, s->a, tolerance, l->r) && norm_scale_is_wrong(e, l);
+}
+
+bool ag_is_norm_weight_wrong(ag_evidence *e)
+{
+    ag_slopes s;
+    normed_rows l;
+    if (!ag_find_slopes(e, &s) || s.count < e->m / 2)
+        return false;
+    for (int k = 0; k < e->check->input_count; k++) {
+        const ag_array *x = &e->check->input[k].x;
+        if (k == e->number || x->value == NULL || e->check->input[k].numel != e->m)
+            continue;
+        for (int dim = x->ndim - 1; dim >= 0; dim--)
+            for (int centered = 1; centered >= 0; centered--)
+                if (norm_begin(&l, e, x, dim, centered == 1) && norm_weight_of(e, &s, x, &l))
+                    return true;
+    }
+    return false;
+}
+
+/* ---- The input ---- */
+
+/* What a Jacobian's rows are for one row of x: p[d] [d = e] - mean p[d] / n - term p[d] w[d] w[e] / n. */
+typedef struct norm_row {
+    double mean, term; /* right: 1 and r^2 */
+} norm_row;
+
+/* The entries for output element j = the d-th of the row, by least squares over e /= d: p, a constant and a factor of
+ * w. False: they are not of this form. */
+static bool norm_decompose(const normed_rows *l, const double *entries, int64_t row, int64_t d, double factor[3])
+{
+    const ag_evidence *e = l->e;
+    int64_t first = ag_row_start(&l->rows, row), j = first + d * l->rows.step;
+    double count = 0, w = 0, ww = 0, a = 0, aw = 0;
+    for (int64_t k = 0; k < l->rows.extent; k++) {
+        int64_t i = first + k * l->rows.step;
+        if (k == d)
+            continue;
+        count++;
+        w += l->w[i];
+        ww += l->w[i] * l->w[i];
+        a += entries[i * e->m + j];
+        aw += entries[i * e->m + j] * l->w[i];
+    }
+    if (l->centered) {
+        ww -= w * w / count;
+        aw -= w * a / count;
+    }
+    factor[2] = aw / ww;
+    factor[1] = l->centered ? (a - factor[2] * w) / count : 0;
+    factor[0] = entries[j * e->m + j] - factor[1] - factor[2] * l->w[j];
+    for (int64_t i = 0; i < e->n; i++) {
+        bool inside = i >= first && (i - first) % l->rows.step == 0 && (i - first) / l->rows.step < l->rows.extent;
+        double want = inside && i != j ? factor[1] + factor[2] * l->w[i] : 0;
+        if (i != j && !(fabs(entries[i * e->m + j] - want) <= e->entry_tolerance))
+            return false;
+    }
+    return true;
+}
+
+/* Writes p[d] of the row to p[], [extent]. */
+static bool norm_measure(const normed_rows *l, const double *entries, int64_t row, norm_row *of, double *p)
+{
+    double n = (double)l->rows.extent, mean = 0, means = 0, term = 0, terms = 0;
+    for (int64_t d = 0; d < l->rows.extent; d++) {
+        double factor[3], w = l->w[ag_row_start(&l->rows, row) + d * l->rows.step];
+        if (!norm_decompose(l, entries, row, d, factor))
+            return false;
+        p[d] = factor[0];
+        mean -= factor[1] * factor[0] * n;
+        means += factor[0] * factor[0];
+        term -= factor[2] * factor[0] * w * n;
+        terms += factor[0] * factor[0] * w * w;
+    }
+    *of = (norm_row){ mean / means, term / terms };
+    return means > 0;
+}
+
+/* What the rows of analytic have in common; bits of what holds for all. */
+enum {
+    MEAN_RIGHT = 1, MEAN_ZERO = 2,
+    TERM_RIGHT = 4, TERM_ZERO = 8, TERM_OPPOSITE = 16, TERM_CENTERED = 32, TERM_RAW = 64,
+    SCALE_RIGHT = 128, SCALE_NONE = 256, SCALE_OF_TERM = 512
+};
+
+static unsigned norm_is_near(double a, double b, double tolerance, unsigned bit)
+{
+    return fabs(a - b) <= tolerance * fmax(1, fabs(b)) ? bit : 0;
+}
+
+static unsigned norm_facts_of(normed_rows *l, int64_t row, double *p)
+{
+    const ag_evidence *e = l->e;
+    double *right_p = p + l->rows.extent, product = 0, square = 0;
+    double loose = fmax(1e-5, 20 * e->entry_tolerance / e->entry_max);
+    norm_row right, is;
+    if (!norm_measure(l, e->right_entry, row, &right, right_p) || !(right.term > 0) ||
+        !norm_measure(l, e->entry, row, &is, p) || (l->centered && !norm_is_near(right.mean, 1, loose, 1)))
+        return 0;
+    for (int64_t d = 0; d < l->rows.extent; d++) {
+        product += p[d] * right_p[d];
+        square += right_p[d] * right_p[d];
+    }
+    double scale = product / square, r = l->right_r[row] = sqrt(right.term);
+    for (int64_t d = 0; d < l->rows.extent; d++)
+        if (!(fabs(p[d] - scale * right_p[d]) <= loose * fabs(scale) * sqrt(square)))
+            return 0;
+    l->r[row] = sqrt(fabs(is.term));
+    return (l->centered ? norm_is_near(is.mean, 1, loose, MEAN_RIGHT) | norm_is_near(is.mean, 0, loose, MEAN_ZERO)
+                        : MEAN_RIGHT) | norm_is_near(is.term / right.term, 1, loose, TERM_RIGHT) |
+           norm_is_near(is.term / right.term, 0, loose, TERM_ZERO) |
+           norm_is_near(is.term / right.term, -1, loose, TERM_OPPOSITE) |
+           norm_is_near(is.term / r, 1, loose, TERM_CENTERED) | norm_is_near(is.term, 1, loose, TERM_RAW) |
+           norm_is_near(scale, 1, loose, SCALE_RIGHT) | norm_is_near(scale * r, 1, loose, SCALE_NONE) |
+           norm_is_near(scale * r / l->r[row], 1, loose, SCALE_OF_TERM);
+}
+
+static bool norm_explain(ag_evidence *e, const normed_rows *l, unsigned facts, int dim)
+{
+    const char *w = l->centered ? "x - mean(x)" : "x";
+    const char *form = l->centered ? "r (g - mean(g) - xhat mean(g xhat))" : "r (g - xhat mean(g xhat))";
+    if ((facts & MEAN_ZERO) != 0 && (facts & SCALE_RIGHT) != 0)
+        return (facts & TERM_RIGHT) != 0
+                   ? ag_because(e, AG_CAUSE_MEAN_MISSING, "The mean term is missing: along dim %d, mean(g) in %s, g = "
+                                                          "gy gamma.", dim, form)
+                   : (facts & TERM_ZERO) != 0 &&
+                         ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The mean and the variance term are both missing: "
+                                    "along dim %d, mean(g) and xhat mean(g xhat).", dim);
+    if ((facts & MEAN_RIGHT) == 0)
+        return false;
+    if ((facts & SCALE_RIGHT) != 0 && (facts & (TERM_ZERO | TERM_OPPOSITE)) != 0)
+        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term %s: along dim %d, xhat mean(g xhat) in %s, "
+                                                        "g "
+                          "= gy gamma.", (facts & TERM_ZERO) != 0 ? "is missing" : "has the wrong sign", dim, form);
+    if ((facts & SCALE_RIGHT) != 0 && (facts & (TERM_CENTERED | TERM_RAW)) != 0)
+        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term is wrong: along dim %d it has %s in place "
+                                                        "of the normalised x, %s in xhat mean(g xhat).", dim, w,
+                          (facts & TERM_RAW) != 0 ? "twice" : "once");
+    if ((facts & SCALE_NONE) != 0 && (facts & TERM_RIGHT) != 0)
+        return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's division by the standard deviation is left out: along "
+                                                  "dim "
+                          "%d analytic is sqrt(variance + epsilon) times the right gradient.", dim);
+    return (facts & SCALE_OF_TERM) != 0 && norm_scale_is_wrong(e, l);
+}
+
+bool ag_is_norm_wrong(ag_evidence *e)
+{
+    normed_rows l;
+    if (e->right_entry == NULL || e->check->output_count != 1 || e->n != e->m)
+        return false;
+    double *p = e->slope;
+    for (int dim = e->ndim - 1; dim >= 0; dim--)
+        for (int centered = 1; centered >= 0; centered--) {
+            if (!norm_begin(&l, e, &e->input->x, dim, centered == 1) || 2 * l.rows.extent > e->m)
+                continue;
+            unsigned facts = ~0u;
+            for (int64_t row = 0; row < l.rows.count && facts != 0; row++)
+                facts &= norm_facts_of(&l, row, p);
+            if (facts != 0 && norm_explain(e, &l, facts, dim))
+                return true;
+        }
+    return false;
+}

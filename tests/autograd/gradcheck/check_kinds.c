@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check_kinds.c - the kinds of mistakes that people make in a backward of their own, in double and in float: each must
+ * fail with its own cause and with the words that say what to look for, and a wrong cause is never given.
+ */
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SMOOTHING (REAL)0.1
+
+typedef enum mistake {
+    NO_MISTAKE, NORM_EPS_OUTSIDE, NORM_UNBIASED, NORM_GAMMA_X, NORM_GAMMA_CENTERED, NORM_GAMMA_ASSIGNED, NORM_NO_GAMMA,
+    NORM_NO_SCALE, NORM_BETA_LOOP, NORM_TERM_SIGN, NORM_TERM_CENTERED, NORM_NO_MEAN, NORM_NO_VARIANCE,
+    ENTROPY_SUM, ENTROPY_ALL_ROWS, ENTROPY_IGNORED_COUNTED, ENTROPY_TARGET_SHIFTED, ENTROPY_NOT_SMOOTHED,
+    ENTROPY_STALE, ENTROPY_EARLIER, ENTROPY_NO_UPSTREAM,
+    GELU_TANH_SLOPE, GELU_NO_DENSITY, GELU_DENSITY_UNSCALED, GELU_DENSITY_DOUBLED, GELU_SINGLE, GELU_ACCUMULATED,
+    GELU_ERF_UNSCALED, GELU_TANH_FIRST, GELU_TANH_CONSTANT = GELU_TANH_FIRST, GELU_TANH_NO_THREE, GELU_ERF_SLOPE,
+    GELU_TANH_RIGHT,
+    CONV_PADDING, CONV_FLIPPED, CONV_NO_STRIDE, CONV_LAST_BATCH, CONV_OUTPUT_SKIPPED, CONV_BIAS_ASSIGNED,
+    CONV_INPUT_SKIPPED, CONV_BATCH_MEAN, CONV_CHANNEL,
+    SOFTMAX_NO_SUM, SOFTMAX_SUM_OF_ALL, SOFTMAX_WRONG_AXIS, SOFTMAX_SUM_OF_GY, SOFTMAX_NO_SCALE,
+    PRODUCT_NO_FACTOR, PRODUCT_OWN, QUOTIENT_NO_FACTOR, TANH_OF_INPUT, SIGMOID_OF_INPUT, MATRIX_TRANSPOSED,
+    RUNNING_FORWARDS, LOOKUP_SHIFTED, LOOKUP_ASSIGNED, DROP_REDRAWN, SILU_CUT
+} mistake;
+
+typedef struct kind_shape {
+    mistake mistake;
+    int n[5];
+    double eps;
+} kind_shape;
+
+#define REAL double
+#define OF(name) name
+#define R(function) function
+#include "tests/autograd/gradcheck/kinds_functions.h"
+#undef REAL
+#undef OF
+#undef R
+
+#define REAL float
+#define OF(name) name##_float
+#define R(function) function##f
+#include "tests/autograd/gradcheck/kinds_functions.h"
+
+/* ---- Functions, with the shapes of inputs and output as indices into kind_shape.n; -1 ends ---- */
+
+typedef void forward_fn(const double *const *x, double *const *y, void *user);
+typedef void backward_fn(const double *const *x, const double *const *gy, double *const *gx, void *user);
+typedef void float_forward_fn(const float *const *x, float *const *y, void *user);
+typedef void float_backward_fn(const float *const *x, const float *const *gy, float *const *gx, void *user);
+
+enum { CONV_LENGTH = 9 }; /* computed */
+
+typedef struct kind_function {
+    const char *name;
+    forward_fn *forward;
+    backward_fn *backward;
+    float_forward_fn *float_forward;
+    float_backward_fn *float_backward;
+    int inputs;
+    struct {
+        const char *name;
+        int dims[4];
+    } array[4]; /* the inputs, then the output */
+} kind_function;
+
+#define BOTH(f) f, f##_backward, f##_float, f##_backward_float
+
+static const kind_function functions[] = {
+    { "layer norm", BOTH(norm), 3, { { "x", { 0, 1, -1 } }, { "gamma", { 1, -1 } }, { "beta", { 1, -1 } },
+                                     { "y", { 0, 1, -1 } } } },
+    { "cross entropy", BOTH(entropy), 1, { { "logits", { 0, 1, -1 } }, { "loss", { -1 } } } },
+    { "gelu", BOTH(gelu), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "conv1d", BOTH(convolution), 3, { { "x", { 0, 1, 2, -1 } }, { "w", { 3, 1, 4, -1 } }, { "bias", { 3, -1 } },
+                                        { "y", { 0, 3, CONV_LENGTH, -1 } } } },
+    { "softmax", BOTH(softmax), 1, { { "x", { 0, 1, -1 } }, { "y", { 0, 1, -1 } } } },
+    { "product", BOTH(product), 2, { { "a", { 0, -1 } }, { "b", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "quotient", BOTH(quotient), 2, { { "a", { 0, -1 } }, { "b", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "squash", BOTH(squash), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "matrix", BOTH(matrix), 2, { { "a", { 0, 0, -1 } }, { "b", { 0, 0, -1 } }, { "y", { 0, 0, -1 } } } },
+    { "running", BOTH(running), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "lookup", BOTH(lookup), 1, { { "table", { 0, 1, -1 } }, { "y", { 2, 1, -1 } } } },
+    { "drop", BOTH(drop), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "silu", BOTH(silu), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
+};
+
+/* ---- Kinds ---- */
+
+enum { CAUSES = 2 };
+
+typedef struct kind {
+    const char *function;
+    mistake mistake;
+    ag_cause cause[CAUSES]; /* any of these */
+    const char *words[2];   /* in the explanation, any of these */
+} kind;
+
+static const kind kinds[] = {
+    { "layer norm", NORM_EPS_OUTSIDE, { AG_CAUSE_NORM_SCALE }, { "epsilon is added to the standard deviation" } },
+    { "layer norm", NORM_UNBIASED, { AG_CAUSE_NORM_SCALE }, { "divided by n - 1" } },
+    { "layer norm", NORM_GAMMA_X, { AG_CAUSE_OPERAND }, { "x in place of the normalised x" } },
+    { "layer norm", NORM_GAMMA_CENTERED, { AG_CAUSE_OPERAND }, { "x - mean(x) in place of the normalised x" } },
+    { "layer norm", NORM_GAMMA_ASSIGNED, { AG_CAUSE_NOT_ACCUMULATED, AG_CAUSE_NOT_REDUCED }, { "= where += is "
+                                                                                               "meant" } },
+    { "layer norm", NORM_NO_GAMMA, { AG_CAUSE_OPERAND }, { "gamma) is left out" } },
+    { "layer norm", NORM_NO_SCALE, { AG_CAUSE_NORM_SCALE }, { "standard deviation is left out" } },
+    { "layer norm", NORM_BETA_LOOP, { AG_CAUSE_WRONG_INDEX }, { "index of the wrong loop" } },
+    { "layer norm", NORM_TERM_SIGN, { AG_CAUSE_VARIANCE_MISSING }, { "sign" } },
+    { "layer norm", NORM_TERM_CENTERED, { AG_CAUSE_VARIANCE_MISSING }, { "x - mean(x) in place of the normalised x" } },
+    { "layer norm", NORM_NO_MEAN, { AG_CAUSE_MEAN_MISSING }, { "mean term" } },
+    { "layer norm", NORM_NO_VARIANCE, { AG_CAUSE_VARIANCE_MISSING }, { "variance term" } },
+    { "cross entropy", ENTROPY_SUM, { AG_CAUSE_FACTOR }, { "rows whose gradient is not 0" } },
+    { "cross entropy", ENTROPY_ALL_ROWS, { AG_CAUSE_FACTOR }, { "rows whose gradient is not 0" } },
+    { "cross entropy", ENTROPY_IGNORED_COUNTED, { AG_CAUSE_MASK_LEAK, AG_CAUSE_TARGET }, { "Ignored rows are "
+                                                                                           "counted" } },
+    { "cross entropy", ENTROPY_TARGET_SHIFTED, { AG_CAUSE_TARGET }, { "off by 1" } },
+    { "cross entropy", ENTROPY_NOT_SMOOTHED, { AG_CAUSE_TARGET }, { "smoothing" } },
+    { "cross entropy", ENTROPY_NO_UPSTREAM, { AG_CAUSE_UPSTREAM_IGNORED }, { "doubled" } },
+    { "gelu", GELU_TANH_SLOPE, { AG_CAUSE_SLOPE }, { "tanh" } },
+    { "gelu", GELU_NO_DENSITY, { AG_CAUSE_SLOPE }, { "the term x phi(x) is missing" } },
+    { "gelu", GELU_DENSITY_UNSCALED, { AG_CAUSE_SLOPE }, { "sqrt(2 pi)" } },
+    { "gelu", GELU_DENSITY_DOUBLED, { AG_CAUSE_SLOPE }, { "2 x phi(x)" } },
+    { "gelu", GELU_ERF_UNSCALED, { AG_CAUSE_SLOPE }, { "erf(x)" } },
+    { "gelu", GELU_TANH_CONSTANT, { AG_CAUSE_SLOPE }, { "1/sqrt(2 pi)" } },
+    { "gelu", GELU_TANH_NO_THREE, { AG_CAUSE_SLOPE }, { "1/3" } },
+    { "gelu", GELU_ERF_SLOPE, { AG_CAUSE_SLOPE }, { "erf" } },
+    { "conv1d", CONV_PADDING, { AG_CAUSE_WRONG_INDEX }, { "off by" } },
+    { "conv1d", CONV_FLIPPED, { AG_CAUSE_WRONG_INDEX }, { "reversed" } },
+    { "conv1d", CONV_NO_STRIDE, { AG_CAUSE_WRONG_INDEX }, { "stride" } },
+    { "conv1d", CONV_LAST_BATCH, { AG_CAUSE_NOT_ACCUMULATED }, { "dim 0 of output 0" } },
+    { "conv1d", CONV_OUTPUT_SKIPPED, { AG_CAUSE_SKIPPED }, { "dim 2 of output 0" } },
+    { "conv1d", CONV_BIAS_ASSIGNED, { AG_CAUSE_NOT_ACCUMULATED }, { "= where += is meant" } },
+    { "conv1d", CONV_INPUT_SKIPPED, { AG_CAUSE_SKIPPED, AG_CAUSE_ZERO }, { "dim 2" } },
+    { "conv1d", CONV_BATCH_MEAN, { AG_CAUSE_FACTOR }, { "a mean's 1/N", "one of two uses" } },
+    { "conv1d", CONV_CHANNEL, { AG_CAUSE_WRONG_INDEX, AG_CAUSE_BATCH_MIXED }, { "reversed", "exchanged" } },
+    { "softmax", SOFTMAX_NO_SUM, { AG_CAUSE_ROW_SUM_MISSING }, { "is missing" } },
+    { "softmax", SOFTMAX_SUM_OF_ALL, { AG_CAUSE_ROW_SUM_MISSING }, { "over all rows" } },
+    { "softmax", SOFTMAX_WRONG_AXIS, { AG_CAUSE_ROW_SUM_MISSING }, { "along dim 0" } },
+    { "softmax", SOFTMAX_SUM_OF_GY, { AG_CAUSE_ROW_SUM_MISSING }, { "sum(gy)" } },
+    { "softmax", SOFTMAX_NO_SCALE, { AG_CAUSE_FACTOR }, { "sqrt(d)" } },
+    { "product", PRODUCT_NO_FACTOR, { AG_CAUSE_OPERAND }, { "(b) is left out" } },
+    { "product", PRODUCT_OWN, { AG_CAUSE_OPERAND }, { "(a) in place of input 1 (b)" } },
+    { "quotient", QUOTIENT_NO_FACTOR, { AG_CAUSE_OPERAND }, { "(a) is left out" } },
+    { "squash", TANH_OF_INPUT, { AG_CAUSE_SLOPE }, { "x is used where y is meant" } },
+    { "squash", SIGMOID_OF_INPUT, { AG_CAUSE_SLOPE }, { "x is used where y is meant" } },
+    { "matrix", MATRIX_TRANSPOSED, { AG_CAUSE_TRANSPOSED }, { "input 1 (b)" } },
+    { "running", RUNNING_FORWARDS, { AG_CAUSE_WRONG_INDEX }, { "runs the wrong way" } },
+    { "lookup", LOOKUP_SHIFTED, { AG_CAUSE_WRONG_INDEX, AG_CAUSE_BATCH_MIXED }, { "entry i + ", "off by" } },
+    { "lookup", LOOKUP_ASSIGNED, { AG_CAUSE_NOT_ACCUMULATED }, { "= where += is meant" } },
+    { "drop", DROP_REDRAWN, { AG_CAUSE_MASK_DRAWN_AGAIN }, { "drawn again" } },
+    { "silu", SILU_CUT, { AG_CAUSE_SLOPE }, { "detached" } },
+};
+
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* ---- Running one ---- */
+
+typedef struct bench {
+    const kind_function *f;
+    kind_shape shape;
+    ag_array array[4]; /* the inputs, then the output */
+    int64_t count[4];  /* their elements */
+    double value[4][400];
+    bool single;
+} bench;
+
+static double kind_draw(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(*state >> 40) * 0x1p-24;
+}
+
+/* Sizes and values of a seed. */
+static void bench_make(bench *b, const kind *k, bool single, uint64_t seed)
+{
+    uint64_t state = seed * 77 + 5;
+    int f = 0;
+    while (strcmp(functions[f].name, k->function) != 0)
+        f++;
+    b->f = &functions[f];
+    b->single = single;
+    b->shape = (kind_shape){ .mistake = k->mistake, .eps = seed % 2 == 0 ? 1e-2 : 1e-1 };
+    static const int least[] = { 4, 6, 3, 3, 3 };
+    for (int d = 0; d < 5; d++)
+        b->shape.n[d] = least[d] + (int)(3 * kind_draw(&state));
+    if (b->f->inputs == 1 || b->f->array[0].dims[1] < 0) /* a single dim */
+        b->shape.n[0] += b->f->array[0].dims[1] < 0 ? 8 : 1;
+    if (b->f->forward == convolution) {
+        b->shape.n[0] = 2;
+        b->shape.n[1] = 2 + (int)(seed % 2);
+        b->shape.n[2] = 9;
+        b->shape.n[4] = 3;
+    } else if (b->f->forward == lookup) {
+        b->shape.n[2] = b->shape.n[0] + 2;
+    }
+    for (int i = 0; i <= b->f->inputs; i++) {
+        b->array[i] = (ag_array){ .name = b->f->array[i].name, .value = b->value[i] };
+        b->count[i] = 1;
+        for (int d = 0; b->f->array[i].dims[d] >= 0; d++) {
+            int of = b->f->array[i].dims[d];
+            int extent = of == CONV_LENGTH ? (b->shape.n[2] + 2 - b->shape.n[4]) / 2 + 1 : b->shape.n[of];
+            b->array[i].shape[b->array[i].ndim++] = extent;
+            b->count[i] *= extent;
+        }
+        for (int64_t e = 0; e < b->count[i]; e++) {
+            double u = 2 * kind_draw(&state) - 1;
+            b->value[i][e] = (double)(float)(i == 0 ? 1.7 * u : u + (u < 0 ? -0.3 : 0.3));
+        }
+    }
+    memset(accumulated, 0, sizeof accumulated);
+    memset(accumulated_float, 0, sizeof accumulated_float);
+}
+
+static void bench_forward(const double *const *x, double *const *y, void *user)
+{
+    bench *b = user;
+    if (!b->single) {
+        b->f->forward(x, y, &b->shape);
+        return;
+    }
+    static float value[4][400];
+    float *at[4] = { value[0], value[1], value[2], value[3] };
+    for (int i = 0; i < b->f->inputs; i++)
+        for (int64_t e = 0; e < b->count[i]; e++)
+            value[i][e] = (float)x[i][e];
+    b->f->float_forward((const float *const *)at, &at[b->f->inputs], &b->shape);
+    for (int64_t e = 0; e < b->count[b->f->inputs]; e++)
+        y[0][e] = (double)value[b->f->inputs][e];
+}
+
+static void bench_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
+{
+    bench *b = user;
+    if (!b->single) {
+        b->f->backward(x, gy, gx, &b->shape);
+        return;
+    }
+    static float value[4][400], grad[4][400];
+    float *at[4] = { value[0], value[1], value[2], value[3] }, *to[4] = { grad[0], grad[1], grad[2], grad[3] };
+    for (int i = 0; i <= b->f->inputs; i++)
+        for (int64_t e = 0; e < b->count[i]; e++)
+            value[i][e] = (float)(i < b->f->inputs ? x[i] : gy[0])[e];
+    memset(grad, 0, sizeof grad);
+    b->f->float_backward((const float *const *)at, (const float *const *)&at[b->f->inputs], to, &b->shape);
+    for (int i = 0; i < b->f->inputs; i++)
+        for (int64_t e = 0; e < b->count[i]; e++)
+            gx[i][e] = (double)grad[i][e];
+}
+
+static ag_gradcheck_result bench_run(ag_ctx *ctx, bench *b, FILE *report)
+{
+    ag_array_function function = { bench_forward, bench_backward, b };
+    ag_gradcheck_config config = { .name = b->f->name, .report = report };
+    if (b->single)
+        config.rtol = 2e-3, config.atol = 2e-4;
+    return ag_gradcheck_arrays(ctx, function, b->array, b->f->inputs, &b->array[b->f->inputs], 1, config);
+}
+
+typedef enum outcome { RIGHT, VAGUE, MISLEADING, MISSED } outcome;
+
+static outcome kind_outcome(const kind *k, const ag_gradcheck_result *r)
+{
+    bool known = false, said = false;
+    for (int i = 0; i < CAUSES; i++) {
+        known |= r->worst.cause == k->cause[i] && k->cause[i] != AG_CAUSE_NONE;
+        said |= k->words[i] != NULL && strstr(r->explanation, k->words[i]) != NULL;
+    }
+    return r->verdict == AG_PASS                ? MISSED
+           : known && said                      ? RIGHT
+           : r->worst.cause <= AG_CAUSE_UNKNOWN || known ? VAGUE
+                                                : MISLEADING;
+}
+
+/* Every kind at several sizes. */
+START_TEST(each_kind_is_named)
+{
+    static bench b;
+    const kind *k = &kinds[_i];
+    for (uint64_t seed = 1; seed < 4; seed++) {
+        ag_ctx *ctx = test_begin();
+        bench_make(&b, k, false, seed);
+        ag_gradcheck_result r = bench_run(ctx, &b, NULL);
+        ck_assert_msg(kind_outcome(k, &r) == RIGHT, "%s, mistake %d, seed %d: %s, %s: %s", k->function, (int)k->mistake,
+                      (int)seed, ag_verdict_name(r.verdict), ag_cause_name(r.worst.cause), r.explanation);
+        test_end(ctx);
+    }
+}
+END_TEST
+
+/* The same functions without a mistake. */
+START_TEST(without_the_mistake_it_passes)
+{
+    static bench b;
+    kind k = kinds[_i];
+    if (k.mistake == RUNNING_FORWARDS || k.mistake == DROP_REDRAWN || k.mistake == SILU_CUT ||
+        k.mistake == TANH_OF_INPUT || k.mistake == SIGMOID_OF_INPUT) /* there is no right one */
+        return;
+    k.mistake = k.mistake >= GELU_TANH_FIRST && k.mistake <= GELU_ERF_SLOPE ? GELU_TANH_RIGHT : NO_MISTAKE;
+    ag_ctx *ctx = test_begin();
+    bench_make(&b, &k, false, 7);
+    ag_gradcheck_result r = bench_run(ctx, &b, NULL);
+    ck_assert_msg(r.verdict == AG_PASS, "%s: %s", k.function, r.explanation);
+    test_end(ctx);
+}
+END_TEST
+
+Suite *kinds_suite(void)
+{
+    Suite *s = suite_create("kinds");
+    TCase *c = tcase_create("kinds");
+    tcase_set_timeout(c, 60);
+    tcase_add_loop_test(c, each_kind_is_named, 0, KINDS);
+    tcase_add_loop_test(c, without_the_mistake_it_passes, 0, KINDS);
+    suite_add_tcase(s, c);
+    return s;
+}
