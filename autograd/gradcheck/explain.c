@@ -496,7 +496,19 @@ static bool explain_is_single(const ag_check *check)
     return true;
 }
 
-/* The magnitudes, and the tolerance of a guess: that of a right gradient, and at most 1 % of the error of analytic. */
+/* The tolerance of a guess: that of a right gradient, and at most 1 % of the error of analytic; or the noise of the
+ * numeric gradient. */
+static double explain_tolerance(const ag_evidence *e, double largest, double error)
+{
+    const ag_gradcheck_config *config = &e->check->config;
+    double noise = 0;
+    for (int64_t i = 0; e->whole && e->input->doubt != NULL && i < e->n; i++)
+        if (e->input->doubt[i] <= 1e-2 * error) /* else the element is undecided */
+            noise = fmax(noise, 4 * e->input->doubt[i]);
+    return fmax(fmin(config->atol + config->rtol * largest, 1e-2 * error), noise);
+}
+
+/* The magnitudes, and the tolerance. */
 static void explain_measure(ag_evidence *e)
 {
     double error = 0;
@@ -505,8 +517,7 @@ static void explain_measure(ag_evidence *e)
     e->analytic_max = ag_largest(e->analytic, e->n);
     e->right_max = ag_largest(e->right, e->n);
     e->exact = explain_is_single(e->check) ? 1e-6 : 1e-13;
-    const ag_gradcheck_config *config = &e->check->config;
-    e->tolerance = fmin(config->atol + config->rtol * fmax(e->analytic_max, e->right_max), 1e-2 * error);
+    e->tolerance = explain_tolerance(e, fmax(e->analytic_max, e->right_max), error);
     if (e->n == 1) /* a single number fits by accident more easily */
         e->tolerance *= 1e-2;
 }
@@ -519,7 +530,7 @@ static void explain_measure_entries(ag_evidence *e)
     for (int64_t k = 0; k < e->n * e->m; k++)
         error = fmax(error, fabs(e->entry[k] - e->right_entry[k]));
     e->entry_max = fmax(ag_largest(e->entry, e->n * e->m), ag_largest(e->right_entry, e->n * e->m));
-    e->entry_tolerance = fmin(e->check->config.atol + e->check->config.rtol * e->entry_max, 1e-2 * error);
+    e->entry_tolerance = explain_tolerance(e, e->entry_max, error);
 }
 
 static bool explain_is_finite(const ag_evidence *e)

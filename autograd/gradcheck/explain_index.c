@@ -184,18 +184,18 @@ static void index_text(const reading *r, const affine *a, char text[60])
             continue;
         bool of_y = a->variable[k] < r->y->ndim;
         int64_t factor = a->factor[k], size = factor < 0 ? -factor : factor;
-        used += (size_t)snprintf(text + used, 60 - used, "%s", used == 0 ? factor < 0 ? "-" : "" : factor < 0 ? " - "
+        used += (size_t)ag_snprintf(text + used, 60 - used, "%s", used == 0 ? factor < 0 ? "-" : "" : factor < 0 ? " - "
                                                                                                                : " + ");
         if (size != 1)
-            used += (size_t)snprintf(text + used, 60 - used, "%lld ", (long long)size);
-        used += (size_t)snprintf(text + used, 60 - used, "%c%d", of_y ? 'j' : 'i',
+            used += (size_t)ag_snprintf(text + used, 60 - used, "%lld ", (long long)size);
+        used += (size_t)ag_snprintf(text + used, 60 - used, "%c%d", of_y ? 'j' : 'i',
                                  of_y ? a->variable[k] : a->variable[k] - r->y->ndim);
     }
     int64_t offset = a->offset;
     if (used == 0)
-        snprintf(text, 60, "%lld", (long long)offset);
+        ag_snprintf(text, 60, "%lld", (long long)offset);
     else if (offset != 0)
-        snprintf(text + used, 60 - used, " %c %lld", offset < 0 ? '-' : '+', llabs((long long)offset));
+        ag_snprintf(text + used, 60 - used, " %c %lld", offset < 0 ? '-' : '+', llabs((long long)offset));
 }
 
 static bool index_is_same(const affine *a, const affine *b)

@@ -61,7 +61,7 @@ bool ag_is_mask_drawn_again(ag_evidence *e)
     return lost > 0 && more > 0 && same > 0 &&
            ag_because(e, AG_CAUSE_MASK_DRAWN_AGAIN, "Another mask: analytic and the right gradient are 0 or %.6g times "
                       "gy, but 0 at different places: %lld elements are 0 that should not be, %lld the other way "
-                      "round. Usually random numbers drawn again in the backward, in place of the mask that forward used.",
+                      "round. Usually random numbers drawn again in the backward, in place of forward's mask.",
                       scale, (long long)lost, (long long)more);
 }
 
@@ -92,26 +92,26 @@ static double slope_t(double x, const double *c)
     }
 TERM(term_one, 1)
 TERM(term_x, x)
-TERM(term_x2, x * x)
+TERM(term_x2, (x * x))
 TERM(term_y, y)
-TERM(term_y2, y * y)
+TERM(term_y2, (y * y))
 TERM(term_phi_sum, erfc(-x / sqrt(2)) / 2)
-TERM(term_x_phi, x * slope_density(x))
+TERM(term_x_phi, (x * slope_density(x)))
 TERM(term_phi, slope_density(x))
 TERM(term_erf, erfc(-x) / 2)
-TERM(term_x_exp, x * exp(-x * x))
+TERM(term_x_exp, (x * exp(-x * x)))
 TERM(term_t, (1 + slope_t(x, c)) / 2)
-TERM(term_x_t, x * (1 - slope_t(x, c) * slope_t(x, c)))
-TERM(term_x3_t, x * x * x * (1 - slope_t(x, c) * slope_t(x, c)))
-TERM(term_s, slope_sigmoid(c[0] * x))
-TERM(term_x_s, x * slope_sigmoid(c[0] * x) * slope_sigmoid(-c[0] * x))
-TERM(term_s_s, slope_sigmoid(c[0] * x) * slope_sigmoid(-c[0] * x))
+TERM(term_x_t, (x * (1 - slope_t(x, c) * slope_t(x, c))))
+TERM(term_x3_t, (x * x * x * (1 - slope_t(x, c) * slope_t(x, c))))
+TERM(term_s, (slope_sigmoid(c[0] * x)))
+TERM(term_x_s, (x * slope_sigmoid(c[0] * x) * slope_sigmoid(-c[0] * x)))
+TERM(term_s_s, (slope_sigmoid(c[0] * x) * slope_sigmoid(-c[0] * x)))
 TERM(term_tanh, tanh(x))
-TERM(term_tanh2, tanh(x) * tanh(x))
+TERM(term_tanh2, (tanh(x) * tanh(x)))
 TERM(term_exp, exp(x))
-TERM(term_x_e, x * exp(x))
+TERM(term_x_e, (x * exp(x)))
 TERM(term_inverse, 1 / x)
-TERM(term_inverse2, 1 / (x * x))
+TERM(term_inverse2, (1 / (x * x)))
 TERM(term_root, 1 / sqrt(x))
 TERM(term_cos, cos(x))
 TERM(term_sin, sin(x))
@@ -150,7 +150,7 @@ static const term_family term_families[] = {
     TANH_FORM(SQRT_2_OVER_PI / 2, CUBIC, "1/sqrt(2 pi) in place of sqrt(2/pi) in the tanh form"),
     TANH_FORM(SQRT_2_PI, CUBIC, "sqrt(2 pi) in place of sqrt(2/pi) in the tanh form"),
     TANH_FORM(1 / SQRT_2_OVER_PI, CUBIC, "sqrt(pi/2) in place of sqrt(2/pi) in the tanh form"),
-    TANH_FORM(SQRT_2_OVER_PI * SQRT_2_OVER_PI, CUBIC, "2/pi in place of sqrt(2/pi) in the tanh form"),
+    TANH_FORM(0.6366197723675814, CUBIC, "2/pi in place of sqrt(2/pi) in the tanh form"),
     TANH_FORM(0.7071067811865476, CUBIC, "1/sqrt(2) in place of sqrt(2/pi) in the tanh form"),
     TANH_FORM(SQRT_2_OVER_PI, 0.44715, "0.44715 in place of 0.044715 in the tanh form"),
     TANH_FORM(SQRT_2_OVER_PI, 0.0044715, "0.0044715 in place of 0.044715 in the tanh form"),
@@ -168,14 +168,14 @@ typedef struct formula {
 
 /* ---- Functions known by their values ---- */
 
-TERM(value_gelu, x * erfc(-x / sqrt(2)) / 2)
-TERM(value_gelu_tanh, x * (1 + slope_t(x, (double[]){ SQRT_2_OVER_PI, CUBIC })) / 2)
-TERM(value_silu, x * slope_sigmoid(x))
-TERM(value_quick, x * slope_sigmoid(1.702 * x))
+TERM(value_gelu, (x * erfc(-x / sqrt(2)) / 2))
+TERM(value_gelu_tanh, (x * (1 + slope_t(x, (double[]){ SQRT_2_OVER_PI, CUBIC })) / 2))
+TERM(value_silu, (x * slope_sigmoid(x)))
+TERM(value_quick, (x * slope_sigmoid(1.702 * x)))
 TERM(value_sigmoid, slope_sigmoid(x))
 TERM(value_softplus, x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)))
 TERM(value_relu, x > 0 ? x : 0)
-TERM(value_square, x * x)
+TERM(value_square, (x * x))
 TERM(value_inverse, 1 / x)
 TERM(value_root, sqrt(x))
 TERM(value_log, log(x))
@@ -301,7 +301,7 @@ static const struct known *slope_known(const points *p)
 static void slope_text(const formula *of, char text[ROOM])
 {
     size_t used = 0;
-    snprintf(text, ROOM, "0");
+    ag_snprintf(text, ROOM, "0");
     for (int t = 0; t < TERMS; t++) {
         double factor = of->factor[t], size = fabs(factor);
         if (factor == 0)
@@ -310,8 +310,8 @@ static void slope_text(const formula *of, char text[ROOM])
         bool alone = strcmp(term, "1") == 0, one = fabs(size - 1) < 1e-5;
         char number[30] = "";
         if (alone || !one)
-            snprintf(number, sizeof number, "%.6g%s", size, alone ? "" : " ");
-        used += (size_t)snprintf(text + used, ROOM - used, "%s%s%s%s%s", used == 0 ? "" : " ", sign,
+            ag_snprintf(number, sizeof number, "%.6g%s", size, alone ? "" : " ");
+        used += (size_t)ag_snprintf(text + used, ROOM - used, "%s%s%s%s%s", used == 0 ? "" : " ", sign,
                                  used == 0 ? "" : " ", number, alone ? "" : term);
     }
 }
@@ -322,9 +322,9 @@ static const char *slope_ratio_name(double ratio)
     static const struct ratio {
         double value;
         const char *name;
-    } names[] = { { SQRT_2_PI, ", sqrt(2 pi)" }, { 1 / SQRT_2_PI, ", 1/sqrt(2 "
-                                                                  "pi)" }, { SQRT_2_OVER_PI, ", sqrt(2/pi)" },
-                  { 1 / SQRT_2_OVER_PI, ", sqrt(pi/2)" }, { 1.0 / 3, ", 1/3" }, { 0.7071067811865476, ", 1/sqrt(2)" },
+    } names[] = { { SQRT_2_PI, ", sqrt(2 pi)" }, { 1 / SQRT_2_PI, ", 1/sqrt(2 pi)" },
+                  { SQRT_2_OVER_PI, ", sqrt(2/pi)" }, { 1 / SQRT_2_OVER_PI, ", sqrt(pi/2)" },
+                  { 1.0 / 3, ", 1/3" }, { 0.7071067811865476, ", 1/sqrt(2)" },
                   { 1.4142135623730951, ", sqrt(2)" } };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (fabs(ratio - names[i].value) < 2e-5 * names[i].value)

@@ -215,49 +215,26 @@ static void bench_make(bench *b, const kind *k, bool single, uint64_t seed)
     memset(accumulated_float, 0, sizeof accumulated_float);
 }
 
-static void bench_forward(const double *const *x, double *const *y, void *user)
-{
-    bench *b = user;
-    if (!b->single) {
-        b->f->forward(x, y, &b->shape);
-        return;
-    }
-    static float value[4][400];
-    float *at[4] = { value[0], value[1], value[2], value[3] };
-    for (int i = 0; i < b->f->inputs; i++)
-        for (int64_t e = 0; e < b->count[i]; e++)
-            value[i][e] = (float)x[i][e];
-    b->f->float_forward((const float *const *)at, &at[b->f->inputs], &b->shape);
-    for (int64_t e = 0; e < b->count[b->f->inputs]; e++)
-        y[0][e] = (double)value[b->f->inputs][e];
-}
-
-static void bench_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
-{
-    bench *b = user;
-    if (!b->single) {
-        b->f->backward(x, gy, gx, &b->shape);
-        return;
-    }
-    static float value[4][400], grad[4][400];
-    float *at[4] = { value[0], value[1], value[2], value[3] }, *to[4] = { grad[0], grad[1], grad[2], grad[3] };
-    for (int i = 0; i <= b->f->inputs; i++)
-        for (int64_t e = 0; e < b->count[i]; e++)
-            value[i][e] = (float)(i < b->f->inputs ? x[i] : gy[0])[e];
-    memset(grad, 0, sizeof grad);
-    b->f->float_backward((const float *const *)at, (const float *const *)&at[b->f->inputs], to, &b->shape);
-    for (int i = 0; i < b->f->inputs; i++)
-        for (int64_t e = 0; e < b->count[i]; e++)
-            gx[i][e] = (double)grad[i][e];
-}
-
 static ag_gradcheck_result bench_run(ag_ctx *ctx, bench *b, FILE *report)
 {
-    ag_array_function function = { bench_forward, bench_backward, b };
-    ag_gradcheck_config config = { .name = b->f->name, .report = report };
-    if (b->single)
-        config.rtol = 2e-3, config.atol = 2e-4;
-    return ag_gradcheck_arrays(ctx, function, b->array, b->f->inputs, &b->array[b->f->inputs], 1, config);
+    const kind_function *f = b->f;
+    static float single[4][400];
+    ag_array_function function = { .user = &b->shape };
+    if (b->single) {
+        function.forward_f32 = f->float_forward;
+        function.backward_f32 = f->float_backward;
+        for (int i = 0; i < f->inputs; i++) {
+            for (int64_t e = 0; e < b->count[i]; e++)
+                single[i][e] = (float)b->value[i][e];
+            b->array[i].value = NULL;
+            b->array[i].value_f32 = single[i];
+        }
+    } else {
+        function.forward = f->forward;
+        function.backward = f->backward;
+    }
+    return ag_gradcheck_arrays(ctx, function, b->array, f->inputs, &b->array[f->inputs], 1,
+                               (ag_gradcheck_config){ .name = f->name, .report = report });
 }
 
 typedef enum outcome { RIGHT, VAGUE, MISLEADING, MISSED } outcome;
