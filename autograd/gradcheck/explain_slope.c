@@ -187,7 +187,7 @@ static const struct known {
 } known[] = {
     { "GELU in its erf form", value_gelu, { ERF, { 1, 1, 0 } } },
     { "GELU in its tanh form", value_gelu_tanh,
-      { TANH_GELU, { 1, SQRT_2_OVER_PI / 2, 1.5 * SQRT_2_OVER_PI * CUBIC } } },
+      { TANH_GELU, { 1, SQRT_2_OVER_PI / 2, SQRT_2_OVER_PI / 2 * 3 * CUBIC } } },
     { "SiLU", value_silu, { SILU, { 1, 1, 0 } } },
     { "x s(1.702 x)", value_quick, { QUICK, { 1, 1.702, 0 } } },
     { "tanh", term_tanh, { OF_Y, { 1, 0, -1 } } },
