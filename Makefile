@@ -16,6 +16,7 @@
 #   make core         builds the core without its annexes, trains an attention head with it, prints the lines of its parts
 #   make check-layers tensor <- autograd <- nn <- examples, and no core folder uses an annex
 #   make fuzz         feeds the file reader random bytes, with clang's fuzzer
+#   make differential compares with PyTorch and the transformers package, where python3 has them
 #   make mutants      plants faults in a copy: tests must catch each (only=WORD: some; update=1: writes docs/mutants.md)
 #   make clean        removes build/
 #   make help         this text
@@ -282,6 +283,10 @@ $(fuzzer): $(fuzzer_object) $(library)
 	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
 	$(hide)$(link) -fsanitize=fuzzer $^ $(LDLIBS) -lm -o $@
+
+.PHONY: differential
+differential: $(library)
+	CC="$(CC)" python3 tests/nn/models/compare_configurations.py $(library)
 
 # ---- benchmarks ----
 bench_names := $(patsubst bench/%.c,%,$(wildcard bench/bench_*.c))

@@ -19,8 +19,8 @@ static const char program[] = "generate";
 static const char about[] =
     "Continues prompts with a GPT-2, Llama or Mistral model in the files of the transformers package. Prompts and "
     "output are token ids, as there is no tokenizer here. Each line of input is a prompt; all lines are generated "
-    "together, and each gives one line of output, the ids that follow it. An id of eos_token_id in config.json ends a "
-    "line.";
+    "together, and each gives one line of output, the ids that follow it. An id of eos_token_id in "
+    "generation_config.json, or in config.json where there is none, ends a line.";
 
 typedef struct generation {
     ag_ctx *ctx;

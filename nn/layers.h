@@ -111,6 +111,7 @@ typedef struct ag_block_config {
     double dropout;    /* of attention weights, attention output and feed-forward output */
     double ff_dropout; /* inner_dropout of the feed-forward layer */
     bool non_causal, no_bias, post_norm;
+    bool no_attn_bias, no_ff_bias; /* no_bias of the attention and feed-forward layers alone */
     bool cross;          /* attention over a second sequence, memory */
     int64_t memory_size; /* channels of memory; 0: emb_size */
     ag_attention_options attention; /* of attn; cross uses only kv_heads, scale, soft_cap and qk_norm */

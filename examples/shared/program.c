@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -41,7 +40,6 @@ void program_streams(const char *program)
     for (int fd = 0; fd < 3; fd++)
         if (fcntl(fd, F_GETFD) < 0)
             open("/dev/null", mode[fd]);
-    signal(SIGPIPE, SIG_DFL); /* a parent may have it ignored */
     if (atexit(end_streams) != 0)
         exit(EXIT_FAILURE);
 }

@@ -8,8 +8,8 @@
 #include "attngrad.h"
 
 /* Makes the program's end check its output: when stdout or stderr could not be written, the exit status is 1, with one
- * line on stderr unless the reader closed the pipe. A closed pipe ends the program at once and quietly. Called first of
- * all, before a file is opened; further calls do nothing. */
+ * line on stderr unless the reader closed the pipe. Called first of all, before a file is opened; further calls do
+ * nothing. */
 void program_streams(const char *program);
 
 /* A file opened as by fopen; NULL after one line on stderr. */

@@ -55,6 +55,7 @@ typedef struct ag_transformer_config {
     ag_norm_kind norm;
     double norm_eps;         /* 0: 1e-5, RMS norm 1e-6 */
     bool no_bias, post_norm, emb_norm;
+    bool no_attn_bias, no_ff_bias; /* as in ag_block_config */
     bool untied_head; /* the head has a weight of its own; default: it uses the table tok */
     bool non_causal;  /* of a GPT; an encoder is always non_causal, a decoder never */
     bool pooler;      /* of an encoder: see ag_encoder_pool */
@@ -174,13 +175,17 @@ extern const int64_t ag_gpt2_name_count, ag_llama_name_count, ag_bert_name_count
 
 /* ---- Pretrained models: config.json and safetensors file of the transformers package ---------------
  * model_type is "gpt2", "llama" or "mistral" for a GPT, "bert" for an encoder (with a pooler if the file has one). A
- * setting that the library does not have is an error that names it. The random stream is not used. */
+ * missing key has the default of the package's class, a key that the class does not have is ignored. A setting that
+ * changes the results and that the library does not have is an error that names it. Of the package's dropout
+ * probabilities the model has that of the residual branches (none in Llama and Mistral), for training. The random
+ * stream is not used. */
 AG_OWNED ag_gpt *ag_gpt_from_files(ag_ctx *ctx, const char *config_path, const char *weights_path, ag_dtype dtype);
 AG_OWNED ag_encoder *ag_encoder_from_files(ag_ctx *ctx, const char *config_path, const char *weights_path,
                                            ag_dtype dtype);
 
-/* Returns the number of tokens that end a text (eos_token_id of config.json) and writes the first `capacity` of them to
- * ids[]. -1 on error, such as a file that is not a configuration. */
+/* Returns the number of tokens that end a text, eos_token_id of generation_config.json beside config_path, or of
+ * config_path when there is no such file; writes the first `capacity` of them to ids[]. -1 on error, such as a file
+ * that is not a configuration. */
 int64_t ag_eos_from_file(ag_ctx *ctx, const char *config_path, int32_t *ids, int64_t capacity);
 
 /* ---- Checkpoints: parameters, optimizer state, random state and metadata in one safetensors file ---- */

@@ -91,6 +91,8 @@ static void transformer_add_blocks(ag_transformer *model, int64_t memory_size)
         .ff_dropout = c->ff_dropout,
         .non_causal = c->non_causal,
         .no_bias = c->no_bias,
+        .no_attn_bias = c->no_attn_bias,
+        .no_ff_bias = c->no_ff_bias,
         .post_norm = c->post_norm,
         .cross = memory_size > 0,
         .memory_size = memory_size,
