@@ -7,17 +7,9 @@
 #include <string.h>
 
 /* The loop's present row of its tensor number i, which is t. */
-static ag_operand binary_operand(const ag_loop *loop, int i, const ag_tensor *t)
+static ag_operand binary_row(const ag_loop *loop, int i, const ag_tensor *t)
 {
     return (ag_operand){ ag_address(t, loop->at[i]), loop->step[i] };
-}
-
-/* t's view with the given shape, which it broadcasts to; t itself when it has that shape. */
-static ag_tensor *binary_broadcast(ag_tensor *t, int ndim, const int64_t *shape)
-{
-    if (t->ndim == ndim && (ndim == 0 || memcmp(t->shape, shape, (size_t)ndim * sizeof *shape) == 0))
-        return t;
-    return ag_tensor_expand(t, ndim, shape);
 }
 
 /* ---- The ops of binary.def ---- */
@@ -25,30 +17,18 @@ static ag_tensor *binary_broadcast(ag_tensor *t, int ndim, const int64_t *shape)
 /* y = f(a, b) in the broadcast shape, recorded. `kernel` belongs to their dtype. */
 static ag_tensor *binary(const ag_op *op, ag_binary_kernel *kernel, ag_tensor *a, ag_tensor *b)
 {
-    ag_ctx *ctx = a->ctx;
     int64_t shape[AG_MAX_DIMS];
-    int ndim = ag_broadcast_shape(ctx, op->name, a, b, shape);
-    if (ndim < 0)
-        return NULL;
-    ag_tensor *y = ag_empty(ctx, a->dtype, ndim, shape);
-    ag_tensor *wide_a = binary_broadcast(a, ndim, shape), *wide_b = binary_broadcast(b, ndim, shape);
-    if (y == NULL || wide_a == NULL || wide_b == NULL)
+    const int ndim = ag_broadcast_shape(a->ctx, op->name, a, b, shape);
+    ag_tensor *y = ndim < 0 ? NULL : ag_empty(a->ctx, a->dtype, ndim, shape);
+    if (y == NULL)
         return NULL;
     ag_loop loop;
-    ag_loop_init(&loop, 3, (const ag_tensor *[]){ y, wide_a, wide_b });
+    ag_loop_init(&loop, 3, (const ag_tensor *[]){ y, a, b });
     for (; loop.row < loop.rows; ag_loop_next(&loop))
-        kernel(ag_ctx_team(ctx), loop.n, binary_operand(&loop, 1, wide_a), binary_operand(&loop, 2, wide_b),
+        kernel(ag_ctx_team(a->ctx), loop.n, binary_row(&loop, 1, a), binary_row(&loop, 2, b),
                ag_address(y, loop.at[0]));
     return ag_record(op, y, (ag_tensor *[]){ a, b }, 2, NULL, 0, NULL);
 }
-
-#define AG_BINARY(op, ...)                                                                                   \
-    ag_tensor *ag_##op(ag_tensor *a, ag_tensor *b)                                                           \
-    {                                                                                                        \
-        const ag_real_kernels *k = ag_same_real(#op, a, b) ? ag_kernels(a->ctx, a->dtype) : NULL;            \
-        return k == NULL ? NULL : binary(&ag_op_##op, k->op, a, b);                                          \
-    }
-#include "tensor/kernels/binary.def"
 
 static void add_vjp(ag_vjp *v)
 {
@@ -83,17 +63,13 @@ static void div_vjp(ag_vjp *v)
 static ag_tensor *binary_gradient(ag_binary_vjp_kernel *kernel, ag_tensor *a, ag_tensor *b, ag_tensor *gy)
 {
     gy = ag_tensor_contiguous(gy);
-    ag_tensor *ga = gy == NULL ? NULL : ag_empty(gy->ctx, gy->dtype, gy->ndim, gy->shape);
+    ag_tensor *ga = ag_empty_as(gy);
     if (ga == NULL)
-        return NULL;
-    a = binary_broadcast(a, gy->ndim, gy->shape);
-    b = binary_broadcast(b, gy->ndim, gy->shape);
-    if (a == NULL || b == NULL)
         return NULL;
     ag_loop loop;
     ag_loop_init(&loop, 4, (const ag_tensor *[]){ ga, gy, a, b });
     for (; loop.row < loop.rows; ag_loop_next(&loop))
-        kernel(ag_ctx_team(gy->ctx), loop.n, binary_operand(&loop, 2, a), binary_operand(&loop, 3, b),
+        kernel(ag_ctx_team(gy->ctx), loop.n, binary_row(&loop, 2, a), binary_row(&loop, 3, b),
                ag_address(gy, loop.at[1]), ag_address(ga, loop.at[0]));
     return ga;
 }
@@ -107,19 +83,17 @@ static void binary_vjp(ag_vjp *v, ag_binary_vjp_kernel *kernel)
         ag_vjp_add(v, 1, binary_gradient(kernel, b, a, v->gy));
 }
 
-static void maximum_vjp(ag_vjp *v)
-{
-    binary_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->maximum_vjp);
-}
-
-static void minimum_vjp(ag_vjp *v)
-{
-    binary_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->minimum_vjp);
-}
+static void maximum_vjp(ag_vjp *v) { binary_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->maximum_vjp); }
+static void minimum_vjp(ag_vjp *v) { binary_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->minimum_vjp); }
 
 enum { KEEP_A = AG_KEEP_INPUT << 0, KEEP_B = AG_KEEP_INPUT << 1 };
 
-#define AG_BINARY(op, y, kept) const ag_op ag_op_##op = { .name = #op, .arity = 2, .keep = kept, .vjp = op##_vjp };
+#define AG_BINARY(op, y, kept)                                                                               \
+    const ag_op ag_op_##op = { .name = #op, .arity = 2, .keep = kept, .vjp = op##_vjp };                     \
+    ag_tensor *ag_##op(ag_tensor *a, ag_tensor *b)                                                           \
+    {                                                                                                        \
+        return ag_same_real(#op, a, b) ? binary(&ag_op_##op, ag_kernels(a->ctx, a->dtype)->op, a, b) : NULL; \
+    }
 #include "tensor/kernels/binary.def"
 
 /* ---- where, masked_fill ---- */
@@ -145,23 +119,16 @@ ag_tensor *ag_where(ag_tensor *cond, ag_tensor *a, ag_tensor *b)
                        ag_dtype_name(cond->dtype));
     int64_t shape[AG_MAX_DIMS];
     int ndim = ag_broadcast_shape(ctx, "where", a, b, shape);
-    if (ndim < 0)
-        return NULL;
-    ag_tensor *wide = ag_tensor_expand(a, ndim, shape);
+    ag_tensor *wide = ndim < 0 ? NULL : ag_tensor_expand(a, ndim, shape);
     ndim = wide == NULL ? -1 : ag_broadcast_shape(ctx, "where", cond, wide, shape);
-    if (ndim < 0)
+    ag_tensor *y = ndim < 0 ? NULL : ag_empty(ctx, a->dtype, ndim, shape);
+    if (y == NULL)
         return NULL;
-    ag_tensor *y = ag_empty(ctx, a->dtype, ndim, shape);
-    ag_tensor *c = binary_broadcast(cond, ndim, shape);
-    ag_tensor *from_a = binary_broadcast(a, ndim, shape), *from_b = binary_broadcast(b, ndim, shape);
-    if (y == NULL || c == NULL || from_a == NULL || from_b == NULL)
-        return NULL;
-    const ag_real_kernels *k = ag_kernels(ctx, a->dtype);
     ag_loop loop;
-    ag_loop_init(&loop, 4, (const ag_tensor *[]){ y, c, from_a, from_b });
+    ag_loop_init(&loop, 4, (const ag_tensor *[]){ y, cond, a, b });
     for (; loop.row < loop.rows; ag_loop_next(&loop))
-        k->where(ag_ctx_team(ctx), loop.n, binary_operand(&loop, 1, c), binary_operand(&loop, 2, from_a),
-                 binary_operand(&loop, 3, from_b), ag_address(y, loop.at[0]));
+        ag_kernels(ctx, a->dtype)->where(ag_ctx_team(ctx), loop.n, binary_row(&loop, 1, cond), binary_row(&loop, 2, a),
+                                         binary_row(&loop, 3, b), ag_address(y, loop.at[0]));
     return ag_record(&ag_op_where, y, (ag_tensor *[]){ cond, a, b }, 3, NULL, 0, NULL);
 }
 
@@ -170,7 +137,7 @@ ag_tensor *ag_masked_fill(ag_tensor *x, ag_tensor *mask, double value)
     if (mask == NULL || ag_real_kernels_for("masked_fill", x) == NULL)
         return NULL;
     int64_t shape[AG_MAX_DIMS];
-    int ndim = ag_broadcast_shape(x->ctx, "masked_fill", x, mask, shape);
+    const int ndim = ag_broadcast_shape(x->ctx, "masked_fill", x, mask, shape);
     if (ndim < 0)
         return NULL;
     if (ndim != x->ndim || (ndim > 0 && memcmp(shape, x->shape, (size_t)ndim * sizeof *shape) != 0))

@@ -6,12 +6,9 @@
 
 static ag_tensor *dropout_apply(ag_tensor *x, const ag_dropout_stream *stream)
 {
-    ag_tensor *dense = ag_tensor_contiguous(x);
-    ag_tensor *y = dense == NULL ? NULL : ag_empty(x->ctx, x->dtype, x->ndim, x->shape);
-    if (y == NULL)
-        return NULL;
-    const ag_real_kernels *k = ag_kernels(x->ctx, x->dtype);
-    k->dropout(ag_ctx_team(x->ctx), y->numel, stream, ag_data(dense), y->storage->data);
+    ag_tensor *dense = ag_tensor_contiguous(x), *y = ag_empty_as(dense);
+    if (y != NULL)
+        ag_kernels(x->ctx, x->dtype)->dropout(ag_ctx_team(x->ctx), y->numel, stream, ag_data(dense), y->storage->data);
     return y;
 }
 

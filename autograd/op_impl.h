@@ -21,6 +21,12 @@ const ag_real_kernels *ag_real_kernels_for(const char *where, const ag_tensor *x
 /* Whether a and b are not NULL and of one real dtype; false with the error of op `where`, or silently for NULL. */
 bool ag_same_real(const char *where, const ag_tensor *a, const ag_tensor *b);
 
+/* A new tensor of x's dtype and shape; NULL for NULL, as after an error. */
+ag_tensor *ag_empty_as(const ag_tensor *x);
+
+/* x[..,N] as M rows of N: M. */
+int64_t ag_rows_of(const ag_tensor *x);
+
 /* An int32 tensor whose values are in 0 .. limit - 1 or equal *ignored (NULL: none is), contiguous: kernels read by it
  * without further checks. NULL with the error of op `where`. */
 ag_tensor *ag_checked_index(const char *where, ag_tensor *index, int64_t limit, const int32_t *ignored);

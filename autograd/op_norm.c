@@ -43,14 +43,11 @@ static ag_tensor *norm(const ag_op *op, ag_norm_kernel *kernel, ag_tensor *const
         return ag_fail(ctx, AG_ERR_SHAPE, op->name, "x is a scalar, must have a dim to normalise over");
     if (!norm_check_parameter(op->name, x, input[1], "weight") || !norm_check_parameter(op->name, x, input[2], "bias"))
         return NULL;
-    int64_t M = 1;
-    for (int d = 0; d < x->ndim - 1; d++)
-        M *= x->shape[d];
     const int64_t statistics = op == &ag_op_layer_norm ? 2 : 1;
     ag_tensor *w = ag_tensor_contiguous(input[1]), *b = ag_tensor_contiguous(input[2]);
-    ag_tensor *dense = ag_tensor_contiguous(x), *y = ag_empty(ctx, x->dtype, x->ndim, x->shape);
-    ag_tensor *saved = ag_empty(ctx, x->dtype, AG_SHAPE(statistics, M));
-    if (dense == NULL || y == NULL || saved == NULL || (w == NULL) != (input[1] == NULL) ||
+    ag_tensor *dense = ag_tensor_contiguous(x), *y = ag_empty_as(dense);
+    ag_tensor *saved = ag_empty(ctx, x->dtype, AG_SHAPE(statistics, ag_rows_of(x)));
+    if (y == NULL || saved == NULL || (w == NULL) != (input[1] == NULL) ||
         (b == NULL) != (input[2] == NULL))
         return NULL;
     ag_norm_args n = norm_args(x, saved);
@@ -67,7 +64,7 @@ static void norm_vjp(ag_vjp *v, ag_norm_kernel *kernel)
 {
     ag_tensor *x = ag_tensor_contiguous(v->input[0]), *gy = ag_tensor_contiguous(v->gy);
     ag_tensor *w = ag_tensor_contiguous(v->input[1]);
-    if (x == NULL || gy == NULL || (w == NULL) != (v->input[1] == NULL))
+    if (ag_error(v->ctx) != AG_OK)
         return;
     ag_norm_args n = norm_args(x, v->extra);
     n.x = ag_data(x);
@@ -89,25 +86,17 @@ static void norm_vjp(ag_vjp *v, ag_norm_kernel *kernel)
     ag_free(v->ctx, n.scratch, bytes);
 }
 
-static void layer_norm_vjp(ag_vjp *v)
-{
-    norm_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->layer_norm_vjp);
-}
-
-const ag_op ag_op_layer_norm = { "layer_norm", 3, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, layer_norm_vjp };
+#define NORM_OP(op, inputs)                                                                                  \
+    static void op##_vjp(ag_vjp *v) { norm_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->op##_vjp); }             \
+    const ag_op ag_op_##op = { #op, inputs, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, op##_vjp };
+NORM_OP(layer_norm, 3)
+NORM_OP(rms_norm, 2)
 
 ag_tensor *ag_layer_norm(ag_tensor *x, ag_tensor *w, ag_tensor *b, double eps)
 {
     const ag_real_kernels *k = ag_real_kernels_for("layer_norm", x);
     return k == NULL ? NULL : norm(&ag_op_layer_norm, k->layer_norm, (ag_tensor *[]){ x, w, b }, eps);
 }
-
-static void rms_norm_vjp(ag_vjp *v)
-{
-    norm_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->rms_norm_vjp);
-}
-
-const ag_op ag_op_rms_norm = { "rms_norm", 2, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, rms_norm_vjp };
 
 ag_tensor *ag_rms_norm(ag_tensor *x, ag_tensor *w, double eps)
 {

@@ -6,14 +6,11 @@
 
 #include <stddef.h>
 
-/* ---- What all of them do ---- */
-
 /* y = f(x; p0, p1), recorded. `kernel` belongs to x's dtype. */
 static ag_tensor *unary(const ag_op *op, ag_unary_kernel *kernel, ag_tensor *x, double p0, double p1)
 {
-    double p[2] = { p0, p1 };
-    ag_tensor *dense = ag_tensor_contiguous(x);
-    ag_tensor *y = dense == NULL ? NULL : ag_empty(x->ctx, x->dtype, x->ndim, x->shape);
+    const double p[2] = { p0, p1 };
+    ag_tensor *dense = ag_tensor_contiguous(x), *y = ag_empty_as(dense);
     if (y == NULL)
         return NULL;
     kernel(ag_ctx_team(x->ctx), y->numel, p, ag_data(dense), y->storage->data);
@@ -32,52 +29,33 @@ static void unary_vjp(ag_vjp *v, ag_unary_vjp_kernel *kernel)
     ag_vjp_add(v, 0, gx);
 }
 
-/* ---- The ops ---- */
-
 #define AG_UNARY(op, y, cost, kept, ...)                                                                     \
-    static void op##_vjp(ag_vjp *v)                                                                          \
-    {                                                                                                        \
-        unary_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->op##_vjp);                                            \
-    }                                                                                                        \
+    static void op##_vjp(ag_vjp *v) { unary_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->op##_vjp); }            \
     const ag_op ag_op_##op = { .name = #op, .arity = 1, .keep = AG_KEEP_##kept, .vjp = op##_vjp };
 #include "tensor/kernels/unary.def"
 
-#define AG_UNARY(op, ...)                                                                                    \
-    ag_tensor *ag_##op(ag_tensor *x)                                                                         \
+/* ag_<op> of x and the parameters that the op declares; p0 and p1 are what the kernel gets. */
+#define UNARY_FUNCTION(op, p0, p1, ...)                                                                      \
+    ag_tensor *ag_##op(__VA_ARGS__)                                                                          \
     {                                                                                                        \
         const ag_real_kernels *k = ag_real_kernels_for(#op, x);                                              \
-        return k == NULL ? NULL : unary(&ag_op_##op, k->op, x, 0, 0);                                        \
+        return k == NULL ? NULL : unary(&ag_op_##op, k->op, x, p0, p1);                                      \
     }
+#define AG_UNARY(op, ...) UNARY_FUNCTION(op, 0, 0, ag_tensor *x)
 #define AG_UNARY_WITH(...)
 #define AG_UNARY_BY_HAND(...)
 #include "tensor/kernels/unary.def"
 
-ag_tensor *ag_scale(ag_tensor *x, double factor)
-{
-    const ag_real_kernels *k = ag_real_kernels_for("scale", x);
-    return k == NULL ? NULL : unary(&ag_op_scale, k->scale, x, factor, 0);
-}
-
-ag_tensor *ag_add_scalar(ag_tensor *x, double number)
-{
-    const ag_real_kernels *k = ag_real_kernels_for("add_scalar", x);
-    return k == NULL ? NULL : unary(&ag_op_add_scalar, k->add_scalar, x, number, 0);
-}
-
-ag_tensor *ag_pow(ag_tensor *x, double p)
-{
-    const ag_real_kernels *k = ag_real_kernels_for("pow", x);
-    return k == NULL ? NULL : unary(&ag_op_pow, k->pow, x, p, 0);
-}
+UNARY_FUNCTION(scale, factor, 0, ag_tensor *x, double factor)
+UNARY_FUNCTION(add_scalar, number, 0, ag_tensor *x, double number)
+UNARY_FUNCTION(pow, p, 0, ag_tensor *x, double p)
 
 ag_tensor *ag_clamp(ag_tensor *x, double low, double high)
 {
     const ag_real_kernels *k = ag_real_kernels_for("clamp", x);
-    if (k == NULL)
-        return NULL;
-    if (!(low <= high))
+    if (k != NULL && !(low <= high))
         return ag_fail(x->ctx, AG_ERR_ARGUMENT, "clamp", "low is %g, high is %g", low, high);
-    return unary(&ag_op_clamp, k->clamp, x, low, high);
+    return k == NULL ? NULL : unary(&ag_op_clamp, k->clamp, x, low, high);
 }
 
 /* ---- Activations at the end of a product: the tape keeps the slope f'(x) in place of x ---- */

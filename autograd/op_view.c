@@ -13,14 +13,28 @@ static ag_tensor *record_view(const ag_op *op, ag_tensor *y, ag_tensor *x, const
     return y == x ? y : ag_record(op, y, &x, 1, attr, attr_size, NULL);
 }
 
-/* ---- reshape, squeeze, unsqueeze, expand, contiguous: the engine knows the input's shape ---- */
+/* ---- reshape, squeeze, unsqueeze, expand, contiguous, cast: the engine knows the input's shape and dtype ---- */
 
 static void reshape_vjp(ag_vjp *v)
 {
     ag_vjp_add(v, 0, ag_tensor_reshape(v->gy, ag_vjp_ndim(v, 0), ag_vjp_shape(v, 0)));
 }
 
+static void pass_vjp(ag_vjp *v)
+{
+    ag_vjp_add(v, 0, v->gy); /* of expand: the engine sums what was repeated */
+}
+
+static void cast_vjp(ag_vjp *v)
+{
+    const ag_dtype *from = v->attr;
+    ag_vjp_add(v, 0, ag_tensor_cast(v->gy, *from));
+}
+
 const ag_op ag_op_reshape = { "reshape", 1, AG_KEEP_NONE, reshape_vjp };
+const ag_op ag_op_expand = { "expand", 1, AG_KEEP_NONE, pass_vjp };
+const ag_op ag_op_contiguous = { "contiguous", 1, AG_KEEP_NONE, pass_vjp };
+const ag_op ag_op_cast = { "cast", 1, AG_KEEP_NONE, cast_vjp };
 
 ag_tensor *ag_reshape(ag_tensor *x, int ndim, const int64_t *shape)
 {
@@ -37,53 +51,28 @@ ag_tensor *ag_unsqueeze(ag_tensor *x, int dim)
     return record_view(&ag_op_reshape, ag_tensor_unsqueeze(x, dim), x, NULL, 0);
 }
 
-static void pass_vjp(ag_vjp *v)
-{
-    ag_vjp_add(v, 0, v->gy); /* of expand: the engine sums what was repeated */
-}
-
-const ag_op ag_op_expand = { "expand", 1, AG_KEEP_NONE, pass_vjp };
-
 ag_tensor *ag_expand(ag_tensor *x, int ndim, const int64_t *shape)
 {
     return record_view(&ag_op_expand, ag_tensor_expand(x, ndim, shape), x, NULL, 0);
 }
-
-const ag_op ag_op_contiguous = { "contiguous", 1, AG_KEEP_NONE, pass_vjp };
 
 ag_tensor *ag_contiguous(ag_tensor *x)
 {
     return record_view(&ag_op_contiguous, ag_tensor_contiguous(x), x, NULL, 0);
 }
 
-/* ---- cast ---- */
-
-static void cast_vjp(ag_vjp *v)
-{
-    const ag_dtype *from = v->attr;
-    ag_vjp_add(v, 0, ag_tensor_cast(v->gy, *from));
-}
-
-const ag_op ag_op_cast = { "cast", 1, AG_KEEP_NONE, cast_vjp };
-
 ag_tensor *ag_cast(ag_tensor *x, ag_dtype dtype)
 {
     ag_tensor *y = ag_tensor_cast(x, dtype);
-    if (y == NULL || dtype == AG_I32)
-        return y;
-    return record_view(&ag_op_cast, y, x, &x->dtype, sizeof x->dtype);
+    return y == NULL || dtype == AG_I32 ? y : record_view(&ag_op_cast, y, x, &x->dtype, sizeof x->dtype);
 }
 
 /* ---- permute, transpose ---- */
 
-typedef struct permute_attr {
-    int back[AG_MAX_DIMS]; /* the inverse permutation */
-} permute_attr;
-
+/* The attribute is the inverse permutation. */
 static void permute_vjp(ag_vjp *v)
 {
-    const permute_attr *attr = v->attr;
-    ag_vjp_add(v, 0, ag_tensor_permute(v->gy, attr->back));
+    ag_vjp_add(v, 0, ag_tensor_permute(v->gy, v->attr));
 }
 
 const ag_op ag_op_permute = { "permute", 1, AG_KEEP_NONE, permute_vjp };
@@ -93,10 +82,10 @@ ag_tensor *ag_permute(ag_tensor *x, const int *dims)
     ag_tensor *y = ag_tensor_permute(x, dims);
     if (y == NULL)
         return NULL;
-    permute_attr attr = { { 0 } };
+    int back[AG_MAX_DIMS] = { 0 };
     for (int i = 0; i < x->ndim; i++)
-        attr.back[dims[i] < 0 ? dims[i] + x->ndim : dims[i]] = i;
-    return record_view(&ag_op_permute, y, x, &attr, sizeof attr);
+        back[dims[i] < 0 ? dims[i] + x->ndim : dims[i]] = i;
+    return record_view(&ag_op_permute, y, x, back, sizeof back);
 }
 
 ag_tensor *ag_transpose(ag_tensor *x, int dim0, int dim1)
@@ -122,28 +111,15 @@ static ag_tensor *view_part(ag_tensor *t, const slice_attr *a)
                         : ag_tensor_slice(t, (int)a->dim, a->start, a->stop, a->step);
 }
 
-/* The gradient of input 0: what has been added so far, or new zeros, *add false. */
-static ag_tensor *view_gradient(ag_vjp *v, bool *add)
-{
-    ag_tensor *gx = ag_vjp_target(v, 0, add);
-    if (gx != NULL && !*add)
-        memset(ag_data_mut(gx), 0, (size_t)gx->numel * ag_dtype_size(gx->dtype));
-    return gx;
-}
-
-/* part (+)= g. */
-static void view_put(ag_tensor *part, ag_tensor *g, bool add)
-{
-    ag_tensor *sum = part == NULL || !add ? g : ag_add(part, g);
-    if (part != NULL && sum != NULL)
-        ag_copy_into(part, sum);
-}
-
+/* The part's gradient is added to the sum so far, or written into zeros. */
 static void part_vjp(ag_vjp *v)
 {
     bool add = false;
-    ag_tensor *gx = view_gradient(v, &add);
-    view_put(view_part(gx, v->attr), v->gy, add);
+    ag_tensor *gx = ag_vjp_target(v, 0, &add);
+    if (gx != NULL && !add)
+        memset(ag_data_mut(gx), 0, (size_t)gx->numel * ag_dtype_size(gx->dtype));
+    ag_tensor *part = view_part(gx, v->attr);
+    ag_copy_into(part, add && part != NULL ? ag_add(part, v->gy) : v->gy);
 }
 
 const ag_op ag_op_slice = { "slice", 1, AG_KEEP_NONE, part_vjp };
@@ -163,22 +139,16 @@ ag_tensor *ag_select(ag_tensor *x, int dim, int64_t index)
 
 void ag_split(ag_tensor *x, int dim, int count, ag_tensor **piece)
 {
-    for (int i = 0; i < count; i++)
-        piece[i] = NULL;
-    int d = ag_checked_dim("split", x, dim, 0);
-    if (d < 0)
-        return;
-    if (count < 1 || x->shape[d] % count != 0) {
+    const int d = ag_checked_dim("split", x, dim, 0);
+    bool good = d >= 0;
+    if (good && (count < 1 || x->shape[d] % count != 0)) {
         ag_fail(x->ctx, AG_ERR_SHAPE, "split", "dim %d of %s does not divide into %d equal pieces", dim,
                 ag_shape_text(x), count);
-        return;
+        good = false;
     }
-    int64_t extent = x->shape[d] / count;
-    bool good = true;
-    for (int i = 0; i < count && good; i++) {
-        piece[i] = ag_slice(x, d, i * extent, (i + 1) * extent, 1);
-        good = piece[i] != NULL;
-    }
+    const int64_t extent = good ? x->shape[d] / count : 0;
+    for (int i = 0; i < count && good; i++)
+        good = (piece[i] = ag_slice(x, d, i * extent, (i + 1) * extent, 1)) != NULL;
     for (int i = 0; i < count && !good; i++)
         piece[i] = NULL;
 }

@@ -30,6 +30,19 @@ bool ag_same_real(const char *where, const ag_tensor *a, const ag_tensor *b)
     return a->dtype == b->dtype;
 }
 
+ag_tensor *ag_empty_as(const ag_tensor *x)
+{
+    return x == NULL ? NULL : ag_empty(x->ctx, x->dtype, x->ndim, x->shape);
+}
+
+int64_t ag_rows_of(const ag_tensor *x)
+{
+    int64_t rows = 1;
+    for (int d = 0; d < x->ndim - 1; d++)
+        rows *= x->shape[d];
+    return rows;
+}
+
 ag_tensor *ag_checked_index(const char *where, ag_tensor *index, int64_t limit, const int32_t *ignored)
 {
     ag_ctx *ctx = index->ctx;
