@@ -4,6 +4,8 @@
  */
 #include "autograd/op_impl.h"
 
+#include <string.h>
+
 static void embedding_vjp(ag_vjp *v)
 {
     ag_tensor *index = ag_tensor_contiguous(v->input[1]), *gy = ag_tensor_contiguous(v->gy);
@@ -29,8 +31,7 @@ ag_tensor *ag_embedding(ag_tensor *table, ag_tensor *index)
                        ag_shape_text(index));
     ag_tensor *dense = ag_checked_index("embedding", index, table->shape[0], NULL), *rows = ag_tensor_contiguous(table);
     int64_t shape[AG_MAX_DIMS];
-    for (int d = 0; d < index->ndim; d++)
-        shape[d] = index->shape[d];
+    memcpy(shape, index->shape, sizeof shape);
     shape[index->ndim] = table->shape[1];
     ag_tensor *y = dense == NULL ? NULL : ag_empty(ctx, table->dtype, index->ndim + 1, shape);
     if (y == NULL || rows == NULL)

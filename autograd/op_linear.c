@@ -7,6 +7,8 @@
  */
 #include "autograd/op_impl.h"
 
+#include <string.h>
+
 bool ag_run_gemm(ag_ctx *ctx, ag_dtype dtype, int count, const ag_gemm *list)
 {
     const ag_real_kernels *k = ag_kernels(ctx, dtype);
@@ -102,22 +104,11 @@ const ag_op ag_op_linear = {
 
 /* ---- Forward ---- */
 
-/* Errors and nodes inside are those of the module, if there is one. */
-static void linear_enter(ag_ctx *ctx, const ag_linear_args *args)
-{
-    if (args->module != NULL)
-        ag_scope_begin(ctx, args->module);
-}
-
-static ag_tensor *linear_leave(ag_ctx *ctx, const ag_linear_args *args, ag_tensor *y)
-{
-    return args->module != NULL ? ag_scope_end(ctx, y) : y;
-}
-
-static bool linear_check(const ag_linear_args *args)
+static bool linear_check(const ag_tensor *like, const ag_linear_args *args)
 {
     const ag_tensor *x = args->x, *w = args->w, *bias = args->bias;
-    if (!ag_same_real("linear", x, w) || (bias != NULL && !ag_same_real("linear", x, bias)))
+    if (!ag_same_real("linear", x, w) || (bias != NULL && !ag_same_real("linear", x, bias)) ||
+        !ag_same_real("linear", like, x))
         return false;
     ag_ctx *ctx = x->ctx;
     if (w->ndim != 2)
@@ -134,14 +125,11 @@ static bool linear_check(const ag_linear_args *args)
 
 static bool linear_check_residual(const ag_tensor *residual, const ag_tensor *y)
 {
-    if (residual == NULL)
+    if (residual == NULL || (ag_same_real("linear", residual, y) && ag_same_shape(residual, y)))
         return true;
-    if (!ag_same_real("linear", residual, y))
-        return false;
-    if (!ag_same_shape(residual, y))
-        ag_fail(y->ctx, AG_ERR_SHAPE, "linear", "the residual is %s, x w^T + bias %s", ag_shape_text(residual),
-                ag_shape_text(y));
-    return ag_same_shape(residual, y);
+    ag_fail(y->ctx, AG_ERR_SHAPE, "linear", "the residual is %s, x w^T + bias %s", ag_shape_text(residual),
+            ag_shape_text(y)); /* kept only if the dtype was right: the first error stays */
+    return false;
 }
 
 /* Makes y, and describes the product that fills it. NULL on error. */
@@ -149,15 +137,15 @@ static ag_tensor *linear_product(const ag_linear_args *args, ag_gemm *product)
 {
     const ag_tensor *w = args->w;
     const int64_t out = w->shape[0], in = w->shape[1];
-    int64_t shape[AG_MAX_DIMS], rows = 1;
-    for (int d = 0; d < args->x->ndim - 1; d++)
-        rows *= shape[d] = args->x->shape[d];
+    int64_t shape[AG_MAX_DIMS];
+    memcpy(shape, args->x->shape, sizeof shape);
     shape[args->x->ndim - 1] = out;
-    ag_tensor *x = ag_tensor_contiguous(args->x), *bias = args->bias == NULL ? NULL : ag_tensor_contiguous(args->bias);
+    ag_tensor *x = ag_tensor_contiguous(args->x), *bias = ag_tensor_contiguous(args->bias);
     ag_tensor *y = ag_empty(w->ctx, w->dtype, args->x->ndim, shape);
     if (x == NULL || y == NULL || (bias == NULL) != (args->bias == NULL) || !linear_check_residual(args->residual, y))
         return NULL;
-    *product = (ag_gemm){ .m = rows, .n = out, .k = in, .batch = 1, .a = { .data = ag_data(x), .row = in, .col = 1 },
+    *product = (ag_gemm){ .m = ag_rows_of(y), .n = out, .k = in, .batch = 1,
+                          .a = { .data = ag_data(x), .row = in, .col = 1 },
                           .b = { .data = ag_data(w), .row = w->stride[1], .col = w->stride[0] },
                           .c = y->storage->data, .c_row = out, .bias = bias == NULL ? NULL : ag_data(bias) };
     return y;
@@ -199,9 +187,9 @@ static bool linear_plan(const ag_tensor *like, const ag_linear_args *args, ag_te
     *y = *before = NULL;
     if (like == NULL || args->x == NULL || args->w == NULL)
         return false;
-    linear_enter(like->ctx, args);
-    const bool good = linear_check(args) && ag_same_real("linear", like, args->x);
-    linear_leave(like->ctx, args, NULL);
+    ag_scope_begin(like->ctx, args->module);
+    const bool good = linear_check(like, args);
+    ag_scope_end(like->ctx, NULL);
     if (good)
         *y = linear_product(args, product);
     if (*y != NULL)
@@ -215,18 +203,16 @@ static ag_tensor *linear_record(const ag_linear_args *args, ag_tensor *before, a
     const bool ended = product->epilogue != NULL;
     const ag_op *op = linear_epilogue(args, ag_kernels(y->ctx, y->dtype)).op;
     ag_tensor *const input[] = { args->x, args->w, args->bias }, *residual = args->residual;
-    linear_enter(y->ctx, args);
+    ag_scope_begin(y->ctx, args->module);
     before = ag_record(&ag_op_linear, before, input, args->bias == NULL ? 2 : 3, NULL, 0, NULL);
-    before = linear_leave(y->ctx, args, before);
+    before = ag_scope_end(y->ctx, before);
     if (before == NULL)
         return NULL;
     if (args->activation == NULL && residual != NULL && ended)
         return ag_record(op, y, (ag_tensor *[]){ residual, before }, 2, NULL, 0, NULL);
-    if (args->activation == NULL)
-        y = before;
-    else
-        y = ended ? ag_record(op, y, &before, 1, NULL, 0, NULL) : args->activation(before);
-    return residual == NULL ? y : ag_add(residual, y);
+    if (args->activation != NULL)
+        before = ended ? ag_record(op, y, &before, 1, NULL, 0, NULL) : args->activation(before);
+    return residual == NULL ? before : ag_add(residual, before);
 }
 
 bool ag_linear_list(ag_ctx *ctx, int count, const ag_linear_args *args, ag_tensor **y)

@@ -42,8 +42,8 @@ ag_tensor *ag_cross_entropy_with(ag_tensor *logits, ag_tensor *target, ag_cross_
     int32_t ignore = config.ignore ? config.ignore_index : INT32_MIN; /* which no valid target is */
     ag_tensor *index = ag_checked_index("cross_entropy", target, V, config.ignore ? &ignore : NULL);
     ag_tensor *dense = ag_tensor_contiguous(logits), *row_loss = ag_empty(ctx, logits->dtype, 1, &M);
-    bool wanted = ag_recording(ctx);
-    ag_tensor *slope = wanted ? ag_empty(ctx, logits->dtype, logits->ndim, logits->shape) : NULL;
+    const bool wanted = ag_recording(ctx);
+    ag_tensor *slope = wanted ? ag_empty_as(logits) : NULL;
     if (index == NULL || dense == NULL || row_loss == NULL || (wanted && slope == NULL))
         return NULL;
     const int32_t *value = ag_data(index);

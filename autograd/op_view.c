@@ -155,32 +155,21 @@ void ag_split(ag_tensor *x, int dim, int count, ag_tensor **piece)
 
 /* ---- concat, stack ---- */
 
-/* Where each input begins along dim, for those whose gradient is wanted. */
-typedef struct concat_attr {
-    int dim;
-    int64_t start[]; /* one per input */
-} concat_attr;
-
+/* The attribute: where each input begins along the joined dim, and last that dim. */
 static void concat_vjp(ag_vjp *v)
 {
-    const concat_attr *attr = v->attr;
-    for (int i = 0; i < v->input_count; i++) {
-        if (!ag_vjp_wants(v, i))
-            continue;
-        int64_t start = attr->start[i], extent = ag_vjp_shape(v, i)[attr->dim];
-        ag_vjp_add(v, i, ag_tensor_slice(v->gy, attr->dim, start, start + extent, 1));
-    }
+    const int64_t *start = v->attr;
+    const int dim = (int)start[v->input_count];
+    for (int i = 0; i < v->input_count; i++)
+        if (ag_vjp_wants(v, i))
+            ag_vjp_add(v, i, ag_tensor_slice(v->gy, dim, start[i], start[i] + ag_vjp_shape(v, i)[dim], 1));
 }
 
 const ag_op ag_op_concat = { "concat", -1, AG_KEEP_NONE, concat_vjp };
 
-/* The shape of the result into shape[]; its dim to join along, or -1 with the error recorded. */
-static int concat_shape(ag_tensor *const *x, int count, int dim, int64_t *shape)
+/* The result's shape, and where each input begins along dim d. False when they do not fit. */
+static bool concat_plan(ag_tensor *const *x, int count, int d, int64_t *shape, int64_t *start)
 {
-    ag_ctx *ctx = x[0]->ctx;
-    int d = ag_checked_dim("concat", x[0], dim, 0);
-    if (d < 0)
-        return -1;
     memcpy(shape, x[0]->shape, (size_t)x[0]->ndim * sizeof *shape);
     shape[d] = 0;
     for (int i = 0; i < count; i++) {
@@ -188,27 +177,16 @@ static int concat_shape(ag_tensor *const *x, int count, int dim, int64_t *shape)
         for (int j = 0; fits && j < x[0]->ndim; j++)
             fits = j == d || x[i]->shape[j] == x[0]->shape[j];
         if (!fits) {
-            ag_fail(ctx, AG_ERR_SHAPE, "concat", "tensor %d is %s %s, tensor 0 %s %s; they must agree but for dim %d",
-                    i, ag_dtype_name(x[i]->dtype), ag_shape_text(x[i]), ag_dtype_name(x[0]->dtype), ag_shape_text(x[0]),
-                    dim);
-            return -1;
+            ag_fail(x[0]->ctx, AG_ERR_SHAPE, "concat",
+                    "tensor %d is %s %s, tensor 0 %s %s; they must agree but for dim %d", i,
+                    ag_dtype_name(x[i]->dtype), ag_shape_text(x[i]), ag_dtype_name(x[0]->dtype), ag_shape_text(x[0]),
+                    d);
+            return false;
         }
+        start[i] = shape[d];
         shape[d] += x[i]->shape[d];
     }
-    return d;
-}
-
-/* Copies the inputs side by side into y and notes where each begins; false on error. */
-static bool concat_join(ag_tensor *y, ag_tensor *const *x, int count, concat_attr *attr)
-{
-    int64_t start = 0;
-    for (int i = 0; i < count; i++) {
-        attr->start[i] = start;
-        start += x[i]->shape[attr->dim];
-        ag_tensor *part = ag_tensor_slice(y, attr->dim, attr->start[i], start, 1);
-        if (part == NULL || ag_copy_into(part, x[i]) != AG_OK)
-            return false;
-    }
+    start[count] = d;
     return true;
 }
 
@@ -217,19 +195,19 @@ ag_tensor *ag_concat(ag_tensor *const *x, int count, int dim)
     for (int i = 0; i < count; i++)
         if (x[i] == NULL)
             return NULL;
-    if (count < 1)
+    const int d = count < 1 ? -1 : ag_checked_dim("concat", x[0], dim, 0);
+    if (d < 0)
         return NULL;
     ag_ctx *ctx = x[0]->ctx;
-    int64_t shape[AG_MAX_DIMS];
-    int d = concat_shape(x, count, dim, shape);
-    ag_tensor *y = d < 0 ? NULL : ag_empty(ctx, x[0]->dtype, x[0]->ndim, shape);
-    concat_attr *attr = NULL;
-    size_t attr_size = sizeof *attr + (size_t)count * sizeof *attr->start;
-    if (y == NULL || (attr = ag_alloc(ctx, attr_size)) == NULL)
-        return NULL;
-    attr->dim = d;
-    y = concat_join(y, x, count, attr) ? ag_record(&ag_op_concat, y, x, count, attr, attr_size, NULL) : NULL;
-    ag_free(ctx, attr, attr_size);
+    const size_t bytes = (size_t)(count + 1) * sizeof(int64_t);
+    int64_t shape[AG_MAX_DIMS], *start = ag_alloc(ctx, bytes);
+    const bool good = start != NULL && concat_plan(x, count, d, shape, start);
+    ag_tensor *y = good ? ag_empty(ctx, x[0]->dtype, x[0]->ndim, shape) : NULL;
+    for (int i = 0; i < count && y != NULL; i++)
+        if (ag_copy_into(ag_tensor_slice(y, d, start[i], start[i] + x[i]->shape[d], 1), x[i]) != AG_OK)
+            y = NULL;
+    y = ag_record(&ag_op_concat, y, x, count, start, bytes, NULL);
+    ag_free(ctx, start, bytes);
     return y;
 }
 
