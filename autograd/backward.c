@@ -10,14 +10,6 @@
 
 #include <math.h>
 
-bool ag_gradient_stays(const ag_tape *tape, const ag_node *node)
-{
-    if (tape->choosing)
-        return node->chosen;
-    const ag_grad_state *state = node->held == NULL ? NULL : ag_grad_state_of(node->held);
-    return state != NULL && (state->leaf || state->retain);
-}
-
 static void backward_set(ag_node *node, ag_tensor *g)
 {
     ag_retain(g);
@@ -71,14 +63,14 @@ static int backward_side_by_side(const ag_tape *tape, int64_t last, int64_t firs
     const ag_node *head = &tape->nodes[last];
     int count = 0;
     number[count++] = last;
-    if (!head->op->list || tape->observer != NULL || tape->measure_grads || head->held != NULL || head->chosen)
+    if (!head->op->list || tape->observer != NULL || tape->measure_grads || head->held != NULL || head->stays)
         return count;
     for (int64_t i = last - 1; i >= first && count < AG_SIDE_BY_SIDE; i--) {
         const ag_node *node = &tape->nodes[i];
         if (node->op == &ag_op_leaf)
             continue;
         if (node->op != head->op || node->dtype != head->dtype || node->grad == NULL || node->held != NULL ||
-            node->chosen || backward_is_input(tape, i, count, number))
+            node->stays || backward_is_input(tape, i, count, number))
             break;
         number[count++] = i;
     }
@@ -106,7 +98,7 @@ static void backward_visit(ag_tape *tape, int count, const int64_t *number)
     if (o != NULL && o->visited != NULL && ag_error(ctx) == AG_OK)
         o->visited(o, tape, number[0]);
     for (int i = 0; i < count; i++)
-        if (!ag_gradient_stays(tape, &tape->nodes[number[i]]))
+        if (!tape->nodes[number[i]].stays)
             backward_set(&tape->nodes[number[i]], NULL);
     ag_scope_end(ctx, NULL);
 }
@@ -126,20 +118,77 @@ void ag_walk(ag_tape *tape, int64_t last, int64_t first, ag_tensor *gy)
     }
 }
 
-/* Leaves the gradients that stay in their nodes, each complete. */
-static void backward_walk(ag_tape *tape, const ag_tensor *output, ag_tensor *cotangent)
+/* The context's error, or a new one when the call makes no sense. AG_OK: backward can run. */
+static ag_status backward_check(const ag_tape *tape, const ag_tensor *output, const char *where)
 {
+    ag_ctx *ctx = tape != NULL ? tape->ctx : output != NULL ? output->ctx : NULL;
+    if (ctx == NULL)
+        return AG_ERR_ARGUMENT;
+    if (tape == NULL)
+        ag_fail(ctx, AG_ERR_STATE, where, "there is no tape; call ag_tape_begin before the forward pass");
+    else if (output == NULL)
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "the loss is NULL");
+    else if (tape->paused)
+        ag_fail(ctx, AG_ERR_STATE, where, "called from inside backward; there are no second derivatives");
+    else if (tape->segment != NULL)
+        ag_fail(ctx, AG_ERR_STATE, where, "called from inside a recomputed function");
+    else if (!ag_tape_knows(tape, output))
+        ag_fail(ctx, AG_ERR_STATE, where,
+                "the tape does not know %s: it was made before the tape began, or needs no gradient",
+                ag_shape_text(output));
+    return ag_error(ctx);
+}
+
+/* What the walk begins with, in memory of its own: a hook may write into it. Without a cotangent 1, for an output of
+ * one element. NULL, with the error of `where`, when it does not fit the output. */
+static ag_tensor *backward_begin_with(const ag_tensor *output, const ag_tensor *cotangent, const char *where)
+{
+    ag_ctx *ctx = output->ctx;
+    if (cotangent == NULL && output->numel == 1)
+        return ag_full(ctx, output->dtype, output->ndim, output->shape, 1.0);
+    if (cotangent == NULL)
+        return ag_fail(ctx, AG_ERR_SHAPE, where, "the loss is %s; it must have one element, or be given a cotangent",
+                       ag_shape_text(output));
+    if (cotangent->dtype == output->dtype && ag_same_shape(cotangent, output))
+        return ag_tensor_clone(cotangent);
+    return ag_fail(ctx, AG_ERR_SHAPE, where, "the cotangent is %s %s, the output %s %s",
+                   ag_dtype_name(cotangent->dtype), ag_shape_text(cotangent), ag_dtype_name(output->dtype),
+                   ag_shape_text(output));
+}
+
+/* Marks the nodes up to `last` whose gradients are results: those of the chosen tensors, or of leaves and tensors with a
+ * retained gradient. A leaf that the tape has not used has no node. */
+static void backward_mark(ag_tape *tape, int64_t last, bool choose, ag_tensor *const *chosen, int count)
+{
+    for (int64_t i = 0; i <= last; i++) {
+        const ag_tensor *held = tape->nodes[i].held;
+        const ag_grad_state *state = held == NULL || choose ? NULL : ag_grad_state_of(held);
+        tape->nodes[i].stays = state != NULL && (state->leaf || state->retain);
+    }
+    for (int i = 0; i < count; i++)
+        if (ag_tape_knows(tape, chosen[i]))
+            tape->nodes[chosen[i]->node].stays = true;
+}
+
+/* Leaves the gradients that are results in their nodes, each complete. */
+static void backward_walk(ag_tape *tape, const ag_tensor *output, const ag_tensor *cotangent, const char *where)
+{
+    ag_tensor *gy = backward_begin_with(output, cotangent, where);
+    if (gy == NULL)
+        return;
     for (int64_t i = 0; tape->measure_grads && i < tape->node_count; i++)
         tape->nodes[i].grad_norm = (double)NAN;
     tape->paused = true;
-    ag_walk(tape, output->node, 0, cotangent);
+    ag_walk(tape, output->node, 0, gy);
     tape->paused = false;
     ag_observer *o = tape->observer;
     if (o != NULL && o->walked != NULL)
         o->walked(o, tape);
 }
 
-/* Turns each gradient that stays into the tensor's new gradient: added to the old one, and with no other owner. */
+/* ---- Gradients of leaves ---- */
+
+/* Turns each gradient into the tensor's new gradient: added to the old one, and with no other owner. */
 static void backward_add_old(ag_tape *tape, int64_t last)
 {
     for (int64_t i = 0; i <= last && ag_error(tape->ctx) == AG_OK; i++) {
@@ -172,93 +221,38 @@ static void backward_hand_over(ag_tape *tape, int64_t last)
     }
 }
 
-/* ---- Calls ---- */
-
-/* The context's error, or a new one when the call makes no sense. AG_OK: backward can run. */
-static ag_status backward_check(const ag_tape *tape, const ag_tensor *output, const char *where)
+static ag_status backward_leaves(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent)
 {
-    ag_ctx *ctx = tape != NULL ? tape->ctx : output != NULL ? output->ctx : NULL;
-    if (ctx == NULL)
-        return AG_ERR_ARGUMENT;
-    if (tape == NULL)
-        ag_fail(ctx, AG_ERR_STATE, where, "there is no tape; call ag_tape_begin before the forward pass");
-    else if (output == NULL)
-        ag_fail(ctx, AG_ERR_ARGUMENT, where, "the loss is NULL");
-    else if (tape->paused)
-        ag_fail(ctx, AG_ERR_STATE, where, "called from inside backward; there are no second derivatives");
-    else if (tape->segment != NULL)
-        ag_fail(ctx, AG_ERR_STATE, where, "called from inside a recomputed function");
-    else if (!ag_tape_knows(tape, output))
-        ag_fail(ctx, AG_ERR_STATE, where,
-                "the tape does not know %s: it was made before the tape began, or needs no gradient",
-                ag_shape_text(output));
-    return ag_error(ctx);
-}
-
-/* What the walk begins with, in memory of its own: a hook may write into it. Without a cotangent 1, for an output of
- * one element. NULL, with the error of `where`, when it does not fit the output. */
-static ag_tensor *backward_begin_with(const ag_tensor *output, const ag_tensor *cotangent, const char *where,
-                                      const char *instead)
-{
-    ag_ctx *ctx = output->ctx;
-    if (cotangent == NULL && output->numel == 1)
-        return ag_full(ctx, output->dtype, output->ndim, output->shape, 1.0);
-    if (cotangent == NULL)
-        return ag_fail(ctx, AG_ERR_SHAPE, where, "the loss is %s; it must have one element, or %s",
-                       ag_shape_text(output), instead);
-    if (cotangent->dtype == output->dtype && ag_same_shape(cotangent, output))
-        return ag_tensor_clone(cotangent);
-    return ag_fail(ctx, AG_ERR_SHAPE, where, "the cotangent is %s %s, the output %s %s",
-                   ag_dtype_name(cotangent->dtype), ag_shape_text(cotangent), ag_dtype_name(output->dtype),
-                   ag_shape_text(output));
-}
-
-/* cotangent NULL: for a loss. */
-static ag_status backward_run(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent)
-{
-    ag_ctx *ctx = tape->ctx;
-    ag_scope_begin(ctx, NULL);
-    ag_tensor *own = backward_begin_with(output, cotangent, "backward", "use ag_backward_from");
-    if (own != NULL) {
-        backward_walk(tape, output, own);
-        tape->paused = true;
-        backward_add_old(tape, output->node);
-        tape->paused = false;
-        if (ag_error(ctx) == AG_OK)
-            backward_hand_over(tape, output->node);
-        else
-            backward_drop(tape, output->node);
-    }
-    ag_scope_end(ctx, NULL);
-    return ag_error(ctx);
+    const ag_status status = backward_check(tape, output, "backward");
+    if (status != AG_OK)
+        return status;
+    ag_scope_begin(tape->ctx, NULL);
+    backward_mark(tape, output->node, false, NULL, 0);
+    backward_walk(tape, output, cotangent, "backward");
+    tape->paused = true;
+    backward_add_old(tape, output->node);
+    tape->paused = false;
+    if (ag_error(tape->ctx) == AG_OK)
+        backward_hand_over(tape, output->node);
+    else
+        backward_drop(tape, output->node);
+    ag_scope_end(tape->ctx, NULL);
+    return ag_error(tape->ctx);
 }
 
 ag_status ag_backward(ag_tape *tape, ag_tensor *loss)
 {
-    ag_status status = backward_check(tape, loss, "backward");
-    return status != AG_OK ? status : backward_run(tape, loss, NULL);
+    return backward_leaves(tape, loss, NULL);
 }
 
 ag_status ag_backward_from(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent)
 {
-    ag_status status = backward_check(tape, output, "backward");
-    if (status == AG_OK && cotangent == NULL)
+    if (cotangent == NULL && backward_check(tape, output, "backward") == AG_OK)
         ag_fail(tape->ctx, AG_ERR_SHAPE, "backward", "the cotangent is NULL, the output %s", ag_shape_text(output));
-    else if (status == AG_OK)
-        backward_run(tape, output, cotangent);
-    return status != AG_OK ? status : ag_error(tape->ctx);
+    return backward_leaves(tape, output, cotangent);
 }
 
 /* ---- Gradients of chosen tensors ---- */
-
-/* Marks, or unmarks, the nodes of wrt. A leaf that the tape has not used has no node. */
-static void backward_choose(ag_tape *tape, ag_tensor *const *wrt, int count, bool chosen)
-{
-    for (int i = 0; i < count; i++)
-        if (ag_tape_knows(tape, wrt[i]))
-            tape->nodes[wrt[i]->node].chosen = chosen;
-    tape->choosing = chosen;
-}
 
 static bool backward_check_wrt(const ag_tape *tape, ag_tensor *const *wrt, int count)
 {
@@ -284,17 +278,13 @@ ag_status ag_gradient(ag_tape *tape, ag_tensor *output, const ag_tensor *cotange
 {
     for (int i = 0; i < count; i++)
         grad[i] = NULL;
-    ag_status status = backward_check(tape, output, "gradient");
+    const ag_status status = backward_check(tape, output, "gradient");
     if (status != AG_OK || !backward_check_wrt(tape, wrt, count))
         return status != AG_OK ? status : ag_error(tape->ctx);
     ag_ctx *ctx = tape->ctx;
     ag_scope_begin(ctx, NULL);
-    ag_tensor *own = backward_begin_with(output, cotangent, "gradient", "be given a cotangent");
-    if (own != NULL) {
-        backward_choose(tape, wrt, count, true);
-        backward_walk(tape, output, own);
-        backward_choose(tape, wrt, count, false);
-    }
+    backward_mark(tape, output->node, true, wrt, count);
+    backward_walk(tape, output, cotangent, "gradient");
     ag_scope_end(ctx, NULL);
     for (int i = 0; i < count && ag_error(ctx) == AG_OK; i++)
         grad[i] = backward_take(tape, wrt[i]);

@@ -33,7 +33,7 @@ typedef struct ag_node {
     double grad_norm;
     int input_count, ndim;
     ag_dtype dtype;
-    bool chosen; /* ag_gradient wants its gradient */
+    bool stays;  /* its gradient is a result of the present backward */
     bool listed; /* a mark for whoever lists nodes; false otherwise */
 } ag_node;
 
@@ -70,7 +70,6 @@ struct ag_tape {
     uint64_t serial;
     int64_t depth; /* of the scopes around the tape */
     bool paused;   /* while backward runs */
-    bool choosing; /* during ag_gradient: the gradients of chosen nodes stay, and no others */
     bool measure_grads;
     ag_observer *observer; /* borrowed; NULL: none */
     ag_segment *segment;   /* the innermost one; NULL: none */
@@ -116,9 +115,6 @@ ag_grad_state *ag_grad_state_of(const ag_tensor *t); /* NULL: none */
 
 /* Visits the nodes from `last` down to `first` that have a gradient; `last` gets gy. Stops at an error. */
 void ag_walk(ag_tape *tape, int64_t last, int64_t first, ag_tensor *gy);
-
-/* Whether a node's gradient is a result of this backward. */
-bool ag_gradient_stays(const ag_tape *tape, const ag_node *node);
 
 /* ---- vjp.c ---- */
 

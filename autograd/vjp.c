@@ -93,7 +93,7 @@ void ag_vjp_add(ag_vjp *v, int input, ag_tensor *g)
 /* The walk reads gy again when an observer looks at it or when it is a result of backward. */
 ag_tensor *ag_vjp_over(ag_vjp *v, ag_tensor *gy)
 {
-    bool read_later = v->tape->observer != NULL || ag_gradient_stays(v->tape, &v->tape->nodes[v->node]);
+    bool read_later = v->tape->observer != NULL || v->tape->nodes[v->node].stays;
     return ag_is_private(gy) && (gy != v->gy || !read_later) ? gy : ag_empty(v->ctx, gy->dtype, gy->ndim, gy->shape);
 }
 

@@ -60,7 +60,7 @@ START_TEST(calls_at_the_wrong_time)
     ck_assert_ptr_null(ag_tape_begin(ctx));
     assert_error(ctx, AG_ERR_STATE, "tape_begin: a tape of 2 nodes is running; end it first");
     ck_assert_int_eq(ag_backward(tape, y), AG_ERR_SHAPE);
-    assert_error(ctx, AG_ERR_SHAPE, "backward: the loss is [2]; it must have one element, or use ag_backward_from");
+    assert_error(ctx, AG_ERR_SHAPE, "backward: the loss is [2]; it must have one element, or be given a cotangent");
     ck_assert_int_eq(ag_backward(tape, constant), AG_ERR_STATE);
     assert_error(ctx, AG_ERR_STATE, "backward: the tape does not know []");
     ck_assert_int_eq(ag_backward(tape, NULL), AG_ERR_ARGUMENT);
