@@ -156,8 +156,8 @@ static ag_tensor *backward_begin_with(const ag_tensor *output, const ag_tensor *
                    ag_shape_text(output));
 }
 
-/* Marks the nodes up to `last` whose gradients are results: those of the chosen tensors, or of leaves and tensors with a
- * retained gradient. A leaf that the tape has not used has no node. */
+/* Marks the nodes up to `last` whose gradients are results: those of the chosen tensors, or of leaves and tensors with
+ * a retained gradient. A leaf that the tape has not used has no node. */
 static void backward_mark(ag_tape *tape, int64_t last, bool choose, ag_tensor *const *chosen, int count)
 {
     for (int64_t i = 0; i <= last; i++) {
