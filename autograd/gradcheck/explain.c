@@ -280,25 +280,7 @@ static bool explain_is_tail(ag_evidence *e)
     return true;
 }
 
-/* ---- None fits ---- */
-
-/* Of the wrong elements, the range of analytic / right where right is not 0. */
-static void say_ratios(ag_evidence *e)
-{
-    double low = (double)INFINITY, high = -(double)INFINITY;
-    for (int64_t i = 0; i < e->n; i++)
-        if (ag_evidence_mark(e, i) == AG_MARK_WRONG && fabs(e->right[i]) > 1e-9 * e->right_max) {
-            double ratio = e->analytic[i] / e->right[i];
-            low = ratio < low ? ratio : low;
-            high = ratio > high ? ratio : high;
-        }
-    if (low > high)
-        return;
-    if (high - low <= 1e-5 * fabs(high))
-        ag_say(e, " There analytic is %.6g times the right gradient.", high);
-    else
-        ag_say(e, " There analytic / right goes from %.4g to %.4g.", low, high);
-}
+/* ---- Not finite ---- */
 
 static void explain_not_finite(ag_evidence *e)
 {
@@ -311,24 +293,6 @@ static void explain_not_finite(ag_evidence *e)
     ag_because(e, AG_CAUSE_UNKNOWN, "Not finite: analytic is nan or infinite on %lld of %lld elements, the first is "
                "%g at %s, where the right gradient is %.6g.", (long long)count, (long long)e->n, e->analytic[first],
                ag_evidence_index(e, first), e->right[first]);
-}
-
-static void explain_nothing(ag_evidence *e)
-{
-    if (!e->whole) {
-        ag_because(e, AG_CAUSE_UNKNOWN, "The input is too large, %lld elements, to compare its gradient as a whole; "
-                   "along %lld random directions analytic is no constant times the right gradient.",
-                   (long long)e->input->numel, (long long)e->n);
-        return;
-    }
-    ag_place place = ag_evidence_place(e);
-    if (e->right_max <= 1e-9 * e->analytic_max) {
-        ag_because(e, AG_CAUSE_UNKNOWN, "The right gradient is 0, the outputs do not depend on the input; analytic "
-                   "is not 0 on %s, up to %.6g.", place.text, e->analytic_max);
-        return;
-    }
-    ag_because(e, AG_CAUSE_UNKNOWN, "None of the usual faults fits the gradient as a whole. Wrong: %s.", place.text);
-    say_ratios(e);
 }
 
 /* ---- All hypotheses, the more specific and the simpler first ---- */
@@ -388,7 +352,7 @@ static void explain_run(ag_evidence *e)
     }
     e->found = first;
     if (first.cause == AG_CAUSE_UNKNOWN)
-        explain_nothing(e);
+        ag_explain_nothing(e);
 }
 
 /* ---- The evidence ---- */

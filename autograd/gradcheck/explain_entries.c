@@ -191,6 +191,31 @@ bool ag_is_entry_lost(ag_evidence *e)
     return false;
 }
 
+void ag_say_wrong_entries(ag_evidence *e)
+{
+    split s;
+    if (e->right_entry == NULL || e->check->output_count != 1)
+        return;
+    for (int64_t k = 0; k < e->n * e->m; k++)
+        e->guess_entry[k] = fabs(e->entry[k] - e->right_entry[k]) > e->entry_tolerance ? WRONG
+                            : entries_is_zero(e, e->right_entry[k])                    ? NOTHING
+                                                                                       : RIGHT;
+    for (int dim = 0; dim < entries_output(e)->ndim; dim++)
+        if (entries_split_by_output(e, dim, &s)) {
+            ag_say(e, " It is wrong only through the outputs ");
+            say_indices(e, &s);
+            ag_say(e, " of dim %d.", dim);
+            return;
+        }
+    for (int of_y = 0; of_y < entries_output(e)->ndim; of_y++)
+        for (int of_x = 0; of_x < e->ndim; of_x++)
+            if (entries_split_by_order(e, of_y, of_x, &s)) {
+                ag_say(e, " It is wrong only through outputs whose index in dim %d is %s the element's in dim %d.", of_y,
+                       entries_order_text(&s), of_x);
+                return;
+            }
+}
+
 /* ---- Rows and columns moved along a dim ---- */
 
 /* guess_entry = J with the index of one dim, of the output or of the input, moved: entry at index k is that of source

@@ -77,6 +77,8 @@ bool ag_is_operand_misread(ag_evidence *e);
 bool ag_is_entry_lost(ag_evidence *e);
 bool ag_is_entry_moved(ag_evidence *e);
 bool ag_is_factor_of_operand(ag_evidence *e);
+/* Says through which outputs the gradient is wrong, if all others are right. */
+void ag_say_wrong_entries(ag_evidence *e);
 
 /* ---- explain_index.c: operands and gradients at another index ---- */
 
@@ -104,6 +106,11 @@ bool ag_is_norm_wrong(ag_evidence *e);
 /* ---- explain_target.c: cross-entropy ---- */
 
 bool ag_is_target_wrong(ag_evidence *e);
+
+/* ---- explain_nothing.c ---- */
+
+/* No fault fits: says where the error lies and what it is proportional to. */
+void ag_explain_nothing(ag_evidence *e);
 
 /* ---- explain_words.c ---- */
 

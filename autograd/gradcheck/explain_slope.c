@@ -383,7 +383,8 @@ static void say_slopes(ag_evidence *e, const formula *analytic, const formula *r
     else if (note != NULL)
         ag_say(e, ": %s", note);
     for (int k = 0; k < KNOWN; k++)
-        if (&known[k] != function && known[k].slope.family == analytic->family && slope_is_same(analytic,
+        if (right->family != analytic->family && known[k].slope.family == analytic->family &&
+            slope_is_same(analytic,
             &known[k].slope)) {
             ag_say(e, ", the slope of %s", known[k].name);
             break;

@@ -80,6 +80,12 @@ void ag_say(ag_evidence *e, const char *format, ...)
     va_end(values);
 }
 
+void ag_explanation_add(ag_explanation *explanation, const char *text)
+{
+    size_t used = strlen(explanation->text);
+    ag_snprintf(explanation->text + used, sizeof explanation->text - used, "%s", text);
+}
+
 void ag_say_input(ag_evidence *e, int input)
 {
     const char *name = e->check->input[input].x.name;

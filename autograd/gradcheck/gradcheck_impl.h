@@ -125,6 +125,8 @@ __attribute__((format(printf, 2, 3)))
 #endif
 ag_explanation ag_explanation_of(ag_cause cause, const char *format, ...);
 
+void ag_explanation_add(ag_explanation *explanation, const char *text);
+
 /* ---- locate.c ---- */
 
 /* The op on the tape where a gradient goes wrong. */

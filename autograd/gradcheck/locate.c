@@ -350,7 +350,12 @@ static bool locate_is_right_with(ag_locator *l, int64_t node, int input, ag_tens
 static ag_explanation locate_explain_strides(ag_locator *l, int64_t node, int input)
 {
     ag_tensor *gy = l->node[node].gy, *dense = ag_tensor_contiguous(gy);
-    if (locate_is_right_with(l, node, input, gy))
+    double before = l->node[node].analytic;
+    bool right = locate_is_right_with(l, node, input, gy);
+    if (!right && !ag_locator_is_close(l, before, l->node[node].analytic, l->node[node].norm))
+        return ag_explanation_of(AG_CAUSE_MASK_DRAWN_AGAIN, "another gradient each time its vjp runs: it draws random "
+                                                            "numbers again, in place of those of the forward.");
+    if (right)
         return ag_explanation_of(AG_CAUSE_NOT_REPEATABLE, "right when its vjp runs again: it does not repeat "
                                                           "itself, or reads what changes meanwhile.");
     if (dense != gy && locate_is_right_with(l, node, input, dense))
@@ -364,7 +369,7 @@ static ag_explanation locate_explain_strides(ag_locator *l, int64_t node, int in
         if (copy == kept.tensor || copy == NULL)
             continue;
         l->tape->kept[edge] = (ag_kept){ copy, copy->storage->version };
-        bool right = locate_is_right_with(l, node, input, dense);
+        right = locate_is_right_with(l, node, input, dense);
         l->tape->kept[edge] = kept;
         if (right)
             return ag_explanation_of(AG_CAUSE_STRIDE_IGNORED,
@@ -406,6 +411,9 @@ static void locate_op(ag_locator *l, int64_t node, int input, ag_location *where
                                            locate_op_text(l, node, text), input, name == NULL ? "" : ", ",
                                            name == NULL ? "" : name, e.text);
     where->explanation.factor = e.factor;
+    if (e.cause == AG_CAUSE_ZERO && n->op->keep == AG_KEEP_NONE)
+        ag_explanation_add(&where->explanation, " The op keeps nothing (AG_KEEP_NONE): is a flag forgotten? What vjp "
+                                                "reads of its inputs and output is then NULL.");
 }
 
 /* ---- Gradients that do not add up ---- */
@@ -592,7 +600,7 @@ static bool locate_find_loss(ag_locator *l, ag_location *where)
 static void locate_unrecorded(const ag_locator *l, ag_location *where)
 {
     char text[TEXT];
-    where->explanation = ag_explanation_of(AG_CAUSE_UNKNOWN, "No op is wrong, but the result of %s depends on more "
+    where->explanation = ag_explanation_of(AG_CAUSE_GRAPH_CUT, "No op is wrong, but the result of %s depends on more "
                                            "than its recorded inputs: on a value that was detached, or read directly.",
                                            locate_op_text(l, l->unrecorded, text));
 }
@@ -635,8 +643,8 @@ static ag_explanation locate_explain_nothing(const ag_locator *l)
         const ag_check_input *input = &check->input[i];
         const ag_leaf_sum *leaf = &l->leaf[i];
         if (input->checked && input->found.verdict == AG_FAIL && !leaf->used)
-            return ag_explanation_of(AG_CAUSE_UNKNOWN, "No op on the tape uses input %d: its values were detached, "
-                                                       "read directly, or cast to integers.", i);
+            return ag_explanation_of(AG_CAUSE_GRAPH_CUT, "No op on the tape uses input %d: its values were detached, "
+                                                         "read directly, or cast to integers.", i);
         if (leaf->only >= 0 && !ag_locator_is_close(l, leaf->stored, leaf->arrived, leaf->norm))
             return ag_explanation_of(AG_CAUSE_NOT_ACCUMULATED, "No op is wrong, but the gradient of input %d is that "
                                                                "of output %d alone.", i, leaf->only);
