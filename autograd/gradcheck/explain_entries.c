@@ -210,7 +210,8 @@ void ag_say_wrong_entries(ag_evidence *e)
     for (int of_y = 0; of_y < entries_output(e)->ndim; of_y++)
         for (int of_x = 0; of_x < e->ndim; of_x++)
             if (entries_split_by_order(e, of_y, of_x, &s)) {
-                ag_say(e, " It is wrong only through outputs whose index in dim %d is %s the element's in dim %d.", of_y,
+                ag_say(e, " It is wrong only through outputs whose index in dim %d is %s the element's in dim "
+                          "%d.", of_y,
                        entries_order_text(&s), of_x);
                 return;
             }
@@ -237,10 +238,24 @@ static void entries_guess_moved(ag_evidence *e, bool output, int dim, int64_t sh
         }
 }
 
+/* The Jacobian itself is transposed: p^T used for p in y = p v. */
+static bool entries_are_transposed(ag_evidence *e)
+{
+    for (int64_t i = 0; i < e->n && e->n == e->m; i++)
+        for (int64_t j = 0; j < e->m; j++)
+            e->guess_entry[i * e->m + j] = e->right_entry[j * e->m + i];
+    return e->n == e->m && ag_fits_entries(e) &&
+           ag_because(e, AG_CAUSE_TRANSPOSED, "The Jacobian is transposed: output element j gives to element i of "
+                                              "analytic "
+                      "what i should give to j. Usually a matrix in place of its transpose in the backward.");
+}
+
 bool ag_is_entry_moved(ag_evidence *e)
 {
     if (e->right_entry == NULL || e->check->output_count != 1)
         return false;
+    if (entries_are_transposed(e))
+        return true;
     for (int output = 0; output < 2; output++) {
         int ndim = output == 1 ? entries_output(e)->ndim : e->ndim;
         for (int dim = 0; dim < ndim; dim++) {

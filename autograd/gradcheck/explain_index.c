@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NONE = -1, MANY = -2, MOST_PAIRS = 1 << 14 };
+enum { NONE = -1, MANY = -2, MOST_PAIRS = 1 << 14, INDEX_TEXT = 64 };
 
-/* An index along one dim of the operand: factor[0] * variable[0] + factor[1] * variable[1] + offset. Variables are the
- * dims of the output, then those of the input; -1: none. */
+/* An index along one dim of the operand: (factor[0] * variable[0] + factor[1] * variable[1] + offset) / divisor.
+ * Variables are the dims of the output, then those of the input; -1: none. */
 typedef struct affine {
     int variable[2];
-    int64_t factor[2], offset;
+    int64_t factor[2], offset, divisor;
 } affine;
 
 /* A pair of an output and an input element, and the operand's element whose value the entry has: its flat index, NONE
@@ -34,6 +34,8 @@ typedef struct reading {
     pair *pair;
     int64_t count;
     affine map[AG_MAX_DIMS]; /* per dim of the operand */
+    int64_t extent[2];       /* more factors that a map may have */
+    int extents;
 } reading;
 
 static int64_t index_variable(const reading *r, int variable, const pair *p)
@@ -49,10 +51,17 @@ static int64_t index_variable(const reading *r, int variable, const pair *p)
     return index[variable < y->ndim ? variable : variable - y->ndim];
 }
 
-static int64_t index_at(const reading *r, const affine *a, const pair *p)
+static int64_t index_times_divisor(const reading *r, const affine *a, const pair *p)
 {
     return a->factor[0] * index_variable(r, a->variable[0], p) + a->factor[1] * index_variable(r, a->variable[1], p) +
            a->offset;
+}
+
+/* -1: it is no integer. */
+static int64_t index_at(const reading *r, const affine *a, const pair *p)
+{
+    int64_t k = index_times_divisor(r, a, p);
+    return k % a->divisor != 0 ? -1 : k / a->divisor;
 }
 
 /* The index of a source along dim d of the operand. */
@@ -73,7 +82,7 @@ static bool index_fits(const reading *r, int dim, affine *a)
             continue;
         int64_t want = index_of_source(r->z, dim, p->source);
         if (first)
-            a->offset += want - index_at(r, a, p);
+            a->offset += want * a->divisor - index_times_divisor(r, a, p);
         else if (index_at(r, a, p) != want)
             return false;
         first = false;
@@ -86,23 +95,27 @@ static bool index_find_map(const reading *r, int dim, affine *a)
 {
     static const int64_t factors[] = { 1, -1, 2, -2, 3, -3, 4, -4 };
     enum { FACTORS = sizeof factors / sizeof *factors };
-    int variables = r->y->ndim + r->e->ndim;
-    *a = (affine){ { -1, -1 }, { 0, 0 }, 0 };
+    int variables = r->y->ndim + r->e->ndim, count = FACTORS + r->extents;
+    int64_t factor[FACTORS + 2];
+    memcpy(factor, factors, sizeof factors);
+    memcpy(factor + FACTORS, r->extent, sizeof r->extent);
+    *a = (affine){ { -1, -1 }, { 0, 0 }, 0, 1 };
     if (index_fits(r, dim, a))
         return true;
     for (int v = 0; v < variables; v++)
-        for (int f = 0; f < FACTORS; f++) {
-            *a = (affine){ { v, -1 }, { factors[f], 0 }, 0 };
+        for (int f = 0; f < count; f++) {
+            *a = (affine){ { v, -1 }, { factor[f], 0 }, 0, 1 };
             if (index_fits(r, dim, a))
                 return true;
         }
-    for (int v = 0; v < variables; v++)
-        for (int w = v + 1; w < variables; w++)
-            for (int f = 0; f < FACTORS * FACTORS; f++) {
-                *a = (affine){ { v, w }, { factors[f / FACTORS], factors[f % FACTORS] }, 0 };
-                if (index_fits(r, dim, a))
-                    return true;
-            }
+    for (int64_t divisor = 1; divisor <= 3; divisor++)
+        for (int v = 0; v < variables; v++)
+            for (int w = v + 1; w < variables; w++)
+                for (int f = 0; f < count * count; f++) {
+                    *a = (affine){ { v, w }, { factor[f / count], factor[f % count] }, 0, divisor };
+                    if (index_fits(r, dim, a))
+                        return true;
+                }
     return false;
 }
 
@@ -175,11 +188,13 @@ static bool index_reproduces(const reading *r, const double *entries)
 /* ---- Words ---- */
 
 /* "2 j2 + i2 - 1" */
-static void index_text(const reading *r, const affine *a, char text[60])
+static void index_text(const reading *r, const affine *a, char text[INDEX_TEXT])
 {
-    size_t used = 0;
-    text[0] = '\0';
-    for (int k = 0; k < 2; k++) {
+    size_t used = 0, start = a->divisor > 1;
+    strcpy(text, start > 0 ? "(" : "");
+    text += start;
+    for (int n = 0; n < 2; n++) { /* a positive factor first */
+        int k = a->factor[0] < 0 && a->factor[1] > 0 ? 1 - n : n;
         if (a->variable[k] < 0)
             continue;
         bool of_y = a->variable[k] < r->y->ndim;
@@ -195,7 +210,10 @@ static void index_text(const reading *r, const affine *a, char text[60])
     if (used == 0)
         ag_snprintf(text, 60, "%lld", (long long)offset);
     else if (offset != 0)
-        ag_snprintf(text + used, 60 - used, " %c %lld", offset < 0 ? '-' : '+', llabs((long long)offset));
+        ag_snprintf(text + used, 50 - used, " %c %lld", offset < 0 ? '-' : '+', llabs((long long)offset));
+    used = strlen(text);
+    if (start > 0)
+        ag_snprintf(text + used, 55 - used, ")/%lld", (long long)a->divisor);
 }
 
 static bool index_is_same(const affine *a, const affine *b)
@@ -209,13 +227,14 @@ static const char *index_difference(const affine *wrong, const affine *right)
     bool variables = true, factors = true, opposite = true;
     for (int k = 0; k < 2; k++) {
         variables = variables && wrong->variable[k] == right->variable[k];
-        factors = factors && wrong->factor[k] == right->factor[k];
+        factors = factors && wrong->factor[k] == right->factor[k] && wrong->divisor == right->divisor;
         opposite = opposite && wrong->factor[k] == -right->factor[k];
     }
-    return !variables ? "an index of the wrong loop"
-           : factors  ? "an index off by a constant, such as a wrong padding"
-           : opposite ? "an index in reversed order, such as a kernel that is flipped"
-                      : "a wrong stride";
+    return wrong->variable[0] < 0 ? "one index in place of all"
+           : !variables           ? "an index of the wrong loop"
+           : factors              ? "an index off by a constant, such as a wrong padding"
+           : opposite             ? "an index in reversed order, such as a kernel that is flipped"
+                                  : "a wrong stride";
 }
 
 static bool say_reading(ag_evidence *e, const reading *wrong, const affine *right)
@@ -236,7 +255,7 @@ static bool say_reading(ag_evidence *e, const reading *wrong, const affine *righ
             ag_say(e, " are swapped; with that analytic is right. Usually a transpose lost in the backward.");
             return true;
         }
-    char is[60], meant[60];
+    char is[INDEX_TEXT], meant[INDEX_TEXT];
     index_text(wrong, &map[differs], is);
     index_text(wrong, &right[differs], meant);
     ag_because(e, AG_CAUSE_WRONG_INDEX, "A wrong index: ");
@@ -255,47 +274,90 @@ static bool index_begin(reading *r, ag_evidence *e, int operand)
     return operand != e->number && in->checked && in->x.value != NULL && in->numel > 1;
 }
 
-/* Where the gradient of each output element goes: both Jacobians have one entry per output element at the most, of the
- * same value, at different elements. */
-static bool index_is_written_elsewhere(ag_evidence *e, reading *r)
+/* The other side of each output element j (of_output), or of each input element i: the one index at which it has an
+ * entry; NONE. Its value goes to value[]. False: it has several. */
+static bool index_find_partners(reading *r, const double *entries, bool of_output, double *value)
+{
+    const ag_evidence *e = r->e;
+    int64_t n = of_output ? e->m : e->n, others = of_output ? e->n : e->m;
+    r->count = 0;
+    for (int64_t k = 0; k < n && r->count < MOST_PAIRS; k++) {
+        pair p = of_output ? (pair){ 0, k, NONE } : (pair){ k, 0, NONE };
+        value[k] = 0;
+        for (int64_t o = 0; o < others; o++) {
+            double entry = entries[of_output ? o * e->m + k : k * e->m + o];
+            if (fabs(entry) <= e->entry_tolerance)
+                continue;
+            if (p.source != NONE)
+                return false;
+            p.source = o;
+            value[k] = entry;
+        }
+        r->pair[r->count++] = p;
+    }
+    return true;
+}
+
+/* Both Jacobians have one entry per output element (of_output), or per input element, at the most: of the same value,
+ * but at another place. The gradient is written, or gy read, at a wrong index. */
+static bool index_is_elsewhere(ag_evidence *e, pair *pairs, bool of_output)
 {
     affine right[AG_MAX_DIMS];
-    *r = (reading){ .e = e, .y = &e->check->output[0].y, .z = &e->input->x, .number = e->number, .pair = r->pair };
+    reading r = { .e = e, .y = &e->check->output[0].y, .pair = pairs };
+    int64_t n = of_output ? e->m : e->n;
+    double *value = e->slope + (e->m > e->n ? e->m : e->n);
+    r.z = of_output ? &e->input->x : r.y;
     for (int side = 0; side < 2; side++) {
-        const double *entries = side == 0 ? e->right_entry : e->entry;
-        r->count = 0;
-        for (int64_t j = 0; j < e->m && j < MOST_PAIRS; j++) {
-            pair p = { 0, j, NONE };
-            for (int64_t i = 0; i < e->n; i++)
-                if (fabs(entries[i * e->m + j]) > e->entry_tolerance)
-                    p.source = p.source == NONE ? i : MANY;
-            if (p.source == MANY)
+        if (!index_find_partners(&r, side == 0 ? e->right_entry : e->entry, of_output, side == 0 ? e->slope : value))
+            return false;
+        for (int64_t k = 0; k < n && side == 1; k++)
+            if (!(fabs(value[k] - e->slope[k]) <= e->entry_tolerance))
                 return false;
-            double value = p.source == NONE ? 0 : entries[p.source * e->m + j];
-            if (side == 0)
-                e->slope[j] = value;
-            else if (!(fabs(value - e->slope[j]) <= e->entry_tolerance))
-                return false;
-            r->pair[r->count++] = p;
-        }
-        for (int d = 0; d < e->ndim; d++)
-            if (!index_find_map(r, d, &r->map[d]) || r->map[d].variable[0] >= r->y->ndim ||
-                r->map[d].variable[1] >= r->y->ndim) /* an index of the input says nothing */
+        for (int d = 0; d < r.z->ndim; d++)
+            if (!index_find_map(&r, d, &r.map[d]))
                 return false;
         if (side == 0)
-            memcpy(right, r->map, sizeof right);
+            memcpy(right, r.map, sizeof right);
     }
     int d = 0;
-    while (d < e->ndim && index_is_same(&r->map[d], &right[d]))
+    while (d < r.z->ndim && index_is_same(&r.map[d], &right[d]))
         d++;
-    if (d == e->ndim)
+    if (d == r.z->ndim)
         return false;
-    char is[60], meant[60];
-    index_text(r, &r->map[d], is);
-    index_text(r, &right[d], meant);
-    return ag_because(e, AG_CAUSE_WRONG_INDEX, "A wrong index: the gradient is added at index %s of dim %d, right is "
-                                               "%s "
-                      "(j: index of the output). Usually %s.", is, d, meant, index_difference(&r->map[d], &right[d]));
+    char is[INDEX_TEXT], meant[INDEX_TEXT];
+    index_text(&r, &r.map[d], is);
+    index_text(&r, &right[d], meant);
+    return ag_because(e, AG_CAUSE_WRONG_INDEX, "A wrong index: %s at index %s of dim %d, right is %s (%s). Usually %s.",
+                      of_output ? "the gradient is added" : "the upstream gradient is read", is, d, meant,
+                      of_output ? "j: index of the output" : "i: index of this gradient",
+                      index_difference(&r.map[d], &right[d]));
+}
+
+/* A matrix is read as if its memory had another shape. */
+static bool index_is_misread_in_memory(ag_evidence *e, reading *r)
+{
+    const ag_array *z = r->z;
+    if (z->ndim != 2)
+        return false;
+    ag_array flat = { .value = z->value, .ndim = 1, .shape = { z->shape[0] * z->shape[1] } };
+    r->z = &flat;
+    r->extent[0] = z->shape[0];
+    r->extent[1] = z->shape[1];
+    r->extents = 2;
+    char is[INDEX_TEXT], meant[INDEX_TEXT];
+    bool fits = index_find_maps(r, e->right_entry) && index_reproduces(r, e->right_entry);
+    if (fits)
+        index_text(r, &r->map[0], meant);
+    fits = fits && index_find_maps(r, e->entry) && index_reproduces(r, e->entry);
+    if (fits) {
+        index_text(r, &r->map[0], is);
+        ag_because(e, AG_CAUSE_TRANSPOSED, "An operand is misread: element %s in memory of ", is);
+        ag_say_input(e, r->number);
+        ag_say(e, " is read, right is %s (j: index of the output, i: of this gradient). Usually rows and columns "
+                  "exchanged.", meant);
+    }
+    r->extents = 0;
+    return fits;
 }
 
 bool ag_is_index_wrong(ag_evidence *e)
@@ -315,9 +377,9 @@ bool ag_is_index_wrong(ag_evidence *e)
             continue;
         memcpy(right, r.map, sizeof right);
         found = index_find_maps(&r, e->entry) && index_reproduces(&r, e->entry) && say_reading(e, &r, right);
+        found = found || index_is_misread_in_memory(e, &r);
     }
-    r.pair = pairs;
-    found = found || (pairs != NULL && index_is_written_elsewhere(e, &r));
+    found = found || (pairs != NULL && (index_is_elsewhere(e, pairs, true) || index_is_elsewhere(e, pairs, false)));
     ag_free(e->check->ctx, pairs, bytes);
     return found;
 }

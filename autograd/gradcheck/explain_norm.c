@@ -21,7 +21,8 @@ typedef struct normed_rows {
     const double *x;
     ag_rows rows;
     double *w; /* as x */
-    double v[LONGEST_NORM];
+    double v[LONGEST_NORM], average[LONGEST_NORM]; /* of w^2, of x */
+    double mean[LONGEST_NORM], term[LONGEST_NORM], scale[LONGEST_NORM]; /* analytic, relative to right */
     double r[LONGEST_NORM], right_r[LONGEST_NORM]; /* analytic, right */
 } normed_rows;
 
@@ -41,12 +42,12 @@ static bool norm_begin(normed_rows *l, const ag_evidence *e, const ag_array *x, 
         return false;
     for (int64_t row = 0; row < l->rows.count; row++) {
         int64_t first = ag_row_start(&l->rows, row), end = first + l->rows.extent * step;
-        double mean = 0, size = (double)l->rows.extent;
-        l->v[row] = 0;
+        double size = (double)l->rows.extent;
+        l->v[row] = l->average[row] = 0;
         for (int64_t i = first; i < end && centered; i += step)
-            mean += l->x[i] / size;
+            l->average[row] += l->x[i] / size;
         for (int64_t i = first; i < end; i += step) {
-            l->w[i] = l->x[i] - mean;
+            l->w[i] = l->x[i] - l->average[row];
             l->v[row] += l->w[i] * l->w[i] / size;
         }
     }
@@ -169,9 +170,11 @@ bool ag_is_norm_weight_wrong(ag_evidence *e)
 
 /* ---- The input ---- */
 
-/* What a Jacobian's rows are for one row of x: p[d] [d = e] - mean p[d] / n - term p[d] w[d] w[e] / n. */
+/* What a Jacobian's rows are for one row of x: p[d] [d = e] - mean p[d] / n - term p[d] w[d] w[e] / n. raw: with x[e]
+ * in place of w[e]. */
 typedef struct norm_row {
     double mean, term; /* right: 1 and r^2 */
+    double raw_mean;   /* mean, if it is raw */
 } norm_row;
 
 /* The entries for output element j = the d-th of the row, by least squares over e /= d: p, a constant and a factor of
@@ -210,7 +213,7 @@ static bool norm_decompose(const normed_rows *l, const double *entries, int64_t 
 /* Writes p[d] of the row to p[], [extent]. */
 static bool norm_measure(const normed_rows *l, const double *entries, int64_t row, norm_row *of, double *p)
 {
-    double n = (double)l->rows.extent, mean = 0, means = 0, term = 0, terms = 0;
+    double n = (double)l->rows.extent, mean = 0, means = 0, term = 0, terms = 0, raw = 0;
     for (int64_t d = 0; d < l->rows.extent; d++) {
         double factor[3], w = l->w[ag_row_start(&l->rows, row) + d * l->rows.step];
         if (!norm_decompose(l, entries, row, d, factor))
@@ -218,30 +221,36 @@ static bool norm_measure(const normed_rows *l, const double *entries, int64_t ro
         p[d] = factor[0];
         mean -= factor[1] * factor[0] * n;
         means += factor[0] * factor[0];
+        raw -= (factor[1] - factor[2] * l->average[row]) * factor[0] * n;
         term -= factor[2] * factor[0] * w * n;
         terms += factor[0] * factor[0] * w * w;
     }
-    *of = (norm_row){ mean / means, term / terms };
+    *of = (norm_row){ mean / means, term / terms, raw / means };
     return means > 0;
 }
 
 /* What the rows of analytic have in common; bits of what holds for all. */
 enum {
-    MEAN_RIGHT = 1, MEAN_ZERO = 2,
-    TERM_RIGHT = 4, TERM_ZERO = 8, TERM_OPPOSITE = 16, TERM_CENTERED = 32, TERM_RAW = 64,
-    SCALE_RIGHT = 128, SCALE_NONE = 256, SCALE_OF_TERM = 512
+    MEAN_RIGHT = 1, MEAN_ZERO = 2, MEAN_RAW = 4,
+    TERM_RIGHT = 8, TERM_ZERO = 16, TERM_OPPOSITE = 32, TERM_CENTERED = 64, TERM_TWICE = 128,
+    SCALE_RIGHT = 256, SCALE_NONE = 512, SCALE_OF_TERM = 1024
 };
+
+static double norm_looseness(const ag_evidence *e)
+{
+    return fmax(1e-5, 20 * e->entry_tolerance / e->entry_max);
+}
 
 static unsigned norm_is_near(double a, double b, double tolerance, unsigned bit)
 {
     return fabs(a - b) <= tolerance * fmax(1, fabs(b)) ? bit : 0;
 }
 
+/* 0: it is no row of a norm. */
 static unsigned norm_facts_of(normed_rows *l, int64_t row, double *p)
 {
     const ag_evidence *e = l->e;
-    double *right_p = p + l->rows.extent, product = 0, square = 0;
-    double loose = fmax(1e-5, 20 * e->entry_tolerance / e->entry_max);
+    double *right_p = p + l->rows.extent, product = 0, square = 0, loose = norm_looseness(e);
     norm_row right, is;
     if (!norm_measure(l, e->right_entry, row, &right, right_p) || !(right.term > 0) ||
         !norm_measure(l, e->entry, row, &is, p) || (l->centered && !norm_is_near(right.mean, 1, loose, 1)))
@@ -250,46 +259,82 @@ static unsigned norm_facts_of(normed_rows *l, int64_t row, double *p)
         product += p[d] * right_p[d];
         square += right_p[d] * right_p[d];
     }
-    double scale = product / square, r = l->right_r[row] = sqrt(right.term);
+    double scale = l->scale[row] = product / square, r = l->right_r[row] = sqrt(right.term);
     for (int64_t d = 0; d < l->rows.extent; d++)
         if (!(fabs(p[d] - scale * right_p[d]) <= loose * fabs(scale) * sqrt(square)))
             return 0;
+    double term = l->term[row] = is.term / right.term;
     l->r[row] = sqrt(fabs(is.term));
-    return (l->centered ? norm_is_near(is.mean, 1, loose, MEAN_RIGHT) | norm_is_near(is.mean, 0, loose, MEAN_ZERO)
-                        : MEAN_RIGHT) | norm_is_near(is.term / right.term, 1, loose, TERM_RIGHT) |
-           norm_is_near(is.term / right.term, 0, loose, TERM_ZERO) |
-           norm_is_near(is.term / right.term, -1, loose, TERM_OPPOSITE) |
-           norm_is_near(is.term / r, 1, loose, TERM_CENTERED) | norm_is_near(is.term, 1, loose, TERM_RAW) |
-           norm_is_near(scale, 1, loose, SCALE_RIGHT) | norm_is_near(scale * r, 1, loose, SCALE_NONE) |
-           norm_is_near(scale * r / l->r[row], 1, loose, SCALE_OF_TERM);
+    l->mean[row] = is.mean;
+    unsigned mean = MEAN_RIGHT;
+    if (l->centered)
+        mean = norm_is_near(is.mean, 1, loose, MEAN_RIGHT) | norm_is_near(is.mean, 0, loose, MEAN_ZERO) |
+               norm_is_near(is.raw_mean, 1, loose, MEAN_RAW);
+    return 1u << 31 | mean | norm_is_near(term, 1, loose, TERM_RIGHT) | norm_is_near(term, 0, loose, TERM_ZERO) |
+           norm_is_near(term, -1, loose, TERM_OPPOSITE) | norm_is_near(is.term / r, 1, loose, TERM_CENTERED) |
+           norm_is_near(is.term, 1, loose, TERM_TWICE) | norm_is_near(scale, 1, loose, SCALE_RIGHT) |
+           norm_is_near(scale * r, 1, loose, SCALE_NONE) | norm_is_near(scale * r / l->r[row], 1, loose, SCALE_OF_TERM);
+}
+
+/* A term is one number times the right one in all rows: n is a sum in place of a mean. */
+static bool norm_term_is_scaled(ag_evidence *e, const normed_rows *l, const double *ratio, bool mean, int dim)
+{
+    double factor, n = (double)l->rows.extent, loose = norm_looseness(e);
+    if (!norm_is_constant(ratio, l->rows.count, loose * fmax(1, fabs(ratio[0])), &factor))
+        return false;
+    ag_because(e, mean ? AG_CAUSE_MEAN_MISSING : AG_CAUSE_VARIANCE_MISSING, "The %s term is wrong: along dim %d, %s "
+                                                                            "in r (g "
+               "%s- xhat mean(g xhat)) is %.6g times the right one", mean ? "mean" : "variance", dim,
+               mean ? "mean(g)" : "xhat mean(g xhat)", l->centered ? "- mean(g) " : "", factor);
+    ag_say(e, "%s.", fabs(factor - n) <= loose * n ? ", a sum in place of a mean" : "");
+    return true;
+}
+
+/* The scale of the whole gradient is right. */
+static bool norm_terms_are_wrong(ag_evidence *e, const normed_rows *l, unsigned facts, int dim)
+{
+    const char *form = l->centered ? "r (g - mean(g) - xhat mean(g xhat))" : "r (g - xhat mean(g xhat))";
+    if ((facts & MEAN_ZERO) != 0 && (facts & TERM_RIGHT) != 0)
+        return ag_because(e, AG_CAUSE_MEAN_MISSING, "The mean term is missing: along dim %d, mean(g) in %s, g = gy "
+                          "gamma.", dim, form);
+    if ((facts & MEAN_ZERO) != 0 && (facts & TERM_ZERO) != 0)
+        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The mean and the variance term are both missing: along dim "
+                                                        "%d, mean(g) and xhat mean(g xhat) in %s.", dim, form);
+    bool raw = (facts & MEAN_RAW) != 0 && (facts & MEAN_RIGHT) == 0;
+    if ((facts & (MEAN_RIGHT | MEAN_RAW)) != 0 && (facts & (TERM_CENTERED | TERM_TWICE)) != 0)
+        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term is wrong: along dim %d it has %s in place "
+                                                        "of "
+                          "the normalised x%s in %s.", dim, raw || !l->centered ? "x" : "x - mean(x)",
+                          (facts & TERM_TWICE) != 0 ? ", twice," : "", form);
+    if ((facts & MEAN_RIGHT) != 0 && (facts & (TERM_ZERO | TERM_OPPOSITE)) != 0)
+        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term %s: along dim %d, xhat mean(g xhat) in %s, "
+                                                        "g "
+                          "= gy gamma.", (facts & TERM_ZERO) != 0 ? "is missing" : "has the wrong sign", dim, form);
+    return ((facts & TERM_RIGHT) != 0 && norm_term_is_scaled(e, l, l->mean, true, dim)) ||
+           ((facts & MEAN_RIGHT) != 0 && norm_term_is_scaled(e, l, l->term, false, dim));
 }
 
 static bool norm_explain(ag_evidence *e, const normed_rows *l, unsigned facts, int dim)
 {
-    const char *w = l->centered ? "x - mean(x)" : "x";
-    const char *form = l->centered ? "r (g - mean(g) - xhat mean(g xhat))" : "r (g - xhat mean(g xhat))";
-    if ((facts & MEAN_ZERO) != 0 && (facts & SCALE_RIGHT) != 0)
-        return (facts & TERM_RIGHT) != 0
-                   ? ag_because(e, AG_CAUSE_MEAN_MISSING, "The mean term is missing: along dim %d, mean(g) in %s, g = "
-                                                          "gy gamma.", dim, form)
-                   : (facts & TERM_ZERO) != 0 &&
-                         ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The mean and the variance term are both missing: "
-                                    "along dim %d, mean(g) and xhat mean(g xhat).", dim);
+    if ((facts & SCALE_RIGHT) != 0)
+        return norm_terms_are_wrong(e, l, facts, dim);
     if ((facts & MEAN_RIGHT) == 0)
         return false;
-    if ((facts & SCALE_RIGHT) != 0 && (facts & (TERM_ZERO | TERM_OPPOSITE)) != 0)
-        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term %s: along dim %d, xhat mean(g xhat) in %s, "
-                                                        "g "
-                          "= gy gamma.", (facts & TERM_ZERO) != 0 ? "is missing" : "has the wrong sign", dim, form);
-    if ((facts & SCALE_RIGHT) != 0 && (facts & (TERM_CENTERED | TERM_RAW)) != 0)
-        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term is wrong: along dim %d it has %s in place "
-                                                        "of the normalised x, %s in xhat mean(g xhat).", dim, w,
-                          (facts & TERM_RAW) != 0 ? "twice" : "once");
     if ((facts & SCALE_NONE) != 0 && (facts & TERM_RIGHT) != 0)
         return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's division by the standard deviation is left out: along "
                                                   "dim "
                           "%d analytic is sqrt(variance + epsilon) times the right gradient.", dim);
-    return (facts & SCALE_OF_TERM) != 0 && norm_scale_is_wrong(e, l);
+    if ((facts & SCALE_OF_TERM) != 0)
+        return norm_scale_is_wrong(e, l);
+    double low = l->scale[0], high = l->scale[0];
+    for (int64_t row = 0; row < l->rows.count; row++) {
+        low = fmin(low, l->scale[row]);
+        high = fmax(high, l->scale[row]);
+    }
+    return (facts & TERM_RIGHT) != 0 &&
+           ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's division by the standard deviation is wrong: along dim %d "
+                                              "each "
+                      "row of analytic is another number times the right one, from %.4g to %.4g.", dim, low, high);
 }
 
 bool ag_is_norm_wrong(ag_evidence *e)

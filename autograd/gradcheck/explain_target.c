@@ -12,7 +12,7 @@
 typedef struct target_row {
     bool zero; /* all of it is 0: ignored */
     int64_t target;
-    double s, base;
+    double s, base, peak; /* peak: of q at the target, above base */
 } target_row;
 
 /* Fits s and base by least squares over all elements but one,
@@ -38,7 +38,8 @@ static bool target_fit(const double *g, const double *p, int64_t n, double toler
             worst = k == t ? worst : fmax(worst, fabs(g[k] - s * p[k] - offset));
         if (isfinite(s) && worst < best) {
             best = worst;
-            *row = (target_row){ .target = t, .s = s, .base = -offset / s };
+            *row = (target_row){ .target = t, .s = s, .base = -offset / s,
+                                  .peak = p[t] - (g[t] - offset) / s };
         }
     }
     return row->zero || (best <= tolerance && row->s != 0);
@@ -59,7 +60,9 @@ static void target_softmax(const double *x, int64_t n, double *p)
 typedef struct target_facts {
     int64_t rows, counted, shift; /* shift: target of analytic - right target, modulo n */
     bool same_scale, one_shift, same_base, no_base, right_base; /* base: 0 in analytic, not 0 in the right one */
+    bool no_target;
     double smoothing; /* base times n, of the one that has it */
+    double is_base, base;
 } target_facts;
 
 static void target_compare(target_facts *f, const target_row *is, const target_row *right, int64_t n, double loose)
@@ -71,6 +74,9 @@ static void target_compare(target_facts *f, const target_row *is, const target_r
     f->same_base = f->same_base && fabs(is->base - right->base) <= loose;
     f->no_base = f->no_base && fabs(is->base) <= loose && right->base > 5 * loose;
     f->right_base = f->right_base && fabs(right->base) <= loose && is->base > 5 * loose;
+    f->no_target = f->no_target && fabs(is->peak) <= loose;
+    f->is_base = is->base;
+    f->base = right->base;
     f->smoothing = fmax(is->base, right->base) * (double)n;
     f->rows++;
 }
@@ -78,6 +84,8 @@ static void target_compare(target_facts *f, const target_row *is, const target_r
 static bool say_target(ag_evidence *e, const target_facts *f, int64_t n)
 {
     const char *form = "the gradient of cross-entropy is s (softmax(x) - q) in each row";
+    if (f->same_scale && f->no_target && f->counted == 0)
+        return ag_because(e, AG_CAUSE_TARGET, "The target is not subtracted: %s, analytic is s softmax(x).", form);
     if (!f->same_scale || !f->one_shift || f->rows == 0)
         return false;
     if (f->counted > 0)
@@ -95,6 +103,9 @@ static bool say_target(ag_evidence *e, const target_facts *f, int64_t n)
         return ag_because(e, AG_CAUSE_TARGET, "Label smoothing is %s: %s, with smoothing %.4g in %s and 0 in %s.",
                           f->no_base ? "left out of the backward" : "only in the backward", form, f->smoothing,
                           f->no_base ? "the right one" : "analytic", f->no_base ? "analytic" : "the right one");
+    if (f->shift == 0 && !f->same_base)
+        return ag_because(e, AG_CAUSE_TARGET, "Label smoothing differs: %s, and q of the classes besides the target is "
+                          "%.6g in analytic, %.6g in the right one.", form, f->is_base, f->base);
     return false;
 }
 
@@ -103,7 +114,8 @@ bool ag_is_target_wrong(ag_evidence *e)
     if (e->ndim < 1 || e->shape[e->ndim - 1] < 4)
         return false;
     int64_t n = e->shape[e->ndim - 1];
-    target_facts f = { .same_scale = true, .one_shift = true, .same_base = true, .no_base = true, .right_base = true };
+    target_facts f = { .same_scale = true, .one_shift = true, .same_base = true, .no_base = true, .right_base = true,
+                       .no_target = true };
     double loose = fmax(1e-5, 20 * e->tolerance / fmax(e->right_max, e->analytic_max));
     for (int64_t first = 0; first < e->n; first += n) {
         target_row is, right;
