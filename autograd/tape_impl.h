@@ -127,7 +127,7 @@ void ag_run_vjp(ag_tape *tape, int count, const int64_t *number, ag_tensor **slo
  * that walks, inputs that are one node share one contribution. On error all are NULL. */
 bool ag_node_vjp(ag_tape *tape, int64_t node, ag_tensor *gy, ag_tensor **contribution);
 
-/* g has one owner and no other view, and is contiguous: it may be written into. */
+/* g has one owner and no other view, is contiguous and begins where its storage does: it may be written into. */
 bool ag_is_private(const ag_tensor *g);
 
 #endif

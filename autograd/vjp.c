@@ -41,7 +41,7 @@ const int64_t *ag_vjp_shape(const ag_vjp *v, int input)
 
 bool ag_is_private(const ag_tensor *g)
 {
-    return g->refs == 1 && g->storage->refs == 1 && ag_is_contiguous(g);
+    return g->refs == 1 && g->storage->refs == 1 && g->offset == 0 && ag_is_contiguous(g);
 }
 
 /* ---- The first way: a tensor is added ---- */

@@ -421,6 +421,23 @@ END_TEST
 
 /* ---- Masked and ignored ---- */
 
+/* The last part of a concat: its gradient is a view of the whole's, the only one that is left, and not at its start. An
+ * elementwise vjp must not write its result to the start. */
+START_TEST(the_last_slice_of_a_gradient)
+{
+    ag_ctx *ctx = test_begin();
+    ag_tensor *a = LEAF(ctx, 3), *x = LEAF(ctx, 2);
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *y = ag_concat((ag_tensor *[]){ a, a, ag_scale(x, 0.5) }, 3, 0);
+    y = ag_add(ag_reshape(a, AG_SHAPE(1, 1, 1)), y);
+    assert_ok(ctx, ag_backward_from(tape, y, ag_full(ctx, AG_F64, AG_SHAPE(1, 1, 3), 1)));
+    ck_assert_double_eq(test_at(ag_grad(x), 0), 0.5);
+    ck_assert_double_eq(test_at(ag_grad(a), 0), 5);
+    ag_tape_end(tape);
+    test_end(ctx);
+}
+END_TEST
+
 START_TEST(all_targets_ignored)
 {
     ag_ctx *ctx = test_begin();
@@ -501,6 +518,7 @@ Suite *backward_suite(void)
     tcase_add_test(sums, tied_leaf);
     tcase_add_test(sums, any_cotangent);
     tcase_add_test(sums, strided_gradients_inside);
+    tcase_add_test(sums, the_last_slice_of_a_gradient);
     suite_add_tcase(suite, sums);
     TCase *masks = tcase_create("masks");
     tcase_add_test(masks, all_targets_ignored);
