@@ -149,7 +149,8 @@ void ag_split(ag_tensor *x, int dim, int count, ag_tensor **piece);
 ag_tensor *ag_sum(ag_tensor *x, int count, const int *dims, bool keepdim);
 ag_tensor *ag_mean(ag_tensor *x, int count, const int *dims, bool keepdim);
 ag_tensor *ag_max(ag_tensor *x, int count, const int *dims, bool keepdim); /* ties share the gradient equally */
-/* sum (x - mean)^2 / (n - correction), n the number of elements reduced. correction 1: sample variance. */
+/* sum (x - mean)^2 / max(0, n - correction), n the number of elements reduced: inf or NaN where that is 0. correction
+ * 1: sample variance. */
 ag_tensor *ag_var(ag_tensor *x, int count, const int *dims, double correction, bool keepdim);
 
 /* ---- Products -------------------------------------------------------------------------------- */

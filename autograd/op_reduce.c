@@ -4,6 +4,8 @@
  */
 #include "autograd/op_impl.h"
 
+#include <math.h>
+
 typedef struct reduce_attr {
     unsigned dims; /* a bit per reduced dim */
     double count;  /* of elements reduced into one; var: minus the correction */
@@ -130,7 +132,7 @@ ag_tensor *ag_max(ag_tensor *x, int count, const int *dims, bool keepdim)
     return k == NULL ? NULL : reduce_record(&ag_op_max, ag_tensor_reduce(k->max, x, attr.dims, keepdim), x, &attr);
 }
 
-/* ---- var: sum (x - mean)^2 / (n - correction);  gx = gy 2 (x - mean) / (n - correction) ---- */
+/* ---- var: sum (x - mean)^2 / m, m = max(0, n - correction);  gx = gy 2 (x - mean) / m ---- */
 
 static ag_tensor *centred(ag_tensor *x, unsigned bits)
 {
@@ -159,7 +161,7 @@ ag_tensor *ag_var(ag_tensor *x, int count, const int *dims, double correction, b
     ag_tensor *squares = k == NULL ? NULL : centred(x, attr.dims);
     if (squares == NULL)
         return NULL;
-    attr.count -= correction;
+    attr.count = fmax(0, attr.count - correction);
     const ag_operand row = { squares->storage->data, 1 };
     k->mul(ag_ctx_team(x->ctx), squares->numel, row, row, squares->storage->data);
     ag_tensor *y = mean_of(squares, attr.dims, attr.count, keepdim);

@@ -6,28 +6,55 @@
 #include "nn/training.h"
 
 #include <assert.h>
+#include <float.h>
 #include <math.h>
 
 static const char clip_name[] = "clip_grad_norm";
 
-/* The squared 2-norm of all gradients, added in the order of the parameters. An error as soon as it is not finite. */
-static ag_status clip_sum_squares(const ag_module *module, double *sum)
+/* The norm where squares overflow or vanish in double, which only those of float64 do: with the largest magnitude M,
+ * M sqrt(sum (g / M)^2). NaN or inf when a gradient is not finite. */
+static double clip_scaled_norm(const ag_named_tensor *param, int64_t count)
 {
-    ag_ctx *ctx = module->ctx;
-    *sum = 0;
-    for (int64_t i = 0; i < module->param_count; i++) {
-        const ag_tensor *grad = ag_grad(module->param[i].tensor);
+    double largest = 0, sum = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < count; i++) {
+            const ag_tensor *grad = ag_grad(param[i].tensor);
+            for (int64_t k = 0; grad != NULL && k < grad->numel; k++) {
+                double g;
+                ag_read_row(grad->dtype, 1, ag_address(grad, k), 1, &g);
+                if (pass == 1)
+                    sum += g / largest * (g / largest);
+                else if (fabs(g) > largest || isnan(g))
+                    largest = fabs(g);
+            }
+        }
+    return largest == 0 ? 0 : isinf(largest) ? largest : largest * sqrt(sum);
+}
+
+/* The 2-norm of all gradients, whose squares are added in the order of the parameters. */
+static double clip_norm(const ag_named_tensor *param, int64_t count)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const ag_tensor *grad = ag_grad(param[i].tensor);
         if (grad == NULL)
             continue;
         assert(ag_is_contiguous(grad));
-        *sum += ag_kernels(ctx, grad->dtype)->sum_squares(ag_ctx_team(ctx), grad->numel, ag_data(grad));
-        if (!isfinite(*sum)) {
-            ag_fail(ctx, AG_ERR_NUMBER, clip_name, "the norm is %g with the gradient of %s", sqrt(*sum),
-                    module->param[i].name);
-            return AG_ERR_NUMBER;
-        }
+        sum += ag_kernels(grad->ctx, grad->dtype)->sum_squares(ag_ctx_team(grad->ctx), grad->numel, ag_data(grad));
     }
-    return AG_OK;
+    return sum >= 0x1p-900 && sum <= DBL_MAX ? sqrt(sum) : clip_scaled_norm(param, count);
+}
+
+static void clip_scale(const ag_named_tensor *param, int64_t count, double factor)
+{
+    for (int64_t i = 0; i < count; i++) {
+        ag_tensor *grad = ag_grad(param[i].tensor);
+        if (grad == NULL)
+            continue;
+        void *g = ag_data_mut(grad);
+        ag_kernels(grad->ctx, grad->dtype)->scale(ag_ctx_team(grad->ctx), grad->numel, (double[]){ factor, 0 }, g, g);
+        ag_storage_changed(grad, clip_name);
+    }
 }
 
 ag_status ag_clip_grad_norm(ag_module *module, double max_norm, double *norm)
@@ -35,24 +62,27 @@ ag_status ag_clip_grad_norm(ag_module *module, double max_norm, double *norm)
     if (module == NULL)
         return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
+    const ag_named_tensor *param = module->param;
+    int64_t count = module->param_count, wrong = 0;
     if (!(max_norm > 0))
         ag_fail(ctx, AG_ERR_ARGUMENT, clip_name, "max_norm is %g, must be positive", max_norm);
-    double sum = 0;
-    if (ag_error(ctx) != AG_OK || clip_sum_squares(module, &sum) != AG_OK)
+    if (ag_error(ctx) != AG_OK)
         return ag_error(ctx);
-    double total = sqrt(sum);
+    double total = clip_norm(param, count);
+    if (!isfinite(total)) {
+        while (wrong < count - 1 && isfinite(clip_scaled_norm(param + wrong, 1)))
+            wrong++;
+        ag_fail(ctx, AG_ERR_NUMBER, clip_name, "the norm is %g with the gradient of %s", total, param[wrong].name);
+        return AG_ERR_NUMBER;
+    }
     if (norm != NULL)
         *norm = total;
     if (total <= max_norm)
         return AG_OK;
-    const double scale[2] = { max_norm / (total + 1e-6), 0 };
-    for (int64_t i = 0; i < module->param_count; i++) {
-        ag_tensor *grad = ag_grad(module->param[i].tensor);
-        if (grad == NULL)
-            continue;
-        void *g = ag_data_mut(grad);
-        ag_kernels(ctx, grad->dtype)->scale(ag_ctx_team(ctx), grad->numel, scale, g, g);
-        ag_storage_changed(grad, clip_name);
-    }
+    const double least = 0x1p-100; /* a smaller factor could have too few bits in float32: in steps */
+    double factor = max_norm / (total + 1e-6);
+    for (; factor < least; factor /= least)
+        clip_scale(param, count, least);
+    clip_scale(param, count, factor);
     return AG_OK;
 }

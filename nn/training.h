@@ -15,6 +15,8 @@ extern "C" {
  * p = p - lr weight_decay p
  * m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
  * p = p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+ * A finite gradient beyond 2^63 (float32) or 2^511 (float64), whose square would be infinite, counts as that bound: v
+ * recovers as after any large gradient.
  * (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.) */
 typedef struct ag_adamw_config {
     double lr;           /* > 0 */
@@ -27,9 +29,10 @@ AG_OWNED ag_optimizer *ag_adamw_new(ag_module *module, ag_adamw_config config);
 
 /* ---- Clipping ---------------------------------------------------------------------------------- */
 
-/* norm = 2-norm of all gradients together. If norm > max_norm, each gradient is multiplied by max_norm / (norm + 1e-6),
- * as torch.nn.utils.clip_grad_norm_ does. `norm` (may be NULL) receives the norm before. A norm that is not finite is
- * AG_ERR_NUMBER naming the parameter, and no gradient is changed. */
+/* norm = 2-norm of all gradients together, also where their squares overflow or vanish. If norm > max_norm, each
+ * gradient is multiplied by max_norm / (norm + 1e-6), as torch.nn.utils.clip_grad_norm_ does. `norm` (may be NULL)
+ * receives the norm before. A norm that is not finite is AG_ERR_NUMBER naming the parameter, and no gradient is
+ * changed. */
 ag_status ag_clip_grad_norm(ag_module *module, double max_norm, double *norm);
 
 /* ---- Learning-rate schedules ------------------------------------------------------------------

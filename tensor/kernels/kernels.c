@@ -32,20 +32,29 @@
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
+/* SQUARE_MOST: the largest power of two whose square is finite. */
 #define real float
 #define REAL_IS_FLOAT 1
+#define REAL_MAX FLT_MAX
+#define SQUARE_MOST 0x1p63f
 #define FN(name) AG_JOIN2(name, f32)
 #include "tensor/kernels/kernels.inc"
 #undef real
 #undef REAL_IS_FLOAT
+#undef REAL_MAX
+#undef SQUARE_MOST
 #undef FN
 
 #define real double
 #define REAL_IS_FLOAT 0
+#define REAL_MAX DBL_MAX
+#define SQUARE_MOST 0x1p511
 #define FN(name) AG_JOIN2(name, f64)
 #include "tensor/kernels/kernels.inc"
 #undef real
 #undef REAL_IS_FLOAT
+#undef REAL_MAX
+#undef SQUARE_MOST
 #undef FN
 
 extern const ag_kernel_table AG_JOIN2(ag_kernels, AG_ISA);
