@@ -17,6 +17,11 @@
 #include <math.h>
 #include <string.h>
 
+/* Machines that compute with floats in a wider type (s390x, x87) promote every one of them. */
+#if FLT_EVAL_METHOD != 0 && defined(__GNUC__)
+#pragma GCC diagnostic ignored "-Wdouble-promotion"
+#endif
+
 #define AG_JOIN3_(a, b, c) a##_##b##_##c
 #define AG_JOIN3(a, b, c) AG_JOIN3_(a, b, c)
 #define AG_JOIN2_(a, b) a##_##b
