@@ -182,7 +182,8 @@ START_TEST(gelu_at_special_values)
     table->f32.gelu(AG_TEAM(1), 8, NULL, x, y);
     table->f32.gelu_vjp(AG_TEAM(1), 8, NULL, x, one, dx);
     ck_assert(y[0] == 0 && !signbit(y[0]) && y[1] == 0 && signbit(y[1]));
-    ck_assert(y[2] == INFINITY && y[3] == 0 && isnan(y[4]) && y[5] == (float)1e30f && y[6] == 0 && fabsf(y[7]) < 1e-37f);
+    ck_assert(y[2] == INFINITY && y[3] == 0 && isnan(y[4]));
+    ck_assert(y[5] == (float)1e30f && y[6] == 0 && fabsf(y[7]) < 1e-37f);
     ck_assert(dx[0] == 0.5f && dx[1] == 0.5f);
     ck_assert(dx[2] == 1 && dx[3] == 0 && isnan(dx[4]) && dx[5] == 1 && dx[6] == 0 && fabsf(dx[7]) < 1e-36f);
 }
