@@ -16,14 +16,6 @@ unsigned ag_mask_given(const ag_mask *m)
         ;
 }
 
-unsigned ag_mask_refused(bool with_memory)
-{
-    return 0
-#define AG_MASK_FIELD(name, self, memory) | (unsigned)(with_memory ? !memory : !self) << AG_MASK_##name
-#include "autograd/mask.def"
-        ;
-}
-
 const char *ag_mask_field_name(unsigned fields)
 {
     static const char *const name_of[] = {

@@ -20,7 +20,6 @@ enum {
 };
 
 unsigned ag_mask_given(const ag_mask *m);              /* the fields that are given */
-unsigned ag_mask_refused(bool memory);                 /* those that a layer with a cache refuses */
 const char *ag_mask_field_name(unsigned fields);       /* the first one's; NULL: there is none */
 ag_mask ag_mask_join(const ag_mask *a, const ag_mask *b); /* no field is given in both */
 void ag_mask_tensors(const ag_mask *m, ag_tensor **tensor); /* all AG_MASK_TENSORS; NULL: not given */

@@ -37,16 +37,15 @@ bool ag_attention_operands_of(ag_attention_layer *layer, ag_tensor *x, const ag_
 {
     const ag_mha_config *config = &layer->config;
     const ag_attention_options *options = &config->attention;
-    ag_kv_pass pass;
     *in = (ag_attention_operands){ .config = { .scale = options->scale, .soft_cap = options->soft_cap,
                                                .bias = with->bias, .relative = layer->relative } };
-    if (x == NULL || !ag_attention_check(layer, x, with, &in->config.mask, &pass))
+    if (x == NULL || !ag_attention_check(layer, x, with, &in->config.mask))
         return false;
     ag_tensor *keys = with->memory != NULL ? with->memory : x, *values = with->values != NULL ? with->values : keys;
     ag_tensor *y[3];
     const ag_linear_args project[] = { ag_linear_args_of(layer->q, x), ag_linear_args_of(layer->k, keys),
                                        ag_linear_args_of(layer->v, values) };
-    const bool cached = with->cache != NULL && with->memory != NULL && with->cache->memory(&pass, &in->k, &in->v);
+    const bool cached = with->cache != NULL && with->memory != NULL && with->cache->memory(with, in);
     if (!ag_linear_list(layer->module.ctx, cached ? 1 : 3, project, y))
         return false;
     in->q = attention_split(y[0], layer->q_norm, config->num_heads, config->head_size);
@@ -56,7 +55,7 @@ bool ag_attention_operands_of(ag_attention_layer *layer, ag_tensor *x, const ag_
     }
     if (in->q == NULL || in->k == NULL || in->v == NULL ||
         (options->rotary != NULL && !options->rotary->turn(layer, with, in)) ||
-        (with->cache != NULL && !with->cache->join(&pass, &in->k, &in->v, &in->config.mask)))
+        (with->cache != NULL && !with->cache->join(layer, with, in)))
         return false;
     return options->alibi == NULL || options->alibi->bias(layer, in);
 }

@@ -12,34 +12,6 @@
 #include "nn/layers.h"
 #include "nn/module_impl.h"
 
-/* One pass of one layer over a cache. */
-typedef struct ag_kv_pass {
-    ag_kv_cache *cache;
-    const char *kind;        /* of the layer, for errors */
-    int64_t layer, T;
-    const int64_t *counts;   /* NULL: T each */
-    int64_t back;            /* > 0: a key is seen by at most this many queries, the one at its own position included */
-    int64_t max_seq_len;     /* 0: any length */
-    const ag_tensor *memory; /* cross-attention; NULL: self-attention */
-} ag_kv_pass;
-
-/* What a cache does for an attention layer, which knows a cache by these functions alone; models/kv_cache.c has them.
- * False: an error stands, and the cache is unchanged. */
-struct ag_kv_cache {
-    /* Whether a pass over a batch of B is possible. */
-    bool (*check)(const ag_kv_pass *pass, int64_t B);
-
-    /* Cached positions of batch entry `entry`. */
-    int64_t (*length)(const ag_kv_cache *cache, int64_t entry);
-
-    /* The cached keys and values of the pass's memory. False, without an error: there are none. */
-    bool (*memory)(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v);
-
-    /* Self-attention: appends k[B,Hk,T,D] and v[B,Hk,T,Dv]; *k and *v become views of all cached rows; sets starts and
-     * key_lengths of the mask. Cross-attention: keeps k and v, made of the memory; sets the mask's starts. */
-    bool (*join)(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, ag_mask *mask);
-};
-
 /* What one call attends with: after projection, norm and rotation, the cache joined. */
 typedef struct ag_attention_operands {
     ag_tensor *q, *k, *v;  /* [B,H,T,D], [B,Hk,S,D], [B,Hk,S,Dv] */
@@ -49,6 +21,23 @@ typedef struct ag_attention_operands {
 enum { AG_ATTENTION_LAST = 5 + AG_MASK_TENSORS };
 
 typedef struct ag_attention_layer ag_attention_layer;
+
+/* What a cache does for an attention layer, which knows it by these functions alone; models/kv_cache.c has them. False:
+ * an error stands, and the cache is unchanged. */
+struct ag_kv_cache {
+    /* Whether the layer can be called so; sets what the cache determines in the mask. */
+    bool (*check)(const ag_attention_layer *layer, const ag_tensor *x, const ag_attend *with, ag_mask *mask);
+
+    /* Cached positions of batch entry `entry`. */
+    int64_t (*length)(const ag_kv_cache *cache, int64_t entry);
+
+    /* The cached keys and values of with->memory. False, without an error: there are none. */
+    bool (*memory)(const ag_attend *with, ag_attention_operands *in);
+
+    /* Self-attention: appends k[B,Hk,T,D] and v[B,Hk,T,Dv], which become views of all cached rows; sets starts and
+     * key_lengths of the mask. Cross-attention: keeps k and v, made of the memory; sets the mask's starts. */
+    bool (*join)(const ag_attention_layer *layer, const ag_attend *with, ag_attention_operands *in);
+};
 
 /* What positions/ does for an attention layer, which knows it by these functions alone. False: an error stands. */
 struct ag_rotation {
@@ -87,9 +76,8 @@ struct ag_mha {
 void *ag_attention_new(ag_ctx *ctx, const char *kind, size_t size, ag_mha_config config);
 void ag_attention_forget(ag_module *module); /* ag_module.forget */
 
-/* Checks a call, joins the masks of layer and call, and describes its pass over the cache. False: an error stands. */
-bool ag_attention_check(const ag_attention_layer *layer, const ag_tensor *x, const ag_attend *with, ag_mask *mask,
-                        ag_kv_pass *pass);
+/* Checks a call, and joins the masks of layer and call. False: an error stands. */
+bool ag_attention_check(const ag_attention_layer *layer, const ag_tensor *x, const ag_attend *with, ag_mask *mask);
 
 /* Projects, turns, joins the cache and the masks; recorded if a tape runs. The last forward and the random stream stay
  * as they are. False: an error stands. */

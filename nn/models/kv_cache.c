@@ -7,8 +7,7 @@
  * most two windows, or one window and one pass if that is more. A pass writes behind the counted rows and drops only
  * unseen ones, so a pass that fails has no effect.
  */
-#include "nn/attention_impl.h"
-#include "nn/models/models.h"
+#include "nn/models/kv_cache_impl.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -132,7 +131,7 @@ static int64_t kv_count(const ag_kv_pass *pass, int64_t b)
     return pass->counts == NULL ? pass->T : pass->counts[b];
 }
 
-static bool kv_check_pass(const ag_kv_pass *pass, int64_t B)
+bool ag_kv_check_pass(const ag_kv_pass *pass, int64_t B)
 {
     const kv_cache *cache = kv_cache_of(pass->cache);
     ag_ctx *ctx = cache->ctx;
@@ -306,14 +305,14 @@ static bool kv_join_rows(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, a
 
 /* ---- Cross-attention ---- */
 
-static bool kv_cached_memory(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v)
+static bool kv_cached_memory(const ag_attend *with, ag_attention_operands *in)
 {
-    const kv_cache *cache = kv_cache_of(pass->cache);
-    const kv_slot *slot = &cache->slot[pass->layer];
+    const kv_cache *cache = kv_cache_of(with->cache);
+    const kv_slot *slot = &cache->slot[with->layer];
     if (!cache->begun || slot->memory_k == NULL)
         return false;
-    *k = slot->memory_k;
-    *v = slot->memory_v;
+    in->k = slot->memory_k;
+    in->v = slot->memory_v;
     return true;
 }
 
@@ -341,9 +340,65 @@ static bool kv_join_memory(const ag_kv_pass *pass, ag_tensor *k, ag_tensor *v, a
     return true;
 }
 
-static bool kv_join(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, ag_mask *mask)
+/* ---- What a layer calls ---- */
+
+static ag_kv_pass kv_pass_of(const ag_attention_layer *layer, const ag_attend *with, int64_t T, const ag_mask *mask)
 {
-    return pass->memory == NULL ? kv_join_rows(pass, k, v, mask) : kv_join_memory(pass, *k, *v, mask);
+    const bool windowed = mask->global == 0 && mask->stride == 0 && mask->blocks == NULL;
+    return (ag_kv_pass){ .cache = with->cache, .kind = layer->module.kind, .layer = with->layer, .T = T,
+                         .counts = with->counts, .max_seq_len = layer->config.max_seq_len, .memory = with->memory,
+                         .back = windowed ? mask->back : 0 };
+}
+
+/* The fields that the mask of a layer with a cache may not have. */
+static unsigned kv_refused_fields(bool with_memory)
+{
+    return 0
+#define AG_MASK_FIELD(name, self, memory) | (unsigned)(with_memory ? !memory : !self) << AG_MASK_##name
+#include "autograd/mask.def"
+        ;
+}
+
+/* A field of the masks that a call with a cache can not have is an error that names the first such field. */
+static bool kv_check_masks(const ag_attention_layer *layer, const ag_attend *with)
+{
+    const ag_module *module = &layer->module;
+    const unsigned of_layer = ag_mask_given(&layer->config.attention.mask), of_call = ag_mask_given(&with->mask);
+    const bool any = with->memory == NULL && of_call != 0; /* of self-attention's call */
+    const unsigned refused = any ? of_call : (of_layer | of_call) & kv_refused_fields(with->memory != NULL);
+    if (refused != 0)
+        ag_fail(module->ctx, AG_ERR_ARGUMENT, module->kind, "mask.%s %s not supported with a cache",
+                ag_mask_field_name(refused), any ? "of a call is" : "is");
+    return refused == 0;
+}
+
+static bool kv_check(const ag_attention_layer *layer, const ag_tensor *x, const ag_attend *with, ag_mask *mask)
+{
+    const ag_module *module = &layer->module;
+    const char *wrong = NULL;
+    if (!kv_check_masks(layer, with))
+        return false;
+    if (with->memory == NULL && layer->config.non_causal)
+        wrong = "a cache is for causal self-attention, and the layer is non_causal";
+    else if (with->memory == NULL && with->values != NULL)
+        wrong = "values are not supported with a cache";
+    else if (with->memory == NULL && with->bias != NULL)
+        wrong = "bias is not supported with a cache";
+    if (wrong != NULL) {
+        ag_fail(module->ctx, AG_ERR_ARGUMENT, module->kind, "%s", wrong);
+        return false;
+    }
+    if (with->memory == NULL)
+        mask->align = AG_TOP_LEFT; /* without a cache there are as many keys as queries, and align has no effect */
+    const ag_kv_pass pass = kv_pass_of(layer, with, x->shape[1], mask);
+    return ag_kv_check_pass(&pass, x->shape[0]);
+}
+
+static bool kv_join(const ag_attention_layer *layer, const ag_attend *with, ag_attention_operands *in)
+{
+    const ag_kv_pass pass = kv_pass_of(layer, with, in->q->shape[2], &in->config.mask);
+    return with->memory == NULL ? kv_join_rows(&pass, &in->k, &in->v, &in->config.mask)
+                                : kv_join_memory(&pass, in->k, in->v, &in->config.mask);
 }
 
 /* ---- A new cache ---- */
@@ -361,7 +416,7 @@ ag_kv_cache *ag_kv_cache_new(ag_ctx *ctx, int64_t batch, int64_t layers)
     if (cache == NULL)
         return NULL;
     *cache = (kv_cache){
-        .base = { kv_check_pass, ag_kv_cache_length, kv_cached_memory, kv_join },
+        .base = { kv_check, ag_kv_cache_length, kv_cached_memory, kv_join },
         .ctx = ctx,
         .batch = batch,
         .layers = layers,
@@ -377,6 +432,6 @@ ag_kv_cache *ag_kv_cache_new(ag_ctx *ctx, int64_t batch, int64_t layers)
     memset(cache->length, 0, (size_t)count * sizeof *cache->length);
     for (int64_t i = 0; i < layers; i++)
         cache->slot[i] = (kv_slot){ .dropped = cache->length + (2 * i + 1) * batch,
-                                       .held = cache->length + (2 * i + 2) * batch };
+                                    .held = cache->length + (2 * i + 2) * batch };
     return &cache->base;
 }

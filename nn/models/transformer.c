@@ -9,7 +9,7 @@
 #include "nn/models/transformer_impl.h"
 
 #include "autograd/recompute/recompute.h"
-#include "nn/attention_impl.h"
+#include "nn/models/kv_cache_impl.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -207,7 +207,7 @@ static bool transformer_check_inputs(const ag_transformer *model, const ag_tenso
     return ag_check_lengths(module->ctx, module->kind, with->lengths, B, T) &&
            (memory == NULL ||
             ag_check_lengths(module->ctx, module->kind, with->memory_lengths, memory->shape[0], memory->shape[1])) &&
-           (with->cache == NULL || with->cache->check(&pass, B));
+           (with->cache == NULL || ag_kv_check_pass(&pass, B));
 }
 
 /* ---- Running ---- */
