@@ -284,8 +284,7 @@ typedef struct ag_op {
     int arity;     /* number of inputs; -1: any */
     unsigned keep; /* AG_KEEP_... or-ed */
     void (*vjp)(ag_vjp *v);
-    bool list;  /* one call of vjp takes several nodes, linked by ag_vjp.next */
-    bool walks; /* vjp adds to the gradients of the inputs' nodes itself, by a walk of its own */
+    bool list; /* one call of vjp takes several nodes, linked by ag_vjp.next */
     /* The multiply-adds that a profile counts: of the forward pass (wanted 0), or of the vjp (bit i of wanted: the
      * gradient of input i, i < 64, is wanted). Arguments as given to ag_record. NaN: not known. NULL: always 0. */
     double (*work)(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted);
@@ -310,9 +309,8 @@ struct ag_vjp {
     ag_tensor *output;    /* NULL unless kept */
     ag_tensor *extra;
     const void *attr;
-    ag_tape *tape;        /* for the functions below, as are node and slot */
+    ag_tape *tape;        /* for the functions below, as is node */
     int64_t node;
-    ag_tensor **slot;
     ag_vjp *next; /* where ag_op.list: one more node of the same op and dtype to do in this call; NULL: none */
 };
 

@@ -94,7 +94,7 @@ static void backward_visit(ag_tape *tape, int count, const int64_t *number)
     if (o != NULL && o->arrived != NULL && ag_error(ctx) == AG_OK)
         o->arrived(o, tape, number[0], node->grad);
     if (tape->nodes[number[0]].op->vjp != NULL && ag_error(ctx) == AG_OK)
-        ag_run_vjp(tape, count, number, NULL);
+        ag_run_vjp(tape, count, number);
     if (o != NULL && o->visited != NULL && ag_error(ctx) == AG_OK)
         o->visited(o, tape, number[0]);
     for (int i = 0; i < count; i++)

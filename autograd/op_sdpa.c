@@ -7,24 +7,9 @@
 #include "autograd/op_impl.h"
 
 #include <math.h>
+#include <string.h>
 
 /* ---- Checks ---- */
-
-/* q[B,H,Tq,D], k[B,Hk,Tk,D] of one real dtype, Hk dividing H. */
-static bool sdpa_check_query_key(const char *where, const ag_tensor *q, const ag_tensor *k)
-{
-    if (!ag_same_real(where, q, k))
-        return false;
-    if (q->ndim != 4 || k->ndim != 4 || q->shape[0] != k->shape[0] || q->shape[3] != k->shape[3] || q->shape[3] == 0)
-        ag_fail(q->ctx, AG_ERR_SHAPE, where, "queries are %s, keys %s; must be [B,H,Tq,D] and [B,Hk,Tk,D]",
-                ag_shape_text(q), ag_shape_text(k));
-    else if (q->shape[1] != k->shape[1] && (k->shape[1] == 0 || q->shape[1] % k->shape[1] != 0))
-        ag_fail(q->ctx, AG_ERR_SHAPE, where, "queries are %s, keys %s: %lld heads are no multiple of %lld",
-                ag_shape_text(q), ag_shape_text(k), (long long)q->shape[1], (long long)k->shape[1]);
-    else
-        return true;
-    return false;
-}
 
 static bool sdpa_check_values(const char *where, const ag_tensor *k, const ag_tensor *v)
 {
@@ -37,15 +22,29 @@ static bool sdpa_check_values(const char *where, const ag_tensor *k, const ag_te
     return false;
 }
 
-/* Everything but the mask; pairs[4] = B, H, Tq, Tk. */
-static bool sdpa_check_config(const char *where, const ag_tensor *q, const ag_sdpa_config *c, const int64_t *pairs)
+/* q[B,H,Tq,D], k[B,Hk,Tk,D] of one real dtype, Hk dividing H, and the config but for its mask. pairs[4] = B, H, Tq,
+ * Tk. */
+static bool sdpa_check(const char *where, const ag_tensor *q, const ag_tensor *k, const ag_sdpa_config *c,
+                       int64_t *pairs)
 {
-    ag_ctx *ctx = q->ctx;
     const ag_tensor *bias = c->bias, *relative = c->relative;
     ag_matrices matrices;
-    if ((bias != NULL && !ag_same_real(where, q, bias)) || (relative != NULL && !ag_same_real(where, q, relative)))
+    if (!ag_same_real(where, q, k) || (bias != NULL && !ag_same_real(where, q, bias)) ||
+        (relative != NULL && !ag_same_real(where, q, relative)))
         return false;
-    if (!(c->dropout >= 0 && c->dropout < 1))
+    ag_ctx *ctx = q->ctx;
+    if (q->ndim != 4 || k->ndim != 4 || q->shape[0] != k->shape[0] || q->shape[3] != k->shape[3] || q->shape[3] == 0) {
+        ag_fail(ctx, AG_ERR_SHAPE, where, "queries are %s, keys %s; must be [B,H,Tq,D] and [B,Hk,Tk,D]",
+                ag_shape_text(q), ag_shape_text(k));
+        return false;
+    }
+    memcpy(pairs, q->shape, 3 * sizeof *pairs);
+    pairs[3] = k->shape[2];
+    const int64_t H = q->shape[1], Hk = k->shape[1];
+    if (H != Hk && (Hk == 0 || H % Hk != 0))
+        ag_fail(ctx, AG_ERR_SHAPE, where, "queries are %s, keys %s: %lld heads are no multiple of %lld",
+                ag_shape_text(q), ag_shape_text(k), (long long)H, (long long)Hk);
+    else if (!(c->dropout >= 0 && c->dropout < 1))
         ag_fail(ctx, AG_ERR_ARGUMENT, where, "dropout is %g, must be in [0, 1)", c->dropout);
     else if (!(c->soft_cap >= 0 && c->soft_cap < (double)INFINITY))
         ag_fail(ctx, AG_ERR_ARGUMENT, where, "soft_cap is %g, must be 0 (none) or positive and finite", c->soft_cap);
@@ -53,23 +52,12 @@ static bool sdpa_check_config(const char *where, const ag_tensor *q, const ag_sd
         ag_fail(ctx, AG_ERR_SHAPE, where, "the bias is %s, must broadcast to %s", ag_shape_text(bias),
                 ag_dims_text(ctx, 4, pairs));
     else if (relative != NULL && (relative->ndim != 2 || relative->shape[1] % 2 != 1 ||
-                                  (relative->shape[0] != 1 && relative->shape[0] != pairs[1])))
+                                  (relative->shape[0] != 1 && relative->shape[0] != H)))
         ag_fail(ctx, AG_ERR_SHAPE, where, "relative is %s, must be [H,2R+1] with H %lld or 1", ag_shape_text(relative),
-                (long long)pairs[1]);
+                (long long)H);
     else
         return true;
     return false;
-}
-
-static bool sdpa_check(const char *where, const ag_tensor *q, const ag_tensor *k, const ag_sdpa_config *c,
-                       int64_t *pairs)
-{
-    if (!sdpa_check_query_key(where, q, k))
-        return false;
-    for (int d = 0; d < 3; d++)
-        pairs[d] = q->shape[d];
-    pairs[3] = k->shape[2];
-    return sdpa_check_config(where, q, c, pairs);
 }
 
 /* ---- Arguments of the kernels ---- */
@@ -157,12 +145,12 @@ static void sdpa_bias_vjp(ag_vjp *v, const ag_real_kernels *kernels, ag_attentio
     const ag_tensor *bias = v->input[SDPA_BIAS], *relative = v->input[SDPA_RELATIVE];
     ag_tensor *gbias = NULL, *grelative = NULL;
     if (bias != NULL && ag_vjp_wants(v, SDPA_BIAS)) {
-        gbias = ag_empty(v->ctx, bias->dtype, bias->ndim, bias->shape);
+        gbias = ag_empty_as(bias);
         if (gbias == NULL || !ag_matrices_of(gbias, (const int64_t[]){ a->B, a->H, a->Tq, a->Tk }, &a->dbias))
             return;
     }
     if (relative != NULL && ag_vjp_wants(v, SDPA_RELATIVE)) {
-        grelative = ag_empty(v->ctx, relative->dtype, 2, relative->shape);
+        grelative = ag_empty_as(relative);
         if (grelative == NULL)
             return;
         a->drelative = (ag_matrices){ .x = grelative->storage->data, .column = 1 };

@@ -56,7 +56,7 @@ struct ag_observer {
     ag_tensor *(*recorded)(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *y, ag_tensor *const *input);
     /* The gradient of a node's result is complete; its hook has run, its vjp has not. */
     void (*arrived)(ag_observer *o, ag_tape *tape, int64_t node, ag_tensor *gy);
-    /* A node's vjp has added to the gradients of its inputs. What it alone adds: ag_node_vjp. Not called on error. */
+    /* A node's vjp has added to the gradients of its inputs. Not called on error. */
     void (*visited)(ag_observer *o, ag_tape *tape, int64_t node);
     /* Backward has come to its last node, or stopped at an error. */
     void (*walked)(ag_observer *o, ag_tape *tape);
@@ -118,14 +118,9 @@ void ag_walk(ag_tape *tape, int64_t last, int64_t first, ag_tensor *gy);
 
 /* ---- vjp.c ---- */
 
-/* Runs the vjp of `count` nodes that stand side by side, each with its gradient in it. slot NULL: contributions are
- * added to the gradients of the inputs' nodes; else, for one node, to slot[i] of input i. */
-void ag_run_vjp(ag_tape *tape, int count, const int64_t *number, ag_tensor **slot);
-
-/* Runs the vjp of one node by itself, for any gradient of its result, during a walk too: the gradients in the nodes
- * stay as they are. contribution[i] gets what it adds to input i, for the caller to release; NULL: nothing. Of an op
- * that walks, inputs that are one node share one contribution. On error all are NULL. */
-bool ag_node_vjp(ag_tape *tape, int64_t node, ag_tensor *gy, ag_tensor **contribution);
+/* Runs the vjp of `count` nodes that stand side by side, each with its gradient in it. Contributions are added to the
+ * gradients of the inputs' nodes. */
+void ag_run_vjp(ag_tape *tape, int count, const int64_t *number);
 
 /* g has one owner and no other view, is contiguous and begins where its storage does: it may be written into. */
 bool ag_is_private(const ag_tensor *g);

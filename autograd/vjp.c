@@ -2,10 +2,9 @@
  *
  * vjp.c - one call of an op's vjp: what it sees of its node, and how it contributes to the gradients of its inputs.
  *
- * The gradient of an input so far is a slot: the `grad` of the input's node or, where ag_node_vjp collects the
- * contributions by themselves, an entry of v->slot. There are two ways to contribute. ag_vjp_add adds a tensor to the
- * slot; its variant ag_vjp_over saves that tensor's memory. ag_vjp_target gives out the slot's memory to write into,
- * which saves the tensor and the pass that would add it.
+ * The gradient of an input so far lies in the input's node: its slot. There are two ways to contribute. ag_vjp_add adds
+ * a tensor to the slot; its variant ag_vjp_over saves that tensor's memory. ag_vjp_target gives out the slot's memory
+ * to write into, which saves the tensor and the pass that would add it.
  */
 #include "autograd/op_impl.h"
 #include "autograd/tape_impl.h"
@@ -17,11 +16,6 @@ static ag_node *vjp_input_node(const ag_vjp *v, int input)
 {
     int64_t node = v->tape->edges[v->tape->nodes[v->node].first_edge + input];
     return node < 0 ? NULL : &v->tape->nodes[node];
-}
-
-static ag_tensor **vjp_slot(const ag_vjp *v, int input)
-{
-    return v->slot != NULL ? &v->slot[input] : &vjp_input_node(v, input)->grad;
 }
 
 bool ag_vjp_wants(const ag_vjp *v, int input)
@@ -66,7 +60,7 @@ void ag_vjp_add(ag_vjp *v, int input, ag_tensor *g)
 {
     if (g == NULL || !ag_vjp_wants(v, input))
         return;
-    const ag_node *node = vjp_input_node(v, input);
+    ag_node *node = vjp_input_node(v, input);
     const char *op = v->tape->nodes[v->node].op->name;
     if (g->dtype != node->dtype) {
         ag_fail(v->ctx, AG_ERR_DTYPE, op, "backward: input %d is %s, its gradient %s", input,
@@ -74,7 +68,7 @@ void ag_vjp_add(ag_vjp *v, int input, ag_tensor *g)
         return;
     }
     g = ag_sum_to_shape(op, g, node->ndim, node->shape);
-    ag_tensor **slot = vjp_slot(v, input);
+    ag_tensor **slot = &node->grad;
     if (g == NULL)
         return;
     if (*slot == NULL) {
@@ -103,8 +97,8 @@ ag_tensor *ag_vjp_target(ag_vjp *v, int input, bool *add)
 {
     if (!ag_vjp_wants(v, input))
         return NULL;
-    const ag_node *node = vjp_input_node(v, input);
-    ag_tensor **slot = vjp_slot(v, input);
+    ag_node *node = vjp_input_node(v, input);
+    ag_tensor **slot = &node->grad;
     const bool exists = *slot != NULL;
     if (!exists || !ag_is_private(*slot)) {
         ag_scope_begin(v->ctx, NULL); /* ending it drops the scope's reference, so that the slot is the only owner */
@@ -139,7 +133,7 @@ static bool vjp_unchanged(const ag_tape *tape, const ag_node *node, const ag_kep
 }
 
 /* Fills in what a node's vjp sees. False on error; v->input must be freed then too. */
-static bool vjp_begin(ag_tape *tape, int64_t number, ag_tensor **slot, ag_vjp *v)
+static bool vjp_begin(ag_tape *tape, int64_t number, ag_vjp *v)
 {
     const ag_node *node = &tape->nodes[number];
     const ag_kept *kept = &tape->kept[node->first_edge];
@@ -155,7 +149,6 @@ static bool vjp_begin(ag_tape *tape, int64_t number, ag_tensor **slot, ag_vjp *v
         .attr = tape->attrs == NULL ? NULL : &tape->attrs[node->attr], /* NULL: no node has any */
         .tape = tape,
         .node = number,
-        .slot = slot,
     };
     for (int i = 0; i < node->input_count && v->input != NULL; i++) {
         valid = valid && vjp_unchanged(tape, node, &kept[i], "input");
@@ -164,15 +157,15 @@ static bool vjp_begin(ag_tape *tape, int64_t number, ag_tensor **slot, ag_vjp *v
     return valid && v->input != NULL;
 }
 
-/* A vjp that walks appends to the tape: no pointer into the tape's arrays outlives the call. */
-void ag_run_vjp(ag_tape *tape, int count, const int64_t *number, ag_tensor **slot)
+/* A vjp may append to the tape (recompute): no pointer into the tape's arrays outlives the call. */
+void ag_run_vjp(ag_tape *tape, int count, const int64_t *number)
 {
     ag_vjp v[AG_SIDE_BY_SIDE];
     const ag_op *op = tape->nodes[number[0]].op;
     bool valid = true;
     int begun = 0;
     for (; begun < count && valid; begun++) {
-        valid = vjp_begin(tape, number[begun], slot, &v[begun]);
+        valid = vjp_begin(tape, number[begun], &v[begun]);
         if (begun > 0)
             v[begun - 1].next = &v[begun];
     }
@@ -180,47 +173,4 @@ void ag_run_vjp(ag_tape *tape, int count, const int64_t *number, ag_tensor **slo
         op->vjp(&v[0]);
     for (int i = 0; i < begun; i++)
         ag_free(tape->ctx, v[i].input, (size_t)v[i].input_count * sizeof(ag_tensor *));
-}
-
-/* Exchanges slot[] and the gradients of a node's inputs. Called twice, once from each end, it puts back what was there,
- * where several inputs are one node too. */
-static void vjp_exchange(ag_tape *tape, int64_t number, ag_tensor **slot, bool back)
-{
-    const int count = tape->nodes[number].input_count;
-    const int64_t *from = &tape->edges[tape->nodes[number].first_edge];
-    for (int n = 0; n < count; n++) {
-        int i = back ? count - 1 - n : n;
-        if (from[i] < 0)
-            continue;
-        ag_tensor *g = slot[i];
-        slot[i] = tape->nodes[from[i]].grad;
-        tape->nodes[from[i]].grad = g;
-    }
-}
-
-bool ag_node_vjp(ag_tape *tape, int64_t number, ag_tensor *gy, ag_tensor **contribution)
-{
-    ag_ctx *ctx = tape->ctx;
-    const int count = tape->nodes[number].input_count;
-    const bool paused = tape->paused, walks = tape->nodes[number].op->walks;
-    ag_tensor *before = tape->nodes[number].grad;
-    for (int i = 0; i < count; i++)
-        contribution[i] = NULL;
-    if (walks)
-        vjp_exchange(tape, number, contribution, false);
-    ag_scope_begin_at(ctx, tape->nodes[number].path);
-    tape->paused = true;
-    tape->nodes[number].grad = ag_retain(gy); /* so that a vjp does not take it for its own to overwrite */
-    ag_run_vjp(tape, 1, &number, walks ? NULL : contribution);
-    ag_release(tape->nodes[number].grad);
-    tape->nodes[number].grad = before;
-    tape->paused = paused;
-    ag_scope_end(ctx, NULL);
-    if (walks)
-        vjp_exchange(tape, number, contribution, true);
-    for (int i = 0; i < count && ag_error(ctx) != AG_OK; i++) {
-        ag_release(contribution[i]);
-        contribution[i] = NULL;
-    }
-    return ag_error(ctx) == AG_OK;
 }

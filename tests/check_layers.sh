@@ -7,7 +7,8 @@
 #   core   <- annex                        tensor, tensor/kernels, autograd and nn use no annex; every other folder
 #                                          inside these is an annex: it uses the core of its own layer and everything
 #                                          to its left, annexes included, and no other annex of its own layer; but
-#                                          nn/models, made of all that nn has, uses nn/positions
+#                                          autograd/gradcheck, which watches tapes, uses autograd/watch, and
+#                                          nn/models, made of all that nn has, nn/positions
 #   public <- examples                     examples use attngrad.h, the headers that it includes, and their own files
 #
 # Includes are checked always; with OBJECTS, a folder with <folder>/*.o in it, symbols too. Prints each violation as
@@ -25,9 +26,13 @@ function folder_of(path) { return sub("/[^/]*$", "", path) ? path : "" }
 function may(a, b) {
     if (!(layer(b) in rank) || rank[layer(b)] > rank[layer(a)])
         return 0
-    return !annex(b) || a == b || layer(b) != layer(a) && annex(a) || a == "nn/models" && b == "nn/positions"
+    return !annex(b) || a == b || layer(b) != layer(a) && annex(a) || (a, b) in uses_too
 }
-BEGIN { split("tensor autograd nn examples", layers, " "); for (i in layers) rank[layers[i]] = i + 0 }'
+BEGIN {
+    uses_too["autograd/gradcheck", "autograd/watch"]
+    uses_too["nn/models", "nn/positions"]
+    split("tensor autograd nn examples", layers, " "); for (i in layers) rank[layers[i]] = i + 0
+}'
 
 check_includes()
 {

@@ -19,7 +19,7 @@ tensor/text        tensor tensor/kernels tensor/text
 autograd           tensor tensor/kernels autograd
 autograd/watch     tensor tensor/kernels tensor/files tensor/text autograd autograd/watch
 autograd/recompute tensor tensor/kernels tensor/files tensor/text autograd autograd/recompute
-autograd/gradcheck tensor tensor/kernels tensor/files tensor/text autograd autograd/gradcheck
+autograd/gradcheck tensor tensor/kernels tensor/files tensor/text autograd autograd/watch autograd/gradcheck
 nn                 tensor tensor/kernels autograd nn
 nn/positions       $left_of_nn nn nn/positions
 nn/models          $left_of_nn nn nn/positions nn/models

@@ -6,7 +6,7 @@
 #define AG_LOCATE_IMPL_H
 
 #include "autograd/gradcheck/gradcheck_impl.h"
-#include "autograd/tape_impl.h"
+#include "autograd/watch/node_vjp.h"
 
 enum { AG_LOCATE_LEVELS = 6 }; /* steps 2^-8, 2^-11, ..., 2^-23 */
 

@@ -104,7 +104,7 @@ static void recompute_segment_end(ag_tape *tape)
 /* ---- Forward ---- */
 
 static void recompute_vjp(ag_vjp *v);
-static const ag_op recompute_op = { "recompute", -1, AG_KEEP_INPUTS, recompute_vjp, .walks = true };
+static const ag_op recompute_op = { "recompute", -1, AG_KEEP_INPUTS, recompute_vjp };
 
 /* The tensors from outside that the innermost segment uses, each once; f's inputs come first. */
 typedef struct recompute_list {

@@ -9,7 +9,7 @@
  */
 #include "autograd/watch/watch.h"
 
-#include "autograd/tape_impl.h"
+#include "autograd/watch/node_vjp.h"
 
 #include <math.h>
 #include <stdarg.h>

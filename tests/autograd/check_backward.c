@@ -4,7 +4,7 @@
  */
 #include "tests/test.h"
 
-#include "autograd/tape_impl.h"
+#include "autograd/watch/node_vjp.h"
 
 /* ---- Accumulation ---- */
 
