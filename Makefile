@@ -167,7 +167,7 @@ $(kernel_objects): $(objects)/tensor/kernels/kernels_%.o: tensor/kernels/kernels
 
 # ---- example programs: examples/<name>.c or examples/<name>/*.c, and an archive of what they share ----
 programs := lm generate encode head_attention multi_head_attention attention_gradients gradcheck linear_regression \
-            translate forecast classify
+            translate forecast classify check_kernel
 example_shared := $(wildcard examples/shared/*.c)
 example_library := $(build)/examples/libexamples.a
 example_binaries := $(programs:%=$(build)/examples/%)
@@ -197,7 +197,7 @@ train: $(build)/examples/lm
 	$(build)/examples/lm train
 
 # ---- tests ----
-test_folders := tests $(folders:%=tests/%) tests/examples
+test_folders := tests $(folders:%=tests/%) tests/examples tests/zoo
 test_sources := $(filter-out tests/core.c %/fuzz_safetensors.c,$(wildcard $(test_folders:%=%/*.c)))
 test_objects := $(test_sources:%.c=$(objects)/%.o)
 test_program := $(build)/tests/check
@@ -228,6 +228,7 @@ test: $(test_program) $(example_binaries)
 	sh tests/examples/check_generate.sh $(build)/examples
 	CC="$(CC)" sh tests/check_locale.sh $(build)
 	sh tests/examples/check_output.sh $(build)/examples
+	CC="$(CC)" sh tests/examples/check_python.sh
 	sh tests/mutants.sh --check
 	$(test_program)
 
@@ -254,6 +255,7 @@ core_suites := $(filter-out $(slow_suites),$(patsubst check_%.c,%,$(notdir $(wil
 .PHONY: check-quick
 check-quick: $(test_program) check-layers check-format
 	sh tools/check_style.sh
+	CC="$(CC)" sh tests/examples/check_python.sh
 	sh tests/mutants.sh --check
 	$(test_program) $$(sed -n 's/^SUITE(\(.*\))/\1/p' tests/suites.def | grep -xF $(core_suites:%=-e %))
 

@@ -210,6 +210,21 @@ static bool explain_is_upstream_ignored(ag_evidence *e)
     return false;
 }
 
+/* analytic = c: backward hands gy on. */
+static bool explain_is_upstream_copied(ag_evidence *e)
+{
+    for (int o = 0; o < e->check->output_count; o++) {
+        const ag_check_output *y = &e->check->output[o];
+        if (y->y.ndim != e->ndim || memcmp(y->y.shape, e->shape, (size_t)e->ndim * sizeof *e->shape) != 0)
+            continue;
+        memcpy(e->guess, e->check->cotangent + y->first, (size_t)e->n * sizeof *e->guess);
+        if (ag_fits(e))
+            return ag_because(e, AG_CAUSE_SLOPE, "The slope is left out: analytic is the upstream gradient gy itself, "
+                              "as if the function were the identity.");
+    }
+    return false;
+}
+
 /* ---- Wrong in a part, right elsewhere ---- */
 
 /* The widest vector of whose loop the wrong tail would be the remainder; 0: none. */
@@ -324,6 +339,7 @@ static const struct hypothesis {
     { ag_is_moment_missing, true, true }, /* before the next: without weights layer norm's result is its own xhat */
     { ag_is_row_sum_missing, true, true },
     { ag_is_row_product_missing, true, true },
+    { explain_is_upstream_copied, true, true },
     { ag_is_entry_lost, true, false },
     { ag_is_operand_misread, true, true },
     { ag_is_slope_of_another, true, false },

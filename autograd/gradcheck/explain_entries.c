@@ -334,19 +334,17 @@ static bool entries_is_quotient(const ag_evidence *e, const double *u, const dou
 
 static bool say_quotient(ag_evidence *e, int u, int v)
 {
-    ag_because(e, AG_CAUSE_OPERAND, "An operand is %s: ", u < 0 ? "left out" : v < 0 ? "used once too often" : "wrong");
-    if (v >= 0 && u >= 0) {
-        say_operand(e, u);
-        ag_say(e, " in place of ");
-        say_operand(e, v);
-        ag_say(e, "; with that it is the right gradient.");
-    } else if (u < 0) {
-        say_operand(e, v);
-        ag_say(e, " is left out as a factor; times that, analytic is the right gradient.");
-    } else {
-        say_operand(e, u);
-        ag_say(e, " is a factor too many; divided by that, analytic is the right gradient.");
+    if (u < 0 || v < 0) {
+        ag_because(e, AG_CAUSE_OPERAND, "A factor %s: ", u < 0 ? "is left out" : "too many");
+        say_operand(e, u < 0 ? v : u);
+        ag_say(e, "; %s by that, analytic is the right gradient.", u < 0 ? "multiplied" : "divided");
+        return true;
     }
+    ag_because(e, AG_CAUSE_OPERAND, "A factor is wrong: ");
+    say_operand(e, u);
+    ag_say(e, " in place of ");
+    say_operand(e, v);
+    ag_say(e, "; with that it is the right gradient.");
     return true;
 }
 

@@ -132,7 +132,7 @@ static bool basis_softmax(ag_evidence *e, const ag_rows *r, softmax_of what, con
 }
 
 /* Wrong row sums s' in y (c - s') or c - exp(y) s'. */
-typedef enum row_sum { MISSING, OPPOSITE, OF_ALL, UNWEIGHTED, ALONG, ROW_SUMS = ALONG + AG_MAX_DIMS } row_sum;
+typedef enum row_sum { MISSING, OPPOSITE, OF_ALL, OWN, UNWEIGHTED, ALONG, ROW_SUMS = ALONG + AG_MAX_DIMS } row_sum;
 
 /* guess = n + (s - s') basis, s being the right sum of each row: sum(c y), or sum(c). ALONG + d: s' is the sum along
  * dim d. */
@@ -148,7 +148,11 @@ static void guess_row_sum(ag_evidence *e, const ag_rows *r, softmax_of what, con
         for (int64_t i = first; i < end; i += over.step)
             s += (what == Y) == (kind != UNWEIGHTED) ? c[i] * e->basis[i] : c[i];
         for (int64_t i = first; i < end; i += over.step)
-            sum[i] = kind == MISSING ? 0 : kind == OPPOSITE ? -s : kind == OF_ALL ? all : s;
+            sum[i] = kind == MISSING    ? 0
+                     : kind == OPPOSITE ? -s
+                     : kind == OF_ALL   ? all
+                     : kind == OWN      ? c[i] * e->basis[i]
+                                        : s;
     }
     for (int64_t row = 0; row < r->count; row++) {
         double s = 0;
@@ -162,7 +166,8 @@ static void guess_row_sum(ag_evidence *e, const ag_rows *r, softmax_of what, con
 
 static bool is_row_sum_known(ag_evidence *e, const ag_rows *r, int dim, softmax_of what, const ag_check_output *y)
 {
-    static const char *const words[] = { "is missing", "has the wrong sign", "is taken over all rows, not over each" };
+    static const char *const words[] = { "is missing", "has the wrong sign", "is taken over all rows, not over each",
+                                        "has only the element's own part, the diagonal of the Jacobian" };
     const char *form = what == Y ? "y (gy - sum(gy y))" : "gy - exp(y) sum(gy)";
     for (int kind = MISSING; kind < ALONG + e->ndim; kind++) {
         if (kind == ALONG + dim)

@@ -422,8 +422,9 @@ static bool slope_is_another(ag_evidence *e, const ag_slopes *s, int divisor, po
 {
     if (!slope_points(e, s, s->r, divisor, p))
         return false;
-    p->tolerance = e->entry_tolerance * p->largest / fmax(ag_largest(s->r, e->m), 1e-300);
     const struct known *function = slope_known(p);
+    double noise = function == NULL || e->input->doubt == NULL ? 0 : 4 * ag_largest(e->input->doubt, e->n);
+    p->tolerance = fmax(noise, e->entry_tolerance) * p->largest / fmax(ag_largest(s->r, e->m), 1e-300);
     formula right = function != NULL ? function->slope : slope_formula(p);
     if (right.family < 0 || slope_misfit(&right, p) > p->tolerance)
         return false;

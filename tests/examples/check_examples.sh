@@ -70,12 +70,15 @@ svg() {
         }' "$1" || fail "$command: $1 is not well-formed SVG"
 }
 
-for name in head_attention multi_head_attention attention_gradients gradcheck linear_regression; do
+for name in head_attention multi_head_attention attention_gradients gradcheck linear_regression check_kernel; do
     run 0 $name --help
     has out "^usage: $name"
     run 2 $name --foo
     has err "^$name: unknown option '--foo'; try --help\$"
 done
+
+run 1 check_kernel --wrong
+has out 'inp - mean(inp) in place of the normalised inp'
 
 run 0 linear_regression
 has out '^\[\[ *\(1\.9\|2\.0\)[0-9]* *-\(2\.9\|3\.0\)[0-9]*\]\]$'
