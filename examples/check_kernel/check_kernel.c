@@ -73,7 +73,8 @@ int main(int argc, char **argv)
 {
     program_streams("check_kernel");
     if (argc > 1 && strcmp(argv[1], "--help") == 0) {
-        puts("usage: check_kernel [--wrong]\n\nChecks the backward of a layer norm of floats; --wrong: with a mistake.");
+        puts("usage: check_kernel [--wrong]\n\nChecks the backward of a layer norm of floats; --wrong: one with a "
+             "mistake.");
         return 0;
     }
     if (argc > 2 || (argc == 2 && strcmp(argv[1], "--wrong") != 0)) {
