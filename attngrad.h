@@ -17,6 +17,5 @@
 #include "nn/training.h"
 #include "tensor/files/files.h"
 #include "tensor/tensor.h"
-#include "tensor/text/text.h"
 
 #endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * number.c - numbers to text and back, with a point in every locale. The decimal point of C's printf and strtod is the
- * locale's: a comma, or several bytes. Both round correctly, so both are used here: the point is put right after
- * printf, and before strtod.
+ * number.c - printf with a point in every locale. The decimal point of C's printf is the locale's: a comma, or several
+ * bytes. It rounds correctly, so each number goes through it, and its point is put right after.
  */
 #include "tensor/tensor.h"
 
@@ -11,11 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NUMBER_DECIMALS = 150, NUMBER_BYTES = 512, NUMBER_READ_MOST = 1000 }; /* DBL_MAX has 309 digits */
+enum { NUMBER_DECIMALS = 150, NUMBER_BYTES = 512 }; /* DBL_MAX has 309 digits */
 
-/* Where text goes: to the file, or else to text[size]; and what is still to be written. */
+/* Where text goes, and what is still to be written. */
 typedef struct number_out {
-    FILE *file;
     char *text;
     size_t size;
     int length; /* of all text so far, also beyond `size`; -1 after an error, which ends the writing */
@@ -36,8 +34,7 @@ static void number_put(number_out *out, const char *format, ...)
     size_t used = (size_t)out->length, room = used < out->size ? out->size - used : 0;
     va_list values;
     va_start(values, format);
-    int count = out->file != NULL ? vfprintf(out->file, format, values)
-                                  : vsnprintf(room > 0 ? out->text + used : NULL, room, format, values);
+    int count = vsnprintf(room > 0 ? out->text + used : NULL, room, format, values);
     va_end(values);
     out->length = count < 0 || count > INT_MAX - out->length ? -1 : out->length + count;
 }
@@ -166,70 +163,4 @@ int ag_vsnprintf(char *text, size_t size, const char *format, va_list values)
     number_format(&out, format);
     va_end(out.values);
     return out.length;
-}
-
-int ag_snprintf(char *text, size_t size, const char *format, ...)
-{
-    number_out out = { .text = text, .size = size };
-    va_start(out.values, format);
-    number_format(&out, format);
-    va_end(out.values);
-    return out.length;
-}
-
-int ag_fprintf(FILE *file, const char *format, ...)
-{
-    number_out out = { .file = file };
-    va_start(out.values, format);
-    number_format(&out, format);
-    va_end(out.values);
-    return out.length;
-}
-
-int ag_printf(const char *format, ...)
-{
-    number_out out = { .file = stdout };
-    va_start(out.values, format);
-    number_format(&out, format);
-    va_end(out.values);
-    return out.length;
-}
-
-int ag_digits(ag_dtype dtype, double value)
-{
-    char text[32];
-    int most = dtype == AG_F32 ? 9 : 17, digits = 1;
-    for (; digits < most; digits++) {
-        snprintf(text, sizeof text, "%.*e", digits - 1, value);
-        double back = strtod(text, NULL); /* in the same locale */
-        if (back == value || (dtype == AG_F32 && (float)back == (float)value))
-            break;
-    }
-    return digits;
-}
-
-double ag_strtod(const char *text, char **end)
-{
-    static const char digits[] = "0123456789";
-    const char *at = text + (*text == '-' || *text == '+');
-    if (*at != '\0' && strchr("iInN", *at) != NULL) /* inf, nan */
-        return strtod(text, end);
-    size_t whole = strspn(at, digits), fraction = at[whole] == '.' ? strspn(at + whole + 1, digits) : 0;
-    const char *point = at + whole, *stop = point + (*point == '.' && whole + fraction > 0) + fraction;
-    if (*stop == 'e' || *stop == 'E') {
-        size_t sign = stop[1] == '-' || stop[1] == '+', exponent = strspn(stop + 1 + sign, digits);
-        stop += exponent > 0 ? 1 + sign + exponent : 0;
-    }
-    if (whole + fraction == 0 || stop - text > NUMBER_READ_MOST)
-        stop = text;
-    if (end != NULL)
-        *end = (char *)stop; /* as strtod: the caller's text may be const */
-    if (stop == text)
-        return 0;
-    char half[24], local[NUMBER_READ_MOST + sizeof half]; /* "0.5" and the number, as this locale writes them */
-    bool has_point = *point == '.' && stop > point;
-    snprintf(half, sizeof half, "%.1f", 0.5);
-    snprintf(local, sizeof local, "%.*s%.*s%.*s", (int)(point - text), text, has_point ? (int)strlen(half) - 2 : 0,
-             half + 1, (int)(stop - point) - has_point, point + has_point);
-    return strtod(local, NULL);
 }

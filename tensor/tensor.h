@@ -119,8 +119,8 @@ const char *ag_error_op(const ag_ctx *ctx);      /* "matmul" */
 const char *ag_error_path(const ag_ctx *ctx);    /* the module path, "blocks.0.attn"; "": outside every module */
 void ag_error_clear(ag_ctx *ctx);
 
-/* Records the error "<module path>: <where>: <message>", unless the context has one already. Returns NULL, for the end
- * of a function: `return ag_fail(ctx, AG_ERR_SHAPE, "linear", "x is %s, in_features is %lld", ...)`. */
+/* Records the error "<module path>: <where>: <message>", unless the context has one already; `format` as ag_vsnprintf's.
+ * Returns NULL, for the end of a function: `return ag_fail(ctx, AG_ERR_SHAPE, "linear", "x is %s, in_features is %lld", ...)`. */
 AG_FORMAT(4, 5) void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *format, ...);
 
 /* "[2,3,4]", in one of the context's eight text buffers: valid until the eighth call after this one. */
@@ -129,20 +129,9 @@ const char *ag_dims_text(ag_ctx *ctx, int ndim, const int64_t *dims);
 const char *ag_dtype_name(ag_dtype dtype); /* "float32", "float64", "int32" */
 size_t ag_dtype_size(ag_dtype dtype);      /* in bytes */
 
-/* ---- Numbers and text: in every locale the decimal point is a point ----------------------------- */
-
-/* As C99's functions without ag_. Conversions: d i u o x X c s p e E f F g G %, lengths l ll j z t; at most 150 digits
- * after the point. Another conversion ends the text, and the result is negative. */
+/* As vsnprintf, with a decimal point in every locale. Conversions: d i u o x X c s p e E f F g G %, lengths l ll j z t;
+ * at most 150 digits after the point. Another conversion ends the text, and the result is negative. */
 AG_FORMAT(3, 0) int ag_vsnprintf(char *text, size_t size, const char *format, va_list values);
-AG_FORMAT(3, 4) int ag_snprintf(char *text, size_t size, const char *format, ...);
-AG_FORMAT(2, 3) int ag_fprintf(FILE *file, const char *format, ...);
-AG_FORMAT(1, 2) int ag_printf(const char *format, ...);
-
-/* The fewest digits that identify the value among all of the dtype: "%.*g" with them reads back as the same value. */
-int ag_digits(ag_dtype dtype, double value);
-
-/* As C's strtod for a decimal number of at most 1000 characters, inf and nan; reads no leading blanks. */
-double ag_strtod(const char *text, char **end);
 
 /* ---- Scopes and ownership -------------------------------------------------------------------- */
 

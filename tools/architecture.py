@@ -16,8 +16,7 @@ CORE = ("tensor", "tensor/kernels", "autograd", "nn")  # the other rooms of the 
 HOLDS = {  # what a room holds, a line each
     "tensor": ("memory, scopes, errors,", "shapes, views, random bits"),
     "tensor/kernels": ("loops over plain arrays,", "built for each machine"),
-    "tensor/files": ("safetensors, JSON",),
-    "tensor/text": ("tensors printed",),
+    "tensor/files": ("safetensors, JSON,", "numbers and tensors as text"),
     "autograd": ("leaves, hooks, gradients", "the tape", "the backward walk", "ops, each with its vjp:",
                  "elementwise, rows, products,", "attention", "masks"),
     "autograd/watch": ("anomalies, profile, graph",),

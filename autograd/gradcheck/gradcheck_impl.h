@@ -14,6 +14,7 @@
 #define AG_GRADCHECK_IMPL_H
 
 #include "autograd/gradcheck/gradcheck.h"
+#include "tensor/files/files.h"
 #include "tensor/tensor_impl.h"
 
 /* A cause and its words. */

@@ -5,6 +5,7 @@
 #include "autograd/watch/watch.h"
 
 #include "autograd/tape_impl.h"
+#include "tensor/files/files.h"
 
 #include <math.h>
 #include <string.h>

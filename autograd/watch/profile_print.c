@@ -7,6 +7,7 @@
  * lists its own ops that take at least 0.5 % of the whole time.
  */
 #include "autograd/watch/profile_impl.h"
+#include "tensor/files/files.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -13,7 +13,6 @@
 #include "nn/positions/positions.h"
 #include "tensor/files/json.h"
 #include "tensor/files/safetensors_impl.h"
-#include "tensor/text/text.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * files.h - tensors in safetensors files (annex of tensor/).
+ * files.h - numbers and tensors as text, and tensors in safetensors files (annex of tensor/).
  */
 #ifndef AG_FILES_H
 #define AG_FILES_H
@@ -10,6 +10,24 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* ---- Text -------------------------------------------------------------------------------------- */
+
+/* As C's functions without ag_, in every locale with a point; see ag_vsnprintf in tensor.h. */
+AG_FORMAT(3, 4) int ag_snprintf(char *text, size_t size, const char *format, ...);
+AG_FORMAT(2, 3) int ag_fprintf(FILE *file, const char *format, ...);
+AG_FORMAT(1, 2) int ag_printf(const char *format, ...);
+
+/* As C's strtod for a decimal number of at most 1000 characters, inf and nan; reads no leading blanks. */
+double ag_strtod(const char *text, char **end);
+
+/* The fewest digits that identify the value among all of the dtype: "%.*g" with them reads back as the same value. */
+int ag_digits(ag_dtype dtype, double value);
+
+/* Prints in NumPy's layout: nested brackets, aligned columns, `precision` digits after the point (0: 4), then dtype
+ * and shape. In a tensor of more than 1000 elements, a dim longer than 6 is shortened to its first 3 and last 3
+ * entries with "..." between. */
+ag_status ag_fprint(FILE *file, const ag_tensor *t, int precision);
 
 /* ---- safetensors files ------------------------------------------------------------------------
  * A header of JSON (name, dtype, shape and byte range of each tensor, and text metadata), then the values.

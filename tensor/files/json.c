@@ -2,8 +2,8 @@
  *
  * json.c - a strict pull parser and a writer for the JSON in files, by RFC 8259.
  */
+#include "tensor/files/files.h"
 #include "tensor/files/json.h"
-#include "tensor/tensor.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -103,6 +103,16 @@ START_TEST(files_are_written)
     rewind(file);
     ck_assert_ptr_nonnull(fgets(text, sizeof text, file));
     ck_assert_str_eq(text, "x 0.25,     3");
+    static char lengthy[5000], back[5010];
+    memset(lengthy, 'y', sizeof lengthy - 1);
+    for (int bytes = 995; bytes < 1005; bytes++) { /* around the buffer's size, and far beyond */
+        rewind(file);
+        ck_assert_int_eq(ag_fprintf(file, "%.*s%.1f", bytes, lengthy, 0.5), bytes + 3);
+        rewind(file);
+        ck_assert_uint_eq(fread(back, 1, (size_t)bytes + 3, file), (size_t)bytes + 3);
+        ck_assert(memcmp(back, lengthy, (size_t)bytes) == 0 && memcmp(back + bytes, "0.5", 3) == 0);
+    }
+    ck_assert_int_eq(ag_fprintf(file, "%s", lengthy), (int)sizeof lengthy - 1);
     fclose(file);
     file = fopen("/dev/null", "r");
     if (file != NULL) {

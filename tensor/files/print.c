@@ -6,8 +6,8 @@
  * that identify it in its dtype, at most `precision` after the point. Notation is scientific by NumPy's rule: the
  * largest magnitude is >= 1e8, or the smallest one that is not 0 is < 1e-4, or they differ by a factor of over 1000.
  */
+#include "tensor/files/files.h"
 #include "tensor/tensor_impl.h"
-#include "tensor/text/text.h"
 
 #include <inttypes.h>
 #include <math.h>
