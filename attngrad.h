@@ -7,6 +7,7 @@
 
 #include "autograd/autograd.h"
 #include "autograd/gradcheck/gradcheck.h"
+#include "autograd/mask.h"
 #include "autograd/recompute/recompute.h"
 #include "autograd/watch/watch.h"
 #include "nn/gradcheck/module_gradcheck.h"

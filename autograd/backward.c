@@ -162,7 +162,7 @@ static void backward_mark(ag_tape *tape, int64_t last, bool choose, ag_tensor *c
 {
     for (int64_t i = 0; i <= last; i++) {
         const ag_tensor *held = tape->nodes[i].held;
-        const ag_grad_state *state = held == NULL || choose ? NULL : ag_grad_state_of(held);
+        const ag_grad_state *state = choose ? NULL : ag_grad_state_of(held);
         tape->nodes[i].stays = state != NULL && (state->leaf || state->retain);
     }
     for (int i = 0; i < count; i++)

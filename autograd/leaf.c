@@ -13,7 +13,7 @@ static void leaf_state_free(ag_ctx *ctx, ag_attachment *attachment)
 
 ag_grad_state *ag_grad_state_of(const ag_tensor *t)
 {
-    return (ag_grad_state *)t->attachment;
+    return t == NULL ? NULL : (ag_grad_state *)t->attachment;
 }
 
 /* The state, new if there is none; NULL on error. */

@@ -6,34 +6,26 @@
 
 #include <string.h>
 
-/* y[..,M,N] = a[..,M,K] b[..,K,N], all with y's batch dims (stride 0 where broadcast). The last batch dim is the batch
- * of the kernel; loops run over the others. */
-static bool matmul_batched(ag_tensor *y, const ag_tensor *a, const ag_tensor *b)
+/* t[..,M,N] without its last two dims. */
+static ag_tensor *matmul_leading(ag_tensor *t)
 {
-    int n = y->ndim, batch_dims = n - 2;
-    int last = batch_dims - 1;
-    ag_gemm g = {
-        .m = y->shape[n - 2], .n = y->shape[n - 1], .k = a->shape[n - 1],
-        .a = { .row = a->stride[n - 2], .col = a->stride[n - 1], .batch = batch_dims > 0 ? a->stride[last] : 0 },
-        .b = { .row = b->stride[n - 2], .col = b->stride[n - 1], .batch = batch_dims > 0 ? b->stride[last] : 0 },
-        .c_row = y->shape[n - 1], .c_batch = batch_dims > 0 ? y->stride[last] : 0,
-        .batch = batch_dims > 0 ? y->shape[last] : 1,
-    };
-    if (y->numel == 0)
-        return true;
-    int64_t products = y->numel / (g.m * g.n * g.batch);
-    for (int64_t i = 0; i < products; i++) {
-        int64_t at_a = 0, at_b = 0, at_y = 0, rest = i;
-        for (int d = last - 1; d >= 0; d--) {
-            int64_t index = rest % y->shape[d];
-            rest /= y->shape[d];
-            at_a += index * a->stride[d];
-            at_b += index * b->stride[d];
-            at_y += index * y->stride[d];
-        }
-        g.a.data = ag_address(a, at_a);
-        g.b.data = ag_address(b, at_b);
-        g.c = ag_address(y, at_y);
+    return t == NULL ? NULL : ag_view_new(t, t->ndim - 2, t->shape, t->stride, t->offset);
+}
+
+/* y[..,M,N] = a[..,M,K] b[..,K,N]; lead: the leading dims of y, a and b, which broadcast to y's. A row of the loop is a
+ * batch of products for the kernel. */
+static bool matmul_fill(ag_tensor *y, const ag_tensor *a, const ag_tensor *b, const ag_tensor *const *lead)
+{
+    const int64_t *to_a = &a->stride[a->ndim - 2], *to_b = &b->stride[b->ndim - 2], n = ag_dim(y, -1);
+    ag_loop loop;
+    ag_loop_init(&loop, 3, lead);
+    for (; loop.row < loop.rows; ag_loop_next(&loop)) {
+        const ag_gemm g = {
+            .m = ag_dim(y, -2), .n = n, .k = ag_dim(a, -1), .batch = loop.n,
+            .a = { .data = ag_address(a, loop.at[1]), .row = to_a[0], .col = to_a[1], .batch = loop.step[1] },
+            .b = { .data = ag_address(b, loop.at[2]), .row = to_b[0], .col = to_b[1], .batch = loop.step[2] },
+            .c = ag_address(y, loop.at[0]), .c_row = n, .c_batch = loop.step[0],
+        };
         if (!ag_run_gemm(y->ctx, y->dtype, 1, &g))
             return false;
     }
@@ -43,30 +35,29 @@ static bool matmul_batched(ag_tensor *y, const ag_tensor *a, const ag_tensor *b)
 /* a b for operands of at least two dims, not recorded. */
 static ag_tensor *matmul_unrecorded(ag_tensor *a, ag_tensor *b)
 {
-    if (a == NULL || b == NULL)
+    ag_tensor *lead_a = matmul_leading(a), *lead_b = matmul_leading(b);
+    if (lead_a == NULL || lead_b == NULL)
         return NULL;
     ag_ctx *ctx = a->ctx;
-    int64_t m = a->shape[a->ndim - 2], k = a->shape[a->ndim - 1], n = b->shape[b->ndim - 1];
-    if (b->shape[b->ndim - 2] != k)
+    const int64_t k = ag_dim(a, -1);
+    if (ag_dim(b, -2) != k)
         return ag_fail(ctx, AG_ERR_SHAPE, "matmul", "%s x %s: inner sizes %lld and %lld differ", ag_shape_text(a),
-                       ag_shape_text(b), (long long)k, (long long)b->shape[b->ndim - 2]);
-    int ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
-    int64_t a_shape[AG_MAX_DIMS], b_shape[AG_MAX_DIMS], shape[AG_MAX_DIMS];
-    for (int d = 0; d < ndim - 2; d++) {
-        int da = d - (ndim - a->ndim), db = d - (ndim - b->ndim);
-        int64_t ea = da < 0 ? 1 : a->shape[da], eb = db < 0 ? 1 : b->shape[db];
-        if (ea != eb && ea != 1 && eb != 1)
+                       ag_shape_text(b), (long long)k, (long long)ag_dim(b, -2));
+    for (int d = 1; d <= lead_a->ndim && d <= lead_b->ndim; d++) {
+        const int64_t of_a = ag_dim(lead_a, -d), of_b = ag_dim(lead_b, -d);
+        if (of_a != of_b && of_a != 1 && of_b != 1)
             return ag_fail(ctx, AG_ERR_SHAPE, "matmul", "%s x %s: leading dims %lld and %lld do not broadcast",
-                           ag_shape_text(a), ag_shape_text(b), (long long)ea, (long long)eb);
-        a_shape[d] = b_shape[d] = shape[d] = ea == 1 ? eb : ea;
+                           ag_shape_text(a), ag_shape_text(b), (long long)of_a, (long long)of_b);
     }
-    a_shape[ndim - 2] = shape[ndim - 2] = m;
-    b_shape[ndim - 1] = shape[ndim - 1] = n;
-    a_shape[ndim - 1] = b_shape[ndim - 2] = k;
-    a = ag_tensor_expand(a, ndim, a_shape);
-    b = ag_tensor_expand(b, ndim, b_shape);
-    ag_tensor *y = ag_empty(ctx, a == NULL ? AG_F32 : a->dtype, ndim, shape);
-    return a != NULL && b != NULL && y != NULL && matmul_batched(y, a, b) ? y : NULL;
+    int64_t shape[AG_MAX_DIMS];
+    const int ndim = ag_broadcast_shape(ctx, "matmul", lead_a, lead_b, shape);
+    shape[ndim] = ag_dim(a, -2);
+    shape[ndim + 1] = ag_dim(b, -1);
+    ag_tensor *y = ag_empty(ctx, a->dtype, ndim + 2, shape), *lead_y = matmul_leading(y);
+    if (lead_y == NULL)
+        return NULL;
+    const bool done = y->numel == 0 || matmul_fill(y, a, b, (const ag_tensor *[]){ lead_y, lead_a, lead_b });
+    return done ? y : NULL;
 }
 
 static void matmul_vjp(ag_vjp *v)

@@ -18,20 +18,23 @@ bool ag_check_size(ag_ctx *ctx, const char *kind, const char *field, int64_t val
     return false;
 }
 
+static bool module_check_number(ag_ctx *ctx, const char *kind, const char *field, double value, double end,
+                                const char *must)
+{
+    if (value >= 0 && value < end)
+        return true;
+    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "%s is %g, must be %s", field, value, must);
+    return false;
+}
+
 bool ag_check_probability(ag_ctx *ctx, const char *kind, const char *field, double value)
 {
-    if (value >= 0 && value < 1)
-        return true;
-    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "%s is %g, must be in [0, 1)", field, value);
-    return false;
+    return module_check_number(ctx, kind, field, value, 1, "in [0, 1)");
 }
 
 bool ag_check_amount(ag_ctx *ctx, const char *kind, const char *field, double value)
 {
-    if (value >= 0 && isfinite(value))
-        return true;
-    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "%s is %g, must be finite and not negative", field, value);
-    return false;
+    return module_check_number(ctx, kind, field, value, (double)INFINITY, "finite and not negative");
 }
 
 bool ag_check_real(ag_ctx *ctx, const char *kind, ag_dtype dtype)
@@ -54,31 +57,16 @@ void *ag_module_new(ag_ctx *ctx, const char *kind, size_t size)
     return module;
 }
 
-/* Adds `more` empty entries at the end of the table. */
-static bool module_grow_table(ag_module *module, int64_t more)
-{
-    size_t bytes = (size_t)module->param_count * sizeof *module->param;
-    ag_named_tensor *grown = ag_alloc(module->ctx, (size_t)(module->param_count + more) * sizeof *grown);
-    if (grown == NULL)
-        return false;
-    if (bytes > 0)
-        memcpy(grown, module->param, bytes);
-    ag_free(module->ctx, module->param, bytes);
-    module->param = grown;
-    module->param_count += more;
-    for (int64_t i = module->param_count - more; i < module->param_count; i++)
-        module->param[i] = (ag_named_tensor){ NULL, NULL };
-    return true;
-}
-
-/* Fills an entry of the table. The tensor's own name becomes this one: as layers are made from the parts to the root,
+/* Appends an entry to the table. The tensor's own name becomes this one: as layers are made from the parts to the root,
  * it ends up as the path from the root. */
-static bool module_set_entry(ag_named_tensor *entry, const char *name, ag_tensor *t)
+static bool module_append(ag_module *module, const char *name, ag_tensor *t)
 {
-    entry->name = ag_intern(t->ctx, name);
-    if (entry->name == NULL || ag_set_name(t, name) == NULL)
+    ag_ctx *ctx = module->ctx;
+    name = ag_intern(ctx, name);
+    if (name == NULL || ag_set_name(t, name) == NULL ||
+        !ag_grow(ctx, (void **)&module->param, &module->param_capacity, module->param_count + 1, sizeof *module->param))
         return false;
-    entry->tensor = ag_retain(t);
+    module->param[module->param_count++] = (ag_named_tensor){ name, ag_retain(t) };
     return true;
 }
 
@@ -99,11 +87,9 @@ ag_tensor *ag_module_add_param(ag_module *module, const char *name, ag_dtype dty
         return NULL;
     ag_scope_begin(module->ctx, NULL);
     ag_tensor *t = ag_require_grad(ag_empty(module->ctx, dtype, ndim, shape));
-    bool good = t != NULL && module_init_values(t, init) == AG_OK && module_grow_table(module, 1) &&
-                module_set_entry(&module->param[module->param_count - 1], name, t);
+    module->failed = t == NULL || module_init_values(t, init) != AG_OK || !module_append(module, name, t);
     ag_scope_end(module->ctx, NULL);
-    module->failed = !good;
-    return good ? t : NULL;
+    return module->failed ? NULL : t;
 }
 
 void ag_module_add_part(ag_module *module, const char *name, ag_module *part)
@@ -115,12 +101,11 @@ void ag_module_add_part(ag_module *module, const char *name, ag_module *part)
     part->next = module->parts;
     module->parts = part;
     part->name = ag_intern(module->ctx, name);
-    int64_t first = module->param_count;
-    module->failed = module->failed || part->name == NULL || !module_grow_table(module, part->param_count);
+    module->failed = module->failed || part->name == NULL;
     for (int64_t i = 0; i < part->param_count && !module->failed; i++) {
         char path[256];
         snprintf(path, sizeof path, "%s.%s", name, part->param[i].name);
-        module->failed = !module_set_entry(&module->param[first + i], path, part->param[i].tensor);
+        module->failed = !module_append(module, path, part->param[i].tensor);
     }
 }
 
@@ -145,7 +130,7 @@ void ag_module_free(ag_module *module)
         module->forget(module);
     for (int64_t i = 0; i < module->param_count; i++)
         ag_release(module->param[i].tensor);
-    ag_free(module->ctx, module->param, (size_t)module->param_count * sizeof *module->param);
+    ag_free(module->ctx, module->param, (size_t)module->param_capacity * sizeof *module->param);
     ag_free(module->ctx, module, module->size);
 }
 

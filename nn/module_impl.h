@@ -21,7 +21,7 @@ struct ag_module {
     size_t size;      /* bytes of the whole layer's struct */
     void (*forget)(ag_module *module); /* releases what the layer owns besides; may be NULL */
     ag_named_tensor *param;  /* [param_count], the table */
-    int64_t param_count;
+    int64_t param_count, param_capacity;
     ag_module *parts, *next; /* the list of parts; the next part of the same layer */
     bool training, failed;   /* failed: a step of making the layer failed */
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * node_vjp.c - what the vjp of one node contributes to each input. The gradients of the inputs' nodes are put aside
- * while it runs. Of inputs that are one node, all but the first get a node of their own at the end of the tape meanwhile.
+ * while it runs. Of inputs that are one node, all but the first get a node of their own at the end of the tape.
  */
 #include "autograd/watch/node_vjp.h"
 
