@@ -119,8 +119,9 @@ const char *ag_error_op(const ag_ctx *ctx);      /* "matmul" */
 const char *ag_error_path(const ag_ctx *ctx);    /* the module path, "blocks.0.attn"; "": outside every module */
 void ag_error_clear(ag_ctx *ctx);
 
-/* Records the error "<module path>: <where>: <message>", unless the context has one already; `format` as ag_vsnprintf's.
- * Returns NULL, for the end of a function: `return ag_fail(ctx, AG_ERR_SHAPE, "linear", "x is %s, in_features is %lld", ...)`. */
+/* Records the error "<module path>: <where>: <message>", unless the context has one already. `format` is that of
+ * ag_vsnprintf. Returns NULL, for the end of a function:
+ * `return ag_fail(ctx, AG_ERR_SHAPE, "linear", "x is %s, in_features is %lld", ...)`. */
 AG_FORMAT(4, 5) void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *format, ...);
 
 /* "[2,3,4]", in one of the context's eight text buffers: valid until the eighth call after this one. */
