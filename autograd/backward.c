@@ -35,7 +35,7 @@ static void backward_call_hook(ag_node *node)
         backward_set(node, own);
     }
     ag_tensor *g = state->hook(state->hook_user, node->grad);
-    if (g == NULL || g == node->grad)
+    if (g == NULL || g == node->grad || !ag_check_home(node->grad->ctx, "hook", g))
         return;
     if (g->dtype == node->dtype && ag_same_shape(g, node->grad))
         backward_set(node, g);
@@ -149,6 +149,8 @@ static ag_tensor *backward_begin_with(const ag_tensor *output, const ag_tensor *
     if (cotangent == NULL)
         return ag_fail(ctx, AG_ERR_SHAPE, where, "the loss is %s; it must have one element, or be given a cotangent",
                        ag_shape_text(output));
+    if (!ag_check_home(ctx, where, cotangent))
+        return NULL;
     if (cotangent->dtype == output->dtype && ag_same_shape(cotangent, output))
         return ag_tensor_clone(cotangent);
     return ag_fail(ctx, AG_ERR_SHAPE, where, "the cotangent is %s %s, the output %s %s",
@@ -257,6 +259,8 @@ ag_status ag_backward_from(ag_tape *tape, ag_tensor *output, const ag_tensor *co
 static bool backward_check_wrt(const ag_tape *tape, ag_tensor *const *wrt, int count)
 {
     for (int i = 0; i < count; i++) {
+        if (wrt[i] != NULL && !ag_check_home(tape->ctx, "gradient", wrt[i]))
+            continue;
         if (wrt[i] == NULL)
             ag_fail(tape->ctx, AG_ERR_ARGUMENT, "gradient", "wrt %d is NULL", i);
         else if (!ag_tape_knows(tape, wrt[i]) && !ag_requires_grad(wrt[i]))
@@ -276,9 +280,14 @@ static ag_tensor *backward_take(const ag_tape *tape, const ag_tensor *t)
 ag_status ag_gradient(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent, ag_tensor *const *wrt, int count,
                       ag_tensor **grad)
 {
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count && grad != NULL; i++)
         grad[i] = NULL;
     const ag_status status = backward_check(tape, output, "gradient");
+    if (status == AG_OK && count < 0)
+        ag_fail(tape->ctx, AG_ERR_ARGUMENT, "gradient", "count is %d", count);
+    if (status == AG_OK && (count < 0 || (count > 0 && (!ag_check_given(tape->ctx, "gradient", "wrt", wrt) ||
+                                                        !ag_check_given(tape->ctx, "gradient", "grad", grad)))))
+        return AG_ERR_ARGUMENT;
     if (status != AG_OK || !backward_check_wrt(tape, wrt, count))
         return status != AG_OK ? status : ag_error(tape->ctx);
     ag_ctx *ctx = tape->ctx;

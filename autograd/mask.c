@@ -64,6 +64,10 @@ static bool mask_check_numbers(ag_ctx *ctx, const char *where, const ag_mask *m)
 #include "autograd/mask.def"
     )
         return false;
+    if (m->align != AG_TOP_LEFT && m->align != AG_BOTTOM_RIGHT) {
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "mask.align is %d, must be AG_TOP_LEFT or AG_BOTTOM_RIGHT", (int)m->align);
+        return false;
+    }
     const bool idle_global = m->global > 0 && m->back == 0 && m->ahead == 0 && m->stride == 0;
     const bool idle_size = m->block_size > 0 && m->blocks == NULL;
     if (idle_global && ctx != NULL)
@@ -153,6 +157,11 @@ static bool mask_check(ag_ctx *ctx, const char *where, const ag_mask *m, const i
 {
     int64_t blocks[4];
     mask_blocks_shape(m, pairs, blocks);
+    ag_tensor *tensor[AG_MASK_TENSORS];
+    ag_mask_tensors(m, tensor);
+    for (int i = 0; i < AG_MASK_TENSORS; i++)
+        if (ctx != NULL && !ag_check_home(ctx, where, tensor[i]))
+            return false;
     return mask_check_numbers(ctx, where, m) && mask_check_rows(where, "starts", m->starts, 1, pairs[0], 0) &&
            mask_check_lengths(where, m->key_lengths, pairs[0], pairs[3]) &&
            mask_check_documents(ctx, where, m, pairs) && mask_check_matrices(where, "blocks", m->blocks, blocks) &&

@@ -220,6 +220,8 @@ bool ag_linear_list(ag_ctx *ctx, int count, const ag_linear_args *args, ag_tenso
     bool good = ctx != NULL && count >= 0 && count <= AG_LINEAR_LIST_MAX;
     if (ctx != NULL && !good)
         ag_fail(ctx, AG_ERR_ARGUMENT, "linear_list", "count is %d, must be in 0 .. %d", count, AG_LINEAR_LIST_MAX);
+    if (good && count > 0)
+        good = ag_check_given(ctx, "linear_list", "y", y) && ag_check_given(ctx, "linear_list", "args", args);
     const int step = good && ag_observed(ctx) ? 1 : count; /* an observer sees one linear after the other */
     ag_tensor *before[AG_LINEAR_LIST_MAX];
     ag_gemm list[AG_LINEAR_LIST_MAX];
@@ -230,7 +232,7 @@ bool ag_linear_list(ag_ctx *ctx, int count, const ag_linear_args *args, ag_tenso
         for (int i = first; good && i < first + step; i++)
             good = (y[i] = linear_record(&args[i], before[i], y[i], &list[i])) != NULL;
     }
-    for (int i = 0; i < count && !good; i++)
+    for (int i = 0; i < count && !good && y != NULL; i++)
         y[i] = NULL;
     return good;
 }

@@ -24,6 +24,9 @@ static bool check_cross_entropy(const ag_tensor *logits, const ag_tensor *target
     if (!fits)
         ag_fail(logits->ctx, AG_ERR_SHAPE, "cross_entropy", "logits are %s, targets %s; must be [..,V] and [..]",
                 ag_shape_text(logits), ag_shape_text(target));
+    else if (config->reduction != AG_MEAN && config->reduction != AG_SUM)
+        ag_fail(logits->ctx, AG_ERR_ARGUMENT, "cross_entropy", "reduction is %d, must be AG_MEAN or AG_SUM",
+                (int)config->reduction);
     else if (!(config->label_smoothing >= 0 && config->label_smoothing <= 1))
         ag_fail(logits->ctx, AG_ERR_ARGUMENT, "cross_entropy", "label_smoothing is %g, must be in [0, 1]",
                 config->label_smoothing);

@@ -4,6 +4,8 @@
  */
 #include "autograd/op_impl.h"
 
+#include <math.h>
+
 /* The sizes, and where the statistics stand that forward saves for backward: [2,M] is mean and rstd, [1,M] rstd. */
 static ag_norm_args norm_args(const ag_tensor *x, const ag_tensor *saved)
 {
@@ -41,6 +43,8 @@ static ag_tensor *norm(const ag_op *op, ag_norm_kernel *kernel, ag_tensor *const
     ag_ctx *ctx = x->ctx;
     if (x->ndim == 0)
         return ag_fail(ctx, AG_ERR_SHAPE, op->name, "x is a scalar, must have a dim to normalise over");
+    if (!(eps >= 0 && isfinite(eps)))
+        return ag_fail(ctx, AG_ERR_ARGUMENT, op->name, "eps is %g, must be finite and not negative", eps);
     if (!norm_check_parameter(op->name, x, input[1], "weight") || !norm_check_parameter(op->name, x, input[2], "bias"))
         return NULL;
     const int64_t statistics = op == &ag_op_layer_norm ? 2 : 1;

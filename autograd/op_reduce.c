@@ -24,8 +24,10 @@ static const ag_real_kernels *reduce_begin(const ag_op *op, const ag_tensor *x, 
                                            reduce_attr *attr)
 {
     const ag_real_kernels *k = ag_real_kernels_for(op->name, x);
-    if (k == NULL)
+    if (k == NULL || (count > 0 && !ag_check_given(x->ctx, op->name, "dims", dims)))
         return NULL;
+    if (count < 0)
+        return ag_fail(x->ctx, AG_ERR_ARGUMENT, op->name, "count is %d", count);
     *attr = (reduce_attr){ .dims = count == 0 ? (1u << x->ndim) - 1 : 0 };
     for (int i = 0; i < count; i++) {
         const int d = ag_checked_dim(op->name, x, dims[i], 0);

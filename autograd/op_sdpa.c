@@ -44,6 +44,8 @@ static bool sdpa_check(const char *where, const ag_tensor *q, const ag_tensor *k
     if (H != Hk && (Hk == 0 || H % Hk != 0))
         ag_fail(ctx, AG_ERR_SHAPE, where, "queries are %s, keys %s: %lld heads are no multiple of %lld",
                 ag_shape_text(q), ag_shape_text(k), (long long)H, (long long)Hk);
+    else if (!isfinite(c->scale))
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "scale is %g, must be finite", c->scale);
     else if (!(c->dropout >= 0 && c->dropout < 1))
         ag_fail(ctx, AG_ERR_ARGUMENT, where, "dropout is %g, must be in [0, 1)", c->dropout);
     else if (!(c->soft_cap >= 0 && c->soft_cap < (double)INFINITY))

@@ -139,6 +139,10 @@ ag_tensor *ag_select(ag_tensor *x, int dim, int64_t index)
 
 void ag_split(ag_tensor *x, int dim, int count, ag_tensor **piece)
 {
+    if (piece == NULL) {
+        ag_check_given(ag_ctx_of(x), "split", "piece", piece);
+        return;
+    }
     const int d = ag_checked_dim("split", x, dim, 0);
     bool good = d >= 0;
     if (good && (count < 1 || x->shape[d] % count != 0)) {
@@ -192,6 +196,8 @@ static bool concat_plan(ag_tensor *const *x, int count, int d, int64_t *shape, i
 
 ag_tensor *ag_concat(ag_tensor *const *x, int count, int dim)
 {
+    if (x == NULL)
+        return NULL;
     for (int i = 0; i < count; i++)
         if (x[i] == NULL)
             return NULL;
@@ -213,7 +219,7 @@ ag_tensor *ag_concat(ag_tensor *const *x, int count, int dim)
 
 ag_tensor *ag_stack(ag_tensor *const *x, int count, int dim)
 {
-    if (count < 1 || x[0] == NULL)
+    if (x == NULL || count < 1 || x[0] == NULL)
         return NULL;
     ag_ctx *ctx = x[0]->ctx;
     size_t bytes = (size_t)count * sizeof *x;

@@ -97,6 +97,8 @@ void ag_tape_end(ag_tape *tape)
     }
     int64_t depth = tape->depth;
     tape_free(tape);
+    if (ag_scope_depth(ctx) <= depth)
+        ag_fail(ctx, AG_ERR_STATE, "tape_end", "the tape's scope was ended before: scopes are out of balance");
     while (ag_scope_depth(ctx) > depth)
         ag_scope_end(ctx, NULL);
 }
@@ -128,7 +130,7 @@ static uint64_t tape_serial_now(const ag_tape *tape)
 
 bool ag_tape_knows(const ag_tape *tape, const ag_tensor *t)
 {
-    if (t == NULL || t->tape < tape->serial)
+    if (t == NULL || t->ctx != tape->ctx || t->tape < tape->serial)
         return false;
     const ag_segment *s = tape->segment;
     while (s != NULL && s->serial != t->tape)
@@ -258,8 +260,11 @@ static bool tape_reserve(ag_tape *tape, int count, int64_t attr_units)
 ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int count, const void *attr,
                      size_t attr_size, ag_tensor *extra)
 {
-    if (y == NULL)
+    if (y == NULL || !ag_check_given(y->ctx, "record", "op", op) || !ag_check_home(y->ctx, op->name, extra))
         return NULL;
+    for (int i = 0; i < count; i++)
+        if (!ag_check_home(y->ctx, op->name, input[i]))
+            return NULL;
     y->depends = 0;
     y->cut_by = NULL;
     if (!ag_recording(y->ctx))

@@ -4,6 +4,7 @@
  */
 #include "nn/module_impl.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -121,6 +122,7 @@ void ag_module_free(ag_module *module)
 {
     if (module == NULL)
         return;
+    assert(module->kind != NULL); /* else it was freed before */
     while (module->parts != NULL) {
         ag_module *part = module->parts;
         module->parts = part->next;
@@ -131,6 +133,7 @@ void ag_module_free(ag_module *module)
     for (int64_t i = 0; i < module->param_count; i++)
         ag_release(module->param[i].tensor);
     ag_free(module->ctx, module->param, (size_t)module->param_capacity * sizeof *module->param);
+    module->kind = NULL;
     ag_free(module->ctx, module, module->size);
 }
 

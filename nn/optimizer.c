@@ -60,6 +60,7 @@ void ag_optimizer_free(ag_optimizer *optimizer)
 {
     if (optimizer == NULL)
         return;
+    assert(optimizer->kind != NULL); /* else it was freed before */
     for (int64_t i = 0; i < optimizer->slot_count && optimizer->slot != NULL; i++) {
         ag_release(optimizer->slot[i].param.tensor);
         for (int s = 0; s < optimizer->state_count; s++)
@@ -68,6 +69,7 @@ void ag_optimizer_free(ag_optimizer *optimizer)
     size_t count = (size_t)optimizer->slot_count;
     ag_free(optimizer->ctx, optimizer->step, count * sizeof *optimizer->step);
     ag_free(optimizer->ctx, optimizer->slot, count * sizeof *optimizer->slot);
+    optimizer->kind = NULL;
     ag_free(optimizer->ctx, optimizer, optimizer->size);
 }
 

@@ -10,6 +10,8 @@
 
 double ag_schedule_lr(const ag_schedule *schedule, int64_t step)
 {
+    if (schedule == NULL)
+        return (double)NAN;
     double lr = schedule->lr, min_lr = schedule->min_lr;
     int64_t warmup = schedule->warmup_steps, last = schedule->total_steps - 1;
     if (step < 0)

@@ -118,7 +118,7 @@ int64_t ag_ctx_free(ag_ctx *ctx)
 
 int ag_ctx_threads(const ag_ctx *ctx)
 {
-    return ctx->team.threads;
+    return ctx == NULL ? 0 : ctx->team.threads;
 }
 
 ag_team *ag_ctx_team(ag_ctx *ctx)
@@ -128,25 +128,27 @@ ag_team *ag_ctx_team(ag_ctx *ctx)
 
 void ag_with_threads(ag_ctx *ctx, void (*body)(void *argument), void *argument)
 {
-    if (ctx != NULL)
+    if (body == NULL && ctx != NULL)
+        ag_check_given(ctx, "with_threads", "body", NULL);
+    else if (ctx != NULL)
         ag_team_hold(&ctx->team, body, argument);
-    else
+    else if (body != NULL)
         body(argument);
 }
 
 const char *ag_ctx_isa(const ag_ctx *ctx)
 {
-    return ctx->kernels->isa;
+    return ctx == NULL ? "" : ctx->kernels->isa;
 }
 
 size_t ag_ctx_bytes(const ag_ctx *ctx)
 {
-    return ctx->bytes;
+    return ctx == NULL ? 0 : ctx->bytes;
 }
 
 size_t ag_ctx_peak_bytes(const ag_ctx *ctx)
 {
-    return ctx->peak_bytes;
+    return ctx == NULL ? 0 : ctx->peak_bytes;
 }
 
 const ag_real_kernels *ag_kernels(const ag_ctx *ctx, ag_dtype dtype)
@@ -156,7 +158,7 @@ const ag_real_kernels *ag_kernels(const ag_ctx *ctx, ag_dtype dtype)
 
 ag_recorder *ag_recorder_of(const ag_ctx *ctx)
 {
-    return ctx->recorder;
+    return ctx == NULL ? NULL : ctx->recorder;
 }
 
 void ag_recorder_set(ag_ctx *ctx, ag_recorder *recorder)
@@ -173,43 +175,54 @@ uint64_t ag_serial_next(ag_ctx *ctx)
 
 void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *format, ...)
 {
-    if (ctx->status != AG_OK)
+    if (ctx == NULL || ctx->status != AG_OK)
         return NULL;
     char message[512];
     va_list arguments;
     va_start(arguments, format);
     ag_vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    ctx->status = status;
+    ctx->status = status != AG_OK ? status : AG_ERR_ARGUMENT;
     ctx->error_path = ag_module_path(ctx);
-    snprintf(ctx->error_op, sizeof ctx->error_op, "%s", where);
+    snprintf(ctx->error_op, sizeof ctx->error_op, "%s", where != NULL ? where : "");
     snprintf(ctx->error_message, sizeof ctx->error_message, "%s%s%s: %s", ctx->error_path,
-             *ctx->error_path != '\0' ? ": " : "", where, message);
+             *ctx->error_path != '\0' ? ": " : "", ctx->error_op, message);
+    for (char *c = ctx->error_message; (c = strchr(c, '\n')) != NULL;) /* a name of the caller's may have one */
+        *c = ' ';
     return NULL;
+}
+
+bool ag_check_given(ag_ctx *ctx, const char *where, const char *name, const void *argument)
+{
+    if (argument == NULL)
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "%s is NULL", name);
+    return argument != NULL;
 }
 
 ag_status ag_error(const ag_ctx *ctx)
 {
-    return ctx->status;
+    return ctx == NULL ? AG_ERR_ARGUMENT : ctx->status;
 }
 
 const char *ag_error_message(const ag_ctx *ctx)
 {
-    return ctx->error_message;
+    return ctx == NULL ? "the context is NULL" : ctx->error_message;
 }
 
 const char *ag_error_op(const ag_ctx *ctx)
 {
-    return ctx->error_op;
+    return ctx == NULL ? "" : ctx->error_op;
 }
 
 const char *ag_error_path(const ag_ctx *ctx)
 {
-    return ctx->error_path;
+    return ctx == NULL ? "" : ctx->error_path;
 }
 
 void ag_error_clear(ag_ctx *ctx)
 {
+    if (ctx == NULL)
+        return;
     ctx->status = AG_OK;
     ctx->error_path = "";
     ctx->error_op[0] = '\0';
@@ -226,7 +239,7 @@ char *ag_text_buffer(ag_ctx *ctx)
 
 const char *ag_module_path(const ag_ctx *ctx)
 {
-    return ctx->scope_count == 0 ? "" : ctx->scopes[ctx->scope_count - 1].path;
+    return ctx == NULL || ctx->scope_count == 0 ? "" : ctx->scopes[ctx->scope_count - 1].path;
 }
 
 /* The path of a scope called `name` (NULL: no name) inside the innermost one. */
@@ -257,7 +270,8 @@ static const char *path_inside(ag_ctx *ctx, const char *name)
 
 void ag_scope_begin(ag_ctx *ctx, const char *name)
 {
-    ag_scope_begin_at(ctx, ctx->scopes_lost > 0 ? NULL : path_inside(ctx, name));
+    if (ctx != NULL)
+        ag_scope_begin_at(ctx, ctx->scopes_lost > 0 ? NULL : path_inside(ctx, name));
 }
 
 void ag_scope_begin_at(ag_ctx *ctx, const char *path)
@@ -277,7 +291,7 @@ int64_t ag_scope_depth(const ag_ctx *ctx)
 
 ag_tensor *ag_scope_end(ag_ctx *ctx, ag_tensor *keep)
 {
-    if (ag_scope_depth(ctx) > 1) /* the outermost scope is the context itself */
+    if (ctx != NULL && ag_scope_depth(ctx) > 1) /* the outermost scope is the context itself */
         return scope_pop(ctx, keep);
     ag_fail(ctx, AG_ERR_STATE, "scope_end", "there is no scope to end; each needs its ag_scope_begin");
     return keep;
@@ -287,12 +301,13 @@ ag_tensor *ag_scope_end(ag_ctx *ctx, ag_tensor *keep)
 
 ag_rng ag_rng_get(const ag_ctx *ctx)
 {
-    return ctx->rng;
+    return ctx == NULL ? (ag_rng){ 0, 0 } : ctx->rng;
 }
 
 void ag_rng_set(ag_ctx *ctx, ag_rng rng)
 {
-    ctx->rng = rng;
+    if (ctx != NULL)
+        ctx->rng = rng;
 }
 
 ag_rng ag_rng_take(ag_ctx *ctx, uint64_t blocks)

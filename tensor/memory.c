@@ -93,7 +93,7 @@ void ag_free(ag_ctx *ctx, void *block, size_t bytes)
 
 void ag_ctx_trim(ag_ctx *ctx)
 {
-    for (int class = 0; class < AG_SIZE_CLASSES; ++class)
+    for (int class = 0; ctx != NULL && class < AG_SIZE_CLASSES; ++class)
         while (ctx->cache[class] != NULL) {
             ag_free_block *block = ctx->cache[class];
             ctx->cache[class] = block->next;

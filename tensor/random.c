@@ -26,6 +26,8 @@ static double unit53(uint32_t high, uint32_t low)
 
 double ag_random(ag_ctx *ctx)
 {
+    if (ctx == NULL)
+        return 0;
     uint32_t word[4];
     ag_rng rng = ag_rng_take(ctx, 1);
     ag_philox(rng.seed, rng.counter, word);

@@ -113,13 +113,15 @@ bool ag_same_shape(const ag_tensor *a, const ag_tensor *b)
 
 const char *ag_shape_text(const ag_tensor *t)
 {
-    return ag_dims_text(t->ctx, t->ndim, t->shape);
+    return t == NULL ? "NULL" : ag_dims_text(t->ctx, t->ndim, t->shape);
 }
 
 /* Every tensor's shape fits into a buffer; a longer list, from a caller's mistake, ends in "...]". */
 const char *ag_dims_text(ag_ctx *ctx, int ndim, const int64_t *dims)
 {
     enum { LONGEST = 21, CLOSING = 5 }; /* ",-9223372036854775808" and "...]" with its NUL */
+    if (ctx == NULL || (dims == NULL && ndim > 0))
+        return "NULL";
     char *text = ag_text_buffer(ctx);
     size_t used = 0;
     text[used++] = '[';

@@ -165,6 +165,14 @@ size_t ag_dtype_size(ag_dtype dtype)
 
 /* ---- Fields ---------------------------------------------------------------------------------- */
 
+bool ag_check_home(ag_ctx *ctx, const char *where, const ag_tensor *t)
+{
+    if (t == NULL || t->ctx == ctx)
+        return true;
+    ag_fail(ctx, AG_ERR_ARGUMENT, where, "%s %s is of another context", ag_dtype_name(t->dtype), ag_shape_text(t));
+    return false;
+}
+
 ag_ctx *ag_ctx_of(const ag_tensor *t)
 {
     return t == NULL ? NULL : t->ctx;
@@ -242,7 +250,7 @@ bool ag_value_fits(ag_ctx *ctx, const char *where, ag_dtype dtype, double value)
 
 ag_status ag_item(const ag_tensor *t, double *value)
 {
-    if (t == NULL || value == NULL)
+    if (t == NULL || !ag_check_given(t->ctx, "item", "value", value))
         return AG_ERR_ARGUMENT;
     if (t->numel != 1)
         ag_fail(t->ctx, AG_ERR_SHAPE, "item", "%s has %" PRId64 " elements, not 1", ag_shape_text(t), t->numel);
@@ -255,6 +263,8 @@ ag_status ag_item(const ag_tensor *t, double *value)
 /* The offset of the element at index[], or -1 with the error recorded. */
 static int64_t element_offset(const ag_tensor *t, const char *where, const int64_t *index)
 {
+    if (t->ndim > 0 && !ag_check_given(t->ctx, where, "index", index))
+        return -1;
     int64_t offset = 0;
     for (int d = 0; d < t->ndim; d++) {
         int64_t i = index[d] < 0 ? index[d] + t->shape[d] : index[d];
@@ -269,22 +279,22 @@ static int64_t element_offset(const ag_tensor *t, const char *where, const int64
 
 ag_status ag_get(const ag_tensor *t, const int64_t *index, double *value)
 {
-    if (t == NULL || value == NULL || (index == NULL && t->ndim > 0))
+    if (t == NULL || !ag_check_given(t->ctx, "get", "value", value))
         return AG_ERR_ARGUMENT;
     int64_t offset = element_offset(t, "get", index);
     if (offset < 0)
-        return AG_ERR_INDEX;
+        return index == NULL ? AG_ERR_ARGUMENT : AG_ERR_INDEX;
     ag_read_row(t->dtype, 1, ag_address(t, offset), 1, value);
     return AG_OK;
 }
 
 ag_status ag_set(ag_tensor *t, const int64_t *index, double value)
 {
-    if (t == NULL || (index == NULL && t->ndim > 0))
+    if (t == NULL)
         return AG_ERR_ARGUMENT;
     int64_t offset = element_offset(t, "set", index);
     if (offset < 0)
-        return AG_ERR_INDEX;
+        return index == NULL ? AG_ERR_ARGUMENT : AG_ERR_INDEX;
     if (!ag_value_fits(t->ctx, "set", t->dtype, value))
         return AG_ERR_ARGUMENT;
     ag_write_row(t->dtype, 1, &value, 1, ag_address(t, offset), 1);

@@ -7,6 +7,8 @@
  *
  * Errors are sticky: the context keeps its first error until ag_error_clear. A function that is given NULL returns
  * NULL. So one check at the end of a computation is enough. A function that returns ag_tensor * returns NULL on error.
+ * Tensors of two contexts in one op are an error. What was freed, or released too often, is the caller's bug, which
+ * an assertion finds where it can.
  *
  * A negative dim counts from the end. A shape has 0 to AG_MAX_DIMS extents, each >= 0. A context and its tensors are
  * for one thread at a time; separate contexts are independent.
@@ -113,7 +115,7 @@ void ag_ctx_trim(ag_ctx *ctx);
 /* ---- Errors ---------------------------------------------------------------------------------- */
 
 /* The first error since the context began or ag_error_clear. The texts are valid until ag_error_clear. */
-ag_status ag_error(const ag_ctx *ctx);           /* AG_OK: none */
+ag_status ag_error(const ag_ctx *ctx);           /* AG_OK: none; AG_ERR_ARGUMENT for NULL */
 const char *ag_error_message(const ag_ctx *ctx); /* "blocks.0.attn: matmul: ..."; "": none */
 const char *ag_error_op(const ag_ctx *ctx);      /* "matmul" */
 const char *ag_error_path(const ag_ctx *ctx);    /* the module path, "blocks.0.attn"; "": outside every module */
@@ -219,7 +221,8 @@ ag_tensor *ag_tensor_contiguous(ag_tensor *t);           /* t itself if it is co
 ag_tensor *ag_tensor_cast(ag_tensor *t, ag_dtype dtype); /* t itself if it has the dtype */
 ag_tensor *ag_tensor_clone(const ag_tensor *t);          /* always new storage, contiguous */
 
-/* dst[...] = src[...], broadcast and cast. If the two overlap in memory, src is copied first. */
+/* dst[...] = src[...], broadcast and cast; src may be of another context. If the two overlap in memory, src is copied
+ * first. */
 ag_status ag_copy_into(ag_tensor *dst, const ag_tensor *src);
 ag_status ag_fill(ag_tensor *t, double value);
 

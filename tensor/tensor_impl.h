@@ -83,6 +83,10 @@ static inline void *ag_address(const ag_tensor *t, int64_t offset)
 void ag_read_row(ag_dtype dtype, int64_t n, const void *x, int64_t sx, double *y);
 void ag_write_row(ag_dtype dtype, int64_t n, const double *x, int64_t sx, void *y, int64_t sy);
 
+/* False, with the error recorded: an argument is NULL; t (may be NULL) is of another context. */
+bool ag_check_given(ag_ctx *ctx, const char *where, const char *name, const void *argument);
+bool ag_check_home(ag_ctx *ctx, const char *where, const ag_tensor *t);
+
 /* Whether `value` can be stored in a tensor of this dtype; false with the error of `where`. */
 bool ag_value_fits(ag_ctx *ctx, const char *where, ag_dtype dtype, double value);
 

@@ -253,6 +253,9 @@ ag_gradcheck_result ag_gradcheck_arrays(ag_ctx *ctx, ag_array_function function,
                                         int input_count, const ag_array *output, int output_count,
                                         ag_gradcheck_config config)
 {
+    if (ctx == NULL || (input_count > 0 && !ag_check_given(ctx, "gradcheck", "input", input)) ||
+        (output_count > 0 && !ag_check_given(ctx, "gradcheck", "output", output)))
+        return ag_check_refused(ctx);
     arrays a = { .function = function };
     ag_check check = {
         .ctx = ctx, .config = config, .name = config.name == NULL ? "function" : config.name,

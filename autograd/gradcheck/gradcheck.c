@@ -373,6 +373,16 @@ static ag_gradcheck_result check_summarize(const ag_check *check, ag_cause cause
     return r;
 }
 
+ag_gradcheck_result ag_check_refused(const ag_ctx *ctx)
+{
+    ag_gradcheck_result r = {
+        .verdict = AG_FAIL, .input = -1, .op = "", .path = "", .node = -1,
+        .worst = { .verdict = AG_FAIL, .cause = AG_CAUSE_ERROR, .index = -1, .output_index = -1 },
+    };
+    snprintf(r.explanation, sizeof r.explanation, "%s", ag_error_message(ctx));
+    return r;
+}
+
 ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape)
 {
     ag_ctx *ctx = check->ctx;

@@ -80,6 +80,9 @@ void *ag_check_memory(ag_ctx *ctx, int64_t count, size_t element);
  * on_tape: the function is one of tensors, all float64. */
 ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape);
 
+/* The result of a call that can not be checked: the context (may be NULL) has the error. */
+ag_gradcheck_result ag_check_refused(const ag_ctx *ctx);
+
 /* ---- difference.c ---- */
 
 /* A direction in one input: one element; or, index -1, random signs for the elements first .. end-1. */

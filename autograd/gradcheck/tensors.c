@@ -23,6 +23,8 @@ static bool tensors_are_usable(ag_ctx *ctx, ag_tensor *const *input, int input_c
             ag_fail(ctx, AG_ERR_ARGUMENT, where, "input %d is NULL", i);
             break;
         }
+        if (!ag_check_home(ctx, where, x))
+            break;
         if (x->dtype != AG_I32 && !ag_requires_grad(x))
             ag_fail(ctx, AG_ERR_ARGUMENT, where, "input %d needs no gradient; see ag_require_grad", i);
         if (!ag_is_contiguous(x))
@@ -178,6 +180,11 @@ static bool tensors_describe(ag_check *check)
 ag_gradcheck_result ag_gradcheck(ag_ctx *ctx, ag_gradcheck_fn *f, ag_tensor *const *input, int input_count,
                                  void *user, ag_gradcheck_config config)
 {
+    if (ctx != NULL && (f == NULL || input_count < 0))
+        ag_fail(ctx, AG_ERR_ARGUMENT, "gradcheck", f == NULL ? "f is NULL" : "the number of inputs is negative");
+    if (ctx == NULL || f == NULL || input_count < 0 ||
+        (input_count > 0 && !ag_check_given(ctx, "gradcheck", "input", input)))
+        return ag_check_refused(ctx);
     ag_rng rng = ag_rng_get(ctx);
     tensors t = { .function = { f, input, input_count, user, rng } };
     ag_check check = {

@@ -174,7 +174,14 @@ static ag_tensor *recompute_record(ag_tape *tape, ag_tensor *y, const recompute_
 ag_tensor *ag_recompute(ag_ctx *ctx, ag_recompute_fn *f, ag_tensor *const *input, int count, void *user)
 {
     if (ctx == NULL || f == NULL)
+        return ag_fail(ctx, AG_ERR_ARGUMENT, "recompute", "f is NULL");
+    if (count < 0)
+        return ag_fail(ctx, AG_ERR_ARGUMENT, "recompute", "count is %d", count);
+    if (count > 0 && !ag_check_given(ctx, "recompute", "input", input))
         return NULL;
+    for (int i = 0; i < count; i++)
+        if (!ag_check_home(ctx, "recompute", input[i]))
+            return NULL;
     for (int i = 0; i < count; i++)
         if (input[i] == NULL)
             return NULL;

@@ -23,6 +23,12 @@ void ag_tape_measure_grads(ag_tape *tape)
 
 ag_node_view ag_tape_node(const ag_tape *tape, int64_t number)
 {
+    if (tape == NULL || number < 0 || number >= tape->node_count) {
+        if (tape != NULL)
+            ag_fail(tape->ctx, AG_ERR_INDEX, "tape_node", "node %lld of a tape of %lld", (long long)number,
+                    (long long)tape->node_count);
+        return (ag_node_view){ .op = "", .path = "" };
+    }
     const ag_node *node = &tape->nodes[number];
     return (ag_node_view){
         .op = node->op->name,
@@ -107,7 +113,7 @@ static void graph_write_cluster(FILE *file, const ag_tape *tape, const char *pat
 
 ag_status ag_tape_dot(const ag_tape *tape, FILE *file)
 {
-    if (tape == NULL || file == NULL)
+    if (tape == NULL || !ag_check_given(tape->ctx, "tape_dot", "file", file))
         return AG_ERR_ARGUMENT;
     fprintf(file, "digraph tape {\n  rankdir=TB; node [shape=ellipse, fontsize=10, fontname=\"sans-serif\"];\n");
     graph_write_cluster(file, tape, "", 0);

@@ -29,6 +29,8 @@ static void mask_own_pairs(const ag_mask *m, int64_t Tq, int64_t Tk, int64_t *pa
 
 bool ag_mask_allowed(ag_mask mask, int64_t Tq, int64_t Tk, int64_t query, int64_t key)
 {
+    if (query < 0 || query >= Tq || key < 0 || key >= Tk)
+        return false;
     int64_t pairs[4];
     mask_own_pairs(&mask, Tq, Tk, pairs);
     const ag_attention_mask m = ag_mask_translated(&mask, pairs);
@@ -76,13 +78,13 @@ static ag_status mask_show(mask_draw *draw, const char *where, FILE *file, ag_ma
     if (ctx != NULL)
         ag_scope_begin(ctx, NULL);
     ag_attention_mask m;
-    const bool fits = ag_mask_for_kernels(ctx, where, mask, pairs, &m);
+    const bool fits = file != NULL && Tq >= 0 && Tk >= 0 && ag_mask_for_kernels(ctx, where, mask, pairs, &m);
     if (fits)
         draw(file, &m, Tq, Tk, title);
     if (ctx != NULL)
         ag_scope_end(ctx, NULL);
     if (!fits)
-        return ctx == NULL ? AG_ERR_ARGUMENT : ag_error(ctx);
+        return ctx == NULL || ag_error(ctx) == AG_OK ? AG_ERR_ARGUMENT : ag_error(ctx);
     return ferror(file) ? AG_ERR_FILE : AG_OK;
 }
 

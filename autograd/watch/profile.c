@@ -242,7 +242,12 @@ int64_t ag_profile_size(const ag_profile *p)
 
 ag_profile_row ag_profile_at(const ag_profile *p, int64_t row)
 {
-    return p->rows[row];
+    if (p != NULL && row >= 0 && row < p->count)
+        return p->rows[row];
+    if (p != NULL)
+        ag_fail(p->ctx, AG_ERR_INDEX, "profile_at", "row %lld of a profile of %lld", (long long)row,
+                (long long)p->count);
+    return (ag_profile_row){ .op = NULL };
 }
 
 int64_t ag_profile_tapes(const ag_profile *p)

@@ -267,7 +267,7 @@ static bool table_write_modules(table *t)
 
 ag_status ag_profile_print(const ag_profile *p, FILE *file)
 {
-    if (p == NULL || file == NULL)
+    if (p == NULL || !ag_check_given(p->ctx, "profile_print", "file", file))
         return AG_ERR_ARGUMENT;
     table t = { .p = p, .file = file, .steps = p->tapes > 0 ? (double)p->tapes : 1, .whole = ag_profile_seconds(p) };
     for (int64_t i = 0; i < p->count; i++)

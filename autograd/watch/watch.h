@@ -30,7 +30,7 @@ typedef struct ag_node_view {
 } ag_node_view;
 
 int64_t ag_tape_size(const ag_tape *tape);                    /* number of nodes */
-ag_node_view ag_tape_node(const ag_tape *tape, int64_t node); /* 0 <= node < size, not checked */
+ag_node_view ag_tape_node(const ag_tape *tape, int64_t node); /* 0 <= node < size; else op and path are "" */
 
 /* From now on backward measures grad_norm of every node: one more pass over each gradient. */
 void ag_tape_measure_grads(ag_tape *tape);
@@ -91,7 +91,7 @@ typedef struct ag_profile_row {
 } ag_profile_row;
 
 int64_t ag_profile_size(const ag_profile *p); /* rows: one per op and module path, in order of appearance */
-ag_profile_row ag_profile_at(const ag_profile *p, int64_t row); /* 0 <= row < size, not checked */
+ag_profile_row ag_profile_at(const ag_profile *p, int64_t row); /* 0 <= row < size; else op is NULL */
 int64_t ag_profile_tapes(const ag_profile *p);  /* number of tapes given to ag_profile_tape */
 double ag_profile_seconds(const ag_profile *p); /* from ag_profile_new to the last event */
 

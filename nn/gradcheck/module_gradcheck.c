@@ -9,12 +9,10 @@
 ag_gradcheck_result ag_module_gradcheck(ag_module *module, ag_gradcheck_fn *f, ag_tensor *const *input, int count,
                                         void *user, ag_gradcheck_config config)
 {
-    ag_gradcheck_result none = {
-        .verdict = AG_FAIL, .input = -1, .op = "", .path = "", .node = -1, .explanation = "the module is NULL",
-        .worst = { .verdict = AG_FAIL, .cause = AG_CAUSE_ERROR, .index = -1, .output_index = -1 },
-    };
     if (module == NULL)
-        return none;
+        return ag_gradcheck(NULL, f, input, count, user, config);
+    if (count < 0 || (count > 0 && !ag_check_given(module->ctx, "gradcheck", "input", input)))
+        return ag_gradcheck(module->ctx, f, NULL, count, user, config);
     int total = count + (int)module->param_count;
     size_t bytes = (size_t)total * sizeof(ag_tensor *);
     ag_tensor **all = ag_alloc(module->ctx, bytes);
@@ -32,6 +30,8 @@ ag_gradcheck_result ag_module_gradcheck(ag_module *module, ag_gradcheck_fn *f, a
 int64_t ag_unused_parameters(const ag_module *module, ag_named_tensor *unused, int64_t capacity)
 {
     int64_t count = 0;
+    if (module != NULL && capacity > 0 && !ag_check_given(module->ctx, "unused_parameters", "unused", unused))
+        return 0;
     for (int64_t i = 0; i < ag_module_param_count(module); i++) {
         if (ag_grad(module->param[i].tensor) != NULL)
             continue;

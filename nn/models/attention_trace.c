@@ -68,7 +68,7 @@ ag_named_tensor ag_attention_trace_entry(const ag_attention_trace *trace, int64_
 
 ag_tensor *ag_attention_trace_find(const ag_attention_trace *trace, const char *name)
 {
-    for (int64_t i = 0; i < ag_attention_trace_count(trace); i++)
+    for (int64_t i = 0; name != NULL && i < ag_attention_trace_count(trace); i++)
         if (strcmp(trace->entry[i].name, name) == 0)
             return trace->entry[i].tensor;
     return NULL;
@@ -397,7 +397,7 @@ static void trace_put_values(FILE *file, const ag_tensor *t, int dim, int64_t *a
 
 ag_status ag_attention_trace_json(const ag_attention_trace *trace, FILE *file)
 {
-    if (trace == NULL || file == NULL)
+    if (trace == NULL || !ag_check_given(trace->ctx, trace->kind, "file", file))
         return AG_ERR_ARGUMENT;
     fprintf(file,
             "{\"layer\": \"%s\",\n\"sizes\": {\"B\": %" PRId64 ", \"T\": %" PRId64 ", \"S\": %" PRId64

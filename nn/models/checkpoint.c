@@ -114,7 +114,8 @@ static bool checkpoint_check_pair(const ag_module *module, const ag_optimizer *o
 ag_status ag_checkpoint_save(const char *path, const ag_module *module, const ag_optimizer *optimizer,
                              const ag_metadata *metadata, int64_t metadata_count)
 {
-    if (path == NULL || module == NULL || metadata_count < 0 || (metadata == NULL && metadata_count > 0))
+    if (module == NULL || !ag_check_given(module->ctx, "checkpoint_save", "path", path) || metadata_count < 0 ||
+        (metadata_count > 0 && !ag_check_given(module->ctx, "checkpoint_save", "metadata", metadata)))
         return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
     if (ag_error(ctx) != AG_OK || !checkpoint_check_pair(module, optimizer, "checkpoint_save") ||
@@ -197,7 +198,7 @@ static void checkpoint_load(const ag_state_file *in, ag_optimizer *optimizer, co
 ag_status ag_checkpoint_load(const char *path, ag_module *module, ag_optimizer *optimizer)
 {
     static const char where[] = "checkpoint_load";
-    if (path == NULL || module == NULL)
+    if (module == NULL || !ag_check_given(module->ctx, where, "path", path))
         return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
     if (ag_error(ctx) != AG_OK || !checkpoint_check_pair(module, optimizer, where))

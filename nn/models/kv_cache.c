@@ -160,6 +160,8 @@ static bool kv_check_slot(const ag_kv_pass *pass, const ag_tensor *k, const ag_t
 {
     const kv_cache *cache = kv_cache_of(pass->cache);
     const kv_slot *slot = &cache->slot[pass->layer];
+    if (!ag_check_home(cache->ctx, pass->kind, k))
+        return false;
     for (int64_t b = 0; b < cache->batch; b++)
         if (slot->held[b] < cache->length[b]) {
             ag_fail(cache->ctx, AG_ERR_STATE, pass->kind,

@@ -431,7 +431,8 @@ static const char *pretrained_sibling(const char *config_path, char path[1024])
 
 int64_t ag_eos_from_file(ag_ctx *ctx, const char *config_path, int32_t *ids, int64_t capacity)
 {
-    if (ctx == NULL || config_path == NULL || (ids == NULL && capacity > 0) || ag_error(ctx) != AG_OK)
+    if (ctx == NULL || config_path == NULL || ag_error(ctx) != AG_OK ||
+        (capacity > 0 && !ag_check_given(ctx, "eos_from_file", "ids", ids)))
         return -1;
     char sibling[1024];
     const char *path = pretrained_sibling(config_path, sibling);

@@ -64,14 +64,14 @@ void ag_state_commit(const ag_state_file *in, const ag_named_tensor *want, int64
 
 ag_status ag_module_save(const ag_module *module, const char *path)
 {
-    if (module == NULL || path == NULL)
+    if (module == NULL || !ag_check_given(module->ctx, "module_save", "path", path))
         return AG_ERR_ARGUMENT;
     return ag_safetensors_save(module->ctx, path, module->param, module->param_count, NULL, 0);
 }
 
 ag_status ag_module_load(ag_module *module, const char *path)
 {
-    if (module == NULL || path == NULL)
+    if (module == NULL || !ag_check_given(module->ctx, "module_load", "path", path))
         return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
     if (ag_error(ctx) != AG_OK)

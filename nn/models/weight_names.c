@@ -87,6 +87,10 @@ static bool names_find_place(ag_ctx *ctx, const char *where, const char *name, c
 
 static bool names_check_rules(ag_ctx *ctx, const char *where, const ag_weight_rule *rules, int64_t count)
 {
+    if (count < 0)
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "the number of rules is %" PRId64, count);
+    if (count < 0 || (count > 0 && !ag_check_given(ctx, where, "rules", rules)))
+        return false;
     for (int64_t i = 0; i < count; i++) {
         const ag_weight_rule *r = &rules[i];
         bool named = r->ours != NULL && r->theirs != NULL;
@@ -185,10 +189,11 @@ ag_status ag_module_load_named(ag_module *module, const char *path, const ag_wei
                                const char *prefix)
 {
     static const char where[] = "module_load_named";
-    if (module == NULL || path == NULL || count < 0 || (rules == NULL && count > 0))
+    if (module == NULL)
         return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
-    if (ag_error(ctx) != AG_OK || !names_check_rules(ctx, where, rules, count))
+    if (ag_error(ctx) != AG_OK || !ag_check_given(ctx, where, "path", path) ||
+        !names_check_rules(ctx, where, rules, count))
         return ag_error(ctx);
     size_t params = (size_t)module->param_count;
     ag_named_tensor *want = ag_alloc(ctx, params * sizeof *want);
@@ -267,10 +272,11 @@ static int64_t names_theirs_of(const ag_module *module, const place *at, ag_name
 ag_status ag_module_save_named(const ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count)
 {
     static const char where[] = "module_save_named";
-    if (module == NULL || path == NULL || count < 0 || (rules == NULL && count > 0))
+    if (module == NULL)
         return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
-    if (ag_error(ctx) != AG_OK || !names_check_rules(ctx, where, rules, count))
+    if (ag_error(ctx) != AG_OK || !ag_check_given(ctx, where, "path", path) ||
+        !names_check_rules(ctx, where, rules, count))
         return ag_error(ctx);
     size_t params = (size_t)module->param_count;
     place *at = ag_alloc(ctx, params * sizeof *at);

@@ -240,7 +240,7 @@ static void print_scalar(printer *p)
 
 ag_status ag_fprint(FILE *file, const ag_tensor *t, int precision)
 {
-    if (file == NULL || t == NULL)
+    if (t == NULL || !ag_check_given(t->ctx, "fprint", "file", file))
         return AG_ERR_ARGUMENT;
     if (precision < 0 || precision > PRECISION_MAX) {
         ag_fail(t->ctx, AG_ERR_ARGUMENT, "fprint", "precision %d is not in 0 to %d", precision, PRECISION_MAX);

@@ -156,6 +156,7 @@ START_TEST(without_a_tape_the_function_itself)
     ag_tensor *none = NULL;
     ck_assert_ptr_null(ag_recompute(ctx, inner, &none, 1, &p));
     ck_assert_ptr_null(ag_recompute(ctx, NULL, &x, 1, &p));
+    assert_error(ctx, AG_ERR_ARGUMENT, "f is NULL");
     ck_assert_ptr_null(ag_recompute(NULL, inner, &x, 1, &p));
     ck_assert_int_eq(runs, 1);
     ag_tape *tape = ag_tape_begin(ctx); /* nothing needs a gradient */

@@ -160,6 +160,7 @@ START_TEST(dot_of_odd_names)
     ck_assert_ptr_nonnull(strstr(text, "label=\"the \\\"inner\\\" one\";"));
     ck_assert_int_eq(ag_tape_dot(NULL, stderr), AG_ERR_ARGUMENT);
     ck_assert_int_eq(ag_tape_dot(tape, NULL), AG_ERR_ARGUMENT);
+    assert_error(ctx, AG_ERR_ARGUMENT, "file is NULL");
     ag_tape_end(tape);
     test_end(ctx);
 }

@@ -314,6 +314,7 @@ START_TEST(missing_arguments)
     ck_assert_int_eq(ag_profile_tape(NULL, tape), AG_ERR_ARGUMENT);
     ck_assert_int_eq(ag_profile_print(NULL, stdout), AG_ERR_ARGUMENT);
     ck_assert_int_eq(ag_profile_print(p, NULL), AG_ERR_ARGUMENT);
+    assert_error(ctx, AG_ERR_ARGUMENT, "file is NULL");
     ag_profile_note(NULL, "nothing");
     ag_profile_note(p, NULL);
     ag_profile_free(NULL);

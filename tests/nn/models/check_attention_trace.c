@@ -511,6 +511,7 @@ START_TEST(errors)
     ag_attention_trace *trace = ag_mha_trace(layer, x, plain, NULL);
     ck_assert_int_eq(ag_attention_trace_json(NULL, stderr), AG_ERR_ARGUMENT);
     ck_assert_int_eq(ag_attention_trace_json(trace, NULL), AG_ERR_ARGUMENT);
+    assert_error(ctx, AG_ERR_ARGUMENT, "file is NULL");
     FILE *full = fopen("/dev/full", "w");
     if (full != NULL) {
         setvbuf(full, NULL, _IONBF, 0);

@@ -280,6 +280,7 @@ START_TEST(ends_of_texts)
         assert_error(ctx, AG_ERR_FILE, wrong[i][1]);
     }
     ck_assert_int_eq(ag_eos_from_file(ctx, model_file("gpt2", "config.json"), NULL, 4), -1);
+    assert_error(ctx, AG_ERR_ARGUMENT, "ids is NULL");
     rmdir(folder);
     test_end(ctx);
 }

@@ -214,7 +214,7 @@ START_TEST(refused)
     assert_refused(ctx, module, path, too_long, 1, NULL, AG_ERR_ARGUMENT, "the other name of up.weight is longer than");
     assert_refused(ctx, module, "no/such/file", part_0, 0, NULL, AG_ERR_FILE, "no/such/file: can not be opened");
     ck_assert_int_eq(ag_module_load_named(NULL, path, part_0, 1, NULL), AG_ERR_ARGUMENT);
-    ck_assert_int_eq(ag_module_load_named(module, path, NULL, 1, NULL), AG_ERR_ARGUMENT);
+    assert_refused(ctx, module, path, NULL, 1, NULL, AG_ERR_ARGUMENT, "rules is NULL");
     ag_feed_forward_free(pair);
     remove(path);
     test_end(ctx);
@@ -241,6 +241,7 @@ START_TEST(saving_refused)
     ck_assert_int_eq(ag_module_save_named(module, path, same, 1), AG_ERR_ARGUMENT);
     assert_error(ctx, AG_ERR_ARGUMENT, "no rule is for down.weight");
     ck_assert_int_eq(ag_module_save_named(module, NULL, same, 2), AG_ERR_ARGUMENT);
+    assert_error(ctx, AG_ERR_ARGUMENT, "path is NULL");
     ag_feed_forward_free(pair);
     remove(path);
     test_end(ctx);

@@ -100,6 +100,7 @@ START_TEST(precision)
     assert_error(ctx, AG_ERR_ARGUMENT, "fprint: precision -1");
     ck_assert_int_eq(ag_fprint(stdout, NULL, 0), AG_ERR_ARGUMENT);
     ck_assert_int_eq(ag_fprint(NULL, t, 0), AG_ERR_ARGUMENT);
+    assert_error(ctx, AG_ERR_ARGUMENT, "file is NULL");
     test_end(ctx);
 }
 END_TEST
