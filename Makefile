@@ -4,7 +4,7 @@
 #   make train        trains the toy language model on the bundled text and shows samples
 #   make test         builds and runs the tests; installs Check first when it is missing
 #   make bench        measures all that docs/performance.md shows, beside PyTorch and OpenBLAS where they are installed;
-#                     about 25 minutes (parts=steps,isa,gemm,op,generation,start,growth,profile: some; rounds=N)
+#                     about 25 minutes (parts=steps,isa,gemm,op,generation,busy,start,growth,profile: some; rounds=N)
 #   make bench-growth measures how a step's time grows with each size, alone
 #   make bench-docs   writes what it measured into README.md and docs/performance.md, with the pictures
 #   make bench-attention  attention's time and memory for T = 4k .. 64k, causal and windowed; takes some minutes
@@ -15,13 +15,14 @@
 #   make check-format layout: columns, blanks, braces, spaces, indentation
 #   make core         builds the core without its annexes, trains an attention head with it, prints the lines of its parts
 #   make check-layers tensor <- autograd <- nn <- examples, and no core folder uses an annex
+#   make check-threads  ThreadSanitizer, which clang has, on the hand-over of work between threads
 #   make fuzz         feeds the file reader random bytes, with clang's fuzzer
 #   make differential compares with PyTorch and the transformers package, where python3 has them
 #   make mutants      plants faults in a copy: tests must catch each (only=WORD: some; update=1: writes docs/mutants.md)
 #   make clean        removes build/
 #   make help         this text
 #
-# Variants: make config=debug|release|sanitize|scalar|coverage|fuzz  CC=gcc|clang  openmp=1|0  V=1  build=FOLDER
+# Variants: make config=debug|release|sanitize|threads|scalar|coverage|fuzz  CC=gcc|clang  openmp=1|0  V=1  build=FOLDER
 # CC, AR, CPPFLAGS, CFLAGS, LDFLAGS and LDLIBS are honoured. make -f TREE/Makefile builds in the folder where it is called.
 
 # As many jobs as cores, unless the command line says otherwise; a make inside this one takes its jobs from this one.
@@ -94,6 +95,10 @@ kernel_optimize := $(optimize)
 ldflags += -fsanitize=address,undefined
 # The sanitizers' checks part some multiplications from their additions and not others: fuse none.
 contract := off
+else ifeq ($(config),threads)
+optimize := -O1 -fsanitize=thread
+kernel_optimize := $(optimize)
+ldflags += -fsanitize=thread
 else ifeq ($(config),coverage)
 optimize := -O0 --coverage
 kernel_optimize := $(optimize)
@@ -103,7 +108,7 @@ optimize := -O1 -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recove
 kernel_optimize := $(optimize)
 ldflags += -fsanitize=address,undefined
 else ifneq ($(filter-out release scalar,$(config)),)
-$(error config=$(config) is not one of debug release sanitize scalar coverage fuzz)
+$(error config=$(config) is not one of debug release sanitize threads scalar coverage fuzz)
 endif
 
 # Without OpenMP the simd pragmas stay: they need no runtime.
@@ -271,6 +276,14 @@ check-format:
 .PHONY: check-layers
 check-layers: $(library) $(example_binaries)
 	sh tests/check_layers.sh $(objects)
+
+# libarcher.so tells the sanitizer what OpenMP's locks and barriers order. The test that forks is left out.
+.PHONY: check-threads
+check-threads:
+	$(MAKE) config=threads CC=clang build/threads-clang/tests/check
+	OMP_TOOL_LIBRARIES="$$(clang -print-resource-dir)/../../libarcher.so" CK_FORK=no HAND_OVERS=100000 \
+	    TSAN_OPTIONS='ignore_noninstrumented_modules=1 halt_on_error=1' \
+	    build/threads-clang/tests/check team_pauses gemm attention_kernel rows
 
 # Random bytes as safetensors files, for a minute; wants clang.
 fuzzer := build/fuzz-clang/tests/fuzz_safetensors

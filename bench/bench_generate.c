@@ -10,7 +10,7 @@
  * and prints the medians. Exit status 1 when cached costs more than twice forward + steps, or gives other tokens than
  * whole.
  *
- *     bench_generate [--json] [--save FILE]     FILE gets the weights, for the peer
+ *     bench_generate [--json] [--threads N] [--save FILE]     FILE gets the weights, for the peer
  *
  * The weights are larger than a new model's: that one, whose head is its token table, would repeat the first token.
  */
@@ -18,6 +18,7 @@
 
 #include "attngrad.h"
 #include "bench/measure.h"
+#include "examples/shared/options.h"
 #include "examples/shared/program.h"
 
 #include <stdlib.h>
@@ -65,21 +66,37 @@ static void forward(ag_ctx *ctx, ag_gpt *gpt, const int32_t *token, int64_t coun
     ag_scope_end(ctx, NULL);
 }
 
-static void run_round(ag_ctx *ctx, ag_gpt *gpt, ag_kv_cache *cache, int32_t token[2][TOKENS + 1], double *ms)
+/* What all rounds share. */
+typedef struct rounds {
+    ag_ctx *ctx;
+    ag_gpt *gpt;
+    ag_kv_cache *cache;
+    int32_t token[2][TOKENS + 1]; /* with the cache, without */
+    double ms[ROUNDS + 1][KINDS]; /* the last warms up */
+} rounds;
+
+static void run_round(rounds *r, double *ms)
 {
     double start = now_ms();
-    generate(ctx, gpt, cache, token[0]);
+    generate(r->ctx, r->gpt, r->cache, r->token[0]);
     ms[CACHED] = now_ms() - start;
     start = now_ms();
-    forward(ctx, gpt, token[0], TOKENS);
+    forward(r->ctx, r->gpt, r->token[0], TOKENS);
     ms[FORWARD] = now_ms() - start;
     start = now_ms();
     for (int t = 0; t < TOKENS; t++)
-        forward(ctx, gpt, token[0] + t, 1);
+        forward(r->ctx, r->gpt, r->token[0] + t, 1);
     ms[STEPS] = now_ms() - start;
     start = now_ms();
-    generate(ctx, gpt, NULL, token[1]);
+    generate(r->ctx, r->gpt, NULL, r->token[1]);
     ms[WHOLE] = now_ms() - start;
+}
+
+static void run_rounds(void *rounds_)
+{
+    rounds *const r = rounds_;
+    for (int n = 0; n <= ROUNDS && ag_error(r->ctx) == AG_OK; n++)
+        run_round(r, r->ms[n == 0 ? ROUNDS : n - 1]);
 }
 
 static void enlarge_weights(ag_module *module)
@@ -89,33 +106,34 @@ static void enlarge_weights(ag_module *module)
             ag_fill_normal(ag_module_param(module, i).tensor, 0, 0.3);
 }
 
-static double median_of(double ms[][KINDS], int kind)
+static double median_of(const rounds *r, int kind)
 {
     double value[ROUNDS];
-    for (int r = 0; r < ROUNDS; r++)
-        value[r] = ms[r][kind];
+    for (int n = 0; n < ROUNDS; n++)
+        value[n] = r->ms[n][kind];
     return median(value, ROUNDS);
 }
 
 /* False when it costs more than it may, or the tokens differ. */
-static bool report(const ag_ctx *ctx, ag_gpt *gpt, double ms[][KINDS], int32_t token[2][TOKENS + 1], bool json)
+static bool report(const rounds *r, bool json)
 {
-    const double cached = median_of(ms, CACHED), whole = median_of(ms, WHOLE);
-    const double forward_ms = median_of(ms, FORWARD), steps_ms = median_of(ms, STEPS);
-    const bool same = memcmp(token[0], token[1], sizeof token[0]) == 0;
+    const double cached = median_of(r, CACHED), whole = median_of(r, WHOLE);
+    const double forward_ms = median_of(r, FORWARD), steps_ms = median_of(r, STEPS);
+    const int threads = ag_ctx_threads(r->ctx);
+    const bool same = memcmp(r->token[0], r->token[1], sizeof r->token[0]) == 0;
     if (json) {
         ag_printf("{\"threads\": %d, \"tokens\": %d, \"parameters\": %lld, \"cached_ms\": %.4f, \"whole_ms\": %.4f, "
                   "\"forward_ms\": %.4f, \"steps_ms\": %.4f, \"text\": [",
-                  ag_ctx_threads(ctx), TOKENS, (long long)ag_module_numel(ag_gpt_module(gpt)), cached, whole,
+                  threads, TOKENS, (long long)ag_module_numel(ag_gpt_module(r->gpt)), cached, whole,
                   forward_ms, steps_ms);
         for (int t = 0; t <= TOKENS; t++)
-            printf("%s%d", t > 0 ? ", " : "", (int)token[0][t]);
+            printf("%s%d", t > 0 ? ", " : "", (int)r->token[0][t]);
         printf("]}\n");
     } else {
         ag_printf(
             "generating %d tokens, C128 H4 L%d, %d threads: with the cache %.2f ms, without %.2f ms (%.1f times); "
             "one pass over them %.2f ms + %d steps of one token %.2f ms: %.2f of that (limit 2); tokens %s\n",
-            TOKENS, LAYERS, ag_ctx_threads(ctx), cached, whole, whole / cached, forward_ms, TOKENS, steps_ms,
+            TOKENS, LAYERS, threads, cached, whole, whole / cached, forward_ms, TOKENS, steps_ms,
             cached / (forward_ms + steps_ms), same ? "equal" : "DIFFER");
     }
     if (!same)
@@ -125,36 +143,30 @@ static bool report(const ag_ctx *ctx, ag_gpt *gpt, double ms[][KINDS], int32_t t
 
 int main(int argc, char **argv)
 {
-    program_streams("bench_generate");
-    const char *save = argc > 2 && strcmp(argv[argc - 2], "--save") == 0 ? argv[argc - 1] : NULL;
-    const bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
-    if (argc != 1 + json + 2 * (save != NULL)) {
-        fprintf(stderr, "bench_generate: %s is not expected\nusage: bench_generate [--json] [--save FILE]\n",
-                argv[1 + json]);
-        return 2;
-    }
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1 });
-    if (ctx == NULL) {
-        fprintf(stderr, "bench_generate: no context: out of memory, or AG_ISA is not one that this machine runs\n");
-        return 1;
-    }
-    ag_gpt *gpt = ag_gpt_new(ctx, (ag_transformer_config){ .vocab_size = VOCAB, .max_seq_len = TOKENS,
-                                                           .emb_size = 128, .num_heads = 4, .num_layers = LAYERS });
-    ag_kv_cache *cache = ag_kv_cache_new(ctx, 1, LAYERS);
-    int32_t token[2][TOKENS + 1] = { { 1 }, { 1 } };
-    double ms[ROUNDS + 1][KINDS];
-    enlarge_weights(ag_gpt_module(gpt));
+    const char *save = NULL;
+    bool json = false;
+    uint64_t threads = 0;
+    const option options[] = {
+        { "--json", OPTION_FLAG, &json, NULL, "print one line of JSON" },
+        { "--threads", OPTION_NUMBER, &threads, "N", "0: all cores [0]" },
+        { "--save", OPTION_TEXT, &save, "FILE", "write the weights, for the peer" },
+    };
+    int status = options_read("bench_generate", "Times the generation of tokens with a cache and without.", options,
+                              sizeof options / sizeof *options, argc, argv);
+    if (status != OPTIONS_RUN)
+        return status;
+    rounds r = { .ctx = program_context("bench_generate", 1, threads), .token = { { 1 }, { 1 } } };
+    if (r.ctx == NULL)
+        return EXIT_FAILURE;
+    r.gpt = ag_gpt_new(r.ctx, (ag_transformer_config){ .vocab_size = VOCAB, .max_seq_len = TOKENS, .emb_size = 128,
+                                                       .num_heads = 4, .num_layers = LAYERS });
+    r.cache = ag_kv_cache_new(r.ctx, 1, LAYERS);
+    enlarge_weights(ag_gpt_module(r.gpt));
     if (save != NULL)
-        ag_module_save(ag_gpt_module(gpt), save);
-    for (int r = 0; r <= ROUNDS && ag_error(ctx) == AG_OK; r++)
-        run_round(ctx, gpt, cache, token, ms[r == 0 ? ROUNDS : r - 1]); /* the first warms up */
-    bool good = ag_error(ctx) == AG_OK;
-    if (good)
-        good = report(ctx, gpt, ms, token, json);
-    else
-        fprintf(stderr, "bench_generate: %s\n", ag_error_message(ctx));
-    ag_kv_cache_free(cache);
-    ag_gpt_free(gpt);
-    ag_ctx_free(ctx);
-    return good ? 0 : 1;
+        ag_module_save(ag_gpt_module(r.gpt), save);
+    ag_with_threads(r.ctx, run_rounds, &r);
+    const bool good = ag_error(r.ctx) == AG_OK && report(&r, json);
+    ag_kv_cache_free(r.cache);
+    ag_gpt_free(r.gpt);
+    return program_end("bench_generate", r.ctx, good);
 }

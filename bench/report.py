@@ -26,6 +26,7 @@ GENERATION_GOALS = {"whole": 20, "cached": 5}
 MEMORY_GOAL = 1 / 3
 LAYER_MEMORY_MB = 150  # one layer, T = 4096: its scores alone would take 512
 START_GOAL_MS = 20
+BUSY_GOAL = 1.15  # two threads by one
 
 
 def table(columns, rows):
@@ -220,6 +221,21 @@ def generation(results):
     return table((f"{g['tokens']} tokens, one sequence", ">ms", "by ours with a cache", ">of the limit"), rows)
 
 
+def busy(results):
+    """On two threads never much slower than on one, whatever else runs, nor slower than PyTorch."""
+    rows = []
+    for row in results["parts"]["busy"]:
+        sides = row["sides"]
+        one, two = sides["ours, 1"]["ms"], sides["ours, 2"]["ms"]
+        setting, peer_ms = best_peer(sides)
+        ratio = peer_ms / two if peer_ms else None
+        rows.append((row["processes"], row["work"], number(one), number(two),
+                     against(two / one, BUSY_GOAL, f"{two / one:.2f}", least=False), number(peer_ms), setting,
+                     against(ratio, 1, f"{ratio:.1f}") if ratio else None))
+    return table((">busy processes", "work", ">1 thread, ms", ">2 threads, ms", "two by one", ">PyTorch, ms", "at best",
+                  "by our two"), rows)
+
+
 def least_memory_mb(row):
     """Parameters, gradients, momentum, and what backward needs of each token and layer: 16 C (15 C and statistics)."""
     momentum = 3 if row["layers"] else 2
@@ -311,6 +327,7 @@ TABLES = {  # heading, function
     "steps": ("Training steps", steps), "isa": ("Instruction sets", isa), "gemm": ("Matrix product", gemm),
     "op": ("One small op", op),
     "generation": ("Generation", generation), "memory": ("Peak memory of the process", memory),
+    "busy": ("Beside other programs", busy),
     "start": ("From program start to the first step", start), "growth": ("Growth", growth),
     "profile": ("Profile of the baby step", profile),
 }

@@ -14,6 +14,7 @@ where they do not, and where a program fails; the other parts go on. A goal that
 PyTorch or OpenBLAS the columns of the peer stay empty.
 """
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -32,6 +33,8 @@ LAYERS = ("mha-50", "mha-256", "mha-1024", "mha-4096")
 SIZES = ("batch", "time", "emb", "heads", "layers", "vocab")
 PEER = pathlib.Path(__file__).resolve().parent / "peer_torch.py"
 SETTINGS = {"default": 0, "1 thread": 1, "2 threads": 2}  # of PyTorch: threads
+BUSY = (0, 1, 2, 4)  # processes beside a step
+BUSY_REPEATS = {"toy": 1000, "tiny": 30, "baby": 3}
 GROWTH = {  # one size of this model at a time
     "model": {"model": "tiny", "batch": 4, "time": 128, "emb": 128, "heads": 4, "layers": 4, "vocab": 65},
     "time": (32, 64, 128, 256, 512, 1024, 2048, 4096),
@@ -207,6 +210,37 @@ class Bench:
         return {"tokens": first["tokens"], "parameters": first["parameters"], "threads": first["threads"],
                 "sides": {side: {key: median(r, key) for key in keys[side]} for side, r in results.items()}}
 
+    def busy(self):
+        """Beside processes that never rest."""
+        saved = {model: self.weights(model) for model in BUSY_REPEATS}
+        generated = self.folder / "generate.safetensors"
+        self.ours("bench_generate", "--json", "--save", generated)
+        works = {model: self.busy_sides(*saved[model], repeats) for model, repeats in BUSY_REPEATS.items()}
+        works["generation"] = {f"ours, {n}": lambda n=n: self.ours("bench_generate", "--json", "--threads", n)
+                               for n in (1, 2)}
+        if self.torch:
+            works["generation"]["PyTorch"] = lambda: self.peer("generate", "--weights", generated,
+                                                               settings=("1 thread", "2 threads"))
+        rows = []
+        for count in BUSY:
+            with busy_processes(count):
+                results = self.take_turns(f"beside {count}", works, rounds=min(3, self.rounds))
+            for kind, key in (("cached", "cached_ms"), ("whole", "whole_ms")):
+                results[f"generation, {kind}"] = {side: [{"ms": r[key]} for r in list_]
+                                                  for side, list_ in results["generation"].items()}
+            del results["generation"]
+            rows += [{"processes": count, "work": work, "sides": {side: summary(r) for side, r in sides.items()}}
+                     for work, sides in results.items()]
+        return rows
+
+    def busy_sides(self, weights, sizes, repeats):
+        start, sizes = ("--weights", weights), {**sizes, "repeats": repeats}
+        sides = {f"ours, {n}": lambda n=n: self.step(sizes, *start, "--threads", n) for n in (1, 2)}
+        if self.torch:
+            sides["PyTorch"] = lambda: self.peer_step({**sizes, "repeats": max(3, repeats // 3)}, *start,
+                                                      settings=("1 thread", "2 threads"))
+        return sides
+
     def start(self):
         """From before a program starts to the end of its first step. The programs read the same clock."""
 
@@ -258,6 +292,17 @@ class Bench:
     def profile(self):
         progress("profile: baby")
         return call(self.build / "bench_step", "--model", "baby", "--repeats", 5, "--profile")
+
+
+@contextlib.contextmanager
+def busy_processes(count):
+    running = [subprocess.Popen((sys.executable, "-c", "while True: pass")) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def raise_limits(best, others):
@@ -317,7 +362,7 @@ def describe_machine(args, torch):
             "flags": " ".join(flags), "torch": torch}
 
 
-PARTS = ("steps", "isa", "gemm", "op", "generation", "start", "growth", "profile")
+PARTS = ("steps", "isa", "gemm", "op", "generation", "busy", "start", "growth", "profile")
 
 
 def main():

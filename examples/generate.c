@@ -37,6 +37,7 @@ typedef struct generation {
     int64_t room;
     double prompt_seconds, seconds; /* of the first pass, and of the others */
     int64_t passes;
+    bool good;
 } generation;
 
 static double now(void)
@@ -100,8 +101,9 @@ static int64_t step(generation *g, ag_kv_cache *cache)
     return ferror(stdout) ? -1 : left;
 }
 
-static bool run(generation *g)
+static void run(void *generation_)
 {
+    generation *const g = generation_;
     ag_kv_cache *cache = ag_kv_cache_new(g->ctx, g->prompts->count, ag_gpt_config_of(g->gpt)->num_layers);
     int64_t left = cache == NULL ? -1 : g->prompts->count;
     while (left > 0 && g->passes < g->length) {
@@ -111,7 +113,7 @@ static bool run(generation *g)
         g->passes += left >= 0;
     }
     ag_kv_cache_free(cache);
-    return left >= 0;
+    g->good = left >= 0;
 }
 
 static void print_result(const generation *g)
@@ -175,7 +177,11 @@ static bool generate(generation *g, const model_files *files, uint64_t seed, boo
     g->gpt = ag_gpt_from_files(g->ctx, files->config, files->weights, files->dtype);
     g->ends = past_end ? 0 : ag_eos_from_file(g->ctx, files->config, g->end, ENDS);
     ag_rng_set(g->ctx, (ag_rng){ .seed = seed });
-    bool good = g->gpt != NULL && check_length(g) && fill(g) && run(g);
+    bool good = g->gpt != NULL && check_length(g) && fill(g);
+    if (good) {
+        ag_with_threads(g->ctx, run, g);
+        good = g->good;
+    }
     if (good)
         print_result(g);
     else if (g->passes > 0 && g->prompts->count == 1)

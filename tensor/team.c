@@ -6,6 +6,7 @@
 
 #include "tensor/tensor.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #ifndef _OPENMP
@@ -27,179 +28,300 @@ void ag_team_hold(ag_team *team, void (*body)(void *argument), void *argument)
 
 #include <omp.h>
 
-/* ---- The first thread signals to each other thread through three locks.
- *
- * The end of an OpenMP region or barrier calls the operating system, because a thread may sleep there. Unsetting a lock
- * calls it only when a thread sleeps on that lock. So a signal is a lock: one thread unsets it, the other waits to set
- * it. Only the thread that has set a lock may unset it, so the three locks exchange their roles:
- *
- *               set by the first thread   set by the other   what happens next
- *   between     begin, next               end                the first unsets begin, the other sets it
- *   in a part   next                      begin, end         the other unsets end, the first sets it
- *   between     end, next                 begin              the same, with the roles rotated
- *
- * The three locks rotate: next -> begin, end -> next, begin -> end. OMP_WAIT_POLICY decides how long a thread spins
- * before it sleeps. ---- */
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+static long team_process(void) { return (long)getpid(); }
+#else
+static long team_process(void) { return 1; }
+#endif
 
-typedef union lock {
-    omp_lock_t lock;
-    char line[64]; /* each lock has a cache line of its own */
-} lock;
+/* ---- A flag is set by one thread and taken by one ---- */
 
-typedef struct post {
-    lock locks[3];
-    int begin; /* the index of the lock that is `begin`, for the first thread */
-} post;
+#ifndef TEAM_PAUSE
+#define TEAM_PAUSE() ((void)0) /* a test waits here for a random time */
+#endif
 
-typedef struct job {
+static bool flag_read(const int *flag)
+{
+    int value;
+    TEAM_PAUSE();
+#pragma omp atomic read seq_cst
+    value = *flag;
+    return value != 0;
+}
+
+static void flag_set(int *flag)
+{
+    TEAM_PAUSE();
+#pragma omp atomic write seq_cst
+    *flag = 1;
+}
+
+/* Clears the flag; true for the one thread that found it set. */
+static bool flag_take(int *flag)
+{
+    int old;
+    TEAM_PAUSE();
+#pragma omp atomic capture seq_cst
+    {
+        old = *flag;
+        *flag = 0;
+    }
+    return old != 0;
+}
+
+/* ---- A bell: one thread waits for its flag, another rings it: sets the flag. Who waits looks at the flag for WAKEFUL
+ * seconds and then sleeps, and the ringer wakes it.
+ *
+ * In OpenMP a thread sleeps where it waits for a lock, and only the thread that has set a lock may unset it. So the
+ * ringer holds one of two locks. To wake the sleeper it sets the other lock, for the next time, and unsets this one,
+ * which the sleeper sets and unsets in passing. ---- */
+
+typedef struct bell {
+    int flag;
+    int asleep;  /* a flag: its thread sleeps or is about to */
+    int slept;   /* how often; next it waits for locks[slept % 2] */
+    int wakings; /* the same as the ringer counts; it holds locks[wakings % 2] */
+    omp_lock_t locks[2];
+    char line[64]; /* keeps the next object out of this cache line */
+} bell;
+
+static const double WAKEFUL = 30e-6; /* 10e-6: toy's step takes 7 % more; 200e-6: tiny's 20 % beside a busy process */
+
+static void bell_init(bell *b)
+{
+    b->flag = b->asleep = b->slept = b->wakings = 0;
+    omp_init_lock(&b->locks[0]);
+    omp_init_lock(&b->locks[1]);
+}
+
+static void bell_destroy(bell *b)
+{
+    omp_destroy_lock(&b->locks[0]);
+    omp_destroy_lock(&b->locks[1]);
+}
+
+/* By the ringer, before the first ring and after the last. */
+static void bell_hold(bell *b)
+{
+    omp_set_lock(&b->locks[0]);
+}
+
+static void bell_leave(bell *b)
+{
+    omp_unset_lock(&b->locks[b->wakings % 2]);
+}
+
+static void bell_ring(bell *b)
+{
+    flag_set(&b->flag);
+    if (flag_read(&b->asleep) && flag_take(&b->asleep)) {
+        omp_set_lock(&b->locks[(b->wakings + 1) % 2]);
+        omp_unset_lock(&b->locks[b->wakings++ % 2]);
+    }
+}
+
+static void bell_sleep(bell *b)
+{
+    flag_set(&b->asleep);
+    if (flag_read(&b->flag) && flag_take(&b->asleep))
+        return; /* rung meanwhile, by a thread that saw nobody asleep */
+    omp_lock_t *lock = &b->locks[b->slept++ % 2];
+    omp_set_lock(lock);
+    omp_unset_lock(lock);
+}
+
+/* Returns when the flag is set. */
+static void bell_await(bell *b)
+{
+    for (double asleep_at = omp_get_wtime() + WAKEFUL; !flag_read(&b->flag);)
+        if (omp_get_wtime() > asleep_at) {
+            bell_sleep(b);
+            asleep_at = omp_get_wtime() + WAKEFUL;
+        }
+}
+
+/* ---- The threads of a region. Each but the first has a post, where the first thread puts a share of the work:
+ *
+ *              the first puts a share            the post's thread takes it
+ *      empty ---------------------------> open ---------------------------> at work
+ *      ^   ^                               |                                   |
+ *      |   +-------------------------------+                                   | the share is finished
+ *      |    the first takes it back and does it                                v
+ *      +-------------------------------------------------------------------- done
+ *                                  the first sees it
+ *
+ * So the first thread waits only for a share that is being done, never for a thread that the system has not scheduled:
+ * beside other programs that is most of them, most of the time. ---- */
+
+typedef struct share {
     ag_team_part *part; /* NULL: the region ends */
     const void *work;
-    int64_t count;
-    int parts;
-} job;
+    int64_t from, to;
+} share;
+
+typedef struct post {
+    share share;
+    bell open, done;
+    bool taken_back; /* by the first */
+} post;
 
 struct ag_region {
     int threads;
     post *posts[AG_MAX_THREADS]; /* of each thread but the first */
-    job job;
 };
 
-static omp_lock_t *lock_of(post *p, int begin, int role)
+static void share_do(const share *s)
 {
-    return &p->locks[(begin + role) % 3].lock;
+    s->part(s->work, s->from, s->to);
 }
 
-enum { BEGIN = 0, END = 1, NEXT = 2 }; /* a role, as the distance from begin */
-
-static void do_part(const job *j, int thread)
+static void post_put(post *p, share s)
 {
-    j->part(j->work, j->count * thread / j->parts, j->count * (thread + 1) / j->parts);
+    p->share = s;
+    bell_ring(&p->open);
 }
 
-static void post_init(post *p)
+/* By the first thread, when its own share is done. */
+static bool post_take_back(post *p)
 {
-    p->begin = 0;
-    for (int i = 0; i < 3; i++)
-        omp_init_lock(&p->locks[i].lock);
-    omp_set_lock(lock_of(p, 0, END));
+    const bool taken = !flag_read(&p->done.flag) && flag_take(&p->open.flag);
+    if (taken)
+        share_do(&p->share);
+    return taken;
 }
 
-static void post_destroy(post *p)
+/* By the post's thread. */
+static void post_serve(post *p)
 {
-    for (int i = 0; i < 3; i++)
-        omp_destroy_lock(&p->locks[i].lock);
-}
-
-/* Every thread but the first. */
-static void wait_for_parts(const struct ag_region *r, int thread)
-{
-    post *const mine = r->posts[thread];
-    for (int begin = 0;; begin = (begin + NEXT) % 3) {
-        omp_set_lock(lock_of(mine, begin, BEGIN));
-        const bool last = r->job.part == NULL;
-        if (!last)
-            do_part(&r->job, thread);
-        omp_unset_lock(lock_of(mine, begin, END));
-        if (last) {
-            omp_unset_lock(lock_of(mine, begin, BEGIN));
+    for (;;) {
+        bell_await(&p->open);
+        if (!flag_take(&p->open.flag))
+            continue;
+        if (p->share.part == NULL)
             return;
+        share_do(&p->share);
+        bell_ring(&p->done);
+    }
+}
+
+static void team_run_in_region(struct ag_region *r, int parts, int64_t count, ag_team_part *part, const void *work)
+{
+    if (parts > r->threads)
+        parts = r->threads;
+    for (int t = 1; t < parts; t++)
+        post_put(r->posts[t], (share){ part, work, count * t / parts, count * (t + 1) / parts });
+    part(work, 0, count / parts);
+    for (int t = 1; t < parts; t++)
+        r->posts[t]->taken_back = post_take_back(r->posts[t]);
+    for (int t = 1; t < parts; t++)
+        if (!r->posts[t]->taken_back) {
+            bell_await(&r->posts[t]->done);
+            flag_take(&r->posts[t]->done.flag);
         }
-    }
 }
 
-/* The first thread's side. */
-static void begin_parts(struct ag_region *r)
-{
-    for (int t = 1; t < r->job.parts; t++)
-        omp_unset_lock(lock_of(r->posts[t], r->posts[t]->begin, BEGIN));
-}
-
-static void await_parts(struct ag_region *r)
-{
-    for (int t = 1; t < r->job.parts; t++) {
-        omp_set_lock(lock_of(r->posts[t], r->posts[t]->begin, END));
-        r->posts[t]->begin = (r->posts[t]->begin + NEXT) % 3;
-    }
-}
-
-static void take_posts(struct ag_region *r)
-{
-    for (int t = 1; t < r->threads; t++) {
-        omp_set_lock(lock_of(r->posts[t], 0, BEGIN));
-        omp_set_lock(lock_of(r->posts[t], 0, NEXT));
-    }
-}
-
-static void leave_posts(struct ag_region *r)
+static void team_call_in_region(ag_team *team, struct ag_region *r, void (*body)(void *argument), void *argument)
 {
     for (int t = 1; t < r->threads; t++)
-        omp_unset_lock(lock_of(r->posts[t], r->posts[t]->begin, NEXT));
-    r->job = (job){ .part = NULL, .parts = r->threads };
-    begin_parts(r);
+        bell_hold(&r->posts[t]->open);
+    team->region = r;
+    body(argument);
+    team->region = NULL;
+    for (int t = 1; t < r->threads; t++) {
+        post_put(r->posts[t], (share){ .part = NULL });
+        bell_leave(&r->posts[t]->open);
+    }
 }
 
-static void run_in_region(struct ag_region *r, job j)
+/* The threads of a process are not in a process that it forks, where OpenMP would wait for them. */
+static bool team_may_open(void)
 {
-    if (j.parts > r->threads)
-        j.parts = r->threads;
-    r->job = j;
-    begin_parts(r);
-    do_part(&j, 0);
-    await_parts(r);
+    static long opened; /* the process that opened the first region */
+    const long process = team_process();
+    long first;
+#pragma omp atomic read
+    first = opened;
+    if (first == 0) {
+#pragma omp atomic write
+        opened = process;
+    }
+    return first == 0 || first == process;
+}
+
+/* In a region of its own, whose end waits for every thread. When one is late, by more than the first had to do, the
+ * machine is busy: the first is alone for a while, so that at most one part in LONE of the time is spent in waiting. */
+static void team_run_in_new_region(ag_team *team, int parts, int64_t count, ag_team_part *part, const void *work)
+{
+    static const double LATE = 200e-6, LONE = 20;
+    const double begin = omp_get_wtime();
+    if (begin < team->alone_until) {
+        part(work, 0, count);
+        return;
+    }
+    double own = begin;
+#pragma omp parallel num_threads(parts)
+    {
+        const int threads = omp_get_num_threads(), thread = omp_get_thread_num();
+        part(work, count * thread / threads, count * (thread + 1) / threads);
+        if (thread == 0)
+            own = omp_get_wtime();
+    }
+    const double end = omp_get_wtime(), waited = end - own;
+    if (waited > LATE && waited > own - begin)
+        team->alone_until = end + LONE * waited;
 }
 
 /* ---- Public ---- */
 
 void ag_team_hold(ag_team *team, void (*body)(void *argument), void *argument)
 {
-    if (team->region != NULL || team->threads == 1) {
+    if (team->region != NULL || team->threads == 1 || !team_may_open()) {
         body(argument);
         return;
     }
+    /* GNU's OpenMP lets a thread that waits for a lock look at it for milliseconds before it sleeps, and hardly at all
+     * when there are more threads than processors (its manual, GOMP_SPINCOUNT): so where the team fills the processors
+     * there is one more thread, which sleeps until the end. */
+    const int extra = team->threads == omp_get_num_procs();
     struct ag_region region = { .threads = 1 };
-#pragma omp parallel num_threads(team->threads)
+#pragma omp parallel num_threads(team->threads + extra)
     {
         const int thread = omp_get_thread_num();
         post mine;
         if (thread == 0) {
-            region.threads = omp_get_num_threads();
+            const int given = omp_get_num_threads();
+            region.threads = given < team->threads ? given : team->threads;
         } else {
-            post_init(&mine);
-            region.posts[thread] = &mine;
+            bell_init(&mine.open);
+            bell_init(&mine.done);
+            bell_hold(&mine.done);
+            if (thread < team->threads)
+                region.posts[thread] = &mine;
         }
 #pragma omp barrier
         if (thread == 0)
-            take_posts(&region);
+            team_call_in_region(team, &region, body, argument);
+        else if (thread < team->threads)
+            post_serve(&mine);
 #pragma omp barrier
-        if (thread == 0) {
-            team->region = &region;
-            body(argument);
-            team->region = NULL;
-            leave_posts(&region);
-        } else {
-            wait_for_parts(&region, thread);
+        if (thread != 0) {
+            bell_leave(&mine.done);
+            bell_destroy(&mine.open);
+            bell_destroy(&mine.done);
         }
-#pragma omp barrier
-        if (thread != 0)
-            post_destroy(&mine);
     }
 }
 
 void ag_team_run(ag_team *team, int64_t count, ag_team_part *part, const void *work)
 {
-    const int threads = team == NULL ? 1 : team->threads;
-    job j = { .part = part, .work = work, .count = count, .parts = count < threads ? (int)count : threads };
-    if (j.parts == 1) {
+    const int threads = team == NULL ? 1 : team->threads, parts = count < threads ? (int)count : threads;
+    if (parts > 1 && team->region != NULL)
+        team_run_in_region(team->region, parts, count, part, work);
+    else if (parts > 1 && team_may_open())
+        team_run_in_new_region(team, parts, count, part, work);
+    else if (parts > 0)
         part(work, 0, count);
-    } else if (j.parts > 1 && team->region != NULL) {
-        run_in_region(team->region, j);
-    } else if (j.parts > 1) {
-#pragma omp parallel num_threads(j.parts) firstprivate(j)
-        {
-            j.parts = omp_get_num_threads();
-            do_part(&j, omp_get_thread_num());
-        }
-    }
 }
 
 #endif

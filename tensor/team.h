@@ -11,6 +11,7 @@
 typedef struct ag_team {
     int threads;              /* 1 .. AG_MAX_THREADS */
     struct ag_region *region; /* that of a running ag_team_hold; NULL: none */
+    double alone_until;       /* by OpenMP's clock; outside a region the caller does all, since others came late */
 } ag_team;
 
 /* A team without a context. */
@@ -19,9 +20,9 @@ typedef struct ag_team {
 /* Does the items from .. to - 1 of the work. */
 typedef void ag_team_part(const void *work, int64_t from, int64_t to);
 
-/* Does items 0 .. count - 1 of the work in equal parts, side by side: one part per thread, the first by the caller.
- * There are at most `count` parts, and as many as OpenMP gives threads. team NULL: the caller does all. A part must not
- * use the team. */
+/* Does items 0 .. count - 1 of the work in equal parts, side by side: one part per thread, at most `count`, and as many
+ * as OpenMP gives threads. The caller does the first part, and in a region those that no thread has begun by then. team
+ * NULL: the caller does all, as in a process forked from one that has run a team. A part must not use the team. */
 void ag_team_run(ag_team *team, int64_t count, ag_team_part *part, const void *work);
 
 /* Calls body(argument) in one parallel region, where the team's other threads wait for ag_team_run. Entering and

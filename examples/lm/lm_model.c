@@ -172,31 +172,49 @@ static int32_t next_token(lm_model *model, ag_kv_cache *cache, const int32_t *to
     return next;
 }
 
+/* token[from .. end - 1] are drawn and written. */
+typedef struct writing {
+    lm_model *model;
+    int32_t *token;
+    int64_t from, end;
+    const sampling *how;
+    FILE *file;
+    bool good;
+} writing;
+
+static void write_tokens(void *writing_)
+{
+    writing *const w = writing_;
+    text_out out = { .file = w->file };
+    ag_kv_cache *cache = ag_kv_cache_new(w->model->ctx, 1, ag_gpt_config_of(w->model->gpt)->num_layers);
+    w->good = cache != NULL;
+    for (int64_t i = w->from; i < w->end && w->good && !ferror(w->file); i++) {
+        w->token[i] = next_token(w->model, cache, w->token, i, w->how);
+        w->good = w->token[i] >= 0;
+        if (w->good)
+            text_put(&out, &w->model->vocab, w->token[i]);
+        if (w->good && i % 16 == 0)
+            fflush(w->file); /* show each token at once */
+    }
+    text_end(&out);
+    fflush(w->file);
+    ag_kv_cache_free(cache);
+}
+
 bool model_write(lm_model *model, const int32_t *prompt, int64_t prompt_count, int64_t length, const sampling *how,
                  FILE *file)
 {
-    int32_t *token = malloc((size_t)(prompt_count + length) * sizeof *token);
+    const int64_t end = prompt_count + length;
+    int32_t *token = malloc((size_t)end * sizeof *token);
     if (token == NULL) {
-        fprintf(stderr, "lm: out of memory for %lld tokens\n", (long long)(prompt_count + length));
+        fprintf(stderr, "lm: out of memory for %lld tokens\n", (long long)end);
         return false;
     }
     memcpy(token, prompt, (size_t)prompt_count * sizeof *token);
-    text_out out = { .file = file };
-    ag_kv_cache *cache = ag_kv_cache_new(model->ctx, 1, ag_gpt_config_of(model->gpt)->num_layers);
-    bool good = cache != NULL;
-    for (int64_t i = prompt_count; i < prompt_count + length && good && !ferror(file); i++) {
-        token[i] = next_token(model, cache, token, i, how);
-        good = token[i] >= 0;
-        if (good)
-            text_put(&out, &model->vocab, token[i]);
-        if (good && i % 16 == 0)
-            fflush(file); /* show each token at once */
-    }
-    text_end(&out);
-    fflush(file);
+    writing w = { .model = model, .token = token, .from = prompt_count, .end = end, .how = how, .file = file };
+    ag_with_threads(model->ctx, write_tokens, &w);
     free(token);
-    ag_kv_cache_free(cache);
-    if (!good)
+    if (!w.good)
         fprintf(stderr, "lm: %s\n", ag_error_message(model->ctx));
-    return good;
+    return w.good;
 }

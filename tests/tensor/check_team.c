@@ -12,6 +12,8 @@
 #endif
 
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { MOST = 40, PARTS = 6 };
 
@@ -51,10 +53,12 @@ static void count(const void *work, int64_t from, int64_t to)
     c->thread[from] = this_thread();
 }
 
-/* Runs `items` items and looks at the parts: as many as threads and items allow, equal but for one, each in a thread of
- * its own, in order. */
+/* Runs `items` items and looks at the parts: as many as threads and items allow, equal but for one, in order, each in a
+ * thread of its own or, in a region, in the first. */
 static void run_and_check(ag_team *team, int64_t items, int parts)
 {
+    if (team != NULL)
+        team->alone_until = 0; /* whether or not threads came late the last time */
     int done[MOST] = { 0 }, thread[MOST];
     int64_t span[MOST][2];
     memset(span, -1, sizeof span);
@@ -65,7 +69,8 @@ static void run_and_check(ag_team *team, int64_t items, int parts)
         ck_assert_int_eq(span[at][0], at);
         ck_assert_int_le(span[at][1] - at, (items + parts - 1) / parts);
         ck_assert_int_ge(span[at][1] - at, items / parts);
-        ck_assert_int_eq(thread[at], seen);
+        if (team == NULL || team->region == NULL || thread[at] != 0)
+            ck_assert_int_eq(thread[at], seen);
     }
     ck_assert_int_eq(at, items);
     ck_assert_int_eq(seen, items == 0 ? 0 : parts);
@@ -95,6 +100,19 @@ START_TEST(every_item_is_done_once)
         }
         all_sizes(team);
     }
+}
+END_TEST
+
+START_TEST(when_threads_come_late_the_caller_is_alone_for_a_while)
+{
+    ag_team *team = AG_TEAM(3);
+    int done[MOST] = { 0 }, thread[MOST];
+    int64_t span[MOST][2];
+    team->alone_until = 1e300;
+    ag_team_run(team, MOST, count, &(counting){ done, span, thread });
+    ck_assert_int_eq(span[0][1], MOST);
+    for (int i = 0; i < MOST; i++)
+        ck_assert_int_eq(done[i], 1);
 }
 END_TEST
 
@@ -151,6 +169,51 @@ static void hold_and_run_another(void *argument)
 START_TEST(another_team_in_a_region)
 {
     ag_team_hold(AG_TEAM(3), hold_and_run_another, AG_TEAM(4));
+}
+END_TEST
+
+/* ---- A forked process ---- */
+
+static void run_once(void *argument)
+{
+    hold_another(argument);
+}
+
+static bool child_does_the_same(ag_team *team)
+{
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        hold_another(team);
+        ag_team_hold(team, run_once, team);
+        _exit(0);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void fork_in_region(void *argument)
+{
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        hold_another(argument);
+        _exit(0);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+START_TEST(a_forked_process_does_all_by_one_thread)
+{
+    ag_team *team = AG_TEAM(3);
+    hold_another(team);
+    ck_assert(child_does_the_same(team));
+    ck_assert(child_does_the_same(AG_TEAM(2)));
+    ag_team_hold(team, fork_in_region, team);
+    hold_another(team);
 }
 END_TEST
 
@@ -232,8 +295,10 @@ Suite *team_suite(void)
     TCase *tcase = tcase_create("team");
     tcase_set_timeout(tcase, 120); /* threads that wait for a busy core take long */
     tcase_add_test(tcase, every_item_is_done_once);
+    tcase_add_test(tcase, when_threads_come_late_the_caller_is_alone_for_a_while);
     tcase_add_test(tcase, a_region_in_a_region_is_that_region);
     tcase_add_test(tcase, another_team_in_a_region);
+    tcase_add_test(tcase, a_forked_process_does_all_by_one_thread);
     tcase_add_test(tcase, training_in_one_region_gives_the_same_bits);
     tcase_add_test(tcase, without_a_context_the_body_is_called);
     tcase_add_test(tcase, an_error_in_a_region_stays_with_the_context);
