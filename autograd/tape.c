@@ -44,8 +44,10 @@ void ag_tape_cut(ag_tape *tape, int64_t first)
     }
 }
 
-static void tape_free(ag_tape *tape)
+/* Also the recorder's end, when the context ends first. */
+static void tape_free(ag_recorder *recorder)
 {
+    ag_tape *tape = (ag_tape *)recorder;
     ag_ctx *ctx = tape->ctx;
     if (tape->observer != NULL && tape->observer->end != NULL)
         tape->observer->end(tape->observer);
@@ -56,11 +58,6 @@ static void tape_free(ag_tape *tape)
     ag_free(ctx, tape->kept, (size_t)tape->kept_capacity * sizeof *tape->kept);
     ag_recorder_set(ctx, NULL);
     ag_free(ctx, tape, sizeof *tape);
-}
-
-static void tape_recorder_end(ag_recorder *recorder)
-{
-    tape_free((ag_tape *)recorder);
 }
 
 ag_tape *ag_tape_begin(ag_ctx *ctx)
@@ -75,7 +72,7 @@ ag_tape *ag_tape_begin(ag_ctx *ctx)
     if (tape == NULL)
         return NULL;
     *tape = (ag_tape){
-        .recorder.end = tape_recorder_end,
+        .recorder.end = tape_free,
         .ctx = ctx,
         .serial = ag_serial_next(ctx),
         .depth = ag_scope_depth(ctx),
@@ -96,7 +93,7 @@ void ag_tape_end(ag_tape *tape)
         return;
     }
     int64_t depth = tape->depth;
-    tape_free(tape);
+    tape_free(&tape->recorder);
     if (ag_scope_depth(ctx) <= depth)
         ag_fail(ctx, AG_ERR_STATE, "tape_end", "the tape's scope was ended before: scopes are out of balance");
     while (ag_scope_depth(ctx) > depth)
@@ -122,11 +119,6 @@ bool ag_observed(const ag_ctx *ctx)
 }
 
 /* ---- Which tensors are on the tape ---- */
-
-static uint64_t tape_serial_now(const ag_tape *tape)
-{
-    return tape->segment != NULL ? tape->segment->serial : tape->serial;
-}
 
 bool ag_tape_knows(const ag_tape *tape, const ag_tensor *t)
 {
@@ -179,7 +171,7 @@ static int64_t tape_node_new(ag_tape *tape, const ag_op *op, ag_tensor *y)
         .grad_norm = (double)NAN,
     };
     memcpy(node->shape, y->shape, (size_t)y->ndim * sizeof *y->shape);
-    y->tape = tape_serial_now(tape);
+    y->tape = tape->segment != NULL ? tape->segment->serial : tape->serial;
     y->node = tape->node_count;
     return tape->node_count++;
 }

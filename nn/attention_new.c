@@ -21,20 +21,13 @@ static bool attention_fill_config(ag_ctx *ctx, const char *kind, ag_mha_config *
     attention_fill_size(&config->value_size, config->emb_size);
     attention_fill_size(&config->value_head_size, config->head_size);
     attention_fill_size(&options->kv_heads, config->num_heads);
-    if (!ag_check_size(ctx, kind, "emb_size", config->emb_size) ||
-        !ag_check_size(ctx, kind, "num_heads", config->num_heads) ||
-        !ag_check_size(ctx, kind, "head_size", config->head_size) ||
-        (config->max_seq_len != 0 && !ag_check_size(ctx, kind, "max_seq_len", config->max_seq_len)) ||
-        !ag_check_size(ctx, kind, "key_size", config->key_size) ||
-        !ag_check_size(ctx, kind, "value_size", config->value_size) ||
-        !ag_check_size(ctx, kind, "value_head_size", config->value_head_size) ||
-        !ag_check_size(ctx, kind, "kv_heads", options->kv_heads) ||
-        !ag_check_probability(ctx, kind, "dropout", config->dropout) ||
-        !ag_check_amount(ctx, kind, "scale", options->scale) ||
-        !ag_check_amount(ctx, kind, "soft_cap", options->soft_cap) ||
-        (options->relative != 0 && !ag_check_size(ctx, kind, "relative", options->relative)) ||
-        !ag_check_amount(ctx, kind, "init_std", config->init_std) ||
-        !ag_check_amount(ctx, kind, "out_init_std", config->out_init_std) || !ag_check_real(ctx, kind, config->dtype))
+#define FITS(rule, in, field) ag_check_##rule(ctx, kind, #field, (in)->field)
+    if (!(FITS(size, config, emb_size) && FITS(size, config, num_heads) && FITS(size, config, head_size) &&
+          (config->max_seq_len == 0 || FITS(size, config, max_seq_len)) && FITS(size, config, key_size) &&
+          FITS(size, config, value_size) && FITS(size, config, value_head_size) && FITS(size, options, kv_heads) &&
+          FITS(probability, config, dropout) && FITS(amount, options, scale) && FITS(amount, options, soft_cap) &&
+          (options->relative == 0 || FITS(size, options, relative)) && FITS(amount, config, init_std) &&
+          FITS(amount, config, out_init_std) && ag_check_real(ctx, kind, config->dtype)))
         return false;
     if (config->num_heads % options->kv_heads != 0)
         ag_fail(ctx, AG_ERR_ARGUMENT, kind, "kv_heads is %" PRId64 ", must divide num_heads %" PRId64,
