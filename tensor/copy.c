@@ -170,16 +170,6 @@ static bool copy_may_overlap(const ag_tensor *t, const ag_tensor *u)
     return t->offset <= u_last && u->offset <= t_last;
 }
 
-static bool copy_same_layout(const ag_tensor *t, const ag_tensor *u)
-{
-    if (!ag_same_shape(t, u) || t->offset != u->offset)
-        return false;
-    for (int d = 0; d < t->ndim; d++)
-        if (t->shape[d] != 1 && t->stride[d] != u->stride[d])
-            return false;
-    return true;
-}
-
 static ag_status copy_check(const ag_tensor *dst, const ag_tensor *src)
 {
     int added = dst->ndim - src->ndim;
@@ -202,15 +192,12 @@ ag_status ag_copy_into(ag_tensor *dst, const ag_tensor *src)
     if (status != AG_OK || dst->numel == 0)
         return status;
     ag_scope_begin(dst->ctx, NULL);
-    if (!copy_may_overlap(dst, src)) {
+    if (copy_may_overlap(dst, src))
+        src = ag_tensor_clone(src);
+    if (src != NULL)
         copy_elements(dst, src);
-    } else if (!copy_same_layout(dst, src)) {
-        const ag_tensor *apart = ag_tensor_clone(src);
-        if (apart != NULL)
-            copy_elements(dst, apart);
-        else
-            status = AG_ERR_MEMORY;
-    }
+    else
+        status = AG_ERR_MEMORY;
     ag_scope_end(dst->ctx, NULL);
     if (status == AG_OK)
         ag_storage_changed(dst, "copy_into");

@@ -23,9 +23,7 @@ static void fill_elements(const ag_tensor *t, double value)
 
 ag_status ag_fill(ag_tensor *t, double value)
 {
-    if (t == NULL)
-        return AG_ERR_ARGUMENT;
-    if (!ag_value_fits(t->ctx, "fill", t->dtype, value))
+    if (t == NULL || !ag_value_fits(t->ctx, "fill", t->dtype, value))
         return AG_ERR_ARGUMENT;
     fill_elements(t, value);
     ag_storage_changed(t, "fill");

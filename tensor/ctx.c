@@ -116,14 +116,19 @@ int64_t ag_ctx_free(ag_ctx *ctx)
     return held;
 }
 
-int ag_ctx_threads(const ag_ctx *ctx)
-{
-    return ctx == NULL ? 0 : ctx->team.threads;
-}
+int ag_ctx_threads(const ag_ctx *ctx) { return ctx == NULL ? 0 : ctx->team.threads; }
+const char *ag_ctx_isa(const ag_ctx *ctx) { return ctx == NULL ? "" : ctx->kernels->isa; }
+size_t ag_ctx_bytes(const ag_ctx *ctx) { return ctx == NULL ? 0 : ctx->bytes; }
+size_t ag_ctx_peak_bytes(const ag_ctx *ctx) { return ctx == NULL ? 0 : ctx->peak_bytes; }
 
-ag_team *ag_ctx_team(ag_ctx *ctx)
+ag_team *ag_ctx_team(ag_ctx *ctx) { return &ctx->team; }
+ag_recorder *ag_recorder_of(const ag_ctx *ctx) { return ctx == NULL ? NULL : ctx->recorder; }
+void ag_recorder_set(ag_ctx *ctx, ag_recorder *recorder) { ctx->recorder = recorder; }
+uint64_t ag_serial_next(ag_ctx *ctx) { return ++ctx->serial; }
+
+const ag_real_kernels *ag_kernels(const ag_ctx *ctx, ag_dtype dtype)
 {
-    return &ctx->team;
+    return dtype == AG_F64 ? &ctx->kernels->f64 : &ctx->kernels->f32;
 }
 
 void ag_with_threads(ag_ctx *ctx, void (*body)(void *argument), void *argument)
@@ -134,41 +139,6 @@ void ag_with_threads(ag_ctx *ctx, void (*body)(void *argument), void *argument)
         ag_team_hold(&ctx->team, body, argument);
     else if (body != NULL)
         body(argument);
-}
-
-const char *ag_ctx_isa(const ag_ctx *ctx)
-{
-    return ctx == NULL ? "" : ctx->kernels->isa;
-}
-
-size_t ag_ctx_bytes(const ag_ctx *ctx)
-{
-    return ctx == NULL ? 0 : ctx->bytes;
-}
-
-size_t ag_ctx_peak_bytes(const ag_ctx *ctx)
-{
-    return ctx == NULL ? 0 : ctx->peak_bytes;
-}
-
-const ag_real_kernels *ag_kernels(const ag_ctx *ctx, ag_dtype dtype)
-{
-    return dtype == AG_F64 ? &ctx->kernels->f64 : &ctx->kernels->f32;
-}
-
-ag_recorder *ag_recorder_of(const ag_ctx *ctx)
-{
-    return ctx == NULL ? NULL : ctx->recorder;
-}
-
-void ag_recorder_set(ag_ctx *ctx, ag_recorder *recorder)
-{
-    ctx->recorder = recorder;
-}
-
-uint64_t ag_serial_next(ag_ctx *ctx)
-{
-    return ++ctx->serial;
 }
 
 /* ---- Errors ---- */
@@ -199,25 +169,10 @@ bool ag_check_given(ag_ctx *ctx, const char *where, const char *name, const void
     return argument != NULL;
 }
 
-ag_status ag_error(const ag_ctx *ctx)
-{
-    return ctx == NULL ? AG_ERR_ARGUMENT : ctx->status;
-}
-
-const char *ag_error_message(const ag_ctx *ctx)
-{
-    return ctx == NULL ? "the context is NULL" : ctx->error_message;
-}
-
-const char *ag_error_op(const ag_ctx *ctx)
-{
-    return ctx == NULL ? "" : ctx->error_op;
-}
-
-const char *ag_error_path(const ag_ctx *ctx)
-{
-    return ctx == NULL ? "" : ctx->error_path;
-}
+ag_status ag_error(const ag_ctx *ctx) { return ctx == NULL ? AG_ERR_ARGUMENT : ctx->status; }
+const char *ag_error_message(const ag_ctx *ctx) { return ctx == NULL ? "the context is NULL" : ctx->error_message; }
+const char *ag_error_op(const ag_ctx *ctx) { return ctx == NULL ? "" : ctx->error_op; }
+const char *ag_error_path(const ag_ctx *ctx) { return ctx == NULL ? "" : ctx->error_path; }
 
 void ag_error_clear(ag_ctx *ctx)
 {
@@ -299,10 +254,7 @@ ag_tensor *ag_scope_end(ag_ctx *ctx, ag_tensor *keep)
 
 /* ---- Random stream ---- */
 
-ag_rng ag_rng_get(const ag_ctx *ctx)
-{
-    return ctx == NULL ? (ag_rng){ 0, 0 } : ctx->rng;
-}
+ag_rng ag_rng_get(const ag_ctx *ctx) { return ctx == NULL ? (ag_rng){ 0 } : ctx->rng; }
 
 void ag_rng_set(ag_ctx *ctx, ag_rng rng)
 {

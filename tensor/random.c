@@ -42,24 +42,20 @@ static int64_t per_block(ag_dtype dtype)
 
 /* ---- Uniform --------------------------------------------------------------------------------- */
 
-/* Rounding can reach `high`, which does not belong to the interval. */
-static double random_float_below(double value, double high)
+/* x, rounded to dtype: rounding can reach `high`, which does not belong to the interval. */
+static double random_below(ag_dtype dtype, double x, double high)
 {
-    float x = (float)value;
-    return (double)((double)x < high ? x : nextafterf(x, -INFINITY));
-}
-
-static double random_double_below(double value, double high)
-{
-    return value < high ? value : nextafter(value, -(double)INFINITY);
+    if (dtype == AG_F64)
+        return x < high ? x : nextafter(x, -(double)INFINITY);
+    const float single = (float)x;
+    return (double)((double)single < high ? single : nextafterf(single, -INFINITY));
 }
 
 static void uniform_block(ag_dtype dtype, const uint32_t word[4], double low, double high, double value[4])
 {
     for (int i = 0; i < per_block(dtype); i++) {
         const double unit = dtype == AG_F32 ? (double)(word[i] >> 8) * 0x1p-24 : unit53(word[2 * i], word[2 * i + 1]);
-        const double x = low + (high - low) * unit;
-        value[i] = !(low < high) ? low : dtype == AG_F32 ? random_float_below(x, high) : random_double_below(x, high);
+        value[i] = low < high ? random_below(dtype, low + (high - low) * unit, high) : low;
     }
 }
 

@@ -106,7 +106,7 @@ ag_tensor *ag_empty(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape)
 {
     if (ctx == NULL)
         return NULL;
-    if (dtype != AG_F32 && dtype != AG_F64 && dtype != AG_I32)
+    if (ag_dtype_size(dtype) == 0)
         return ag_fail(ctx, AG_ERR_DTYPE, "empty", "there is no dtype number %d", (int)dtype);
     if (!ag_check_dims(ctx, "empty", ndim, shape))
         return NULL;
@@ -143,25 +143,14 @@ void ag_storage_changed(ag_tensor *t, const char *op)
     t->storage->changed_path = ag_module_path(t->ctx);
 }
 
-const char *ag_dtype_name(ag_dtype dtype)
-{
-    switch (dtype) {
-    case AG_F32: return "float32";
-    case AG_F64: return "float64";
-    case AG_I32: return "int32";
-    }
-    return "unknown";
-}
+static const struct {
+    const char *name;
+    size_t size;
+} dtypes[] = { { "float32", sizeof(float) }, { "float64", sizeof(double) }, { "int32", sizeof(int32_t) } };
 
-size_t ag_dtype_size(ag_dtype dtype)
-{
-    switch (dtype) {
-    case AG_F32: return sizeof(float);
-    case AG_F64: return sizeof(double);
-    case AG_I32: return sizeof(int32_t);
-    }
-    return 0;
-}
+static bool dtype_exists(ag_dtype dtype) { return (unsigned)dtype < sizeof dtypes / sizeof *dtypes; }
+const char *ag_dtype_name(ag_dtype dtype) { return dtype_exists(dtype) ? dtypes[dtype].name : "unknown"; }
+size_t ag_dtype_size(ag_dtype dtype) { return dtype_exists(dtype) ? dtypes[dtype].size : 0; }
 
 /* ---- Fields ---------------------------------------------------------------------------------- */
 
@@ -173,41 +162,18 @@ bool ag_check_home(ag_ctx *ctx, const char *where, const ag_tensor *t)
     return false;
 }
 
-ag_ctx *ag_ctx_of(const ag_tensor *t)
-{
-    return t == NULL ? NULL : t->ctx;
-}
-
-ag_dtype ag_dtype_of(const ag_tensor *t)
-{
-    return t == NULL ? AG_F32 : t->dtype;
-}
-
-int ag_ndim(const ag_tensor *t)
-{
-    return t == NULL ? -1 : t->ndim; /* not 0, which is a scalar's */
-}
-
-const int64_t *ag_shape(const ag_tensor *t)
-{
-    return t == NULL ? NULL : t->shape;
-}
-
-const int64_t *ag_stride(const ag_tensor *t)
-{
-    return t == NULL ? NULL : t->stride;
-}
+ag_ctx *ag_ctx_of(const ag_tensor *t) { return t == NULL ? NULL : t->ctx; }
+ag_dtype ag_dtype_of(const ag_tensor *t) { return t == NULL ? AG_F32 : t->dtype; }
+int ag_ndim(const ag_tensor *t) { return t == NULL ? -1 : t->ndim; } /* not 0, which is a scalar's */
+const int64_t *ag_shape(const ag_tensor *t) { return t == NULL ? NULL : t->shape; }
+const int64_t *ag_stride(const ag_tensor *t) { return t == NULL ? NULL : t->stride; }
+int64_t ag_numel(const ag_tensor *t) { return t == NULL ? 0 : t->numel; }
 
 int64_t ag_dim(const ag_tensor *t, int dim)
 {
     if (t == NULL || dim < -t->ndim || dim >= t->ndim)
         return -1;
     return t->shape[dim < 0 ? dim + t->ndim : dim];
-}
-
-int64_t ag_numel(const ag_tensor *t)
-{
-    return t == NULL ? 0 : t->numel;
 }
 
 bool ag_is_contiguous(const ag_tensor *t)

@@ -6,9 +6,9 @@
  * tensor gives it to the innermost scope; the scope's end releases it, unless ag_retain keeps it.
  *
  * Errors are sticky: the context keeps its first error until ag_error_clear. A function that is given NULL returns
- * NULL. So one check at the end of a computation is enough. A function that returns ag_tensor * returns NULL on error.
- * Tensors of two contexts in one op are an error. What was freed, or released too often, is the caller's bug, which
- * an assertion finds where it can.
+ * NULL, 0 or AG_ERR_ARGUMENT; one that returns ag_tensor * returns NULL on error. So one check at the end of a
+ * computation is enough. Tensors of two contexts in one op are an error. What was freed, or released too often, is the
+ * caller's bug, which an assertion finds where it can.
  *
  * A negative dim counts from the end. A shape has 0 to AG_MAX_DIMS extents, each >= 0. A context and its tensors are
  * for one thread at a time; separate contexts are independent.
