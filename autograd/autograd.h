@@ -35,9 +35,6 @@ void ag_tape_end(AG_TAKES ag_tape *tape);
 /* Whether ops are being recorded now (not while backward runs). */
 bool ag_recording(const ag_ctx *ctx);
 
-/* The number of t's node on the tape, counted in the order of recording from 0; -1: t has no node there. */
-int64_t ag_node_of(const ag_tape *tape, const ag_tensor *t);
-
 /* Adds d(loss)/d(leaf) to the gradient of every leaf the loss depends on. `loss` has one element and was
  * recorded on this tape. Returns the first error of the context: the one check a training step needs. After an
  * error no gradient has changed. May be called again on the same tape; the gradients then add. */
@@ -45,12 +42,6 @@ ag_status ag_backward(ag_tape *tape, ag_tensor *loss);
 
 /* The same for an output of any shape, given the gradient of something with respect to it (the cotangent). */
 ag_status ag_backward_from(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent);
-
-/* The gradient of sum(cotangent output) with respect to each of wrt[count], leaves or recorded tensors, into
- * grad[count]: scope-owned; NULL where the output does not depend on it. Accumulated and retained gradients stay as
- * they are; hooks run. cotangent NULL: 1, for an output of one element. On error grad is all NULL. */
-ag_status ag_gradient(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent, ag_tensor *const *wrt, int count,
-                      ag_tensor **grad);
 
 /* Whether a function given to ag_recompute (recompute.h) runs now, for the first or the second time. A layer then keeps
  * no tensors for later: each would stay alive, and no memory would be saved. */

@@ -17,7 +17,7 @@ static void backward_set(ag_node *node, ag_tensor *g)
     node->grad = g;
 }
 
-static void backward_drop(ag_tape *tape, int64_t last)
+void ag_backward_drop(ag_tape *tape, int64_t last)
 {
     for (int64_t i = 0; i <= last; i++)
         backward_set(&tape->nodes[i], NULL);
@@ -118,8 +118,7 @@ void ag_walk(ag_tape *tape, int64_t last, int64_t first, ag_tensor *gy)
     }
 }
 
-/* The context's error, or a new one when the call makes no sense. AG_OK: backward can run. */
-static ag_status backward_check(const ag_tape *tape, const ag_tensor *output, const char *where)
+ag_status ag_backward_check(const ag_tape *tape, const ag_tensor *output, const char *where)
 {
     ag_ctx *ctx = tape != NULL ? tape->ctx : output != NULL ? output->ctx : NULL;
     if (ctx == NULL)
@@ -158,22 +157,7 @@ static ag_tensor *backward_begin_with(const ag_tensor *output, const ag_tensor *
                    ag_shape_text(output));
 }
 
-/* Marks the nodes up to `last` whose gradients are results: those of the chosen tensors, or of leaves and tensors with
- * a retained gradient. A leaf that the tape has not used has no node. */
-static void backward_mark(ag_tape *tape, int64_t last, bool choose, ag_tensor *const *chosen, int count)
-{
-    for (int64_t i = 0; i <= last; i++) {
-        const ag_tensor *held = tape->nodes[i].held;
-        const ag_grad_state *state = choose ? NULL : ag_grad_state_of(held);
-        tape->nodes[i].stays = state != NULL && (state->leaf || state->retain);
-    }
-    for (int i = 0; i < count; i++)
-        if (ag_tape_knows(tape, chosen[i]))
-            tape->nodes[chosen[i]->node].stays = true;
-}
-
-/* Leaves the gradients that are results in their nodes, each complete. */
-static void backward_walk(ag_tape *tape, const ag_tensor *output, const ag_tensor *cotangent, const char *where)
+void ag_backward_walk(ag_tape *tape, const ag_tensor *output, const ag_tensor *cotangent, const char *where)
 {
     ag_tensor *gy = backward_begin_with(output, cotangent, where);
     if (gy == NULL)
@@ -188,7 +172,15 @@ static void backward_walk(ag_tape *tape, const ag_tensor *output, const ag_tenso
         o->walked(o, tape);
 }
 
-/* ---- Gradients of leaves ---- */
+/* ---- Gradients of leaves and retained gradients ---- */
+
+static void backward_mark(ag_tape *tape, int64_t last)
+{
+    for (int64_t i = 0; i <= last; i++) {
+        const ag_grad_state *state = ag_grad_state_of(tape->nodes[i].held);
+        tape->nodes[i].stays = state != NULL && (state->leaf || state->retain);
+    }
+}
 
 /* Turns each gradient into the tensor's new gradient: added to the old one, and with no other owner. */
 static void backward_add_old(ag_tape *tape, int64_t last)
@@ -225,19 +217,19 @@ static void backward_hand_over(ag_tape *tape, int64_t last)
 
 static ag_status backward_leaves(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent)
 {
-    const ag_status status = backward_check(tape, output, "backward");
+    const ag_status status = ag_backward_check(tape, output, "backward");
     if (status != AG_OK)
         return status;
     ag_scope_begin(tape->ctx, NULL);
-    backward_mark(tape, output->node, false, NULL, 0);
-    backward_walk(tape, output, cotangent, "backward");
+    backward_mark(tape, output->node);
+    ag_backward_walk(tape, output, cotangent, "backward");
     tape->paused = true;
     backward_add_old(tape, output->node);
     tape->paused = false;
     if (ag_error(tape->ctx) == AG_OK)
         backward_hand_over(tape, output->node);
     else
-        backward_drop(tape, output->node);
+        ag_backward_drop(tape, output->node);
     ag_scope_end(tape->ctx, NULL);
     return ag_error(tape->ctx);
 }
@@ -249,56 +241,7 @@ ag_status ag_backward(ag_tape *tape, ag_tensor *loss)
 
 ag_status ag_backward_from(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent)
 {
-    if (cotangent == NULL && backward_check(tape, output, "backward") == AG_OK)
+    if (cotangent == NULL && ag_backward_check(tape, output, "backward") == AG_OK)
         ag_fail(tape->ctx, AG_ERR_SHAPE, "backward", "the cotangent is NULL, the output %s", ag_shape_text(output));
     return backward_leaves(tape, output, cotangent);
-}
-
-/* ---- Gradients of chosen tensors ---- */
-
-static bool backward_check_wrt(const ag_tape *tape, ag_tensor *const *wrt, int count)
-{
-    for (int i = 0; i < count; i++) {
-        if (wrt[i] != NULL && !ag_check_home(tape->ctx, "gradient", wrt[i]))
-            continue;
-        if (wrt[i] == NULL)
-            ag_fail(tape->ctx, AG_ERR_ARGUMENT, "gradient", "wrt %d is NULL", i);
-        else if (!ag_tape_knows(tape, wrt[i]) && !ag_requires_grad(wrt[i]))
-            ag_fail(tape->ctx, AG_ERR_STATE, "gradient", "wrt %d %s is neither a leaf nor recorded on the tape", i,
-                    ag_shape_text(wrt[i]));
-    }
-    return ag_error(tape->ctx) == AG_OK;
-}
-
-/* The gradient that the walk left in a node, as a tensor of the innermost scope that shares no memory. */
-static ag_tensor *backward_take(const ag_tape *tape, const ag_tensor *t)
-{
-    ag_tensor *g = ag_tape_knows(tape, t) ? tape->nodes[t->node].grad : NULL;
-    return ag_detach(g == NULL || ag_is_private(g) ? g : ag_tensor_clone(g)); /* a tensor named twice: not private */
-}
-
-ag_status ag_gradient(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent, ag_tensor *const *wrt, int count,
-                      ag_tensor **grad)
-{
-    for (int i = 0; i < count && grad != NULL; i++)
-        grad[i] = NULL;
-    const ag_status status = backward_check(tape, output, "gradient");
-    if (status == AG_OK && count < 0)
-        ag_fail(tape->ctx, AG_ERR_ARGUMENT, "gradient", "count is %d", count);
-    if (status == AG_OK && (count < 0 || (count > 0 && (!ag_check_given(tape->ctx, "gradient", "wrt", wrt) ||
-                                                        !ag_check_given(tape->ctx, "gradient", "grad", grad)))))
-        return AG_ERR_ARGUMENT;
-    if (status != AG_OK || !backward_check_wrt(tape, wrt, count))
-        return status != AG_OK ? status : ag_error(tape->ctx);
-    ag_ctx *ctx = tape->ctx;
-    ag_scope_begin(ctx, NULL);
-    backward_mark(tape, output->node, true, wrt, count);
-    backward_walk(tape, output, cotangent, "gradient");
-    ag_scope_end(ctx, NULL);
-    for (int i = 0; i < count && ag_error(ctx) == AG_OK; i++)
-        grad[i] = backward_take(tape, wrt[i]);
-    backward_drop(tape, output->node);
-    for (int i = 0; i < count && ag_error(ctx) != AG_OK; i++)
-        grad[i] = NULL;
-    return ag_error(ctx);
 }

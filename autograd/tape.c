@@ -130,11 +130,6 @@ bool ag_tape_knows(const ag_tape *tape, const ag_tensor *t)
     return s != NULL || t->tape == tape->serial;
 }
 
-int64_t ag_node_of(const ag_tape *tape, const ag_tensor *t)
-{
-    return tape != NULL && ag_tape_knows(tape, t) ? t->node : -1;
-}
-
 /* ---- Recording ---- */
 
 static ag_kept tape_keep(ag_tensor *t)

@@ -111,7 +111,16 @@ extern const ag_op ag_op_leaf;
 
 ag_grad_state *ag_grad_state_of(const ag_tensor *t); /* NULL: none */
 
-/* ---- backward.c ---- */
+/* ---- backward.c: ag_backward in parts ---- */
+
+/* The context's error, or a new one when the call makes no sense. AG_OK: backward can run. */
+ag_status ag_backward_check(const ag_tape *tape, const ag_tensor *output, const char *where);
+
+/* Walks from the output, and leaves the gradients of the nodes that are marked `stays` in them, each complete. */
+void ag_backward_walk(ag_tape *tape, const ag_tensor *output, const ag_tensor *cotangent, const char *where);
+
+/* Releases the gradients of the nodes up to `last`. */
+void ag_backward_drop(ag_tape *tape, int64_t last);
 
 /* Visits the nodes from `last` down to `first` that have a gradient; `last` gets gy. Stops at an error. */
 void ag_walk(ag_tape *tape, int64_t last, int64_t first, ag_tensor *gy);

@@ -7,6 +7,7 @@
 
 #include "autograd/gradcheck/gradcheck_impl.h"
 #include "autograd/watch/node_vjp.h"
+#include "autograd/watch/watch.h"
 
 enum { AG_LOCATE_LEVELS = 6 }; /* steps 2^-8, 2^-11, ..., 2^-23 */
 

@@ -4,6 +4,7 @@
  */
 #include "autograd/gradcheck/gradcheck_impl.h"
 #include "autograd/tape_impl.h"
+#include "autograd/watch/watch.h"
 
 #include <string.h>
 

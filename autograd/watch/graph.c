@@ -15,6 +15,11 @@ int64_t ag_tape_size(const ag_tape *tape)
     return tape == NULL ? 0 : tape->node_count;
 }
 
+int64_t ag_node_of(const ag_tape *tape, const ag_tensor *t)
+{
+    return tape != NULL && ag_tape_knows(tape, t) ? t->node : -1;
+}
+
 void ag_tape_measure_grads(ag_tape *tape)
 {
     if (tape != NULL)

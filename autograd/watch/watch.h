@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * watch.h - looking at a tape: its nodes, anomalies, a profile of time; at masks and the weights of attention (annex of
- * autograd/).
+ * watch.h - looking at a tape: its nodes, anomalies, gradients of chosen tensors, a profile of time; at masks and the
+ * weights of attention (annex of autograd/).
  */
 #ifndef AG_WATCH_H
 #define AG_WATCH_H
@@ -32,6 +32,9 @@ typedef struct ag_node_view {
 int64_t ag_tape_size(const ag_tape *tape);                    /* number of nodes */
 ag_node_view ag_tape_node(const ag_tape *tape, int64_t node); /* 0 <= node < size; else op and path are "" */
 
+/* The number of t's node on the tape, counted in the order of recording from 0; -1: t has no node there. */
+int64_t ag_node_of(const ag_tape *tape, const ag_tensor *t);
+
 /* From now on backward measures grad_norm of every node: one more pass over each gradient. */
 void ag_tape_measure_grads(ag_tape *tape);
 
@@ -45,6 +48,14 @@ void ag_tape_detect_anomalies(ag_tape *tape);
 /* Writes the tape as a Graphviz DOT graph: one node n0, n1, ... per tape node with op, shape and gradient norm, in
  * clusters nested by module path. */
 ag_status ag_tape_dot(const ag_tape *tape, FILE *file);
+
+/* ---- Gradients of chosen tensors ------------------------------------------------------------------- */
+
+/* The gradient of sum(cotangent output) with respect to each of wrt[count], leaves or recorded tensors, into
+ * grad[count]: scope-owned; NULL where the output does not depend on it. Accumulated and retained gradients stay as
+ * they are; hooks run. cotangent NULL: 1, for an output of one element. On error grad is all NULL. */
+ag_status ag_gradient(ag_tape *tape, ag_tensor *output, const ag_tensor *cotangent, ag_tensor *const *wrt, int count,
+                      ag_tensor **grad);
 
 /* ---- Profile: where the time goes ------------------------------------------------------------------
  *     ag_profile *profile = ag_profile_new(ctx, seconds);
