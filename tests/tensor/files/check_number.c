@@ -86,7 +86,7 @@ static void a_small_buffer_gets_the_beginning(void)
     ck_assert_str_eq(text, "ab1.");
     ck_assert_int_eq(ag_snprintf(NULL, 0, "%d%s", 12, "abc"), 5);
     const char *volatile other = ""; /* volatile: the compiler would warn of these */
-    ck_assert_int_eq(ag_snprintf(text, sizeof text, other), 0);
+    ck_assert_int_eq(ag_snprintf(text, sizeof text, other, 1), 0);
     ck_assert_str_eq(text, "");
     other = "1%k2";
     ck_assert_int_lt(ag_snprintf(text, sizeof text, other, 1), 0);
