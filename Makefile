@@ -18,6 +18,7 @@
 #   make check-threads  ThreadSanitizer, which clang has, on the hand-over of work between threads
 #   make fuzz         feeds the file reader random bytes, with clang's fuzzer
 #   make differential compares with PyTorch and the transformers package, where python3 has them
+#   make gradcheck-proof  random functions, right and wrong: the gradient checker must not err (cases=N: seeds 1 to N, or A-B)
 #   make mutants      plants faults in a copy: tests must catch each (only=WORD: some; update=1: writes docs/mutants.md)
 #   make clean        removes build/
 #   make help         this text
@@ -236,6 +237,12 @@ test: $(test_program) $(example_binaries)
 	CC="$(CC)" sh tests/examples/check_python.sh
 	sh tests/mutants.sh --check
 	$(test_program)
+
+# The checker on N random functions with right gradients and N with planted faults; N = 100000 takes half an hour.
+cases ?= 10000
+.PHONY: gradcheck-proof
+gradcheck-proof: $(test_program)
+	AG_GRADCHECK_PROOF='$(cases)' $(test_program) gradcheck_proof
 
 # Faults planted one at a time in a copy; the tests must catch each. docs/mutants.md is the table.
 .PHONY: mutants

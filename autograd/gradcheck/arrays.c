@@ -109,6 +109,8 @@ static void arrays_examine(ag_check *check, const double *cotangent)
     arrays *a = check->function;
     const char *call = cotangent == NULL ? "forward" : "backward";
     for (int i = 0; i < check->input_count; i++) {
+        if (check->misdeed.cause == AG_CAUSE_NONE)
+            check->misdeed_input = i;
         const ag_array *x = &check->input[i].x;
         arrays_examine_values(check, call, "input", i, x->name, &a->x[i], x->value);
         if (cotangent != NULL)
@@ -184,19 +186,22 @@ static int64_t arrays_numel(ag_ctx *ctx, const ag_array *array, const char *what
 }
 
 /* The type of the function, and that every input has values in it. */
-static bool arrays_are_of_one_type(ag_ctx *ctx, arrays *a, const ag_array *input, int input_count)
+static bool arrays_are_of_one_type(ag_check *check, const ag_array *input)
 {
+    ag_ctx *ctx = check->ctx;
+    arrays *a = check->function;
     const ag_array_function *f = &a->function;
     bool doubles = f->forward != NULL && f->backward != NULL;
     bool floats = f->forward_f32 != NULL && f->backward_f32 != NULL;
     bool any_double = f->forward != NULL || f->backward != NULL;
     a->single = floats;
     a->element = floats ? sizeof(float) : sizeof(double);
+    check->single = floats;
     if (!doubles && !floats)
         ag_fail(ctx, AG_ERR_ARGUMENT, "gradcheck", "forward or backward is NULL");
     else if (floats && any_double)
         ag_fail(ctx, AG_ERR_ARGUMENT, "gradcheck", "the function has callbacks of both types, double and float");
-    for (int i = 0; i < input_count && ag_error(ctx) == AG_OK; i++) {
+    for (int i = 0; i < check->input_count && ag_error(ctx) == AG_OK; i++) {
         const void *wanted = floats ? (const void *)input[i].value_f32 : input[i].value;
         const void *other = floats ? input[i].value : (const void *)input[i].value_f32;
         if (wanted != NULL || arrays_numel(ctx, &input[i], "input", i) == 0 || ag_error(ctx) != AG_OK)
@@ -272,7 +277,7 @@ ag_gradcheck_result ag_gradcheck_arrays(ag_ctx *ctx, ag_array_function function,
     a.py = ag_check_memory(ctx, output_count, sizeof(void *));
     a.pgy = ag_check_memory(ctx, output_count, sizeof(void *));
     bool made = ag_error(ctx) == AG_OK && ag_check_begin(&check) &&
-                arrays_are_of_one_type(ctx, &a, input, input_count) && arrays_describe(&check, input, output);
+                arrays_are_of_one_type(&check, input) && arrays_describe(&check, input, output);
     ag_gradcheck_result result = ag_check_run(&check, made, false);
     ag_scope_end(ctx, NULL);
     return result;

@@ -2,11 +2,12 @@
  *
  * difference.c - numeric derivatives of a function at a point, along an element or a direction.
  *
- * Central differences at narrower and narrower steps are extrapolated until successive results agree. The extrapolated
- * gap between the two one-sided derivatives is part of the estimated error: it is 0 for a smooth function and the jump
- * of the slope at a kink.
- * The complex step Im f(x + ih) / h subtracts nothing, so it is accurate to the last bits. It needs only the function's
- * formula. Dual numbers would be as accurate but need every derivative rule a second time, with the same mistakes.
+ * A try is central differences at three steps, extrapolated (Richardson). Its error is estimated from the distance to
+ * the extrapolation of the two wider steps and from the function's measured noise (noise.c). Tries at narrower steps
+ * follow while the error is one of truncation, at wider steps while it is one of noise.
+ * A probe is the difference at the finest step at which noise leaves the slope visible. A try that disagrees with it
+ * saw another slope than that at the point: it aliased, or stepped over a bend or a kink. The two one-sided slopes of
+ * the probe tell a kink at the point.
  * Sources: gradcheck.h.
  */
 #include "autograd/gradcheck/gradcheck_impl.h"
@@ -16,26 +17,32 @@
 #include <string.h>
 
 enum {
-    LEVELS = 43,   /* the last step is 2e-12 times the first */
-    PATIENCE = 10, /* successive steps without improvement that end the search */
-    SHRINK = 16    /* an error estimate is at least 1/16 of the previous one: the error falls by 1.9^4 = 13 per step */
+    STEPS = 3, /* of a try */
+    ROUNDS = 4 /* of tries, each with a finer probe */
 };
 
-/* The ratio of successive steps. Not an integer: on a function whose values are rounded to multiples of some number,
- * steps with an integer ratio often agree on the same wrong slope. */
-static const double RATIO = 1.9;
+/* Of successive steps in a try, of the first step to that of the config, of a try to the next. RATIO is no integer and
+ * FIRST is not round: so no step is a period of the function by chance. */
+static const double RATIO = 1.9, FIRST = 0.9137, NEXT_TRY = 8;
 
-/* Assumed relative rounding error of the outputs: four units in the last place. */
-static const double ROUNDING = 0x1p-51;
+/* Rounding in the value of a try, and in its gap, in units of the noise over the widest step: three times the standard
+ * deviation that the coefficients of the extrapolation give. */
+static const double NOISE_OF_VALUE = 12, NOISE_OF_GAP = 66;
+static const double NOISE_OF_SLOPE = 6, NOISE_OF_BEND = 12; /* the same of one difference, over its step */
 
-static double difference_tolerance(const ag_check *check, double size)
+static const double PROBE = 1e5; /* the noise is at most this part of the probe's difference */
+static const double NOISY = 1e-5; /* relative error with which a derivative limited by noise is good enough */
+
+double ag_check_tolerance(const ag_check *check, double size, double scale)
 {
-    return check->config.atol + check->config.rtol * size;
+    double part = check->atol_given || scale == 0 ? 1 : fmin(1, scale);
+    return check->config.atol * part + check->config.rtol * size;
 }
 
 bool ag_check_is_close(const ag_check *check, double a, double n)
 {
-    return isfinite(a) && isfinite(n) && fabs(a - n) <= difference_tolerance(check, fmax(fabs(a), fabs(n)));
+    return isfinite(a) && isfinite(n) &&
+           fabs(a - n) <= check->config.atol + check->config.rtol * fmax(fabs(a), fabs(n));
 }
 
 double ag_direction_at(const ag_direction *d, int64_t i)
@@ -49,114 +56,194 @@ double ag_direction_at(const ag_direction *d, int64_t i)
     return (word[i % 4] & 1u) != 0 ? 1 : -1;
 }
 
-/* ---- Extrapolation of one derivative ---- */
+/* ---- One derivative ---- */
 
-/* The differences at the three newest steps, newest last, and the best estimate so far. */
+/* What two evaluations, at x + h d and x - h d, say of one derivative. */
+typedef struct two_sided {
+    double step;
+    double slope; /* (f(x+h) - f(x-h)) / 2h = f' + h^2 f''' / 6 + O(h^4) */
+    double gap;   /* (f(x+h) - 2 f(x) + f(x-h)) / h = h f'' + O(h^3) where f is smooth, the jump of f' at a kink */
+    double noise; /* of f */
+    bool finite;
+} two_sided;
+
 typedef struct track {
-    double slope[3]; /* (f(x+h) - f(x-h)) / 2h = f' + h^2 f''' / 6 + O(h^4) */
-    double gap[3];   /* (f(x+h) - 2 f(x) + f(x-h)) / h = h f'' + O(h^3) where f is smooth, the jump of f' at a kink */
-    double noise;    /* rounding error of the newest slope */
-    int count;
-    ag_derivative best;
-    double error;    /* of the newest estimate */
-    int stalled;     /* steps since the best one, without those that saw a kink */
-    bool done;
+    two_sided now[STEPS]; /* the running try, widest first */
+    double value;     /* of the best try */
+    double error;     /* of value; INFINITY: there is none that the probe agrees with */
+    double noise;     /* the part of error that is noise */
+    double step;      /* the widest of the best try */
+    double gap;       /* of its narrowest step, which is RATIO^2 times narrower */
+    double still;     /* error of value from outputs that no step has changed */
+    two_sided probe;  /* the finest; step INFINITY: none yet */
+    double scale;     /* the largest derivative of this kind so far */
+    bool finite, kink;
+    bool stairs;      /* narrow steps and wide ones each agree on a slope, and not on the same */
 } track;
 
 /* Memory for one direction. track[0] is that of the sum, track[1 + j] that of output j. */
 typedef struct workspace {
     double *above, *below; /* outputs at x + h and x - h */
-    bool *changes;         /* whether any step has changed an output */
+    double *reach;         /* per output: the widest step that has not changed it; 0: a step has changed it */
+    double *grain;         /* per output: the power of two that its changes in the first try are multiples of */
     double *saved;         /* the elements that move, as they were */
     track *track;
-    int64_t outputs, moved, tracks;
+    int64_t outputs, moved, tracks, needed, evaluated; /* the last: pairs so far */
+    double size;           /* largest magnitude of the moved elements */
 } workspace;
 
-/* Extrapolates the three steps. The error is estimated by the distance to the extrapolation of the two wider steps,
- * which overstates it by orders of magnitude where f is smooth and is right where noise dominates, plus half the gap:
- * the distance to either one-sided derivative. */
+static double track_wanted(const ag_check *check, const track *t)
+{
+    return ag_check_tolerance(check, fabs(t->value), fmax(fabs(t->value), t->scale));
+}
+
+static bool track_is_settled(const ag_check *check, const track *t)
+{
+    double error = t->error + t->still;
+    return t->kink || t->stairs || error <= track_wanted(check, t) / 10 ||
+           (error <= 1e-3 * check->config.atol && fabs(t->value) <= error) ||
+           (t->noise + t->still > error / 2 && error <= NOISY * fmax(fabs(t->value), t->scale));
+}
+
+/* Whether a try whose widest step is h could have a smaller error: noise alone does not forbid it. */
+static bool track_wants_narrower(const ag_check *check, const track *t, double h)
+{
+    double noise = t->now[STEPS - 1].noise;
+    return !track_is_settled(check, t) && !(NOISE_OF_VALUE * noise / h >= t->error);
+}
+
+/* The same of a wider one: the error is noise, and the widest try so far was the best. */
+static bool track_wants_wider(const ag_check *check, const track *t, double h)
+{
+    return !track_is_settled(check, t) && isfinite(t->error) && t->noise > t->error / 2 &&
+           t->step > h / (RATIO * NEXT_TRY);
+}
+
+/* Whether a value is the slope at the probe's step too. */
+static bool track_agrees(const ag_check *check, const track *t, double value, double error)
+{
+    const two_sided *p = &t->probe;
+    return !isfinite(p->step) || !p->finite ||
+           fabs(value - p->slope) <= 2 * error + NOISE_OF_SLOPE * p->noise / p->step +
+                                         ag_check_tolerance(check, fabs(value), fmax(fabs(value), t->scale));
+}
+
+/* Whether a value that other steps deny seems too exact to be chance. Then either slope may be meant: values rounded
+ * coarsely inside are stairs, which narrow steps do not climb; a ripple is too fine for wide steps. */
+static bool track_contradicts(double value, double error, double other)
+{
+    return error < fmin(fabs(value), fabs(value - other)) / 1000;
+}
+
+/* Extrapolates from the abscissas a and b, b narrower, to 0. */
+static double track_extrapolate(double at_a, double at_b, double a, double b)
+{
+    return (a * at_b - b * at_a) / (a - b);
+}
+
+/* Judges the running try, and keeps it if it is the best. */
 static void track_judge(const ag_check *check, track *t)
 {
-    const double *d = t->slope, *g = t->gap;
-    const double r = RATIO, r2 = r * r, r3 = r * r2, r4 = r2 * r2;
-    double wide = (r2 * d[1] - d[0]) / (r2 - 1), narrow = (r2 * d[2] - d[1]) / (r2 - 1);
-    double wide_gap = (r * g[1] - g[0]) / (r - 1), narrow_gap = (r * g[2] - g[1]) / (r - 1);
-    double value = (r4 * narrow - wide) / (r4 - 1), gap = (r3 * narrow_gap - wide_gap) / (r3 - 1);
-    double error = fmax(fabs(value - wide) + fabs(gap) / 2 + 2 * t->noise, t->error / SHRINK);
-    double gap_error = fabs(gap - wide_gap) + 10 * t->noise, tol = difference_tolerance(check, fabs(value));
-    bool kink = fabs(gap) > tol + 10 * gap_error;
-
-    t->error = error;
-    if (error < t->best.uncertainty) {
-        t->best = (ag_derivative){ value, error, error <= tol ? AG_CAUSE_NONE
-                                                 : kink       ? AG_CAUSE_KINK
-                                                              : AG_CAUSE_STEP_EXHAUSTED };
-        t->stalled = 0;
-    } else if (!kink) {
-        t->stalled++;
-    }
-    double reached = t->best.uncertainty, wanted = difference_tolerance(check, fabs(t->best.value));
-    /* Stop as soon as noise makes narrower steps worse. A function that rounds inside, as to float32, is a staircase:
-     * at still narrower steps differences agree again, on slopes that are not those of the function. */
-    t->done = reached <= wanted / 10 || (reached <= wanted && error > 4 * reached) || t->stalled == PATIENCE;
-}
-
-/* The next step, over outputs first .. end-1 with the weights c, or 1. Outputs that no step has changed, infinities
- * too, do not enter, nor do their rounding errors. */
-static void track_add(const ag_check *check, track *t, const double *c, int64_t first, int64_t end, const workspace *w,
-                      double h)
-{
-    const double *y = check->y, *a = w->above, *b = w->below;
-    double rise = 0, bend = 0, size = 0;
-    for (int64_t i = first; i < end; i++) {
-        double weight = c == NULL ? 1 : c[i];
-        if (weight == 0 || !w->changes[i])
-            continue;
-        rise += a[i] == b[i] ? 0 : weight * (a[i] - b[i]);
-        bend += a[i] == b[i] && a[i] == y[i] ? 0 : weight * ((a[i] - y[i]) - (y[i] - b[i]));
-        size += fabs(weight) * (fabs(a[i]) + fabs(b[i]));
-    }
-    if (!isfinite(rise) || !isfinite(bend)) { /* outside of where f is defined: begin anew with narrower steps */
-        t->count = 0;
+    const two_sided *p = t->now;
+    double square[STEPS], r = RATIO * RATIO * RATIO;
+    for (int k = 0; k < STEPS; k++)
+        square[k] = (p[k].step / p[0].step) * (p[k].step / p[0].step);
+    if (!(p[0].finite && p[1].finite && p[2].finite)) /* outside of where f is defined */
         return;
-    }
-    for (int k = 0; k < 2; k++) {
-        t->slope[k] = t->slope[k + 1];
-        t->gap[k] = t->gap[k + 1];
-    }
-    t->slope[2] = rise / (2 * h);
-    t->gap[2] = bend / h;
-    t->noise = ROUNDING * size / (2 * h);
-    if (++t->count >= 3)
-        track_judge(check, t);
+    t->finite = true;
+    double wide = track_extrapolate(p[0].slope, p[1].slope, square[0], square[1]);
+    double narrow = track_extrapolate(p[1].slope, p[2].slope, square[1], square[2]);
+    double value = track_extrapolate(wide, narrow, square[0], square[2]);
+    double wide_gap = track_extrapolate(p[0].gap, p[1].gap, p[0].step, p[1].step);
+    double narrow_gap = track_extrapolate(p[1].gap, p[2].gap, p[1].step, p[2].step);
+    double gap = (r * narrow_gap - wide_gap) / (r - 1), noise = fmax(p[0].noise, p[2].noise) / p[0].step;
+    double error = fabs(value - wide) + fmax(0, fabs(gap) - NOISE_OF_GAP * noise) / 2 + NOISE_OF_VALUE * noise;
+    bool agrees = p[2].step <= t->probe.step || track_agrees(check, t, value, error);
+    if (!agrees)
+        t->stairs = track_contradicts(value, error, t->probe.slope);
+    else if (error < t->error && isfinite(t->error))
+        t->stairs = track_contradicts(t->value, t->error, value);
+    if (!agrees || !(error < t->error))
+        return;
+    t->value = value;
+    t->error = error;
+    t->noise = NOISE_OF_VALUE * noise;
+    t->step = p[0].step;
+    t->gap = p[2].gap;
 }
 
-/* ---- Differences ---- */
+/* Compares the best try with the probe: a value that is not the slope there is dropped. */
+static void track_confront(const ag_check *check, track *t)
+{
+    const two_sided *p = &t->probe;
+    if (p->step >= t->step / (RATIO * RATIO) || track_agrees(check, t, t->value, t->error))
+        return;
+    t->stairs = track_contradicts(t->value, t->error, p->slope);
+    t->error = (double)INFINITY;
+}
+
+static bool track_has_gap(const ag_check *check, const track *t, const two_sided *p)
+{
+    return p->finite && fabs(p->gap) > NOISE_OF_BEND * p->noise / p->step + track_wanted(check, t);
+}
+
+/* Whether the probe's gap has not shrunk with the step as that of a smooth function does. */
+static bool track_may_be_kink(const ag_check *check, const track *t)
+{
+    const two_sided *p = &t->probe;
+    return isfinite(t->error) && track_has_gap(check, t, p) &&
+           fabs(p->gap) > 4 * fabs(t->gap) * p->step / (t->step / (RATIO * RATIO));
+}
+
+static ag_derivative track_result(const ag_check *check, const track *t)
+{
+    const two_sided *p = isfinite(t->probe.step) && t->probe.finite ? &t->probe : &t->now[STEPS - 1];
+    ag_derivative d = { t->value, t->error + t->still, AG_CAUSE_NONE };
+    if (!t->finite)
+        return (ag_derivative){ (double)NAN, (double)INFINITY, AG_CAUSE_NON_FINITE };
+    if (!isfinite(t->error) || t->stairs)
+        return (ag_derivative){ p->slope, (double)INFINITY, AG_CAUSE_STEP_EXHAUSTED };
+    if (t->kink)
+        d.trouble = AG_CAUSE_KINK;
+    else if (d.uncertainty > fmax(fmax(track_wanted(check, t), 1e-3 * check->config.atol),
+                                  AG_CHECK_BLUR * fmax(fabs(t->value), t->scale)))
+        d.trouble = AG_CAUSE_STEP_EXHAUSTED;
+    return d;
+}
+
+/* ---- Evaluating ---- */
 
 static void workspace_free(ag_ctx *ctx, workspace *w)
 {
     ag_free(ctx, w->above, (size_t)w->outputs * sizeof(double));
     ag_free(ctx, w->below, (size_t)w->outputs * sizeof(double));
-    ag_free(ctx, w->changes, (size_t)w->outputs * sizeof(bool));
+    ag_free(ctx, w->reach, (size_t)w->outputs * sizeof(double));
+    ag_free(ctx, w->grain, (size_t)w->outputs * sizeof(double));
     ag_free(ctx, w->saved, (size_t)w->moved * sizeof(double));
     ag_free(ctx, w->track, (size_t)w->tracks * sizeof(track));
 }
 
-static bool workspace_make(ag_ctx *ctx, workspace *w)
+static bool workspace_make(ag_check *check, workspace *w)
 {
+    ag_ctx *ctx = check->ctx;
     w->above = ag_alloc(ctx, (size_t)w->outputs * sizeof(double));
     w->below = ag_alloc(ctx, (size_t)w->outputs * sizeof(double));
-    w->changes = ag_alloc(ctx, (size_t)w->outputs * sizeof(bool));
+    w->reach = ag_alloc(ctx, (size_t)w->outputs * sizeof(double));
+    w->grain = ag_alloc(ctx, (size_t)w->outputs * sizeof(double));
     w->saved = ag_alloc(ctx, (size_t)w->moved * sizeof(double));
     w->track = ag_alloc(ctx, (size_t)w->tracks * sizeof(track));
-    if (w->above == NULL || w->below == NULL || w->changes == NULL || w->saved == NULL || w->track == NULL) {
+    if (w->above == NULL || w->below == NULL || w->reach == NULL || w->grain == NULL ||
+        w->saved == NULL || w->track == NULL) {
         workspace_free(ctx, w);
         return false;
     }
-    for (int64_t i = 0; i < w->outputs; i++)
-        w->changes[i] = false;
+    for (int64_t i = 0; i < w->outputs; i++) {
+        w->reach[i] = 0x1p-1022; /* not yet changed */
+        w->grain[i] = (double)INFINITY;
+    }
     for (int64_t i = 0; i < w->tracks; i++)
-        w->track[i] = (track){ .best = { (double)NAN, (double)INFINITY, AG_CAUSE_NON_FINITE } };
+        w->track[i] = (track){ .error = (double)INFINITY, .probe = { .step = (double)INFINITY },
+                               .scale = i == 0 ? check->scale : check->row_scale };
     return true;
 }
 
@@ -183,107 +270,218 @@ static bool difference_evaluate_at(ag_check *check, const ag_direction *d, doubl
     return good;
 }
 
-/* The widest step: a power of two, so that x + h and x - h are exact or nearly so. */
-static double difference_first_step(const ag_check *check, const workspace *w)
+/* The nearest step that leaves the moved values exact, so that x is the midpoint of x + h and x - h. */
+static double difference_round(bool single, double size, double h)
 {
-    double largest = 1;
-    for (int64_t i = 0; i < w->moved; i++)
-        largest = fmax(largest, isfinite(w->saved[i]) ? fabs(w->saved[i]) : 1);
-    return ldexp(1, ilogb(check->config.step * largest));
+    double unit = ag_check_unit(single, size + h);
+    return fmax(1, rint(h / unit)) * unit;
 }
 
-static bool difference_all_done(const workspace *w, int64_t count)
+/* Evaluates at x + h d and x - h d. False on error. */
+static bool difference_evaluate(ag_check *check, const ag_direction *d, workspace *w, double h)
 {
-    for (int64_t i = 0; i < count; i++)
-        if (!w->track[i].done)
-            return false;
+    if (!difference_evaluate_at(check, d, h, w->saved, w->above) ||
+        !difference_evaluate_at(check, d, -h, w->saved, w->below))
+        return false;
+    for (int64_t i = 0; i < w->outputs; i++) {
+        if (w->above[i] != check->y[i] || w->below[i] != check->y[i])
+            w->reach[i] = 0;
+        else if (w->reach[i] > 0)
+            w->reach[i] = fmax(w->reach[i], h);
+        if (w->evaluated < STEPS)
+            w->grain[i] = fmin(w->grain[i], ag_check_grain(w->above[i] - check->y[i]));
+    }
+    w->evaluated++;
     return true;
 }
 
-/* Narrows the step until the first `needed` derivatives are as exact as wanted. */
-static bool difference_run(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w,
-                           int64_t needed)
+/* The newest pair for outputs first .. end-1 with the weights c, or 1. An output that no step has changed enters
+ * *still alone, with its noise over the widest of these steps; one that is infinite is a constant. */
+static two_sided difference_measure(const ag_check *check, const double *c, int64_t first, int64_t end,
+                                    const workspace *w, double h, double *still)
 {
-    double h = difference_first_step(check, w);
-    for (int level = 0; level < LEVELS && !difference_all_done(w, needed); level++, h /= RATIO) {
-        double half = d->index < 0 ? h : ((w->saved[0] + h) - (w->saved[0] - h)) / 2; /* as it is after rounding */
-        if (!difference_evaluate_at(check, d, h, w->saved, w->above) ||
-            !difference_evaluate_at(check, d, -h, w->saved, w->below))
-            return false;
-        for (int64_t i = 0; i < w->outputs; i++)
-            w->changes[i] = w->changes[i] || w->above[i] != check->y[i] || w->below[i] != check->y[i];
-        for (int64_t t = 0; t < w->tracks; t++)
-            if (!w->track[t].done)
-                track_add(check, &w->track[t], t == 0 ? cotangent : NULL, t == 0 ? 0 : t - 1, t == 0 ? w->outputs : t,
-                          w, half);
-    }
-    return true;
-}
-
-/* ---- The complex step ---- */
-
-/* Writes (re, im) pairs of the inputs, im = h d, into one block, of which point[i] is the input i. */
-static void difference_complex_point(const ag_check *check, const ag_direction *d, double h, double *pair,
-                                     const double **point)
-{
-    for (int k = 0; k < check->input_count; k++) {
-        const ag_check_input *in = &check->input[k];
-        point[k] = in->checked ? pair : NULL;
-        for (int64_t i = 0; in->checked && i < in->numel; i++) {
-            *pair++ = in->x.value[i];
-            *pair++ = k == d->input ? h * ag_direction_at(d, i) : 0;
-        }
-    }
-}
-
-/* Puts the exact derivative in place of the one by differences, which must agree with it. z: (re, im) pairs of the
- * outputs at x + ih d. */
-static void difference_confirm(const ag_check *check, const double *c, int64_t first, int64_t end, const double *z,
-                               double h, ag_derivative *found)
-{
-    double exact = 0, size = 0;
-    bool same = true;
+    const double *y = check->y, *a = w->above, *b = w->below;
+    double rise = 0, bend = 0, noise = 0, unseen = 0, unit = check->noise_unit > 0 ? check->noise_unit : 1;
     for (int64_t i = first; i < end; i++) {
-        double term = (c == NULL ? 1 : c[i]) * (z[2 * i + 1] / h);
-        exact += term;
-        size += fabs(term);
-        same = same && ag_check_is_close(check, z[2 * i], check->y[i]);
+        double weight = c == NULL ? 1 : c[i];
+        if (weight == 0)
+            continue;
+        double size = fmax(fabs(a[i]), fabs(b[i])), e = weight * ag_check_noise_of(check, i, size) / unit;
+        if (w->reach[i] > 0) {
+            unseen += isfinite(y[i]) ? e * e / (w->reach[i] * w->reach[i]) : 0;
+            continue;
+        }
+        if (a[i] == y[i] && b[i] == y[i] && isfinite(w->grain[i])) /* rounded away here, not by wider steps */
+            e = fmax(fabs(e), fabs(weight) * w->grain[i] / 2 / unit);
+        rise += a[i] == b[i] ? 0 : weight * (a[i] - b[i]);
+        bend += a[i] == b[i] && a[i] == y[i] ? 0 : weight * ((a[i] - y[i]) - (y[i] - b[i]));
+        noise += e * e;
     }
-    if (found->trouble == AG_CAUSE_KINK || found->trouble == AG_CAUSE_NON_FINITE)
-        return;
-    double apart = fabs(exact - found->value), error = ROUNDING * size;
-    if (!same || !(apart <= 10 * (found->uncertainty + error) + difference_tolerance(check, fabs(exact)) / 10))
-        found->trouble = AG_CAUSE_ORACLES_DISAGREE;
-    else
-        *found = (ag_derivative){ exact, error, AG_CAUSE_NONE };
+    *still = sqrt(unseen) * unit;
+    return (two_sided){ h, rise / (2 * h), bend / h, sqrt(noise) * unit, isfinite(rise) && isfinite(bend) };
 }
 
-static bool difference_complex_step(ag_check *check, const ag_direction *d, const double *cotangent, ag_derivative *sum,
-                                    ag_derivative *each)
+static two_sided difference_measure_track(const ag_check *check, const double *cotangent, const workspace *w, int64_t t,
+                                          double h)
 {
-    const double h = 0x1p-400; /* its square is 0 to everything else */
-    ag_ctx *ctx = check->ctx;
-    int64_t m = check->output_numel, total = m;
-    for (int k = 0; k < check->input_count; k++)
-        total += check->input[k].checked ? check->input[k].numel : 0;
-    size_t pair_bytes = 2 * (size_t)total * sizeof(double), in_bytes = (size_t)check->input_count * sizeof(double *);
-    size_t out_bytes = (size_t)check->output_count * sizeof(double *);
-    double *pair = ag_alloc(ctx, pair_bytes), **result = ag_alloc(ctx, out_bytes);
-    const double **point = ag_alloc(ctx, in_bytes);
-    bool good = pair != NULL && result != NULL && point != NULL;
-    if (good) {
-        for (int k = 0; k < check->output_count; k++)
-            result[k] = pair + 2 * check->output[k].first;
-        difference_complex_point(check, d, h, pair + 2 * m, point);
-        check->config.complex_step(point, result, check->user);
-        difference_confirm(check, cotangent, 0, m, pair, h, sum);
-        for (int64_t j = 0; each != NULL && j < m; j++)
-            difference_confirm(check, NULL, j, j + 1, pair, h, &each[j]);
+    double *still = &w->track[t].still;
+    return t == 0 ? difference_measure(check, cotangent, 0, w->outputs, w, h, still)
+                  : difference_measure(check, NULL, t - 1, t, w, h, still);
+}
+
+/* ---- The search for good steps ---- */
+
+/* A try whose widest step is h. False on error. */
+static bool difference_try(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w, double h)
+{
+    for (int k = 0; k < STEPS; k++, h /= RATIO) {
+        double step = difference_round(check->input[d->input].single, w->size, h);
+        if (!difference_evaluate(check, d, w, step))
+            return false;
+        for (int64_t t = 0; t < w->tracks; t++)
+            w->track[t].now[k] = difference_measure_track(check, cotangent, w, t, step);
     }
-    ag_free(ctx, pair, pair_bytes);
-    ag_free(ctx, result, out_bytes);
-    ag_free(ctx, point, in_bytes);
-    return good;
+    for (int64_t t = 0; t < w->tracks; t++)
+        if (!track_is_settled(check, &w->track[t]))
+            track_judge(check, &w->track[t]);
+    return true;
+}
+
+/* The needed track whose best try is the narrowest; the sum's where none has one. */
+static const track *difference_narrowest(const workspace *w)
+{
+    const track *found = &w->track[0];
+    for (int64_t i = 1; i < w->needed; i++)
+        if (isfinite(w->track[i].error) && (!isfinite(found->error) || w->track[i].step < found->step))
+            found = &w->track[i];
+    return found;
+}
+
+/* The finest step at which the slope, or the jump of it, is PROBE times the noise. */
+static double difference_probe_step(const ag_check *check, const workspace *w, const ag_direction *d)
+{
+    const track *t = difference_narrowest(w);
+    const two_sided *last = &t->now[STEPS - 1];
+    double step = isfinite(t->error) ? t->step : t->now[0].step, narrowest = step / (RATIO * RATIO);
+    double slope = fmax(fabs(last->slope), fabs(last->gap)), h = narrowest * 0x1p-10;
+    double bits = check->input[d->input].single ? 0x1p-19 : 0x1p-44;
+    if (last->finite && slope > 0)
+        h = PROBE * last->noise / slope;
+    return fmin(fmax(h, fmax(step * 0x1p-34, w->size * bits)), narrowest / 8);
+}
+
+/* Looks for kinks: a gap that is the same at a wider step. False on error. */
+static bool difference_find_kinks(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w)
+{
+    bool any = false;
+    for (int64_t i = 0; i < w->tracks; i++)
+        any = any || track_may_be_kink(check, &w->track[i]);
+    double step = difference_round(check->input[d->input].single, w->size, w->track[0].probe.step * NEXT_TRY);
+    if (!any)
+        return true;
+    if (!difference_evaluate(check, d, w, step))
+        return false;
+    for (int64_t i = 0; i < w->tracks; i++) {
+        track *t = &w->track[i];
+        two_sided p = difference_measure_track(check, cotangent, w, i, step);
+        t->kink = track_may_be_kink(check, t) && track_has_gap(check, t, &p) &&
+                  fabs(p.gap) > fabs(t->probe.gap) / 2 && fabs(p.gap) < fabs(t->probe.gap) * 2;
+    }
+    return true;
+}
+
+/* Probes, and confronts the tracks with the result. False on error. */
+static bool difference_probe(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w)
+{
+    double step = difference_round(check->input[d->input].single, w->size, difference_probe_step(check, w, d));
+    if (!difference_evaluate(check, d, w, step))
+        return false;
+    for (int64_t i = 0; i < w->tracks; i++)
+        w->track[i].probe = difference_measure_track(check, cotangent, w, i, step);
+    if (!difference_find_kinks(check, d, cotangent, w))
+        return false;
+    for (int64_t i = 0; i < w->tracks; i++)
+        if (!w->track[i].kink)
+            track_confront(check, &w->track[i]);
+    return true;
+}
+
+/* Whether a needed track wants a try at h, narrower or wider than those before. */
+static bool difference_wants(const ag_check *check, const workspace *w, double h, bool wider)
+{
+    for (int64_t i = 0; i < w->needed; i++)
+        if (wider ? track_wants_wider(check, &w->track[i], h) : track_wants_narrower(check, &w->track[i], h))
+            return true;
+    return false;
+}
+
+/* The step of the next narrower try; from steps that suit numbers near 1 it goes on to steps that suit x. */
+static double difference_next(const ag_check *check, const workspace *w, double h)
+{
+    h /= NEXT_TRY;
+    return h < 0x1p-46 && w->size > 0 && w->size < h ? FIRST * check->config.step * w->size : h;
+}
+
+/* Tries narrower steps until no needed track gains by it; then no probe is left to make. False on error. */
+static bool difference_narrow(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w, double h)
+{
+    bool single = check->input[d->input].single;
+    double least = w->size > 0 ? w->size * (single ? 0x1p-18 : 0x1p-46) : single ? 0x1p-40 : 0x1p-80;
+    for (int round = 0; round < ROUNDS; round++) {
+        for (bool first = round == 0; h >= least && difference_wants(check, w, h, false); first = false) {
+            if (!difference_try(check, d, cotangent, w, h) ||
+                (first && w->track[0].finite && !difference_probe(check, d, cotangent, w)))
+                return false;
+            h = difference_next(check, w, h);
+        }
+        const track *t = difference_narrowest(w);
+        if (!isfinite(t->error) || t->probe.step <= t->step / (RATIO * RATIO * 8))
+            return true;
+        if (!difference_probe(check, d, cotangent, w))
+            return false;
+    }
+    return true;
+}
+
+/* Tries wider steps while the error is noise. An error at such a step ends the search: the function may not be defined
+ * there. */
+static void difference_widen(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w, double h)
+{
+    while (h < 0x1p40 * fmax(1, w->size) && difference_wants(check, w, h, true)) {
+        if (!difference_try(check, d, cotangent, w, h)) {
+            ag_error_clear(check->ctx);
+            return;
+        }
+        h *= NEXT_TRY;
+    }
+}
+
+/* Outputs that are the same a million times further away do not depend on the direction: their noise counts less. */
+static void difference_reach(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w)
+{
+    double h = difference_round(check->input[d->input].single, w->size, 0x1p20 * fmax(1, w->size));
+    if (!difference_evaluate_at(check, d, h, w->saved, w->above) ||
+        !difference_evaluate_at(check, d, -h, w->saved, w->below)) {
+        ag_error_clear(check->ctx);
+        return;
+    }
+    for (int64_t i = 0; i < w->outputs; i++)
+        if (w->reach[i] > 0 && w->above[i] == check->y[i] && w->below[i] == check->y[i])
+            w->reach[i] = h;
+    for (int64_t i = 0; i < w->tracks; i++)
+        difference_measure_track(check, cotangent, w, i, h);
+}
+
+static bool difference_run(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w)
+{
+    double h = FIRST * check->config.step * fmax(1, w->size);
+    if (!difference_narrow(check, d, cotangent, w, h))
+        return false;
+    difference_widen(check, d, cotangent, w, h * NEXT_TRY);
+    const track *sum = &w->track[0];
+    if (!track_is_settled(check, sum) && sum->still > sum->error)
+        difference_reach(check, d, cotangent, w);
+    return true;
 }
 
 /* ---- What the others ask for ---- */
@@ -294,17 +492,20 @@ bool ag_check_derivatives(ag_check *check, const ag_direction *d, const double *
     int64_t first, end, m = check->output_numel;
     difference_moving_range(d, &first, &end);
     workspace w = { .outputs = m, .moved = end - first, .tracks = each == NULL ? 1 : 1 + m };
+    w.needed = each_exact ? w.tracks : 1;
     *sum = (ag_derivative){ (double)NAN, (double)INFINITY, AG_CAUSE_ERROR };
-    if (!workspace_make(check->ctx, &w))
+    if (!workspace_make(check, &w))
         return false;
     memcpy(w.saved, check->input[d->input].x.value + first, (size_t)w.moved * sizeof(double));
-    bool good = difference_run(check, d, cotangent, &w, each_exact ? w.tracks : 1);
+    for (int64_t i = 0; i < w.moved; i++)
+        w.size = fmax(w.size, isfinite(w.saved[i]) ? fabs(w.saved[i]) : 0);
+    bool good = difference_run(check, d, cotangent, &w);
     if (good) {
-        *sum = w.track[0].best;
+        *sum = track_result(check, &w.track[0]);
         for (int64_t j = 0; each != NULL && j < m; j++)
-            each[j] = w.track[1 + j].best;
+            each[j] = track_result(check, &w.track[1 + j]);
         if (check->config.complex_step != NULL)
-            good = difference_complex_step(check, d, cotangent, sum, each);
+            good = ag_check_complex_step(check, d, cotangent, sum, each);
     }
     workspace_free(check->ctx, &w);
     return good;

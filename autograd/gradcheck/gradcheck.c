@@ -10,6 +10,7 @@
 #include "tensor/philox.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -50,6 +51,7 @@ static void check_config_is_usable(const ag_check *check)
 bool ag_check_begin(ag_check *check)
 {
     ag_gradcheck_config *config = &check->config;
+    check->atol_given = config->atol != 0;
     config->step = config->step == 0 ? 0x1p-6 : config->step;
     config->rtol = config->rtol == 0 ? 1e-6 : config->rtol;
     config->atol = config->atol == 0 ? 1e-9 : config->atol;
@@ -93,27 +95,71 @@ static bool check_allocate(ag_check *check)
     return ag_error(check->ctx) == AG_OK;
 }
 
-/* ---- Judging one input ---- */
+/* ---- Judging one derivative ---- */
 
-static double check_relative_error(const ag_check *check, double a, double n)
+static int check_ascending(const void *a, const void *b)
 {
-    double error = fabs(a - n) / fmax(fmax(fabs(a), fabs(n)), check->config.atol / check->config.rtol);
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The lower quartile of the magnitudes that are not 0 in analytic[m][n] and numeric[n][m]: what a derivative may be
+ * uncertain by is relative to at least this, so that one which is near 0 by chance is not undecided. 0: all are 0. */
+static double check_usual_size(ag_check *check, const double *analytic, const ag_derivative *numeric, int64_t m,
+                               int64_t n)
+{
+    double *size = check_doubles(check, m * n), found = 0;
+    int64_t count = 0;
+    for (int64_t i = 0; i < m * n && size != NULL; i++) {
+        double a = fabs(analytic[i]), b = fabs(numeric[i % n * m + i / n].value);
+        double larger = a > b || !isfinite(b) ? a : b;
+        if (larger > 0 && isfinite(larger))
+            size[count++] = larger;
+    }
+    if (count > 0) {
+        qsort(size, (size_t)count, sizeof *size, check_ascending);
+        found = size[(count - 1) / 4];
+    }
+    return found;
+}
+
+/* The largest numeric derivative that is known to be other than 0; 0: there is none. */
+static double check_largest(const ag_derivative *numeric, int64_t step, int64_t n)
+{
+    double largest = 0;
+    for (int64_t e = 0; e < n; e++)
+        if (fabs(numeric[e * step].value) > 10 * numeric[e * step].uncertainty)
+            largest = fmax(largest, fabs(numeric[e * step].value));
+    return largest;
+}
+
+/* What the derivatives of one kind, such as those of one output, are compared with. */
+typedef struct check_sizes {
+    double usual, largest;
+} check_sizes;
+
+static double check_relative_error(const ag_check *check, double a, double n, double uncertainty)
+{
+    double least = fmax(check->config.atol / check->config.rtol, uncertainty / AG_CHECK_BLUR);
+    double error = fabs(a - n) / fmax(fmax(fabs(a), fabs(n)), least);
     return isnan(error) ? (double)INFINITY : error;
 }
 
-/* One comparison. Inconclusive if the two are neither close nor further apart than the numeric derivative's uncertainty
- * by a factor of 10; 100 where no step was accurate enough, as the estimate itself is then rough. */
+/* One comparison. uncertainty: of both. The two are close within the tolerance and twice the uncertainty, if this is
+ * small in relation to the derivatives; they differ if they are further apart than the tolerance and ten times the
+ * uncertainty. All else is inconclusive. */
 static ag_gradcheck_input check_compare(const ag_check *check, int64_t index, int64_t output_index, double a,
-                                        ag_derivative n)
+                                        ag_derivative n, double noise, check_sizes sizes)
 {
-    ag_gradcheck_input one = { .index = index, .output_index = output_index, .analytic = a, .numeric = n.value,
-                               .uncertainty = n.uncertainty };
-    double wanted = check->config.atol + check->config.rtol * fmax(fabs(a), fabs(n.value));
+    double uncertainty = n.uncertainty + 3 * noise, apart = fabs(a - n.value);
+    double wanted = ag_check_tolerance(check, fmax(fabs(a), fabs(n.value)), sizes.largest);
+    bool known = uncertainty <= fmax(wanted, AG_CHECK_BLUR * fmax(fmax(fabs(a), fabs(n.value)), sizes.usual));
     bool usable = n.trouble == AG_CAUSE_NONE || n.trouble == AG_CAUSE_STEP_EXHAUSTED;
-    double doubt = (n.trouble == AG_CAUSE_NONE ? 10 : 100) * n.uncertainty;
-    if (n.trouble == AG_CAUSE_NONE && ag_check_is_close(check, a, n.value))
+    ag_gradcheck_input one = { .index = index, .output_index = output_index, .analytic = a, .numeric = n.value,
+                               .uncertainty = uncertainty };
+    if (usable && known && isfinite(a) && isfinite(n.value) && apart <= wanted + 2 * uncertainty)
         one.verdict = AG_PASS;
-    else if (isfinite(n.value) && (!isfinite(a) || (usable && fabs(a - n.value) > wanted + doubt)))
+    else if (isfinite(n.value) && (!isfinite(a) || (usable && apart > wanted + 10 * uncertainty)))
         one.verdict = AG_FAIL;
     else
         one.verdict = AG_INCONCLUSIVE;
@@ -121,9 +167,11 @@ static ag_gradcheck_input check_compare(const ag_check *check, int64_t index, in
                 : one.verdict == AG_FAIL ? AG_CAUSE_UNKNOWN
                 : n.trouble == AG_CAUSE_NONE ? AG_CAUSE_STEP_EXHAUSTED
                 : n.trouble;
-    one.max_error = one.verdict == AG_INCONCLUSIVE ? 0 : check_relative_error(check, a, n.value);
+    one.max_error = one.verdict == AG_INCONCLUSIVE ? 0 : check_relative_error(check, a, n.value, uncertainty);
     return one;
 }
+
+/* ---- Judging one input ---- */
 
 static int check_severity(ag_verdict verdict)
 {
@@ -154,45 +202,89 @@ static void check_count(ag_gradcheck_input *found, ag_gradcheck_input one)
     found->max_error = max_error;
 }
 
-/* Compares every element. rows: the analytic Jacobian, [output_numel][numel], compared too; NULL: only the sum. */
-static bool check_judge_elements(ag_check *check, int input, const double *rows)
+/* The numeric derivatives of every element: sum[e]; each[e * output_numel + j] of output j, if rows are compared. */
+static bool check_differentiate(ag_check *check, int input, ag_derivative *sum, ag_derivative *each, bool rows)
 {
     ag_check_input *in = &check->input[input];
     int64_t m = check->output_numel;
     double *jacobian = check->jacobian[input];
-    ag_derivative *each = jacobian == NULL ? NULL : ag_check_memory(check->ctx, m, sizeof *each);
-    bool good = each != NULL || jacobian == NULL;
-    for (int64_t e = 0; e < in->numel && good; e++) {
-        ag_derivative sum;
-        good = ag_check_derivatives(check, &(ag_direction){ .input = input, .index = e }, check->cotangent, &sum, each,
-                                    rows != NULL);
-        if (!good)
-            break;
-        ag_gradcheck_input worst = check_compare(check, e, -1, in->analytic[e], sum);
-        in->numeric[e] = sum.value;
-        in->doubt[e] = sum.uncertainty;
-        bool finite = sum.trouble != AG_CAUSE_NON_FINITE; /* else a row may be NaN: 0 times infinity */
-        for (int64_t j = 0; j < m && each != NULL; j++) {
-            jacobian[e * m + j] = each[j].value;
-            if (rows == NULL || !finite)
-                continue;
-            ag_gradcheck_input one = check_compare(check, e, j, rows[j * in->numel + e], each[j]);
-            if (check_is_worse(&one, &worst))
-                worst = one;
+    check->scale = check->row_scale = 0;
+    for (int64_t e = 0; e < in->numel; e++) {
+        ag_derivative *row = each == NULL ? NULL : each + (rows ? e * m : 0);
+        if (!ag_check_derivatives(check, &(ag_direction){ .input = input, .index = e }, check->cotangent, &sum[e], row,
+                                  rows))
+            return false;
+        in->numeric[e] = sum[e].value;
+        in->doubt[e] = sum[e].uncertainty + (in->noise == NULL ? 0 : 3 * in->noise[e]);
+        if (isfinite(sum[e].uncertainty))
+            check->scale = fmax(check->scale, fabs(sum[e].value));
+        for (int64_t j = 0; j < m && row != NULL; j++) {
+            jacobian[e * m + j] = row[j].value;
+            if (isfinite(row[j].uncertainty))
+                check->row_scale = fmax(check->row_scale, fabs(row[j].value));
         }
-        check_count(&in->found, worst);
     }
-    return good;
+    return true;
+}
+
+static double check_size(const double *x, int64_t n)
+{
+    double size = 0;
+    for (int64_t e = 0; e < n; e++)
+        size = isfinite(x[e]) ? fmax(size, fabs(x[e])) : size;
+    return size;
+}
+
+/* Compares a row of the Jacobian: worst[e] becomes the worse of itself and entry e. */
+static void check_judge_row(const ag_check *check, int input, int64_t j, const double *analytic,
+                            const ag_derivative *each, double usual, ag_gradcheck_input *worst)
+{
+    const ag_check_input *in = &check->input[input];
+    int64_t m = check->output_numel;
+    check_sizes sizes = { usual, check_largest(each + j, m, in->numel) };
+    double whole = check_size(in->analytic, in->numel), part = whole > 0 ? check_size(analytic, in->numel) / whole : 1;
+    for (int64_t e = 0; e < in->numel; e++) {
+        ag_gradcheck_input one = check_compare(check, e, j, analytic[e], each[e * m + j], part * in->noise[e], sizes);
+        if (worst[e].cause != AG_CAUSE_NON_FINITE && check_is_worse(&one, &worst[e]))
+            worst[e] = one; /* else a row may be NaN: 0 times infinity */
+    }
+}
+
+/* Compares every element. rows: the analytic Jacobian, [output_numel][numel], compared too; NULL: only the sum. */
+static bool check_judge_elements(ag_check *check, int input, const double *rows)
+{
+    ag_check_input *in = &check->input[input];
+    int64_t m = check->output_numel, kept = check->jacobian[input] == NULL ? 0 : rows == NULL ? m : m * in->numel;
+    ag_derivative *sum = ag_check_memory(check->ctx, in->numel, sizeof *sum);
+    ag_derivative *each = ag_check_memory(check->ctx, kept, sizeof *each);
+    ag_gradcheck_input *worst = ag_check_memory(check->ctx, in->numel, sizeof *worst);
+    if (sum == NULL || each == NULL || worst == NULL ||
+        !check_differentiate(check, input, sum, kept == 0 ? NULL : each, rows != NULL))
+        return false;
+    check_sizes sizes = { check_usual_size(check, in->analytic, sum, 1, in->numel), check_largest(sum, 1, in->numel) };
+    for (int64_t e = 0; e < in->numel; e++)
+        worst[e] = check_compare(check, e, -1, in->analytic[e], sum[e], in->noise[e], sizes);
+    double usual = rows == NULL ? 0 : check_usual_size(check, rows, each, m, in->numel);
+    for (int64_t j = 0; j < m && rows != NULL; j++)
+        check_judge_row(check, input, j, rows + j * in->numel, each, usual, worst);
+    for (int64_t e = 0; e < in->numel; e++)
+        check_count(&in->found, worst[e]);
+    return ag_error(check->ctx) == AG_OK;
 }
 
 /* The comparison along a direction. */
 static ag_gradcheck_input check_compare_along(ag_check *check, const ag_direction *d)
 {
     const ag_check_input *in = &check->input[d->input];
-    double a = 0;
-    for (int64_t i = d->index >= 0 ? d->index : d->first; i < (d->index >= 0 ? d->index + 1 : d->end); i++)
+    double a = 0, square = 0, noise = 0;
+    for (int64_t i = d->index >= 0 ? d->index : d->first; i < (d->index >= 0 ? d->index + 1 : d->end); i++) {
         a += in->analytic[i] * ag_direction_at(d, i);
-    return check_compare(check, d->index, -1, a, ag_check_derivative(check, d, check->cotangent));
+        square += in->analytic[i] * in->analytic[i];
+        noise += in->noise[i] * in->noise[i];
+    }
+    ag_derivative n = ag_check_derivative(check, d, check->cotangent);
+    check_sizes sizes = { sqrt(square) / 4, n.uncertainty < fabs(n.value) / 10 ? fabs(n.value) : 0 };
+    return check_compare(check, d->index, -1, a, n, sqrt(noise), sizes);
 }
 
 /* Halves the direction that failed and keeps the half with the larger error, down to one element. If that element
@@ -222,6 +314,7 @@ static bool check_judge_directions(ag_check *check, int input)
 {
     ag_check_input *in = &check->input[input];
     ag_direction worst = { .input = input, .index = -1, .end = in->numel };
+    check->scale = check->row_scale = 0;
     for (int s = 0; s < check->config.directions && ag_error(check->ctx) == AG_OK; s++) {
         ag_direction d = worst;
         d.seed = check->config.seed + (uint64_t)input * 1000003 + (uint64_t)s + 17;
@@ -236,15 +329,6 @@ static bool check_judge_directions(ag_check *check, int input)
 }
 
 /* ---- Judging all of them ---- */
-
-/* The analytic gradients for the check's cotangent. */
-static bool check_analytic_gradients(ag_check *check)
-{
-    double **grad = ag_check_memory(check->ctx, check->input_count, sizeof *grad);
-    for (int i = 0; i < check->input_count && grad != NULL; i++)
-        grad[i] = check->input[i].analytic;
-    return grad != NULL && check->backward(check, check->cotangent, grad);
-}
 
 /* The number of entries of the Jacobian, if it is compared entry by entry; 0: it is too large. */
 static int64_t check_entries_to_compare(const ag_check *check)
@@ -302,11 +386,12 @@ static void check_draw_cotangent(ag_check *check)
         uint32_t word[4];
         ag_philox(check->config.seed + 1, (uint64_t)i, word);
         double magnitude = 0.5 + (double)word[0] * 0x1p-32;
+        magnitude = check->single ? (double)(float)magnitude : magnitude;
         check->cotangent[i] = (word[1] & 1u) != 0 ? magnitude : -magnitude;
     }
 }
 
-/* Whether two runs on the same inputs give the same bits; false also on error. */
+/* Whether forward gives the same bits as the first time; false also on error. */
 static bool check_repeats(ag_check *check)
 {
     double *again = check_doubles(check, check->output_numel);
@@ -314,18 +399,62 @@ static bool check_repeats(ag_check *check)
            memcmp(again, check->y, (size_t)check->output_numel * sizeof(double)) == 0;
 }
 
+/* Notes in check->misdeed if backward, called again, does not give the same bits as the first time. False on error. */
+static bool check_backward_repeats(ag_check *check, double **grad, bool moved)
+{
+    if (!check->backward(check, check->cotangent, grad))
+        return false;
+    for (int k = 0; k < check->input_count; k++) {
+        const ag_check_input *in = &check->input[k];
+        for (int64_t e = 0; in->checked && e < in->numel; e++) {
+            if (memcmp(&grad[k][e], &in->analytic[e], sizeof(double)) == 0 || check->misdeed.cause != AG_CAUSE_NONE)
+                continue;
+            check->misdeed = ag_explanation_of(AG_CAUSE_STATE, "Your backward keeps state: %s it gives %.6g for "
+                                               "element %lld of input %d%s%s, not %.6g as before. Usually %s.",
+                                               moved ? "after a forward call at another point"
+                                                     : "called again with the same arguments",
+                                               grad[k][e], (long long)e, k, in->x.name == NULL ? "" : " ",
+                                               in->x.name == NULL ? "" : in->x.name, in->analytic[e],
+                                               moved ? "values of an earlier forward call"
+                                                     : "a buffer that is not zeroed, or random numbers drawn again");
+            check->misdeed_input = k;
+        }
+    }
+    return true;
+}
+
+/* Calls both functions at the point and beside it: the analytic gradients, the noise, and whether both repeat. False:
+ * an error, or *cause. */
+static bool check_call(ag_check *check, ag_cause *cause)
+{
+    double **first = ag_check_memory(check->ctx, check->input_count, sizeof *first);
+    double **again = ag_check_memory(check->ctx, check->input_count, sizeof *again);
+    if (first == NULL || again == NULL)
+        return false;
+    for (int k = 0; k < check->input_count; k++) {
+        first[k] = check->input[k].analytic;
+        again[k] = check->input[k].checked ? check_doubles(check, check->input[k].numel) : NULL;
+    }
+    if (ag_error(check->ctx) != AG_OK || !check->evaluate(check, check->y) ||
+        !check->backward(check, check->cotangent, first))
+        return false;
+    bool repeats = check_repeats(check);
+    if (repeats && (!check_backward_repeats(check, again, false) || !ag_check_measure_noise(check) ||
+                    !check_backward_repeats(check, again, true)))
+        return false;
+    repeats = repeats && check_repeats(check);
+    if (!repeats)
+        *cause = AG_CAUSE_NOT_REPEATABLE;
+    return repeats;
+}
+
 /* Judges every input. False: an error, or nothing could be judged because of *cause. */
 static bool check_examine(ag_check *check, ag_cause *cause)
 {
-    if (!check_allocate(check) || !check->evaluate(check, check->y))
+    if (!check_allocate(check))
         return false;
     check_draw_cotangent(check);
-    if (!check_analytic_gradients(check))
-        return false;
-    if (check_repeats(check))
-        return check_judge_inputs(check);
-    *cause = AG_CAUSE_NOT_REPEATABLE;
-    return false;
+    return check_call(check, cause) && check_judge_inputs(check);
 }
 
 /* ---- The result ---- */
@@ -383,6 +512,18 @@ ag_gradcheck_result ag_check_refused(const ag_ctx *ctx)
     return r;
 }
 
+/* A misdeed is a failure of its input, whatever the derivatives. */
+static void check_report_misdeed(ag_check *check, ag_gradcheck_result *r)
+{
+    ag_gradcheck_input *found = &check->input[check->misdeed_input].found;
+    found->verdict = AG_FAIL;
+    found->cause = check->misdeed.cause;
+    r->verdict = AG_FAIL;
+    r->input = check->misdeed_input;
+    r->worst = *found;
+    memcpy(r->explanation, check->misdeed.text, sizeof r->explanation);
+}
+
 ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape)
 {
     ag_ctx *ctx = check->ctx;
@@ -400,13 +541,8 @@ ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape)
         r.worst.cause = cause = AG_CAUSE_ERROR;
         snprintf(r.explanation, sizeof r.explanation, "%s", ag_error_message(ctx));
     }
-    if (check->misdeed.cause != AG_CAUSE_NONE && ag_error(ctx) == AG_OK) {
-        r.verdict = r.worst.verdict = AG_FAIL;
-        r.worst.cause = check->misdeed.cause;
-        memcpy(r.explanation, check->misdeed.text, sizeof r.explanation);
-        if (r.input >= 0)
-            check->input[r.input].found = r.worst;
-    }
+    if (check->misdeed.cause != AG_CAUSE_NONE && ag_error(ctx) == AG_OK)
+        check_report_misdeed(check, &r);
     for (int i = 0; i < check->input_count && check->input != NULL; i++) {
         ag_gradcheck_input *found = &check->input[i].found;
         if (found->checked == 0)

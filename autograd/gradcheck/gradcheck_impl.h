@@ -4,7 +4,9 @@
  *
  *     tensors.c, arrays.c      make an ag_check from a function of tensors, or of arrays
  *     gradcheck.c              judges it
+ *     noise.c                  measures the rounding noise of both functions
  *     difference.c             computes numeric derivatives
+ *     complex_step.c           the same by the complex step
  *     explain*.c               finds the fault that reproduces a wrong gradient
  *     locate.c, replay.c       finds the op on the tape that made it
  *     report*.c                writes text, JSON and HTML
@@ -33,6 +35,7 @@ typedef struct ag_check_input {
     bool reached;    /* backward gave it a gradient */
     double *analytic; /* [numel] */
     double *numeric;  /* [numel]; NULL: compared along random directions only */
+    double *noise;    /* [numel]: of analytic; NULL: not measured */
     double *doubt;    /* [numel], as numeric: what the noise of both may put between analytic and numeric */
     ag_gradcheck_input found;
 } ag_check_input;
@@ -55,7 +58,13 @@ struct ag_check {
     int64_t output_numel;
     double *y;         /* the outputs at the point */
     double *cotangent; /* random, +-[0.5, 1.5) */
+    double *noise;     /* of the outputs, standard deviations; NULL: not measured, four units in the last place */
+    double noise_unit; /* the largest of them, as a unit for sums of squares; 0: 1 */
+    bool single;       /* an input or output is float32 */
+    bool atol_given;   /* else the default, which shrinks with the gradient */
+    double scale, row_scale; /* the largest derivative so far of the sum, and of one output, for the running input */
     ag_explanation misdeed; /* what a call did that it must not, such as a write beyond an array; cause NONE: nothing */
+    int misdeed_input; /* the input that it concerns */
     double **jacobian; /* per input: numeric dy/dx, [numel][output_numel]; NULL: too large to keep */
     /* Computes the outputs at the inputs' current values. False: the context has the error. */
     bool (*evaluate)(ag_check *check, double *y);
@@ -83,7 +92,25 @@ ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape);
 /* The result of a call that can not be checked: the context (may be NULL) has the error. */
 ag_gradcheck_result ag_check_refused(const ag_ctx *ctx);
 
+/* ---- noise.c ---- */
+
+/* Measures check->noise and the inputs' noise at the point, by forward and backward at points beside it. False on
+ * error. */
+bool ag_check_measure_noise(ag_check *check);
+
+/* The noise of output i where its magnitude is size. */
+double ag_check_noise_of(const ag_check *check, int64_t i, double size);
+
+/* The largest power of two that x is a multiple of; INFINITY if x is 0 or not finite. */
+double ag_check_grain(double x);
+
+/* The unit in the last place of x, of a float or a double. */
+double ag_check_unit(bool single, double x);
+
 /* ---- difference.c ---- */
+
+/* A derivative is known if its uncertainty is at most this part of it. So twice that is well below an error of 1 %. */
+#define AG_CHECK_BLUR 2.5e-3
 
 /* A direction in one input: one element; or, index -1, random signs for the elements first .. end-1. */
 typedef struct ag_direction {
@@ -112,8 +139,18 @@ ag_derivative ag_check_derivative(ag_check *check, const ag_direction *d, const 
  * error, or where a derivative is not finite. */
 bool ag_check_gradient(ag_check *check, int input, const double *cotangent, double *gradient);
 
+/* atol + rtol size; the default atol is relative to the scale of the gradient, if that is below 1. */
+double ag_check_tolerance(const ag_check *check, double size, double scale);
+
 /* |a - n| <= atol + rtol max(|a|, |n|), both finite. */
 bool ag_check_is_close(const ag_check *check, double a, double n);
+
+/* ---- complex_step.c ---- */
+
+/* Puts derivatives by the complex step in the place of those by differences, with which they must agree. False on
+ * error. */
+bool ag_check_complex_step(ag_check *check, const ag_direction *d, const double *cotangent, ag_derivative *sum,
+                           ag_derivative *each);
 
 /* ---- explain.c ---- */
 

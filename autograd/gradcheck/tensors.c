@@ -151,6 +151,7 @@ static bool tensors_describe(ag_check *check)
         ag_check_input *in = &check->input[i];
         in->checked = x->dtype != AG_I32;
         in->single = x->dtype == AG_F32;
+        check->single = check->single || in->single;
         in->numel = x->numel;
         in->x = (ag_array){ .name = ag_name(x), .ndim = x->ndim };
         memcpy(in->x.shape, x->shape, sizeof x->shape);
@@ -168,6 +169,7 @@ static bool tensors_describe(ag_check *check)
         ag_check_output *out = &check->output[i];
         out->numel = y->numel;
         out->single = y->dtype == AG_F32;
+        check->single = check->single || out->single;
         out->y = (ag_array){ .name = ag_name(y), .ndim = y->ndim };
         memcpy(out->y.shape, y->shape, sizeof y->shape);
     }
@@ -205,12 +207,7 @@ ag_gradcheck_result ag_gradcheck(ag_ctx *ctx, ag_gradcheck_fn *f, ag_tensor *con
     t.grad = ag_check_memory(ctx, input_count, sizeof(ag_tensor *));
     bool made = ag_error(ctx) == AG_OK && ag_check_begin(&check) && tensors_are_usable(ctx, input, input_count) &&
                 tensors_describe(&check);
-    bool single = false;
-    for (int i = 0; i < input_count && made; i++)
-        single = single || check.input[i].single;
-    for (int i = 0; i < check.output_count && made; i++)
-        single = single || check.output[i].single;
-    ag_gradcheck_result result = ag_check_run(&check, made, !single);
+    ag_gradcheck_result result = ag_check_run(&check, made, !check.single);
     if (made)
         tensors_put_inputs(&check);
     ag_scope_end(ctx, NULL);

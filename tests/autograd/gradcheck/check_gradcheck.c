@@ -294,24 +294,21 @@ static void float_inside(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *
     y[0] = ag_cast(ag_cast(y[0], AG_F32), AG_F64);
 }
 
-/* Rounding inside leaves no step as exact as the tolerance; a sign is plain all the same. */
-START_TEST(steps_run_out)
+/* Rounding inside is noise: derivatives are compared as exactly as it allows, and an error of 1 % shows. */
+START_TEST(rounding_inside_is_noise)
 {
     ag_ctx *ctx = test_begin();
     plan p = { RIGHT, 0 };
     ag_tensor *x = values(ctx, 50);
     ag_gradcheck_result r = run(ctx, float_inside, x, &p);
-    ck_assert_int_eq(r.verdict, AG_INCONCLUSIVE);
-    ck_assert_int_eq(r.failed, 0);
-    ck_assert_int_gt(r.inconclusive, 40);
-    ck_assert_ptr_nonnull(strstr(r.explanation, "float32"));
+    ck_assert_msg(r.verdict == AG_PASS && r.worst.uncertainty > 1e-7, "%s", r.explanation);
     p.what = SIGN;
     r = run(ctx, float_inside, x, &p);
     ck_assert_int_eq(r.verdict, AG_FAIL);
     ck_assert_int_eq(r.failed, 50);
-    p.what = RIGHT;
-    ag_gradcheck_config wide = { .rtol = 1e-3, .atol = 1e-3 };
-    ck_assert_int_eq(ag_gradcheck(ctx, float_inside, &x, 1, &p, wide).verdict, AG_PASS);
+    p.what = ONE_ELEMENT;
+    r = run(ctx, float_inside, x, &p);
+    ck_assert(r.verdict == AG_FAIL && r.failed == 1 && r.worst.index == 0);
     test_end(ctx);
 }
 END_TEST
@@ -609,7 +606,7 @@ Suite *gradcheck_suite(void)
     tcase_add_test(verdicts, a_fault_outweighs_a_kink);
     tcase_add_test(verdicts, a_function_that_does_not_repeat);
     tcase_add_test(verdicts, values_that_are_not_finite);
-    tcase_add_test(verdicts, steps_run_out);
+    tcase_add_test(verdicts, rounding_inside_is_noise);
     tcase_add_test(verdicts, nothing_to_check);
     tcase_add_test(verdicts, dropout_repeats);
     tcase_add_test(verdicts, softmax_needs_a_random_cotangent);

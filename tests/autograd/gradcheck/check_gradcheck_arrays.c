@@ -207,7 +207,7 @@ static ag_gradcheck_result run_float(ag_ctx *ctx, float_plan p, ag_gradcheck_con
 START_TEST(functions_of_floats)
 {
     ag_ctx *ctx = test_begin();
-    ag_gradcheck_config config = { .rtol = 1e-3, .atol = 1e-4 };
+    ag_gradcheck_config config = { 0 };
     ag_gradcheck_result r = run_float(ctx, (float_plan){ .factor = 1 }, config);
     ck_assert_msg(r.verdict == AG_PASS && r.checked == FLOATS + 1, "%s", r.explanation);
     r = run_float(ctx, (float_plan){ .factor = 1.01f }, config);
@@ -237,10 +237,129 @@ START_TEST(stray_writes_fail)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         float_plan p = cases[i].plan;
         p.factor = 1;
-        ag_gradcheck_result r = run_float(ctx, p, (ag_gradcheck_config){ .rtol = 1e-3, .atol = 1e-4 });
+        ag_gradcheck_result r = run_float(ctx, p, (ag_gradcheck_config){ 0 });
         ck_assert_msg(r.verdict == AG_FAIL && r.worst.cause == cases[i].cause, "%zu: %s", i, r.explanation);
         ck_assert_msg(strncmp(r.explanation, cases[i].words, strlen(cases[i].words)) == 0, "%s", r.explanation);
     }
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- State ---- */
+
+/* y = x^2, with a backward that remembers. */
+typedef struct memory {
+    bool adds;  /* to a buffer that only the first call finds zeroed */
+    bool saves; /* forward saves x for backward */
+    double sum, x;
+} memory;
+
+static void remembering_forward(const double *const *x, double *const *y, void *user)
+{
+    memory *m = user;
+    m->x = x[0][0];
+    y[0][0] = x[0][0] * x[0][0];
+}
+
+static void remembering_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
+{
+    memory *m = user;
+    m->sum = (m->adds ? m->sum : 0) + 2 * (m->saves ? m->x : x[0][0]) * gy[0][0];
+    gx[0][0] = m->sum;
+}
+
+START_TEST(state_is_noticed)
+{
+    static const struct {
+        memory memory;
+        const char *words;
+    } cases[] = {
+        { { .adds = true }, "Your backward keeps state: called again with the same arguments it gives" },
+        { { .saves = true }, "Your backward keeps state: after a forward call at another point it gives" },
+    };
+    ag_ctx *ctx = test_begin();
+    double x = 0.7;
+    ag_array input = { .name = "x", .value = &x }, output = { .ndim = 0 };
+    for (int i = 0; i < 2; i++) {
+        memory m = cases[i].memory;
+        ag_array_function f = { remembering_forward, remembering_backward, &m };
+        ag_gradcheck_result r = ag_gradcheck_arrays(ctx, f, &input, 1, &output, 1, (ag_gradcheck_config){ 0 });
+        ck_assert(r.verdict == AG_FAIL && r.worst.cause == AG_CAUSE_STATE);
+        ck_assert_msg(strncmp(r.explanation, cases[i].words, strlen(cases[i].words)) == 0, "%s", r.explanation);
+        m = (memory){ 0 };
+        r = ag_gradcheck_arrays(ctx, f, &input, 1, &output, 1, (ag_gradcheck_config){ 0 });
+        ck_assert_int_eq(r.verdict, AG_PASS);
+    }
+    test_end(ctx);
+}
+END_TEST
+
+/* ---- Noise and scale ---- */
+
+/* y = f(x) with the gradient factor f'(x). */
+typedef struct line_and_bend {
+    double (*f)(double x), (*slope)(double x);
+    double factor;
+} line_and_bend;
+
+static void curve_forward(const double *const *x, double *const *y, void *user)
+{
+    y[0][0] = ((const line_and_bend *)user)->f(x[0][0]);
+}
+
+static void curve_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
+{
+    const line_and_bend *l = user;
+    gx[0][0] = l->factor * l->slope(x[0][0]) * gy[0][0];
+}
+
+#define CURVE(name, value, slope)                  \
+    static double name(double x) { return value; } \
+    static double name##_slope(double x) { return slope; }
+CURVE(buried, exp(40) + exp(x), exp(x))
+CURVE(steep, tanh(1e9 * x), 1e9 / (cosh(1e9 * x) * cosh(1e9 * x)))
+CURVE(far, tanh(x - 1e5), 1 / (cosh(x - 1e5) * cosh(x - 1e5)))
+CURVE(periodic, sin(16384 * 3.14159265358979323846 * x),
+      16384 * 3.14159265358979323846 * cos(16384 * 3.14159265358979323846 * x))
+CURVE(rippled, x + 1e-9 * sin(1e6 * x), 1 + 1e-3 * cos(1e6 * x))
+CURVE(offset, 1e10 + x, 1 + 0 * x)
+CURVE(tiny, 1e-15 * sin(x), 1e-15 * cos(x))
+CURVE(single, (double)sinf((float)x), cos(x))
+CURVE(vast, sin(1e-12 * x), 1e-12 * cos(1e-12 * x))
+CURVE(cancelled, 1 + x * fabs(x) - 1, 2 * fabs(x))
+#undef CURVE
+
+START_TEST(noise_and_scale)
+{
+    static const struct {
+        const char *name;
+        double (*f)(double x), (*slope)(double x);
+        double x;
+        bool passes; /* a right gradient: else it may be inconclusive */
+    } cases[] = {
+        { "buried", buried, buried_slope, 1, false }, { "steep", steep, steep_slope, 1e-10, true },
+        { "steep at 0", steep, steep_slope, 0, true }, { "far", far, far_slope, 1e5 + 0.3, true },
+        { "periodic", periodic, periodic_slope, 0.1, true }, { "rippled", rippled, rippled_slope, 0, false },
+        { "offset", offset, offset_slope, 0.3, true }, { "tiny", tiny, tiny_slope, 0.4, true },
+        { "single", single, single_slope, 0.4, true }, { "vast", vast, vast_slope, 0.4, true },
+        { "cancelled", cancelled, cancelled_slope, 1e-9, false },
+    };
+    static const double factors[] = { 1, 1.01, 0.99, 2, 0, -1 };
+    ag_ctx *ctx = test_begin();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t k = 0; k < sizeof factors / sizeof *factors; k++) {
+            line_and_bend l = { cases[i].f, cases[i].slope, factors[k] };
+            double x = cases[i].x;
+            ag_array input = { .value = &x }, output = { .ndim = 0 };
+            ag_array_function f = { curve_forward, curve_backward, &l };
+            ag_verdict v = ag_gradcheck_arrays(ctx, f, &input, 1, &output, 1, (ag_gradcheck_config){ 0 }).verdict;
+            if (k == 0)
+                ck_assert_msg(cases[i].passes ? v == AG_PASS : v != AG_FAIL, "%s: %s", cases[i].name,
+                              ag_verdict_name(v));
+            else
+                ck_assert_msg(cases[i].passes ? v == AG_FAIL : v != AG_PASS, "%g %s: %s", factors[k], cases[i].name,
+                              ag_verdict_name(v));
+        }
     test_end(ctx);
 }
 END_TEST
@@ -304,6 +423,8 @@ Suite *gradcheck_arrays_suite(void)
     tcase_add_test(all, small_jacobians_are_compared_whole);
     tcase_add_test(all, functions_of_floats);
     tcase_add_test(all, stray_writes_fail);
+    tcase_add_test(all, state_is_noticed);
+    tcase_add_test(all, noise_and_scale);
     tcase_add_test(all, arrays_that_can_not_be_checked);
     tcase_add_test(all, the_complex_step);
     suite_add_tcase(suite, all);
