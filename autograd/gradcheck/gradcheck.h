@@ -14,15 +14,17 @@ extern "C" {
 /* ---- Checking gradients -------------------------------------------------------------------------
  * Compares the gradients that backward computes (analytic) with derivatives computed from forward alone (numeric), and
  * says what is wrong with a gradient that differs. Functions may compute in float64 or in float32.
- * Numeric derivatives are central differences with Richardson extrapolation; the step is narrowed until the estimated
- * error is small enough. With config.complex_step they are Im f(x + ih) / h, which must agree with the differences.
+ * Numeric derivatives are central differences with Richardson extrapolation, at steps that are found: narrower while the
+ * formula's error is too large, wider while rounding is. The rounding noise of both functions is measured. A slope must
+ * be the same at the finest step that noise allows. With config.complex_step derivatives are Im f(x + ih) / h, which
+ * must agree with the differences.
  * What is compared depends on the sizes, n elements of an input and m elements of all outputs:
  *     n > config.elements         derivatives of sum(c y) along random directions of +-1; c is a random cotangent
  *     n <= config.elements        the derivative of sum(c y) with respect to each element
  *     m <= 64 and the sum of all n times m <= config.elements    also each entry dy[j]/dx[i] of the Jacobian
  * (Richardson, "The approximate arithmetical solution by finite differences", 1911; Ridders, "Accurate computation of
  * F'(x) and F'(x) F''(x)", 1982; Squire and Trapp, "Using complex variables to estimate derivatives of real functions",
- * 1998.) docs/gradient-checking.md teaches the method. */
+ * 1998; Moré and Wild, "Estimating computational noise", 2011.) docs/gradient-checking.md teaches the method. */
 
 /* Computes output[0], output[1], ... from input[..]. It is called many times and must compute the same function each
  * time: the check puts the random stream back before each call. Outputs are float64 or float32 of any shape, and may be
@@ -45,7 +47,7 @@ typedef enum ag_cause {
     AG_CAUSE_KINK,            /* the one-sided derivatives differ */
     AG_CAUSE_NOT_REPEATABLE,  /* two runs on the same inputs differ */
     AG_CAUSE_NON_FINITE,      /* the function or its derivative is not finite at this point */
-    AG_CAUSE_STEP_EXHAUSTED,  /* no step gave a derivative as accurate as the tolerance */
+    AG_CAUSE_STEP_EXHAUSTED,  /* no step gave a derivative that is accurate enough */
     AG_CAUSE_ORACLES_DISAGREE, /* complex step and differences disagree: the complex function is another function */
     AG_CAUSE_NOTHING_CHECKED, /* no elements, or no input that requires a gradient */
     /* failed */
@@ -95,9 +97,9 @@ typedef struct ag_gradcheck_input {
     int64_t index;        /* of the worst derivative: flat index of the element; -1: a random direction */
     int64_t output_index; /* of the worst derivative: flat index over all outputs; -1: sum(c y), c random */
     double analytic, numeric; /* of the worst derivative */
-    double uncertainty;   /* estimated absolute error of numeric */
-    double max_error;     /* largest |analytic - numeric| / max(|analytic|, |numeric|, atol / rtol), inconclusive
-                             derivatives left out */
+    double uncertainty;   /* estimated absolute error of numeric, with the noise of analytic */
+    double max_error;     /* largest |analytic - numeric| / max(|analytic|, |numeric|, atol / rtol, 400 uncertainty),
+                             inconclusive derivatives left out */
     int64_t checked, failed, inconclusive; /* numbers of derivatives */
 } ag_gradcheck_input;
 
@@ -105,8 +107,9 @@ typedef struct ag_gradcheck_input {
 typedef struct ag_gradcheck_config {
     const char *name;   /* in the report; NULL: the op that made the first output */
     int outputs;        /* number of outputs; 0: 1 */
-    double step;        /* the first and largest step, relative to max(1, |x|); 0: 1/64 */
-    double rtol, atol;  /* passes if |analytic - numeric| <= atol + rtol max(|analytic|, |numeric|); 0: 1e-6, 1e-9 */
+    double step;        /* the first step, relative to max(1, |x|); 0: 1/64 */
+    double rtol, atol;  /* passes if |analytic - numeric| <= atol + rtol max(|analytic|, |numeric|) + twice the
+                           uncertainty, if this is small; 0: 1e-6, and 1e-9 times the largest derivative if below 1 */
     int64_t elements;   /* inputs with more elements are checked along random directions; 0: 4096 */
     int directions;     /* number of these directions; 0: 16 */
     uint64_t seed;      /* of the random cotangent and directions */
