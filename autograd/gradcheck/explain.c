@@ -476,6 +476,40 @@ static bool explain_is_single(const ag_check *check)
     return true;
 }
 
+/* A number in single precision, and one that is no simple fraction such as 0.5 or 3. */
+static bool explain_is_float(double x)
+{
+    return x == (double)(float)x;
+}
+
+static bool explain_is_long(double x)
+{
+    int exponent;
+    double mantissa = frexp(x, &exponent) * 4096;
+    return mantissa != floor(mantissa);
+}
+
+bool ag_check_is_rounded(const ag_check *check, int input, const double *entries)
+{
+    const ag_check_input *in = &check->input[input];
+    int64_t longs = 0, off = 0;
+    double largest = ag_largest(in->numeric, in->numel);
+    if (explain_is_single(check) || in->single)
+        return false;
+    for (int64_t k = 0; k < in->numel * check->output_numel; k++) {
+        if (!explain_is_float(entries[k]))
+            return false;
+        longs += explain_is_long(entries[k]);
+    }
+    for (int64_t e = 0; e < in->numel; e++) { /* exactly those numbers are wrong */
+        double apart = fabs(in->analytic[e] - in->numeric[e]);
+        if (!(apart <= 1e-6 * largest))
+            return false;
+        off += apart > 4 * (in->doubt[e] - (in->noise == NULL ? 0 : 3 * in->noise[e]));
+    }
+    return longs > 4 && 2 * off > in->numel;
+}
+
 /* The tolerance of a guess: that of a right gradient, and at most 1 % of the error of analytic; or the noise of the
  * numeric gradient. */
 static double explain_tolerance(const ag_evidence *e, double largest, double error)
@@ -529,6 +563,21 @@ static bool explain_is_right(const ag_evidence *e)
     return true;
 }
 
+static void explain_finite(ag_evidence *e)
+{
+    explain_take_entries(e);
+    if (e->right_entry != NULL && ag_check_is_rounded(e->check, e->number, e->entry)) {
+        ag_because(e, AG_CAUSE_ROUNDED, "Rounded to single precision: every element of the analytic gradient is a float, "
+                   "and off by what that rounds. Usually a variable or a function such as expf in the backward.");
+    } else if (explain_is_right(e)) {
+        ag_because(e, AG_CAUSE_UNKNOWN, "The gradient is right for the cotangent of this check, and wrong for single "
+                   "elements of the outputs.");
+    } else {
+        explain_measure_entries(e);
+        explain_run(e);
+    }
+}
+
 ag_explanation ag_check_explain(ag_check *check, int input)
 {
     static const int64_t directions = DIRECTIONS;
@@ -543,14 +592,8 @@ ag_explanation ag_check_explain(ag_check *check, int input)
         explain_measure(&e);
         if (!explain_is_finite(&e))
             explain_not_finite(&e);
-        else if (explain_is_right(&e))
-            ag_because(&e, AG_CAUSE_UNKNOWN, "The gradient is right for the cotangent of this check, and wrong for "
-                       "single elements of the outputs.");
-        else {
-            explain_take_entries(&e);
-            explain_measure_entries(&e);
-            explain_run(&e);
-        }
+        else
+            explain_finite(&e);
     }
     explain_release(&e);
     if (ag_error(check->ctx) != AG_OK)

@@ -47,9 +47,8 @@ static int all_best_explained(const ag_check *check, const ag_explanation *found
     return best;
 }
 
-/* Finds the causes of failed inputs. The explanation begins with the wrong op,
-    if one was found; where that has no cause
- * or there is none, the best explained input follows, then the others. */
+/* Finds the causes of failed inputs. The explanation begins with the wrong op, if one was found; where that has no
+ * cause or there is none, the best explained input follows, then the others. */
 void ag_check_explain_all(ag_check *check, ag_gradcheck_result *r, bool on_tape)
 {
     size_t bytes = (size_t)check->input_count * sizeof(ag_explanation);

@@ -15,10 +15,9 @@ typedef struct target_row {
     double s, base, peak; /* peak: of q at the target, above base */
 } target_row;
 
-/* Fits s and base by least squares over all elements but one,
-    the target: the one that leaves the smallest error. False:
- * the row is not of this form. */
-static bool target_fit(const double *g, const double *p, int64_t n, double tolerance, target_row *row)
+/* Fits s (0: any, else this one) and base by least squares over all elements but one, the target: the one that leaves
+ * the smallest error. False: the row is not of this form. */
+static bool target_fit(const double *g, const double *p, int64_t n, double tolerance, double given, target_row *row)
 {
     double best = (double)INFINITY;
     *row = (target_row){ .zero = true };
@@ -33,7 +32,8 @@ static bool target_fit(const double *g, const double *p, int64_t n, double toler
                 sg += g[k];
                 spg += p[k] * g[k];
             }
-        double s = (spg - sp * sg / count) / (spp - sp * sp / count), offset = (sg - s * sp) / count;
+        double s = given != 0 ? given : (spg - sp * sg / count) / (spp - sp * sp / count);
+        double offset = (sg - s * sp) / count;
         for (int64_t k = 0; k < n; k++)
             worst = k == t ? worst : fmax(worst, fabs(g[k] - s * p[k] - offset));
         if (isfinite(s) && worst < best) {
@@ -65,15 +65,16 @@ typedef struct target_facts {
     double is_base, base;
 } target_facts;
 
-static void target_compare(target_facts *f, const target_row *is, const target_row *right, int64_t n, double loose)
+static void target_compare(target_facts *f, const target_row *is, const target_row *right, int64_t n, double tolerance)
 {
     int64_t shift = (is->target - right->target + n) % n;
+    double loose = 2 * tolerance / fabs(right->s); /* of base */
     f->shift = f->rows == 0 ? shift : f->shift;
     f->one_shift = f->one_shift && shift == f->shift;
-    f->same_scale = f->same_scale && fabs(is->s - right->s) <= loose * fabs(right->s);
+    f->same_scale = f->same_scale && is->s == right->s;
     f->same_base = f->same_base && fabs(is->base - right->base) <= loose;
-    f->no_base = f->no_base && fabs(is->base) <= loose && right->base > 5 * loose;
-    f->right_base = f->right_base && fabs(right->base) <= loose && is->base > 5 * loose;
+    f->no_base = f->no_base && fabs(is->base) <= loose && right->base > 2 * loose;
+    f->right_base = f->right_base && fabs(right->base) <= loose && is->base > 2 * loose;
     f->no_target = f->no_target && fabs(is->peak) <= loose;
     f->is_base = is->base;
     f->base = right->base;
@@ -116,17 +117,20 @@ bool ag_is_target_wrong(ag_evidence *e)
     int64_t n = e->shape[e->ndim - 1];
     target_facts f = { .same_scale = true, .one_shift = true, .same_base = true, .no_base = true, .right_base = true,
                        .no_target = true };
-    double loose = fmax(1e-5, 20 * e->tolerance / fmax(e->right_max, e->analytic_max));
     for (int64_t first = 0; first < e->n; first += n) {
         target_row is, right;
         target_softmax(e->input->x.value + first, n, e->basis);
-        if (!target_fit(e->right + first, e->basis, n, e->tolerance, &right) ||
-            !target_fit(e->analytic + first, e->basis, n, e->tolerance, &is) || (is.zero && !right.zero))
+        const double *g = e->analytic + first, *n_g = e->right + first;
+        /* the analytic gradient is exact: its s is tried for the right one, too */
+        if (!target_fit(g, e->basis, n, e->tolerance, 0, &is) ||
+            (!target_fit(n_g, e->basis, n, e->tolerance, is.zero ? 0 : is.s, &right) &&
+             !target_fit(n_g, e->basis, n, e->tolerance, 0, &right)) ||
+            (is.zero && !right.zero))
             return false;
         if (right.zero)
             f.counted += !is.zero;
         else
-            target_compare(&f, &is, &right, n, loose);
+            target_compare(&f, &is, &right, n, e->tolerance);
     }
     return say_target(e, &f, n);
 }

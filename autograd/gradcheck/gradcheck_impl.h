@@ -157,6 +157,10 @@ bool ag_check_complex_step(ag_check *check, const ag_direction *d, const double 
 /* Finds the fault that reproduces the whole wrong gradient of an input. AG_CAUSE_UNKNOWN: none does. */
 ag_explanation ag_check_explain(ag_check *check, int input);
 
+/* Whether a backward of doubles rounds to single precision: every entry of its Jacobian (of all output elements and one
+ * input's, in any order) is a float, and most elements of the gradient are off by more than the numeric ones. */
+bool ag_check_is_rounded(const ag_check *check, int input, const double *entries);
+
 /* Finds the causes of all failed inputs; on_tape: and the wrong op. Sets r's op, input, worst and explanation. */
 void ag_check_explain_all(ag_check *check, ag_gradcheck_result *r, bool on_tape);
 

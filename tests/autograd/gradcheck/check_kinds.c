@@ -119,11 +119,15 @@ static const kind kinds[] = {
                                                                                            "counted" } },
     { "cross entropy", ENTROPY_TARGET_SHIFTED, { AG_CAUSE_TARGET }, { "off by 1" } },
     { "cross entropy", ENTROPY_NOT_SMOOTHED, { AG_CAUSE_TARGET }, { "smoothing" } },
+    { "cross entropy", ENTROPY_STALE, { AG_CAUSE_STATE }, { "state" } },
+    { "cross entropy", ENTROPY_EARLIER, { AG_CAUSE_STATE }, { "state" } },
     { "cross entropy", ENTROPY_NO_UPSTREAM, { AG_CAUSE_UPSTREAM_IGNORED }, { "doubled" } },
     { "gelu", GELU_TANH_SLOPE, { AG_CAUSE_SLOPE }, { "tanh" } },
     { "gelu", GELU_NO_DENSITY, { AG_CAUSE_SLOPE }, { "the term x phi(x) is missing" } },
     { "gelu", GELU_DENSITY_UNSCALED, { AG_CAUSE_SLOPE }, { "sqrt(2 pi)" } },
     { "gelu", GELU_DENSITY_DOUBLED, { AG_CAUSE_SLOPE }, { "2 x phi(x)" } },
+    { "gelu", GELU_SINGLE, { AG_CAUSE_ROUNDED }, { "single precision" } },
+    { "gelu", GELU_ACCUMULATED, { AG_CAUSE_STATE }, { "state" } },
     { "gelu", GELU_ERF_UNSCALED, { AG_CAUSE_SLOPE }, { "erf(x)" } },
     { "gelu", GELU_TANH_CONSTANT, { AG_CAUSE_SLOPE }, { "1/sqrt(2 pi)" } },
     { "gelu", GELU_TANH_NO_THREE, { AG_CAUSE_SLOPE }, { "1/3" } },
@@ -257,12 +261,16 @@ START_TEST(each_kind_is_named)
 {
     static bench b;
     const kind *k = &kinds[_i];
-    for (uint64_t seed = 1; seed < 4; seed++) {
+    for (uint64_t seed = 2; seed < 8; seed++) { /* three of each type */
+        bool single = seed % 2 == 1;
+        if (single && k->mistake == GELU_SINGLE) /* that is right */
+            continue;
         ag_ctx *ctx = test_begin();
-        bench_make(&b, k, false, seed);
+        bench_make(&b, k, single, seed / 2);
         ag_gradcheck_result r = bench_run(ctx, &b, NULL);
-        ck_assert_msg(kind_outcome(k, &r) == RIGHT, "%s, mistake %d, seed %d: %s, %s: %s", k->function, (int)k->mistake,
-                      (int)seed, ag_verdict_name(r.verdict), ag_cause_name(r.worst.cause), r.explanation);
+        ck_assert_msg(kind_outcome(k, &r) == RIGHT, "%s of %s, mistake %d, seed %d: %s, %s: %s", k->function,
+                      single ? "float" : "double", (int)k->mistake, (int)seed / 2, ag_verdict_name(r.verdict),
+                      ag_cause_name(r.worst.cause), r.explanation);
         test_end(ctx);
     }
 }
@@ -278,9 +286,11 @@ START_TEST(without_the_mistake_it_passes)
         return;
     k.mistake = k.mistake >= GELU_TANH_FIRST && k.mistake <= GELU_ERF_SLOPE ? GELU_TANH_RIGHT : NO_MISTAKE;
     ag_ctx *ctx = test_begin();
-    bench_make(&b, &k, false, 7);
-    ag_gradcheck_result r = bench_run(ctx, &b, NULL);
-    ck_assert_msg(r.verdict == AG_PASS, "%s: %s", k.function, r.explanation);
+    for (int single = 0; single < 2; single++) {
+        bench_make(&b, &k, single == 1, 7);
+        ag_gradcheck_result r = bench_run(ctx, &b, NULL);
+        ck_assert_msg(r.verdict == AG_PASS, "%s, %d: %s", k.function, single, r.explanation);
+    }
     test_end(ctx);
 }
 END_TEST
