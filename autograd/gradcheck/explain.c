@@ -132,7 +132,8 @@ static bool explain_is_scaled(ag_evidence *e)
     }
     if (!ag_fits(e) || fabs(factor + 1) * e->right_max <= e->tolerance) /* -1 is a sign */
         return false;
-    ag_because(e, AG_CAUSE_FACTOR, "Off by a constant factor: analytic = %.8g times the right gradient, ", factor);
+    ag_because(e, AG_CAUSE_FACTOR, "Off by a constant factor: analytic = %.*g times the right gradient, ",
+               e->exact > 1e-10 ? 5 : 8, factor);
     e->found.factor = factor;
     say_extent(e);
     ag_say(e, ".");
@@ -259,7 +260,7 @@ static bool explain_is_zero_in_part(ag_evidence *e)
 }
 
 /* Not 0 where n is 0, and s n elsewhere. s is 1, or the scale of an op such as dropout that drops elements. */
-static bool explain_is_leak(ag_evidence *e)
+static bool explain_is_leak_beside(ag_evidence *e, bool scaled)
 {
     double zero = 1e-10 * e->right_max, factor = explain_factor_of(e);
     int64_t leaks = 0, others = 0;
@@ -271,7 +272,7 @@ static bool explain_is_leak(ag_evidence *e)
         else
             others += fabs(e->right[i]) > 1e-3 * e->right_max;
     bool right = fabs(factor - 1) * e->right_max <= e->tolerance;
-    if (leaks == 0 || others < (right ? 1 : 3))
+    if (leaks == 0 || right == scaled || others < (right ? 1 : 3))
         return false;
     ag_because(e, AG_CAUSE_MASK_LEAK, "Not zero where the outputs do not depend on the input: analytic is not 0 on ");
     if (right)
@@ -283,6 +284,16 @@ static bool explain_is_leak(ag_evidence *e)
                (long long)e->n, factor);
     ag_say(e, " Usually a mask lost in the backward.");
     return true;
+}
+
+static bool explain_is_leak(ag_evidence *e)
+{
+    return explain_is_leak_beside(e, false);
+}
+
+static bool explain_is_leak_and_scaled(ag_evidence *e)
+{
+    return explain_is_leak_beside(e, true);
 }
 
 static bool explain_is_tail(ag_evidence *e)
@@ -328,12 +339,13 @@ static const struct hypothesis {
     { ag_is_target_wrong, true, true },
     { ag_is_permuted, true, true },
     { explain_is_zero_in_part, true, true },
+    { explain_is_leak, true, true },
     { ag_is_batch_mixed, true, true },
     { ag_is_part_of_sum, true, true },
     { ag_is_operand_part_lost, true, true },
     { ag_is_index_wrong, true, true },
     { ag_is_entry_moved, true, true },
-    { explain_is_leak, true, true },
+    { explain_is_leak_and_scaled, true, true },
     { ag_is_norm_weight_wrong, true, true },
     { ag_is_norm_wrong, true, true },
     { ag_is_moment_missing, true, true }, /* before the next: without weights layer norm's result is its own xhat */
@@ -494,7 +506,7 @@ bool ag_check_is_rounded(const ag_check *check, int input, const double *entries
     const ag_check_input *in = &check->input[input];
     int64_t longs = 0, off = 0;
     double largest = ag_largest(in->numeric, in->numel);
-    if (explain_is_single(check) || in->single)
+    if (explain_is_single(check) || in->single || in->doubt == NULL)
         return false;
     for (int64_t k = 0; k < in->numel * check->output_numel; k++) {
         if (!explain_is_float(entries[k]))
@@ -567,8 +579,9 @@ static void explain_finite(ag_evidence *e)
 {
     explain_take_entries(e);
     if (e->right_entry != NULL && ag_check_is_rounded(e->check, e->number, e->entry)) {
-        ag_because(e, AG_CAUSE_ROUNDED, "Rounded to single precision: every element of the analytic gradient is a float, "
-                   "and off by what that rounds. Usually a variable or a function such as expf in the backward.");
+        ag_because(e, AG_CAUSE_ROUNDED, "Rounded to single precision: every element of the analytic gradient is a "
+                   "float, and off by what that rounds. Usually a variable, or a function such as expf, in the "
+                   "backward.");
     } else if (explain_is_right(e)) {
         ag_because(e, AG_CAUSE_UNKNOWN, "The gradient is right for the cotangent of this check, and wrong for single "
                    "elements of the outputs.");

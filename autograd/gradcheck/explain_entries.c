@@ -319,14 +319,16 @@ static bool entries_spread(const ag_evidence *e, int operand, bool output, doubl
     return true;
 }
 
-/* Whether A v = J u everywhere, u and v being numbers of the output element or of the input element. */
+/* Whether A v = J u everywhere, u and v being numbers of the output element or of the input element. A v of 0 says
+ * nothing of an A that is not. */
 static bool entries_is_quotient(const ag_evidence *e, const double *u, const double *v, bool output)
 {
     for (int64_t i = 0; i < e->n; i++)
         for (int64_t j = 0; j < e->m; j++) {
             int64_t k = output ? j : i;
             double off = e->entry[i * e->m + j] * v[k] - e->right_entry[i * e->m + j] * u[k];
-            if (fabs(off) > e->entry_tolerance * fmax(fabs(u[k]), fabs(v[k])))
+            bool vacuous = v[k] == 0 && !entries_is_zero(e, e->entry[i * e->m + j]);
+            if (vacuous || !(fabs(off) <= e->entry_tolerance * fmax(fabs(u[k]), fabs(v[k]))))
                 return false;
         }
     return true;
@@ -359,8 +361,8 @@ bool ag_is_factor_of_operand(ag_evidence *e)
         for (int output = 1; output >= 0; output--)
             for (int u = -1; u < operands; u++)
                 for (int v = -1; v < operands; v++)
-                    if (u != v && (u >= 0 && v >= 0) == (pair == 1) && entries_spread(e, u, output == 1, u_value) &&
-                        entries_spread(e, v, output == 1, v_value) &&
+                    if (u != v && (u >= 0 && v >= 0) == (pair == 1) && !(u == e->number && v == operands - 1) &&
+                        entries_spread(e, u, output == 1, u_value) && entries_spread(e, v, output == 1, v_value) &&
                         entries_is_quotient(e, u_value, v_value, output == 1))
                         return say_quotient(e, u, v);
     return false;

@@ -394,8 +394,8 @@ static void say_slopes(ag_evidence *e, const formula *analytic, const formula *r
 
 /* ---- The hypothesis ---- */
 
-/* Fills in the points of the slope `slope`, all divided by another operand; -1: by nothing. False: its shape is another,
- * or it is 0 somewhere. */
+/* Fills in the points of the slope `slope`, all divided by another operand; -1: by nothing. False: its shape is
+ * another, or it is 0 somewhere. */
 static bool slope_points(const ag_evidence *e, const ag_slopes *s, const double *slope, int divisor, points *p)
 {
     const ag_array *by = divisor < 0 ? NULL : &e->check->input[divisor].x;

@@ -371,10 +371,15 @@ static bool check_judge_inputs(ag_check *check)
     if (good && entries > 0)
         good = check_analytic_rows(check, rows, first, first + check->input_count);
     for (int i = 0; i < check->input_count && good; i++) {
-        const ag_check_input *in = &check->input[i];
-        if (in->checked && in->numel > 0)
-            good = in->numeric == NULL ? check_judge_directions(check, i)
-                                       : check_judge_elements(check, i, entries > 0 ? first[i] : NULL);
+        ag_check_input *in = &check->input[i];
+        if (!in->checked || in->numel == 0)
+            continue;
+        good = in->numeric == NULL ? check_judge_directions(check, i)
+                                   : check_judge_elements(check, i, entries > 0 ? first[i] : NULL);
+        if (good && entries > 0 && in->found.verdict == AG_PASS && ag_check_is_rounded(check, i, first[i])) {
+            in->found.verdict = AG_FAIL;
+            in->found.failed = in->found.checked;
+        }
     }
     return good;
 }

@@ -276,7 +276,7 @@ START_TEST(each_kind_is_named)
 }
 END_TEST
 
-/* The same functions without a mistake. */
+/* The same functions without a mistake. In float a derivative may be undecided. */
 START_TEST(without_the_mistake_it_passes)
 {
     static bench b;
@@ -289,7 +289,8 @@ START_TEST(without_the_mistake_it_passes)
     for (int single = 0; single < 2; single++) {
         bench_make(&b, &k, single == 1, 7);
         ag_gradcheck_result r = bench_run(ctx, &b, NULL);
-        ck_assert_msg(r.verdict == AG_PASS, "%s, %d: %s", k.function, single, r.explanation);
+        ck_assert_msg(r.verdict == AG_PASS || (single == 1 && r.verdict == AG_INCONCLUSIVE), "%s, %d: %s", k.function,
+                      single, r.explanation);
     }
     test_end(ctx);
 }
