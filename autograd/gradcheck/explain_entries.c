@@ -350,6 +350,13 @@ static bool say_quotient(ag_evidence *e, int u, int v)
     return true;
 }
 
+/* The input itself and the output, whose quotient is the slope of many functions. */
+static bool entries_are_one(const ag_evidence *e, int u, int v)
+{
+    int output = e->check->input_count;
+    return (u == e->number && v == output) || (v == e->number && u == output);
+}
+
 /* analytic is right but for a factor that is another operand of the function: A = J u / v. */
 bool ag_is_factor_of_operand(ag_evidence *e)
 {
@@ -361,7 +368,7 @@ bool ag_is_factor_of_operand(ag_evidence *e)
         for (int output = 1; output >= 0; output--)
             for (int u = -1; u < operands; u++)
                 for (int v = -1; v < operands; v++)
-                    if (u != v && (u >= 0 && v >= 0) == (pair == 1) && !(u == e->number && v == operands - 1) &&
+                    if (u != v && (u >= 0 && v >= 0) == (pair == 1) && !entries_are_one(e, u, v) &&
                         entries_spread(e, u, output == 1, u_value) && entries_spread(e, v, output == 1, v_value) &&
                         entries_is_quotient(e, u_value, v_value, output == 1))
                         return say_quotient(e, u, v);
