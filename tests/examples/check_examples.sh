@@ -77,6 +77,8 @@ for name in head_attention multi_head_attention attention_gradients gradcheck li
     has err "^$name: unknown option '--foo'; try --help\$"
 done
 
+run 0 check_kernel
+has out '^gradcheck layernorm: PASS'
 run 1 check_kernel --wrong
 has out 'inp - mean(inp) in place of the normalised inp'
 
