@@ -14,10 +14,10 @@ extern "C" {
 /* ---- Checking gradients -------------------------------------------------------------------------
  * Compares the gradients that backward computes (analytic) with derivatives computed from forward alone (numeric), and
  * says what is wrong with a gradient that differs. Functions may compute in float64 or in float32.
- * Numeric derivatives are central differences with Richardson extrapolation, at steps that are found: narrower while the
- * formula's error is too large, wider while rounding is. The rounding noise of both functions is measured. A slope must
- * be the same at the finest step that noise allows. With config.complex_step derivatives are Im f(x + ih) / h, which
- * must agree with the differences.
+ * Numeric derivatives are central differences with Richardson extrapolation, at steps that are found: narrower while
+ * the formula's error is too large, wider while rounding is. The rounding noise of both functions is measured. A slope
+ * must be the same at the finest step that noise allows. With config.complex_step derivatives are Im f(x + ih) / h,
+ * which must agree with the differences.
  * What is compared depends on the sizes, n elements of an input and m elements of all outputs:
  *     n > config.elements         derivatives of sum(c y) along random directions of +-1; c is a random cotangent
  *     n <= config.elements        the derivative of sum(c y) with respect to each element

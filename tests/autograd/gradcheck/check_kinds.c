@@ -296,6 +296,81 @@ START_TEST(without_the_mistake_it_passes)
 }
 END_TEST
 
+/* ---- Kinds that need tensors ---- */
+
+/* y = x sigmoid(x), the sigmoid detached. */
+static void cut(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
+{
+    (void)ctx, (void)user;
+    y[0] = ag_mul(x[0], ag_detach(ag_sigmoid(x[0])));
+}
+
+/* y = x times a mask, half of it 0. */
+static ag_tensor *mask_of(ag_tensor *x)
+{
+    return ag_dropout(ag_full(ag_ctx_of(x), ag_dtype_of(x), ag_ndim(x), ag_shape(x), 1), 0.5);
+}
+
+static void drawing_vjp(ag_vjp *v)
+{
+    ag_vjp_add(v, 0, ag_mul(v->gy, mask_of(v->gy)));
+}
+
+static const ag_op drawing_op = { .name = "drawing", .arity = 1, .vjp = drawing_vjp };
+
+static void drawn_again(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
+{
+    (void)ctx, (void)user;
+    ag_tensor *plain = ag_detach(x[0]);
+    y[0] = ag_record(&drawing_op, ag_mul(plain, mask_of(plain)), x, 1, NULL, 0, NULL);
+}
+
+/* y = x^2, whose vjp reads an input that the op does not keep. */
+static void forgetful_vjp(ag_vjp *v)
+{
+    ag_vjp_add(v, 0, ag_scale(ag_mul(v->gy, v->input[0]), 2));
+}
+
+static const ag_op forgetful_op = { .name = "forgetful", .arity = 1, .keep = AG_KEEP_NONE, .vjp = forgetful_vjp };
+
+static void flag_forgotten(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
+{
+    (void)ctx, (void)user;
+    ag_tensor *plain = ag_detach(x[0]);
+    y[0] = ag_record(&forgetful_op, ag_mul(plain, plain), x, 1, NULL, 0, NULL);
+}
+
+/* In double the op on the tape is found, in float only the whole gradient is explained. */
+static const struct tensor_kind {
+    ag_gradcheck_fn *f;
+    struct {
+        ag_cause cause;
+        const char *words;
+    } of[2];
+} tensor_kinds[] = {
+    { cut, { { AG_CAUSE_GRAPH_CUT, "the result of 'mul' (node 2) depends on more than its recorded inputs" },
+             { AG_CAUSE_SLOPE, "(detached)" } } },
+    { drawn_again, { { AG_CAUSE_MASK_DRAWN_AGAIN, "it draws random numbers again" },
+                     { AG_CAUSE_MASK_DRAWN_AGAIN, "random numbers drawn again" } } },
+    { flag_forgotten, { { AG_CAUSE_ZERO, "The op keeps nothing (AG_KEEP_NONE): is a flag forgotten?" },
+                        { AG_CAUSE_ZERO, "no gradient at all" } } },
+};
+
+enum { TENSOR_KINDS = sizeof tensor_kinds / sizeof *tensor_kinds };
+
+START_TEST(each_kind_on_a_tape_is_named)
+{
+    const struct tensor_kind *k = &tensor_kinds[_i / 2];
+    ag_ctx *ctx = test_begin();
+    ag_tensor *x = ag_require_grad(ag_randn(ctx, _i % 2 == 0 ? AG_F64 : AG_F32, AG_SHAPE(4, 5)));
+    ag_gradcheck_result r = ag_gradcheck(ctx, k->f, &x, 1, NULL, (ag_gradcheck_config){ 0 });
+    ck_assert_msg(r.verdict == AG_FAIL && r.worst.cause == k->of[_i % 2].cause &&
+                      strstr(r.explanation, k->of[_i % 2].words) != NULL,
+                  "%d: %s, %s: %s", _i, ag_verdict_name(r.verdict), ag_cause_name(r.worst.cause), r.explanation);
+    test_end(ctx);
+}
+END_TEST
+
 Suite *kinds_suite(void)
 {
     Suite *s = suite_create("kinds");
@@ -303,6 +378,7 @@ Suite *kinds_suite(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, each_kind_is_named, 0, KINDS);
     tcase_add_loop_test(c, without_the_mistake_it_passes, 0, KINDS);
+    tcase_add_loop_test(c, each_kind_on_a_tape_is_named, 0, 2 * TENSOR_KINDS);
     suite_add_tcase(s, c);
     return s;
 }
