@@ -16,7 +16,7 @@
 #   make core         builds the core without its annexes, trains an attention head with it, prints the lines of its parts
 #   make check-layers tensor <- autograd <- nn <- examples, and no core folder uses an annex
 #   make check-threads  ThreadSanitizer, which clang has, on the hand-over of work between threads
-#   make fuzz         feeds the file reader random bytes, with clang's fuzzer
+#   make fuzz         feeds readers of files and options mutated inputs, with clang's fuzzer (seconds=N each, only=NAME)
 #   make differential compares with PyTorch and the transformers package, where python3 has them
 #   make gradcheck-proof  random functions, right and wrong: the gradient checker must not err (cases=N: seeds 1 to N, or A-B)
 #   make mutants      plants faults in a copy: tests must catch each (only=WORD: some; update=1: writes docs/mutants.md)
@@ -204,7 +204,7 @@ train: $(build)/examples/lm
 
 # ---- tests ----
 test_folders := tests $(folders:%=tests/%) tests/examples tests/zoo
-test_sources := $(filter-out tests/core.c %/fuzz_safetensors.c,$(wildcard $(test_folders:%=%/*.c)))
+test_sources := $(filter-out tests/core.c,$(wildcard $(test_folders:%=%/*.c)))
 test_objects := $(test_sources:%.c=$(objects)/%.o)
 test_program := $(build)/tests/check
 # Check's own macros are older than -pedantic C99 likes. What it takes to use Check is in check_flags.
@@ -292,16 +292,29 @@ check-threads:
 	    TSAN_OPTIONS='ignore_noninstrumented_modules=1 halt_on_error=1' \
 	    build/threads-clang/tests/check team_pauses gemm attention_kernel rows
 
-# Random bytes as safetensors files, for a minute; wants clang.
-fuzzer := build/fuzz-clang/tests/fuzz_safetensors
-fuzzer_object := build/fuzz-clang/objects/tests/tensor/files/fuzz_safetensors.o
-.PHONY: fuzz
-fuzz:
-	$(MAKE) config=fuzz CC=clang $(fuzzer)
-	@mkdir -p build/fuzz-corpus
-	$(fuzzer) -max_total_time=60 -max_len=1024 build/fuzz-corpus
+# Every target of tests/fuzz for `seconds` each, with clang's fuzzer; only=NAME: one. Inputs that fail, and those that
+# were found on the way, stay in build/fuzz-corpus.
+fuzz_targets := $(or $(only),$(filter-out fuzz,$(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/*_*.c))))
+fuzz_build := build/fuzz-clang
+fuzzers := $(fuzz_targets:%=$(fuzz_build)/tests/fuzz_%)
+fuzz_shared := $(filter-out examples/lm/lm.c,$(wildcard examples/lm/*.c))
+$(objects)/tests/fuzz/%.o: flags += -D_POSIX_C_SOURCE=200809L
 
-$(fuzzer): $(fuzzer_object) $(library)
+.PHONY: fuzz
+fuzz: $(build)/examples/lm
+	$(MAKE) config=fuzz CC=clang only='$(only)' $(fuzzers)
+	sh tests/fuzz/seeds.sh build/fuzz-corpus $<
+	@for target in $(fuzz_targets); do \
+	    echo "fuzz: $$target"; \
+	    $(fuzz_build)/tests/fuzz_$$target -max_total_time=$(or $(seconds),60) -timeout=10 -max_len=32768 -close_fd_mask=3 \
+	        -print_final_stats=1 -artifact_prefix=build/fuzz-corpus/$$target- build/fuzz-corpus/$$target \
+	        >build/fuzz-corpus/$$target.log 2>&1 || { tail -n 40 build/fuzz-corpus/$$target.log; exit 1; }; \
+	    sed -n 's/^stat::number_of_executed_units/  executions/p' build/fuzz-corpus/$$target.log; \
+	    rm -f build/fuzz.[0-9]*; \
+	done
+
+$(fuzzers): $(fuzz_build)/tests/fuzz_%: $(fuzz_build)/objects/tests/fuzz/fuzz_%.o \
+    $(fuzz_build)/objects/tests/fuzz/fuzz.o $(fuzz_shared:%.c=$(fuzz_build)/objects/%.o) $(example_library) $(library)
 	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
 	$(hide)$(link) -fsanitize=fuzzer $^ $(LDLIBS) -lm -o $@

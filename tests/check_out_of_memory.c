@@ -314,12 +314,12 @@ static bool attempt(state *s, const flow *f)
     return good;
 }
 
-static int64_t file_digest(const char *path)
+static uint64_t file_digest(const char *path)
 {
     FILE *file = fopen(path, "rb");
-    int64_t sum = 0;
+    uint64_t sum = 0;
     for (int c; file != NULL && (c = getc(file)) != EOF;)
-        sum = sum * 31 + c;
+        sum = sum * 31 + (uint64_t)c;
     if (file != NULL)
         fclose(file);
     return sum;
@@ -342,7 +342,7 @@ START_TEST(memory_ends)
         attempt(&s, &(flow){ f->name, f->make, f->run == run_checkpoint ? run_checkpoint : make_nothing });
         ag_ctx_trim(s.ctx);
         const double params = digest(&s);
-        const int64_t file = file_digest(s.path);
+        const uint64_t file = file_digest(s.path);
         p.from = p.requests + n;
         p.to = once ? p.from + 1 : INT64_MAX;
         const bool good = attempt(&s, f);

@@ -127,7 +127,31 @@ static bool attention_from_metadata(ag_transformer_config *c, const ag_safetenso
     return true;
 }
 
-bool model_from_metadata(lm_model *model, const ag_safetensors *file, const char *path)
+/* Whether the file has a tensor of this name and of [rows,columns]. */
+static bool file_has(ag_ctx *ctx, ag_safetensors *file, const char *name, int64_t rows, int64_t columns)
+{
+    ag_scope_begin(ctx, NULL);
+    ag_tensor *t = ag_safetensors_has(file, name) ? ag_safetensors_read(file, name) : NULL;
+    bool same = ag_ndim(t) == 2 && ag_dim(t, 0) == rows && ag_dim(t, 1) == columns;
+    ag_scope_end(ctx, NULL);
+    return same;
+}
+
+/* Whether the file's tensors have the sizes that its metadata says, so that a model much larger than the file is not
+ * made. */
+static bool sizes_are_true(ag_ctx *ctx, ag_safetensors *file, const ag_transformer_config *c)
+{
+    char last[64];
+    snprintf(last, sizeof last, "blocks.%lld.ff.up.weight", (long long)c->num_layers - 1);
+    return c->num_layers <= ag_safetensors_count(file) &&
+           file_has(ctx, file, "tok.weight", c->vocab_size, c->emb_size) &&
+           file_has(ctx, file, last, c->ff_size, c->emb_size) &&
+           c->num_heads <= c->emb_size && c->head_size <= INT32_MAX / c->num_heads &&
+           file_has(ctx, file, "blocks.0.attn.q.weight", c->num_heads * c->head_size, c->emb_size) &&
+           (c->positions != AG_POSITIONS_LEARNED || file_has(ctx, file, "pos.weight", c->max_seq_len, c->emb_size));
+}
+
+bool model_from_metadata(lm_model *model, ag_safetensors *file, const char *path)
 {
     ag_transformer_config c = { .vocab_size = 0 };
     int64_t untied = 0, bytes = 0;
@@ -147,6 +171,10 @@ bool model_from_metadata(lm_model *model, const ag_safetensors *file, const char
     c.max_seq_len = c.positions == AG_POSITIONS_LEARNED ? model->context : 0;
     c.untied_head = untied != 0;
     c.recompute = model->recompute;
+    if (!sizes_are_true(model->ctx, file, &c)) {
+        fprintf(stderr, "lm: %s: the sizes in its metadata are not those of its tensors\n", path);
+        return false;
+    }
     model->gpt = ag_gpt_new(model->ctx, c);
     if (model->gpt == NULL)
         fprintf(stderr, "lm: %s: %s\n", path, ag_error_message(model->ctx));

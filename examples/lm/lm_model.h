@@ -39,7 +39,7 @@ bool model_metadata_make(model_metadata *m, const lm_model *model);
 void model_metadata_free(model_metadata *m);
 
 /* Makes the model that an open checkpoint describes, its parameters still random. On failure prints one line. */
-bool model_from_metadata(lm_model *model, const ag_safetensors *file, const char *path);
+bool model_from_metadata(lm_model *model, ag_safetensors *file, const char *path);
 
 /* A decimal number in a checkpoint's metadata; false when it is not there or not a number. */
 bool metadata_number(const ag_safetensors *file, const char *key, double *number);

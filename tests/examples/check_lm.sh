@@ -166,6 +166,13 @@ rename 's/"lm.norm":"layer"/"lm.norm":"lever"/'
 check "a kind that is not known" refused 1 'its metadata does not describe one' sample \
     --model "$folder/renamed.safetensors"
 
+rename 's/"lm.layers":"2"/"lm.layers":"9"/'
+check "a number of layers that the file has not" refused 1 'are not those of its tensors' sample \
+    --model "$folder/renamed.safetensors"
+rename 's/"lm.emb":"32"/"lm.emb":"96"/'
+check "an embedding that is larger than the file" refused 1 'are not those of its tensors' sample \
+    --model "$folder/renamed.safetensors"
+
 check "no command" refused 2 'usage: lm train'
 check "unknown command" refused 2 "unknown command 'tarin'" tarin
 check "unknown option" refused 2 "unknown option '--stpes'" train --stpes 5

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fuzz.h - what the libFuzzer targets share: a context whose memory is bounded by the input's size, the input as a
+ * file, and mutations of a safetensors file that keep its structure.
+ *
+ * `make fuzz seconds=N` runs every target for so long, from the files of tests/fixtures (seeds.sh).
+ */
+#ifndef TESTS_FUZZ_H
+#define TESTS_FUZZ_H
+
+#include "attngrad.h"
+
+#include <stdint.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
+
+/* A context that ends the program when it needs more memory than an input of this size justifies. */
+ag_ctx *fuzz_begin(size_t size);
+void fuzz_end(ag_ctx *ctx); /* ends the program when a tensor is held */
+
+/* Writes a file; its path, valid until the next call with this `which`, 0 or 1. */
+const char *fuzz_file(int which, const void *bytes, size_t size);
+
+/* Mutates a safetensors file: its header's text or its data, and mostly puts the header's size right again. */
+size_t fuzz_mutate_safetensors(uint8_t *data, size_t size, size_t max_size, unsigned seed);
+
+/* Ends the program unless it holds. */
+void fuzz_demand(bool holds);
+
+#endif
