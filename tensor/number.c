@@ -132,7 +132,7 @@ static int number_field(number_out *out, const char **format)
 static void number_format(number_out *out, const char *format)
 {
     number_put(out, "%s", ""); /* ends text[] also where the format is empty */
-    while (*format != '\0' && out->length >= 0) {
+    while (out->length >= 0 && *format != '\0') {
         size_t plain = strcspn(format, "%");
         number_put(out, "%.*s", (int)plain, format);
         format += plain;
