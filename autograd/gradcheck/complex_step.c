@@ -43,7 +43,7 @@ static void complex_confirm(const ag_check *check, const double *c, int64_t firs
     if (!same || !(apart <= 10 * (found->uncertainty + error) + wanted / 10))
         found->trouble = AG_CAUSE_ORACLES_DISAGREE;
     else
-        *found = (ag_derivative){ exact, error, AG_CAUSE_NONE };
+        *found = (ag_derivative){ exact, error, AG_CAUSE_NONE, 0, 0, 0 };
 }
 
 bool ag_check_complex_step(ag_check *check, const ag_direction *d, const double *cotangent, ag_derivative *sum,

@@ -30,12 +30,16 @@ static const double RATIO = 1.9, FIRST = 0.9137, NEXT_TRY = 8;
 static const double NOISE_OF_VALUE = 12, NOISE_OF_GAP = 66;
 static const double NOISE_OF_SLOPE = 6, NOISE_OF_BEND = 12; /* the same of one difference, over its step */
 
+/* A change of more than SEEN times the noise is seen. Where none is, the function may bend on a scale FINER than x,
+ * below the noise. */
+static const double SEEN = 100, FINER = 0x1p16;
+
 static const double PROBE = 1e5; /* the noise is at most this part of the probe's difference */
 static const double NOISY = 1e-5; /* relative error with which a derivative limited by noise is good enough */
 
-double ag_check_tolerance(const ag_check *check, double size, double scale)
+double ag_check_tolerance(const ag_check *check, double size, double scale, double x)
 {
-    double part = check->atol_given || scale == 0 ? 1 : fmin(1, scale);
+    double part = check->atol_given ? 1 : fmin(1, scale == 0 ? 1 : scale) / fmax(1, fabs(x));
     return check->config.atol * part + check->config.rtol * size;
 }
 
@@ -77,32 +81,42 @@ typedef struct track {
     double still;     /* error of value from outputs that no step has changed */
     two_sided probe;  /* the finest; step INFINITY: none yet */
     double scale;     /* the largest derivative of this kind so far */
-    bool finite, kink;
+    double x;         /* the largest magnitude of the moved elements */
+    int vague;        /* wider tries whose value is still lost in its error */
+    double blur;      /* the noise of all outputs together */
+    bool finite, kink, seen;
     bool stairs;      /* narrow steps and wide ones each agree on a slope, and not on the same */
 } track;
 
 /* Memory for one direction. track[0] is that of the sum, track[1 + j] that of output j. */
 typedef struct workspace {
     double *above, *below; /* outputs at x + h and x - h */
-    double *reach;         /* per output: the widest step that has not changed it; 0: a step has changed it */
+    double *reach;         /* per output: the widest step of usual size, if none has changed it; 0: one has */
     double *grain;         /* per output: the power of two that its changes in the first try are multiples of */
     double *saved;         /* the elements that move, as they were */
     track *track;
     int64_t outputs, moved, tracks, needed, evaluated; /* the last: pairs so far */
     double size;           /* largest magnitude of the moved elements */
+    int64_t first, end;    /* the outputs of track[0] */
 } workspace;
 
 static double track_wanted(const ag_check *check, const track *t)
 {
-    return ag_check_tolerance(check, fabs(t->value), fmax(fabs(t->value), t->scale));
+    return ag_check_tolerance(check, fabs(t->value), fmax(fabs(t->value), t->scale), t->x);
+}
+
+/* An error so small that a value which is no larger is 0. */
+static double track_nothing(const ag_check *check, const track *t)
+{
+    return 1e-3 * check->config.atol / fmax(1, t->x);
 }
 
 static bool track_is_settled(const ag_check *check, const track *t)
 {
     double error = t->error + t->still;
     return t->kink || t->stairs || error <= track_wanted(check, t) / 10 ||
-           (error <= 1e-3 * check->config.atol && fabs(t->value) <= error) ||
-           (t->noise + t->still > error / 2 && error <= NOISY * fmax(fabs(t->value), t->scale));
+           (error <= track_nothing(check, t) && fabs(t->value) <= error) ||
+           (t->noise + t->still > error / 2 && error <= NOISY * fmax(fabs(t->value), t->scale / 64));
 }
 
 /* Whether a try whose widest step is h could have a smaller error: noise alone does not forbid it. */
@@ -115,7 +129,7 @@ static bool track_wants_narrower(const ag_check *check, const track *t, double h
 /* The same of a wider one: the error is noise, and the widest try so far was the best. */
 static bool track_wants_wider(const ag_check *check, const track *t, double h)
 {
-    return !track_is_settled(check, t) && isfinite(t->error) && t->noise > t->error / 2 &&
+    return !track_is_settled(check, t) && isfinite(t->error) && t->noise > t->error / 8 &&
            t->step > h / (RATIO * NEXT_TRY);
 }
 
@@ -125,7 +139,7 @@ static bool track_agrees(const ag_check *check, const track *t, double value, do
     const two_sided *p = &t->probe;
     return !isfinite(p->step) || !p->finite ||
            fabs(value - p->slope) <= 2 * error + NOISE_OF_SLOPE * p->noise / p->step +
-                                         ag_check_tolerance(check, fabs(value), fmax(fabs(value), t->scale));
+                                         ag_check_tolerance(check, fabs(value), fmax(fabs(value), t->scale), t->x);
 }
 
 /* Whether a value that other steps deny seems too exact to be chance. Then either slope may be meant: values rounded
@@ -141,6 +155,25 @@ static double track_extrapolate(double at_a, double at_b, double a, double b)
     return (a * at_b - b * at_a) / (a - b);
 }
 
+/* Whether slopes and gaps settle as the steps of the running try get narrower, as far as noise lets one see. Those of a
+ * function that bends on a finer scale grow, as a fixed rise over ever less run. */
+static bool track_converges(const track *t)
+{
+    const two_sided *p = t->now;
+    double noise = p[2].noise / p[2].step, first = fabs(p[1].slope - p[0].slope), then = fabs(p[2].slope - p[1].slope);
+    double same = fabs(p[2].slope) / 300;
+    return then <= fmax(0.6 * first, fmax(NOISE_OF_SLOPE * noise, same)) &&
+           fabs(p[2].gap) <= fmax(1.1 * fabs(p[0].gap), fmax(NOISE_OF_BEND * noise, same));
+}
+
+/* Whether a wider try is better: its value must stand out more from its error, as a slope that is really there does.
+ * The same rise over ever more run, of a function that levels off, does not. A few tries may be lost in noise. */
+static bool track_gains(track *t, double value, double error)
+{
+    double before = fabs(t->value) / t->error, now = fabs(value) / error;
+    return t->now[0].step < t->step || now > 2 * before || (before < 0.3 && ++t->vague <= 3);
+}
+
 /* Judges the running try, and keeps it if it is the best. */
 static void track_judge(const ag_check *check, track *t)
 {
@@ -151,6 +184,8 @@ static void track_judge(const ag_check *check, track *t)
     if (!(p[0].finite && p[1].finite && p[2].finite)) /* outside of where f is defined */
         return;
     t->finite = true;
+    if (!track_converges(t))
+        return;
     double wide = track_extrapolate(p[0].slope, p[1].slope, square[0], square[1]);
     double narrow = track_extrapolate(p[1].slope, p[2].slope, square[1], square[2]);
     double value = track_extrapolate(wide, narrow, square[0], square[2]);
@@ -163,7 +198,7 @@ static void track_judge(const ag_check *check, track *t)
         t->stairs = track_contradicts(value, error, t->probe.slope);
     else if (error < t->error && isfinite(t->error))
         t->stairs = track_contradicts(t->value, t->error, value);
-    if (!agrees || !(error < t->error))
+    if (!agrees || !(error < t->error) || (isfinite(t->error) && !track_gains(t, value, error)))
         return;
     t->value = value;
     t->error = error;
@@ -198,14 +233,16 @@ static bool track_may_be_kink(const ag_check *check, const track *t)
 static ag_derivative track_result(const ag_check *check, const track *t)
 {
     const two_sided *p = isfinite(t->probe.step) && t->probe.finite ? &t->probe : &t->now[STEPS - 1];
-    ag_derivative d = { t->value, t->error + t->still, AG_CAUSE_NONE };
+    double x = t->x == 0 ? 1 : fmin(1, t->x);
+    double hidden = t->seen ? 0 : 10 * t->blur * FINER / x;
+    ag_derivative d = { t->value, t->error + t->still, AG_CAUSE_NONE, t->blur, t->step, hidden };
     if (!t->finite)
-        return (ag_derivative){ (double)NAN, (double)INFINITY, AG_CAUSE_NON_FINITE };
+        return (ag_derivative){ (double)NAN, (double)INFINITY, AG_CAUSE_NON_FINITE, 0, 0, 0 };
     if (!isfinite(t->error) || t->stairs)
-        return (ag_derivative){ p->slope, (double)INFINITY, AG_CAUSE_STEP_EXHAUSTED };
+        return (ag_derivative){ p->slope, (double)INFINITY, AG_CAUSE_STEP_EXHAUSTED, 0, 0, 0 };
     if (t->kink)
         d.trouble = AG_CAUSE_KINK;
-    else if (d.uncertainty > fmax(fmax(track_wanted(check, t), 1e-3 * check->config.atol),
+    else if (d.uncertainty > fmax(fmax(track_wanted(check, t), track_nothing(check, t)),
                                   AG_CHECK_BLUR * fmax(fabs(t->value), t->scale)))
         d.trouble = AG_CAUSE_STEP_EXHAUSTED;
     return d;
@@ -238,11 +275,11 @@ static bool workspace_make(ag_check *check, workspace *w)
         return false;
     }
     for (int64_t i = 0; i < w->outputs; i++) {
-        w->reach[i] = 0x1p-1022; /* not yet changed */
         w->grain[i] = (double)INFINITY;
+        w->reach[i] = 0;
     }
     for (int64_t i = 0; i < w->tracks; i++)
-        w->track[i] = (track){ .error = (double)INFINITY, .probe = { .step = (double)INFINITY },
+        w->track[i] = (track){ .error = (double)INFINITY, .probe = { .step = (double)INFINITY }, .x = w->size,
                                .scale = i == 0 ? check->scale : check->row_scale };
     return true;
 }
@@ -286,7 +323,7 @@ static bool difference_evaluate(ag_check *check, const ag_direction *d, workspac
     for (int64_t i = 0; i < w->outputs; i++) {
         if (w->above[i] != check->y[i] || w->below[i] != check->y[i])
             w->reach[i] = 0;
-        else if (w->reach[i] > 0)
+        else if (w->evaluated == 0 || (w->reach[i] > 0 && h <= fmax(1, w->size)))
             w->reach[i] = fmax(w->reach[i], h);
         if (w->evaluated < STEPS)
             w->grain[i] = fmin(w->grain[i], ag_check_grain(w->above[i] - check->y[i]));
@@ -296,17 +333,18 @@ static bool difference_evaluate(ag_check *check, const ag_direction *d, workspac
 }
 
 /* The newest pair for outputs first .. end-1 with the weights c, or 1. An output that no step has changed enters
- * *still alone, with its noise over the widest of these steps; one that is infinite is a constant. */
+ * t->still alone, with its noise over the widest of these steps; one that is infinite is a constant. */
 static two_sided difference_measure(const ag_check *check, const double *c, int64_t first, int64_t end,
-                                    const workspace *w, double h, double *still)
+                                    const workspace *w, double h, track *t)
 {
     const double *y = check->y, *a = w->above, *b = w->below;
-    double rise = 0, bend = 0, noise = 0, unseen = 0, unit = check->noise_unit > 0 ? check->noise_unit : 1;
+    double rise = 0, bend = 0, noise = 0, unseen = 0, all = 0, unit = check->noise_unit > 0 ? check->noise_unit : 1;
     for (int64_t i = first; i < end; i++) {
         double weight = c == NULL ? 1 : c[i];
         if (weight == 0)
             continue;
         double size = fmax(fabs(a[i]), fabs(b[i])), e = weight * ag_check_noise_of(check, i, size) / unit;
+        all += isfinite(y[i]) ? e * e : 0;
         if (w->reach[i] > 0) {
             unseen += isfinite(y[i]) ? e * e / (w->reach[i] * w->reach[i]) : 0;
             continue;
@@ -317,16 +355,18 @@ static two_sided difference_measure(const ag_check *check, const double *c, int6
         bend += a[i] == b[i] && a[i] == y[i] ? 0 : weight * ((a[i] - y[i]) - (y[i] - b[i]));
         noise += e * e;
     }
-    *still = sqrt(unseen) * unit;
+    t->still = sqrt(unseen) * unit;
+    t->blur = fmax(t->blur, sqrt(all) * unit);
+    t->seen = t->seen || fmax(fabs(rise), fabs(bend)) > SEEN * t->blur;
     return (two_sided){ h, rise / (2 * h), bend / h, sqrt(noise) * unit, isfinite(rise) && isfinite(bend) };
 }
 
 static two_sided difference_measure_track(const ag_check *check, const double *cotangent, const workspace *w, int64_t t,
                                           double h)
 {
-    double *still = &w->track[t].still;
-    return t == 0 ? difference_measure(check, cotangent, 0, w->outputs, w, h, still)
-                  : difference_measure(check, NULL, t - 1, t, w, h, still);
+    track *to = &w->track[t];
+    return t == 0 ? difference_measure(check, cotangent, w->first, w->end, w, h, to)
+                  : difference_measure(check, NULL, t - 1, t, w, h, to);
 }
 
 /* ---- The search for good steps ---- */
@@ -456,49 +496,42 @@ static void difference_widen(ag_check *check, const ag_direction *d, const doubl
     }
 }
 
-/* Outputs that are the same a million times further away do not depend on the direction: their noise counts less. */
-static void difference_reach(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w)
-{
-    double h = difference_round(check->input[d->input].single, w->size, 0x1p20 * fmax(1, w->size));
-    if (!difference_evaluate_at(check, d, h, w->saved, w->above) ||
-        !difference_evaluate_at(check, d, -h, w->saved, w->below)) {
-        ag_error_clear(check->ctx);
-        return;
-    }
-    for (int64_t i = 0; i < w->outputs; i++)
-        if (w->reach[i] > 0 && w->above[i] == check->y[i] && w->below[i] == check->y[i])
-            w->reach[i] = h;
-    for (int64_t i = 0; i < w->tracks; i++)
-        difference_measure_track(check, cotangent, w, i, h);
-}
-
 static bool difference_run(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w)
 {
     double h = FIRST * check->config.step * fmax(1, w->size);
     if (!difference_narrow(check, d, cotangent, w, h))
         return false;
     difference_widen(check, d, cotangent, w, h * NEXT_TRY);
-    const track *sum = &w->track[0];
-    if (!track_is_settled(check, sum) && sum->still > sum->error)
-        difference_reach(check, d, cotangent, w);
     return true;
 }
 
 /* ---- What the others ask for ---- */
 
+/* Allocates the memory and saves the moved elements. False on error. */
+static bool difference_begin(ag_check *check, const ag_direction *d, workspace *w)
+{
+    int64_t first, end;
+    difference_moving_range(d, &first, &end);
+    const double *x = check->input[d->input].x.value;
+    w->outputs = check->output_numel;
+    w->moved = end - first;
+    for (int64_t i = first; i < end; i++)
+        w->size = fmax(w->size, isfinite(x[i]) ? fabs(x[i]) : 0);
+    if (!workspace_make(check, w))
+        return false;
+    memcpy(w->saved, x + first, (size_t)w->moved * sizeof(double));
+    return true;
+}
+
 bool ag_check_derivatives(ag_check *check, const ag_direction *d, const double *cotangent, ag_derivative *sum,
                           ag_derivative *each, bool each_exact)
 {
-    int64_t first, end, m = check->output_numel;
-    difference_moving_range(d, &first, &end);
-    workspace w = { .outputs = m, .moved = end - first, .tracks = each == NULL ? 1 : 1 + m };
+    int64_t m = check->output_numel;
+    workspace w = { .tracks = each == NULL ? 1 : 1 + m, .end = m };
     w.needed = each_exact ? w.tracks : 1;
-    *sum = (ag_derivative){ (double)NAN, (double)INFINITY, AG_CAUSE_ERROR };
-    if (!workspace_make(check, &w))
+    *sum = (ag_derivative){ (double)NAN, (double)INFINITY, AG_CAUSE_ERROR, 0, 0, 0 };
+    if (!difference_begin(check, d, &w))
         return false;
-    memcpy(w.saved, check->input[d->input].x.value + first, (size_t)w.moved * sizeof(double));
-    for (int64_t i = 0; i < w.moved; i++)
-        w.size = fmax(w.size, isfinite(w.saved[i]) ? fabs(w.saved[i]) : 0);
     bool good = difference_run(check, d, cotangent, &w);
     if (good) {
         *sum = track_result(check, &w.track[0]);
@@ -516,6 +549,34 @@ ag_derivative ag_check_derivative(ag_check *check, const ag_direction *d, const 
     ag_derivative result;
     ag_check_derivatives(check, d, cotangent, &result, NULL, false);
     return result;
+}
+
+bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotangent, int64_t output, double analytic,
+                     ag_derivative numeric)
+{
+    static const double OTHER[] = { 0.71, 0.53, 0.37 };
+    const double *c = cotangent;
+    int64_t first = c != NULL ? 0 : output, end = c != NULL ? check->output_numel : output + 1;
+    workspace w = { .tracks = 1, .first = first, .end = end };
+    if (!difference_begin(check, d, &w))
+        return true;
+    double h = SEEN * numeric.noise / fabs(analytic - numeric.value), most = FIRST * check->config.step;
+    double bits = check->input[d->input].single ? 0x1p-19 : 0x1p-44;
+    h = difference_round(check->input[d->input].single, w.size, fmax(h, fmax(w.size * bits, 0x1p-80)));
+    bool denies = true;
+    if (h < most * fmax(1, w.size) && difference_evaluate(check, d, &w, h)) {
+        const two_sided p = difference_measure(check, c, first, end, &w, h, w.track);
+        denies = !p.finite || fabs(p.slope - numeric.value) <= fabs(p.slope - analytic);
+    }
+    double apart = fabs(analytic - numeric.value);
+    for (int k = 0; denies && apart < 1e-3 * fabs(numeric.value) && numeric.step > 0 && k < 3; k++) {
+        track *t = &w.track[0];
+        t->error = (double)INFINITY;
+        denies = difference_try(check, d, c, &w, numeric.step * OTHER[k]) && isfinite(t->error) &&
+                 fabs(t->value - numeric.value) <= apart / 4;
+    }
+    workspace_free(check->ctx, &w);
+    return denies;
 }
 
 bool ag_check_gradient(ag_check *check, int input, const double *cotangent, double *gradient)

@@ -136,6 +136,7 @@ static double check_largest(const ag_derivative *numeric, int64_t step, int64_t 
 /* What the derivatives of one kind, such as those of one output, are compared with. */
 typedef struct check_sizes {
     double usual, largest;
+    double x; /* of the moved elements */
 } check_sizes;
 
 static double check_relative_error(const ag_check *check, double a, double n, double uncertainty)
@@ -147,19 +148,21 @@ static double check_relative_error(const ag_check *check, double a, double n, do
 
 /* One comparison. uncertainty: of both. The two are close within the tolerance and twice the uncertainty, if this is
  * small in relation to the derivatives; they differ if they are further apart than the tolerance and ten times the
- * uncertainty. All else is inconclusive. */
+ * uncertainty, and than a slope that noise may hide. All else is inconclusive. */
 static ag_gradcheck_input check_compare(const ag_check *check, int64_t index, int64_t output_index, double a,
                                         ag_derivative n, double noise, check_sizes sizes)
 {
     double uncertainty = n.uncertainty + 3 * noise, apart = fabs(a - n.value);
-    double wanted = ag_check_tolerance(check, fmax(fabs(a), fabs(n.value)), sizes.largest);
+    double wanted = ag_check_tolerance(check, fmax(fabs(a), fabs(n.value)), sizes.largest, sizes.x);
     bool known = uncertainty <= fmax(wanted, AG_CHECK_BLUR * fmax(fmax(fabs(a), fabs(n.value)), sizes.usual));
+    if (a == 0 && n.value == 0) /* untouched: little can hide; an output is compared in the sum too */
+        known = known || (output_index < 0 ? uncertainty <= 8 * AG_CHECK_BLUR * sizes.usual : sizes.usual > 0);
     bool usable = n.trouble == AG_CAUSE_NONE || n.trouble == AG_CAUSE_STEP_EXHAUSTED;
     ag_gradcheck_input one = { .index = index, .output_index = output_index, .analytic = a, .numeric = n.value,
                                .uncertainty = uncertainty };
     if (usable && known && isfinite(a) && isfinite(n.value) && apart <= wanted + 2 * uncertainty)
         one.verdict = AG_PASS;
-    else if (isfinite(n.value) && (!isfinite(a) || (usable && apart > wanted + 10 * uncertainty)))
+    else if (isfinite(n.value) && (!isfinite(a) || (usable && apart > fmax(wanted + 10 * uncertainty, n.hidden))))
         one.verdict = AG_FAIL;
     else
         one.verdict = AG_INCONCLUSIVE;
@@ -183,6 +186,18 @@ static bool check_is_worse(const ag_gradcheck_input *a, const ag_gradcheck_input
 {
     return check_severity(a->verdict) > check_severity(b->verdict) ||
            (a->verdict == b->verdict && a->max_error > b->max_error * (1 + 1e-6));
+}
+
+/* Makes a failure inconclusive if the slope at a finer step is the analytic one after all. */
+static void check_confirm(ag_check *check, const ag_direction *d, ag_derivative n, ag_gradcheck_input *one)
+{
+    const double *cotangent = one->output_index < 0 ? check->cotangent : NULL;
+    if (one->verdict != AG_FAIL || !isfinite(one->analytic) ||
+        ag_check_denies(check, d, cotangent, one->output_index, one->analytic, n))
+        return;
+    one->verdict = AG_INCONCLUSIVE;
+    one->cause = AG_CAUSE_STEP_EXHAUSTED;
+    one->max_error = 0;
 }
 
 /* Counts one derivative of an input and keeps the worst. */
@@ -244,6 +259,7 @@ static void check_judge_row(const ag_check *check, int input, int64_t j, const d
     check_sizes sizes = { usual, check_largest(each + j, m, in->numel) };
     double whole = check_size(in->analytic, in->numel), part = whole > 0 ? check_size(analytic, in->numel) / whole : 1;
     for (int64_t e = 0; e < in->numel; e++) {
+        sizes.x = in->x.value[e];
         ag_gradcheck_input one = check_compare(check, e, j, analytic[e], each[e * m + j], part * in->noise[e], sizes);
         if (worst[e].cause != AG_CAUSE_NON_FINITE && check_is_worse(&one, &worst[e]))
             worst[e] = one; /* else a row may be NaN: 0 times infinity */
@@ -262,13 +278,19 @@ static bool check_judge_elements(ag_check *check, int input, const double *rows)
         !check_differentiate(check, input, sum, kept == 0 ? NULL : each, rows != NULL))
         return false;
     check_sizes sizes = { check_usual_size(check, in->analytic, sum, 1, in->numel), check_largest(sum, 1, in->numel) };
-    for (int64_t e = 0; e < in->numel; e++)
+    for (int64_t e = 0; e < in->numel; e++) {
+        sizes.x = in->x.value[e];
         worst[e] = check_compare(check, e, -1, in->analytic[e], sum[e], in->noise[e], sizes);
+    }
     double usual = rows == NULL ? 0 : check_usual_size(check, rows, each, m, in->numel);
     for (int64_t j = 0; j < m && rows != NULL; j++)
         check_judge_row(check, input, j, rows + j * in->numel, each, usual, worst);
-    for (int64_t e = 0; e < in->numel; e++)
+    for (int64_t e = 0; e < in->numel; e++) {
+        int64_t j = worst[e].output_index;
+        check_confirm(check, &(ag_direction){ .input = input, .index = e }, j < 0 ? sum[e] : each[e * m + j],
+                      &worst[e]);
         check_count(&in->found, worst[e]);
+    }
     return ag_error(check->ctx) == AG_OK;
 }
 
@@ -284,7 +306,9 @@ static ag_gradcheck_input check_compare_along(ag_check *check, const ag_directio
     }
     ag_derivative n = ag_check_derivative(check, d, check->cotangent);
     check_sizes sizes = { sqrt(square) / 4, n.uncertainty < fabs(n.value) / 10 ? fabs(n.value) : 0 };
-    return check_compare(check, d->index, -1, a, n, sqrt(noise), sizes);
+    ag_gradcheck_input one = check_compare(check, d->index, -1, a, n, sqrt(noise), sizes);
+    check_confirm(check, d, n, &one);
+    return one;
 }
 
 /* Halves the direction that failed and keeps the half with the larger error, down to one element. If that element

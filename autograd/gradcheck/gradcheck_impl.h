@@ -123,6 +123,10 @@ typedef struct ag_direction {
 typedef struct ag_derivative {
     double value, uncertainty;
     ag_cause trouble;
+    double noise;  /* of the function */
+    double step;   /* the widest of the three that gave it */
+    double hidden; /* a slope up to this may be there unseen, on a finer scale: moves change the output by no more than
+                      noise */
 } ag_derivative;
 
 double ag_direction_at(const ag_direction *d, int64_t i); /* its element i: 0, 1 or -1 */
@@ -135,12 +139,19 @@ bool ag_check_derivatives(ag_check *check, const ag_direction *d, const double *
 /* The derivative of sum(cotangent y) along d. */
 ag_derivative ag_check_derivative(ag_check *check, const ag_direction *d, const double *cotangent);
 
+/* Whether the slope at the finest step that can tell the two apart is nearer to the numeric derivative than to the
+ * analytic one; and, if they are apart by less than 0.1 %, whether the numeric one is the same at other steps too.
+ * cotangent NULL: of one output. True on error. */
+bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotangent, int64_t output, double analytic,
+                     ag_derivative numeric);
+
 /* The numeric gradient of one input for any cotangent: from the Jacobian if it is kept, else by differences. False on
  * error, or where a derivative is not finite. */
 bool ag_check_gradient(ag_check *check, int input, const double *cotangent, double *gradient);
 
-/* atol + rtol size; the default atol is relative to the scale of the gradient, if that is below 1. */
-double ag_check_tolerance(const ag_check *check, double size, double scale);
+/* atol + rtol size. The default atol is relative to the scale of the gradient if that is below 1 and not 0, and to
+ * 1 / |x| if |x| is above 1. */
+double ag_check_tolerance(const ag_check *check, double size, double scale, double x);
 
 /* |a - n| <= atol + rtol max(|a|, |n|), both finite. */
 bool ag_check_is_close(const ag_check *check, double a, double n);

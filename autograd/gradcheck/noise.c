@@ -166,6 +166,13 @@ static bool noise_evaluate(ag_check *check, noise_line *l, int point, int level)
     return good;
 }
 
+/* The noise of a value that nothing changes: that of a float if it looks like one, with 12 to 24 significant bits. */
+static double noise_of_constant(double y)
+{
+    double grain = ag_check_grain(y), bits = isfinite(grain) ? 1 + ilogb(fabs(y)) - ilogb(grain) : 0;
+    return bits >= 12 && bits <= 24 ? grain / 2 : 0;
+}
+
 /* Takes over the noise of `count` values along the line that had not been measured. True: all are now. */
 static bool noise_take(const ag_check *check, const double *values, int64_t count, int level, bool *sharp,
                        double *noise)
@@ -178,6 +185,8 @@ static bool noise_take(const ag_check *check, const double *values, int64_t coun
             continue;
         sharp[i] = changes >= CHANGES[level];
         found = sharp[i] && isfinite(found) ? found : 0;
+        if (level == LEVELS - 1 && !sharp[i])
+            found = noise_of_constant(values[CENTRE * count + i]);
         noise[i] = fmax(noise[i], fmax(found, ag_check_unit(check->single, values[i]) / 2));
         all = all && sharp[i];
     }
