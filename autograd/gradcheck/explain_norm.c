@@ -280,7 +280,8 @@ static unsigned norm_facts_of(normed_rows *l, int64_t row, double *p)
 static bool norm_term_is_scaled(ag_evidence *e, const normed_rows *l, const double *ratio, bool mean, int dim)
 {
     double factor, n = (double)l->rows.extent, loose = norm_looseness(e);
-    if (!norm_is_constant(ratio, l->rows.count, loose * fmax(1, fabs(ratio[0])), &factor))
+    if (!norm_is_constant(ratio, l->rows.count, loose * fmax(1, fabs(ratio[0])), &factor) ||
+        fabs(factor - 1) < 10 * loose) /* noise may do that */
         return false;
     ag_because(e, mean ? AG_CAUSE_MEAN_MISSING : AG_CAUSE_VARIANCE_MISSING, "The %s term is wrong: along dim %d, %s "
                                                                             "in r (g "
@@ -316,8 +317,8 @@ static bool norm_terms_are_wrong(ag_evidence *e, const normed_rows *l, unsigned 
 
 static bool norm_explain(ag_evidence *e, const normed_rows *l, unsigned facts, int dim)
 {
-    if ((facts & SCALE_RIGHT) != 0)
-        return norm_terms_are_wrong(e, l, facts, dim);
+    if ((facts & SCALE_RIGHT) != 0 && norm_terms_are_wrong(e, l, facts, dim))
+        return true;
     if ((facts & MEAN_RIGHT) == 0)
         return false;
     if ((facts & SCALE_NONE) != 0 && (facts & TERM_RIGHT) != 0)
