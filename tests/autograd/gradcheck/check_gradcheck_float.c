@@ -223,6 +223,22 @@ static void attention_backward(const float *const *x, const float *const *gy, fl
     add_product(ROWS, HEAD, ROWS, (float_matrix){ gs, 1, ROWS }, (float_matrix){ x[0], HEAD, 1 }, gx[1]);
 }
 
+/* Its backward is right but for rounding that is far coarser than forward's. */
+static void coarse_forward(const float *const *x, float *const *y)
+{
+    for (int i = 0; i < COLS; i++)
+        y[0][i] = 1.5f * x[0][i];
+}
+
+static void coarse_backward(const float *const *x, const float *const *gy, float *const *gx)
+{
+    (void)x;
+    for (int i = 0; i < COLS; i++) {
+        volatile float sum = 1000 + 1.5f * gy[0][i];
+        gx[0][i] = sum - 1000;
+    }
+}
+
 #define MATRIX(rows, cols) { .ndim = 2, .shape = { rows, cols } }
 #define VECTOR(n) { .ndim = 1, .shape = { n } }
 static const float_code codes[] = {
@@ -233,6 +249,7 @@ static const float_code codes[] = {
     { "gelu", gelu_forward, gelu_backward, 1, { MATRIX(ROWS, COLS) }, MATRIX(ROWS, COLS) },
     { "product", product_forward, product_backward, 2, { MATRIX(ROWS, COLS), MATRIX(COLS, HEAD) },
       MATRIX(ROWS, HEAD) },
+    { "coarse backward", coarse_forward, coarse_backward, 1, { VECTOR(COLS) }, VECTOR(COLS) },
     { "attention head", attention_forward, attention_backward, 3,
       { MATRIX(ROWS, HEAD), MATRIX(ROWS, HEAD), MATRIX(ROWS, HEAD) }, MATRIX(ROWS, HEAD) },
 };
