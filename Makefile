@@ -17,6 +17,7 @@
 #   make check-layers tensor <- autograd <- nn <- examples, and no core folder uses an annex
 #   make check-threads  ThreadSanitizer, which clang has, on the hand-over of work between threads
 #   make fuzz         feeds readers of files and options mutated inputs, with clang's fuzzer (seconds=N each, only=NAME)
+#   make soak         a million toy steps and a hundred thousand generations: flat memory, the same bits
 #   make differential compares with PyTorch and the transformers package, where python3 has them
 #   make gradcheck-proof  random functions, right and wrong: the gradient checker must not err (cases=N: seeds 1 to N, or A-B)
 #   make mutants      plants faults in a copy: tests must catch each (only=WORD: some; update=1: writes docs/mutants.md)
@@ -204,7 +205,7 @@ train: $(build)/examples/lm
 
 # ---- tests ----
 test_folders := tests $(folders:%=tests/%) tests/examples tests/zoo
-test_sources := $(filter-out tests/core.c,$(wildcard $(test_folders:%=%/*.c)))
+test_sources := $(filter-out tests/core.c tests/soak.c,$(wildcard $(test_folders:%=%/*.c)))
 test_objects := $(test_sources:%.c=$(objects)/%.o)
 test_program := $(build)/tests/check
 # Check's own macros are older than -pedantic C99 likes. What it takes to use Check is in check_flags.
@@ -319,9 +320,23 @@ $(fuzzers): $(fuzz_build)/tests/fuzz_%: $(fuzz_build)/objects/tests/fuzz/fuzz_%.
 	$(say) "  LINK  $@"
 	$(hide)$(link) -fsanitize=fuzzer $^ $(LDLIBS) -lm -o $@
 
+# Memory and bits over a million steps; steps=N generations=N.
+$(build)/tests/soak: $(objects)/tests/soak.o $(library)
+	@mkdir -p $(@D)
+	$(say) "  LINK  $@"
+	$(hide)$(link) $^ $(LDLIBS) -lm -o $@
+
+.PHONY: soak
+soak: $(build)/tests/soak
+	$< $(or $(steps),1000000) $(or $(generations),100000)
+
 .PHONY: differential
-differential: $(library)
+differential: $(library) $(test_program)
 	CC="$(CC)" python3 tests/nn/models/compare_configurations.py $(library)
+	@if ! python3 -c 'import torch, transformers' 2>/dev/null; then echo 'skip  sampling: no transformers package'; \
+	elif python3 tests/fixtures/make_sampling_fixtures.py 10000 $(build)/rows.safetensors; then \
+	    AG_SAMPLING_ROWS=$(build)/rows.safetensors $(test_program) sampling; \
+	else exit 1; fi
 
 # ---- benchmarks ----
 bench_names := $(patsubst bench/%.c,%,$(wildcard bench/bench_*.c))
