@@ -568,6 +568,10 @@ bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotan
         const two_sided p = difference_measure(check, c, first, end, &w, h, w.track);
         denies = !p.finite || fabs(p.slope - numeric.value) <= fabs(p.slope - analytic);
     }
+    for (h = 64 * numeric.step; denies && h > 0 && h <= most * fmax(1, w.size); h *= NEXT_TRY)
+        if (difference_evaluate(check, d, &w, difference_round(check->input[d->input].single, w.size, h)))
+            denies = !(fabs(difference_measure(check, c, first, end, &w, h, w.track).slope - analytic) <
+                       5e-3 * fabs(analytic));
     double apart = fabs(analytic - numeric.value);
     for (int k = 0; denies && apart < 1e-3 * fabs(numeric.value) && numeric.step > 0 && k < 3; k++) {
         track *t = &w.track[0];
