@@ -138,7 +138,7 @@ static bool track_agrees(const ag_check *check, const track *t, double value, do
 {
     const two_sided *p = &t->probe;
     return !isfinite(p->step) || !p->finite ||
-           fabs(value - p->slope) <= 2 * error + NOISE_OF_SLOPE * p->noise / p->step +
+           fabs(value - p->slope) <= 2 * error + 5 * NOISE_OF_SLOPE * p->noise / p->step +
                                          ag_check_tolerance(check, fabs(value), fmax(fabs(value), t->scale), t->x);
 }
 
