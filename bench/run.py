@@ -34,7 +34,7 @@ SIZES = ("batch", "time", "emb", "heads", "layers", "vocab")
 PEER = pathlib.Path(__file__).resolve().parent / "peer_torch.py"
 SETTINGS = {"default": 0, "1 thread": 1, "2 threads": 2}  # of PyTorch: threads
 BUSY = (0, 1, 2, 4)  # processes beside a step
-BUSY_REPEATS = {"toy": 1000, "tiny": 30, "baby": 3}
+BUSY_REPEATS = {"toy": 300, "tiny": 15, "baby": 2}
 GROWTH = {  # one size of this model at a time
     "model": {"model": "tiny", "batch": 4, "time": 128, "emb": 128, "heads": 4, "layers": 4, "vocab": 65},
     "time": (32, 64, 128, 256, 512, 1024, 2048, 4096),
@@ -237,7 +237,7 @@ class Bench:
         start, sizes = ("--weights", weights), {**sizes, "repeats": repeats}
         sides = {f"ours, {n}": lambda n=n: self.step(sizes, *start, "--threads", n) for n in (1, 2)}
         if self.torch:
-            sides["PyTorch"] = lambda: self.peer_step({**sizes, "repeats": max(3, repeats // 3)}, *start,
+            sides["PyTorch"] = lambda: self.peer_step({**sizes, "repeats": max(2, repeats // 3)}, *start,
                                                       settings=("1 thread", "2 threads"))
         return sides
 
