@@ -145,8 +145,8 @@ static bool report(const rounds *r, bool json)
     const long long parameters = ag_module_numel(ag_gpt_module(r->gpt));
     const bool same = !r->model->whole || memcmp(r->token[0], r->token[1], sizeof r->token[0]) == 0;
     if (json) {
-        ag_printf("{\"model\": \"%s\", \"threads\": %d, \"tokens\": %d, \"parameters\": %lld, \"cached_ms\": %.4f, "
-                  "\"whole_ms\": %.4f, \"forward_ms\": %.4f, \"steps_ms\": %.4f, \"text\": [",
+        ag_printf("{\"model\": \"%s\", \"threads\": %d, \"tokens\": %d, \"parameters\": %lld, "
+                  "\"cached_ms\": %.4f, \"whole_ms\": %.4f, \"forward_ms\": %.4f, \"steps_ms\": %.4f, \"text\": [",
                   r->model->name, threads, tokens, parameters, cached, whole, forward_ms, steps_ms);
         for (int t = 0; t <= tokens; t++)
             printf("%s%d", t > 0 ? ", " : "", (int)r->token[0][t]);
