@@ -183,7 +183,7 @@ int main(int argc, char **argv)
     bool json = false;
     uint64_t threads = 0;
     const option options[] = {
-        { "--model", OPTION_TEXT, &name, "NAME", "tiny, stories260K or smollm2-135M: sizes, the weights are random [tiny]" },
+        { "--model", OPTION_TEXT, &name, "NAME", "sizes of tiny, stories260K or smollm2-135M [tiny]" },
         { "--json", OPTION_FLAG, &json, NULL, "print one line of JSON" },
         { "--threads", OPTION_NUMBER, &threads, "N", "0: all cores [0]" },
         { "--save", OPTION_TEXT, &save, "FILE", "write the weights, for the peer" },
