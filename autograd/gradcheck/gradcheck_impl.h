@@ -140,8 +140,8 @@ bool ag_check_derivatives(ag_check *check, const ag_direction *d, const double *
 ag_derivative ag_check_derivative(ag_check *check, const ag_direction *d, const double *cotangent);
 
 /* Whether the slope at the finest step that can tell the two apart is nearer to the numeric derivative than to the
- * analytic one, and that at no far wider step is the analytic one, as on stairs; and, if they are apart by less than
- * 0.1 %, whether the numeric one is the same at other steps too.
+ * analytic one; that the function does not jump so that wider steps see the analytic one, as on stairs of rounded
+ * values; and, if they are apart by less than 0.1 %, whether the numeric one is the same at other steps too.
  * cotangent NULL: of one output. True on error. */
 bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotangent, int64_t output, double analytic,
                      ag_derivative numeric);
