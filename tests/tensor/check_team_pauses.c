@@ -5,6 +5,8 @@
  */
 #include "tests/test.h"
 
+#ifdef _OPENMP
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,8 +16,6 @@ static void pause_in(const char *function);
 #define ag_team_run paused_team_run
 #define ag_team_hold paused_team_hold
 #include "tensor/team.c"
-
-#ifdef _OPENMP
 
 enum { THREADS = 4, ITEMS = 7 };
 
