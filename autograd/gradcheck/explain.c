@@ -88,12 +88,16 @@ static void say_extent(ag_evidence *e)
 
 static bool explain_is_zero(ag_evidence *e)
 {
-    if (e->analytic_max > 1e-10 * e->right_max)
+    if (e->analytic_max > fmax(1e-10, e->exact) * e->right_max)
         return false;
     ag_because(e, AG_CAUSE_ZERO, "The analytic gradient is 0 ");
+    if (e->analytic_max > 1e-10 * e->right_max)
+        ag_say(e, "up to rounding, at most %.2g, ", e->analytic_max);
     say_extent(e);
     ag_say(e, ", the right one goes up to %.6g: %s.", e->right_max,
-           e->input->reached ? "backward gave this input zeros" : "backward gave this input no gradient at all");
+           e->analytic_max > 0     ? "usually terms that cancel"
+           : e->input->reached ? "backward gave this input zeros"
+                               : "backward gave this input no gradient at all");
     return true;
 }
 
@@ -299,7 +303,10 @@ static bool explain_is_leak_and_scaled(ag_evidence *e)
 static bool explain_is_tail(ag_evidence *e)
 {
     ag_place place = ag_evidence_place(e);
-    if (place.tail == 0 || place.right < place.wrong || (place.wrong == 1 && explain_vector_width(&place) == 0))
+    bool vectors = explain_vector_width(&place) > 0;
+    if (place.tail == 0 || place.right < place.wrong || (place.wrong == 1 && !vectors))
+        return false;
+    if (2 * place.tail == place.tail_extent && !vectors) /* halves mean different things, as values and gates do */
         return false;
     ag_because(e, AG_CAUSE_TAIL, "Wrong at the end: analytic is wrong on %s, and right before.", place.text);
     say_vectors(e, &place);
@@ -307,6 +314,63 @@ static bool explain_is_tail(ag_evidence *e)
 }
 
 /* ---- Not finite ---- */
+
+/* Which outputs are not finite: they count as constants. */
+typedef struct infinite_outputs {
+    int64_t count, first; /* first: -1 if there are none */
+} infinite_outputs;
+
+static infinite_outputs explain_find_infinite_outputs(const ag_check *check)
+{
+    infinite_outputs found = { 0, -1 };
+    for (int64_t j = check->output_numel - 1; j >= 0; j--)
+        if (!isfinite(check->y[j])) {
+            found.count++;
+            found.first = j;
+        }
+    return found;
+}
+
+/* "Output 0 is inf at [2], and counts as a constant" */
+static void say_infinite_output(ag_evidence *e, int64_t first)
+{
+    const ag_check *k = e->check;
+    int o = 0;
+    while (o + 1 < k->output_count && k->output[o + 1].first <= first)
+        o++;
+    const ag_array *y = &k->output[o].y;
+    int64_t index[AG_MAX_DIMS];
+    ag_index_of(y->ndim, y->shape, first - k->output[o].first, index);
+    ag_say(e, "Output %d is %g", o, k->y[first]);
+    if (y->ndim > 0)
+        ag_say(e, " at %s", ag_dims_text(k->ctx, y->ndim, index));
+    ag_say(e, ", and counts as a constant");
+}
+
+/* analytic is right but for what comes from outputs that are not finite. */
+static bool explain_is_output_infinite(ag_evidence *e)
+{
+    const ag_check *k = e->check;
+    infinite_outputs found = explain_find_infinite_outputs(k);
+    if (found.count == 0 || !e->whole)
+        return false;
+    if (found.count < k->output_numel) {
+        ag_set_cotangent(e);
+        for (int64_t j = 0; j < k->output_numel; j++)
+            e->cotangent[j] = isfinite(k->y[j]) ? e->cotangent[j] : 0;
+        if (!k->backward(e->check, e->cotangent, e->grad))
+            return false;
+        const double *rest = e->grad[e->number];
+        for (int64_t i = 0; i < e->n; i++)
+            if (!isnan(e->right[i]) && !ag_check_is_close(k, rest[i], e->right[i]))
+                return false;
+    }
+    ag_because(e, AG_CAUSE_UNKNOWN, "%s", "");
+    say_infinite_output(e, found.first);
+    ag_say(e, "; analytic is not 0 through outputs that are not finite%s. Check the function where its outputs are "
+              "finite.", found.count < k->output_numel ? ", and right through all others" : "");
+    return true;
+}
 
 static void explain_not_finite(ag_evidence *e)
 {
@@ -603,10 +667,17 @@ ag_explanation ag_check_explain(ag_check *check, int input)
         if (!whole)
             explain_look_along_directions(&e, e.memory + (e.analytic - e.memory), e.memory + (e.right - e.memory));
         explain_measure(&e);
-        if (!explain_is_finite(&e))
-            explain_not_finite(&e);
-        else
+        bool infinite = explain_is_output_infinite(&e);
+        if (!infinite && explain_is_finite(&e))
             explain_finite(&e);
+        else if (!infinite)
+            explain_not_finite(&e);
+        int64_t first = explain_find_infinite_outputs(check).first;
+        if (!infinite && first >= 0) {
+            ag_say(&e, " ");
+            say_infinite_output(&e, first);
+            ag_say(&e, ".");
+        }
     }
     explain_release(&e);
     if (ag_error(check->ctx) != AG_OK)

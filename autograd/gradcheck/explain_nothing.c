@@ -109,22 +109,54 @@ static bool say_constant(ag_evidence *e)
     return false;
 }
 
-/* Of the wrong elements, the range of a / n where n is not 0. */
+/* Of the wrong elements, how a is related to n where n is not 0. */
+typedef struct nothing_ratios {
+    double low, high, factor; /* of a / n; factor: the s for which s n is closest to a */
+    bool constant;            /* a is factor * n up to the tolerance, which is small beside n */
+    int64_t zero;             /* wrong elements where n is 0 */
+} nothing_ratios;
+
+static nothing_ratios nothing_find_ratios(const ag_evidence *e)
+{
+    nothing_ratios found = { (double)INFINITY, -(double)INFINITY, 0, true, 0 };
+    double product = 0, square = 0, least = 1e-9 * e->right_max, largest = 0;
+    for (int64_t i = 0; i < e->n; i++) {
+        double a = e->analytic[i], n = e->right[i];
+        if (ag_evidence_mark(e, i) != AG_MARK_WRONG || isnan(n))
+            continue;
+        if (fabs(n) <= least) {
+            found.zero++;
+            continue;
+        }
+        product += a * n;
+        square += n * n;
+        largest = fmax(largest, fabs(n));
+        found.low = fmin(found.low, a / n);
+        found.high = fmax(found.high, a / n);
+    }
+    found.factor = square > 0 ? product / square : 0;
+    for (int64_t i = 0; i < e->n; i++)
+        if (ag_evidence_mark(e, i) == AG_MARK_WRONG && fabs(e->right[i]) > least)
+            found.constant &= fabs(e->analytic[i] - found.factor * e->right[i]) <= e->tolerance;
+    found.constant &= e->tolerance <= 1e-3 * largest;
+    return found;
+}
+
 static void say_ratios(ag_evidence *e)
 {
-    double low = (double)INFINITY, high = -(double)INFINITY;
-    for (int64_t i = 0; i < e->n; i++)
-        if (ag_evidence_mark(e, i) == AG_MARK_WRONG && fabs(e->right[i]) > 1e-9 * e->right_max) {
-            double ratio = e->analytic[i] / e->right[i];
-            low = ratio < low ? ratio : low;
-            high = ratio > high ? ratio : high;
-        }
-    if (low > high)
+    nothing_ratios found = nothing_find_ratios(e);
+    if (found.low > found.high || (!found.constant && (say_proportional(e) || (found.zero == 0 && say_constant(e)))))
         return;
-    if (high - low <= 1e-5 * fabs(high))
-        ag_say(e, " There analytic is %.6g times the right gradient.", high);
-    else if (!say_proportional(e) && !say_constant(e))
-        ag_say(e, " There analytic / right goes from %.4g to %.4g.", low, high);
+    ag_say(e, found.zero == 0 ? " There analytic" : " Where the right gradient is not 0, analytic");
+    if (found.constant && fabs(found.factor) <= 1e-9)
+        ag_say(e, " is 0");
+    else if (found.constant)
+        ag_say(e, " is %.*g times the right gradient", e->exact > 1e-10 ? 4 : 6, found.factor);
+    else
+        ag_say(e, " / right goes from %.4g to %.4g", found.low, found.high);
+    if (found.zero > 0)
+        ag_say(e, "; on %lld of these elements the right one is 0 and analytic is not", (long long)found.zero);
+    ag_say(e, ".");
 }
 
 void ag_explain_nothing(ag_evidence *e)

@@ -392,7 +392,8 @@ static bool has_entries_mixed(ag_evidence *e, int dim)
             else if (r.extent == 2)
                 ag_say(e, "entries 0 and 1 are exchanged.%s", usual);
             else
-                ag_say(e, "entry i has the right gradient of entry i + %lld, modulo %lld.%s", (long long)shift,
+                ag_say(e, "entry i has the right gradient of entry i %c %lld, modulo %lld.%s",
+                       2 * shift > r.extent ? '-' : '+', (long long)(2 * shift > r.extent ? r.extent - shift : shift),
                        (long long)r.extent, usual);
             return true;
         }

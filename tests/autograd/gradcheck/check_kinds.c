@@ -23,6 +23,7 @@ typedef enum mistake {
     CONV_PADDING, CONV_FLIPPED, CONV_NO_STRIDE, CONV_LAST_BATCH, CONV_OUTPUT_SKIPPED, CONV_BIAS_ASSIGNED,
     CONV_INPUT_SKIPPED, CONV_BATCH_MEAN, CONV_CHANNEL,
     SOFTMAX_NO_SUM, SOFTMAX_SUM_OF_ALL, SOFTMAX_WRONG_AXIS, SOFTMAX_SUM_OF_GY, SOFTMAX_NO_SCALE,
+    SOFTMAX_ROW_SUM, GATE_NO_VALUE, POOL_FIRST,
     PRODUCT_NO_FACTOR, PRODUCT_OWN, QUOTIENT_NO_FACTOR, TANH_OF_INPUT, SIGMOID_OF_INPUT, MATRIX_TRANSPOSED,
     RUNNING_FORWARDS, LOOKUP_SHIFTED, LOOKUP_ASSIGNED, DROP_REDRAWN, SILU_CUT
 } mistake;
@@ -53,7 +54,7 @@ typedef void backward_fn(const double *const *x, const double *const *gy, double
 typedef void float_forward_fn(const float *const *x, float *const *y, void *user);
 typedef void float_backward_fn(const float *const *x, const float *const *gy, float *const *gx, void *user);
 
-enum { CONV_LENGTH = 9 }; /* computed */
+enum { CONV_LENGTH = 9, TWICE = 10 }; /* computed: TWICE is 2 n[1] */
 
 typedef struct kind_function {
     const char *name;
@@ -78,6 +79,8 @@ static const kind_function functions[] = {
     { "conv1d", BOTH(convolution), 3, { { "x", { 0, 1, 2, -1 } }, { "w", { 3, 1, 4, -1 } }, { "bias", { 3, -1 } },
                                         { "y", { 0, 3, CONV_LENGTH, -1 } } } },
     { "softmax", BOTH(softmax), 1, { { "x", { 0, 1, -1 } }, { "y", { 0, 1, -1 } } } },
+    { "gate", BOTH(gate), 1, { { "x", { 0, TWICE, -1 } }, { "y", { 0, 1, -1 } } } },
+    { "pool", BOTH(pool), 1, { { "x", { 0, TWICE, -1 } }, { "y", { 0, 1, -1 } } } },
     { "product", BOTH(product), 2, { { "a", { 0, -1 } }, { "b", { 0, -1 } }, { "y", { 0, -1 } } } },
     { "quotient", BOTH(quotient), 2, { { "a", { 0, -1 } }, { "b", { 0, -1 } }, { "y", { 0, -1 } } } },
     { "squash", BOTH(squash), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
@@ -146,6 +149,9 @@ static const kind kinds[] = {
     { "softmax", SOFTMAX_WRONG_AXIS, { AG_CAUSE_ROW_SUM_MISSING }, { "along dim 0" } },
     { "softmax", SOFTMAX_SUM_OF_GY, { AG_CAUSE_ROW_SUM_MISSING }, { "sum(gy)" } },
     { "softmax", SOFTMAX_NO_SCALE, { AG_CAUSE_FACTOR }, { "sqrt(d)" } },
+    { "softmax", SOFTMAX_ROW_SUM, { AG_CAUSE_ZERO }, { "usually terms that cancel" } },
+    { "gate", GATE_NO_VALUE, { AG_CAUSE_UNKNOWN }, { "of dim 1. There" } }, /* no remainder of a loop */
+    { "pool", POOL_FIRST, { AG_CAUSE_UNKNOWN }, { "Where the right gradient is not 0, analytic is 0; on " } },
     { "product", PRODUCT_NO_FACTOR, { AG_CAUSE_OPERAND }, { "A factor is left out: input 1 (b)" } },
     { "product", PRODUCT_OWN, { AG_CAUSE_OPERAND }, { "(a) in place of input 1 (b)" } },
     { "quotient", QUOTIENT_NO_FACTOR, { AG_CAUSE_OPERAND }, { "A factor is left out: input 0 (a)" } },
@@ -153,7 +159,7 @@ static const kind kinds[] = {
     { "squash", SIGMOID_OF_INPUT, { AG_CAUSE_SLOPE }, { "x is used where y is meant" } },
     { "matrix", MATRIX_TRANSPOSED, { AG_CAUSE_TRANSPOSED }, { "input 1 (b)" } },
     { "running", RUNNING_FORWARDS, { AG_CAUSE_WRONG_INDEX }, { "runs the wrong way" } },
-    { "lookup", LOOKUP_SHIFTED, { AG_CAUSE_WRONG_INDEX, AG_CAUSE_BATCH_MIXED }, { "entry i + ", "off by" } },
+    { "lookup", LOOKUP_SHIFTED, { AG_CAUSE_WRONG_INDEX, AG_CAUSE_BATCH_MIXED }, { "entry i - 1, modulo", "off by" } },
     { "lookup", LOOKUP_ASSIGNED, { AG_CAUSE_NOT_ACCUMULATED }, { "= where += is meant" } },
     { "drop", DROP_REDRAWN, { AG_CAUSE_MASK_DRAWN_AGAIN }, { "drawn again" } },
     { "silu", SILU_CUT, { AG_CAUSE_SLOPE }, { "detached" } },
@@ -206,7 +212,9 @@ static void bench_make(bench *b, const kind *k, bool single, uint64_t seed)
         b->count[i] = 1;
         for (int d = 0; b->f->array[i].dims[d] >= 0; d++) {
             int of = b->f->array[i].dims[d];
-            int extent = of == CONV_LENGTH ? (b->shape.n[2] + 2 - b->shape.n[4]) / 2 + 1 : b->shape.n[of];
+            int extent = of == CONV_LENGTH ? (b->shape.n[2] + 2 - b->shape.n[4]) / 2 + 1
+                         : of == TWICE     ? 2 * b->shape.n[1]
+                                           : b->shape.n[of];
             b->array[i].shape[b->array[i].ndim++] = extent;
             b->count[i] *= extent;
         }
@@ -296,6 +304,38 @@ START_TEST(without_the_mistake_it_passes)
 }
 END_TEST
 
+/* y = log(1 + exp(x)) without care: infinite where exp(x) is. The gradient is right everywhere, or 1 % too large. */
+static void naive_softplus(const double *const *x, double *const *y, void *user)
+{
+    (void)user;
+    for (int i = 0; i < 12; i++)
+        y[0][i] = log(1 + exp(x[0][i]));
+}
+
+static void naive_softplus_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
+{
+    const double *factor = user;
+    for (int i = 0; i < 12; i++)
+        gx[0][i] = *factor * gy[0][i] / (1 + exp(-x[0][i]));
+}
+
+START_TEST(an_infinite_output_is_named)
+{
+    ag_ctx *ctx = test_begin();
+    double factor = _i == 0 ? 1 : 1.01, value[12];
+    for (int i = 0; i < 12; i++)
+        value[i] = i % 5 == 3 ? 1000 + i : 0.3 * i - 1;
+    ag_array x = { .value = value, .ndim = 2, .shape = { 3, 4 } }, y = { .ndim = 2, .shape = { 3, 4 } };
+    ag_array_function f = { naive_softplus, naive_softplus_backward, .user = &factor };
+    ag_gradcheck_result r = ag_gradcheck_arrays(ctx, f, &x, 1, &y, 1, (ag_gradcheck_config){ 0 });
+    bool alone = strstr(r.explanation, "and right through all others") != NULL;
+    ck_assert_msg(r.verdict != AG_PASS && alone == (_i == 0) &&
+                      strstr(r.explanation, "Output 0 is inf at [0,3], and counts as a constant") != NULL,
+                  "%s, %s: %s", ag_verdict_name(r.verdict), ag_cause_name(r.worst.cause), r.explanation);
+    test_end(ctx);
+}
+END_TEST
+
 /* ---- Kinds that need tensors ---- */
 
 /* y = x sigmoid(x), the sigmoid detached. */
@@ -378,6 +418,7 @@ Suite *kinds_suite(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, each_kind_is_named, 0, KINDS);
     tcase_add_loop_test(c, without_the_mistake_it_passes, 0, KINDS);
+    tcase_add_loop_test(c, an_infinite_output_is_named, 0, 2);
     tcase_add_loop_test(c, each_kind_on_a_tape_is_named, 0, 2 * TENSOR_KINDS);
     suite_add_tcase(s, c);
     return s;

@@ -246,7 +246,50 @@ static void OF(softmax_backward)(const REAL *const *x, const REAL *const *gy, RE
             REAL of = s->mistake == SOFTMAX_SUM_OF_ALL ? all : s->mistake == SOFTMAX_WRONG_AXIS ? column[d] : sum;
             gx[0][n * D + d] = y[n * D + d] * (gy[0][n * D + d] - (s->mistake == SOFTMAX_NO_SUM ? 0 : of));
         }
+        REAL total = 0;
+        for (int d = 0; d < D && s->mistake == SOFTMAX_ROW_SUM; d++)
+            total += gx[0][n * D + d];
+        for (int d = 0; d < D && s->mistake == SOFTMAX_ROW_SUM; d++)
+            gx[0][n * D + d] = total;
     }
+}
+
+/* ---- A gated unit, y = a s(b), and maxima of pairs: x [N,2D] -> [N,D] ---- */
+
+static void OF(gate)(const REAL *const *x, REAL *const *y, void *user)
+{
+    const kind_shape *s = user;
+    const int N = s->n[0], D = s->n[1];
+    for (int i = 0; i < N * D; i++) {
+        const REAL *a = &x[0][i / D * 2 * D + i % D];
+        y[0][i] = a[0] / (1 + R(exp)(-a[D]));
+    }
+}
+
+static void OF(gate_backward)(const REAL *const *x, const REAL *const *gy, REAL *const *gx, void *user)
+{
+    const kind_shape *s = user;
+    const int N = s->n[0], D = s->n[1];
+    for (int i = 0; i < N * D; i++) {
+        int at = i / D * 2 * D + i % D;
+        REAL a = x[0][at], slope = 1 / (1 + R(exp)(-x[0][at + D]));
+        gx[0][at] = gy[0][i] * slope;
+        gx[0][at + D] = gy[0][i] * slope * (1 - slope) * (s->mistake == GATE_NO_VALUE ? 1 : a);
+    }
+}
+
+static void OF(pool)(const REAL *const *x, REAL *const *y, void *user)
+{
+    const kind_shape *s = user;
+    for (int i = 0; i < s->n[0] * s->n[1]; i++)
+        y[0][i] = x[0][2 * i] > x[0][2 * i + 1] ? x[0][2 * i] : x[0][2 * i + 1];
+}
+
+static void OF(pool_backward)(const REAL *const *x, const REAL *const *gy, REAL *const *gx, void *user)
+{
+    const kind_shape *s = user;
+    for (int i = 0; i < s->n[0] * s->n[1]; i++)
+        gx[0][2 * i + (s->mistake != POOL_FIRST && x[0][2 * i] <= x[0][2 * i + 1])] = gy[0][i];
 }
 
 /* ---- Functions of one line ---- */
