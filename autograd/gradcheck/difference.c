@@ -551,22 +551,41 @@ ag_derivative ag_check_derivative(ag_check *check, const ag_direction *d, const 
     return result;
 }
 
-/* What ag_check_denies compares, for the outputs of a workspace's track[0]. */
-typedef struct denial {
+/* ---- Confirming ---- */
+
+/* A numeric derivative that is to be confirmed, for the outputs of a workspace's track[0]. */
+typedef struct claim {
     ag_direction d;
     const double *cotangent;
-    double analytic, numeric, apart;
-    double fine; /* the finest step at which noise leaves the two slopes apart */
-    double most; /* the widest step */
-} denial;
+    double numeric;
+    double other; /* the slope that it denies; NaN: none */
+    double least; /* slopes further from it are others */
+    double fine;  /* a step so narrow that noise just leaves such slopes apart */
+    double most;  /* the widest step of the first try */
+} claim;
 
-/* The slope at x + at d with the step h, or NaN. */
-static double denial_slope(ag_check *check, const denial *q, workspace *w, double at, double h)
+static claim claim_of(const ag_check *check, const ag_direction *d, const double *cotangent, const workspace *w,
+                      ag_derivative numeric, double other, double apart)
 {
-    at = at == 0 ? 0 : difference_round(check->input[q->d.input].single, w->size, fabs(at)) * (at < 0 ? -1 : 1);
+    bool single = check->input[d->input].single;
+    double fine = SEEN * numeric.noise / apart, bits = single ? 0x1p-19 : 0x1p-44;
+    fine = numeric.step > 0 ? fmin(fine, numeric.step / (RATIO * RATIO)) : fine;
+    fine = difference_round(single, w->size, fmax(fine, fmax(w->size * bits, 0x1p-80)));
+    return (claim){ *d, cotangent, numeric.value, other, apart / 2, fine,
+                    FIRST * check->config.step * fmax(1, w->size) };
+}
+
+/* The slope at x + at d with the step h; NaN, and no error, where there is none. */
+static double claim_slope(ag_check *check, const claim *q, workspace *w, double at, double h)
+{
+    bool single = check->input[q->d.input].single;
+    at = at == 0 ? 0 : difference_round(single, w->size, fabs(at)) * (at < 0 ? -1 : 1);
+    h = difference_round(single, w->size, h);
     if (!difference_evaluate_at(check, &q->d, at + h, w->saved, w->above) ||
-        !difference_evaluate_at(check, &q->d, at - h, w->saved, w->below))
+        !difference_evaluate_at(check, &q->d, at - h, w->saved, w->below)) {
+        ag_error_clear(check->ctx);
         return (double)NAN;
+    }
     double rise = 0;
     for (int64_t i = w->first; i < w->end; i++)
         if (w->above[i] != w->below[i])
@@ -574,17 +593,35 @@ static double denial_slope(ag_check *check, const denial *q, workspace *w, doubl
     return rise / (2 * h);
 }
 
-/* Whether the function jumps within x - h d .. x + h d, as one that is rounded coarsely in one of its parts does: its
- * slope from end to end is the analytic one, but at the places inside the numeric one. Of a function without jumps the
- * first is the mean of the others. Places are pairs, so that f'' cancels. */
-static bool denial_jumps(ag_check *check, const denial *q, workspace *w, double h)
+/* Whether the slope at nearly all places within x - h d .. x + h d is the numeric one; at one there may be a jump.
+ * Places are pairs, so that f'' cancels. */
+static bool claim_holds_inside(ag_check *check, const claim *q, workspace *w, double h, double apart)
 {
-    static const double PLACE[] = { 0.29, 0.61, 0.87 };
-    double wide = denial_slope(check, q, w, 0, difference_round(check->input[q->d.input].single, w->size, h));
-    bool jumps = fabs(wide - q->analytic) < q->apart / 8;
-    for (size_t k = 0; k < sizeof PLACE / sizeof *PLACE && jumps; k++)
-        jumps = fabs((denial_slope(check, q, w, PLACE[k] * h, q->fine) +
-                      denial_slope(check, q, w, -PLACE[k] * h, q->fine)) / 2 - q->numeric) < q->apart / 4;
+    enum { PLACES = 5 };
+    static const double PLACE[PLACES] = { 0.17, 0.38, 0.59, 0.74, 0.91 };
+    int same = 0;
+    for (int k = 0; k < PLACES && same >= k - 1; k++)
+        same += fabs((claim_slope(check, q, w, PLACE[k] * h, q->fine) +
+                      claim_slope(check, q, w, -PLACE[k] * h, q->fine)) / 2 - q->numeric) < apart / 8;
+    return same >= PLACES - 1;
+}
+
+/* Whether the function jumps again and again, as one that is rounded coarsely in one of its parts does: two steps, one
+ * four times wider, agree on another slope, or are both nearer to the one asked for, but inside it is the numeric one.
+ * Of a function without jumps the first is the mean of the others; that over one jump gets less as steps get wider. */
+static bool claim_is_on_stairs(ag_check *check, const claim *q, workspace *w)
+{
+    static const double NEXT = 4, WIDER = 64;
+    double before = q->numeric;
+    bool near = false, jumps = false;
+    for (double h = NEXT * q->fine; !jumps && h <= WIDER * q->most; h *= NEXT) {
+        double slope = claim_slope(check, q, w, 0, h), apart = fabs(slope - q->numeric);
+        bool was_near = near;
+        near = fabs(slope - q->other) < apart;
+        bool agree = apart > q->least && fabs(slope - before) < apart / 2;
+        jumps = (agree || (near && was_near)) && claim_holds_inside(check, q, w, h, apart);
+        before = slope;
+    }
     return jumps;
 }
 
@@ -593,29 +630,37 @@ bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotan
 {
     static const double OTHER[] = { 0.71, 0.53, 0.37 };
     int64_t first = cotangent != NULL ? 0 : output, end = cotangent != NULL ? check->output_numel : output + 1;
-    denial q = { *d, cotangent, analytic, numeric.value, fabs(analytic - numeric.value), 0, 0 };
+    double apart = fabs(analytic - numeric.value);
     workspace w = { .tracks = 1, .first = first, .end = end };
     if (!difference_begin(check, d, &w))
         return true;
-    bool single = check->input[d->input].single;
-    double bits = single ? 0x1p-19 : 0x1p-44;
-    q.most = FIRST * check->config.step * fmax(1, w.size);
-    q.fine = difference_round(single, w.size, fmax(SEEN * numeric.noise / q.apart, fmax(w.size * bits, 0x1p-80)));
+    claim q = claim_of(check, d, cotangent, &w, numeric, analytic, apart);
     bool denies = true;
     if (q.fine < q.most) {
-        double slope = denial_slope(check, &q, &w, 0, q.fine);
+        double slope = claim_slope(check, &q, &w, 0, q.fine);
         denies = !isfinite(slope) || fabs(slope - numeric.value) <= fabs(slope - analytic);
     }
-    for (double h = NEXT_TRY * q.fine; denies && h <= q.most; h *= NEXT_TRY)
-        denies = !denial_jumps(check, &q, &w, h);
-    for (int k = 0; denies && q.apart < 1e-3 * fabs(numeric.value) && numeric.step > 0 && k < 3; k++) {
+    denies = denies && !claim_is_on_stairs(check, &q, &w);
+    for (int k = 0; denies && apart < 1e-3 * fabs(numeric.value) && numeric.step > 0 && k < 3; k++) {
         track *t = &w.track[0];
         t->error = (double)INFINITY;
         denies = difference_try(check, d, cotangent, &w, numeric.step * OTHER[k]) && isfinite(t->error) &&
-                 fabs(t->value - numeric.value) <= q.apart / 4;
+                 fabs(t->value - numeric.value) <= apart / 4;
     }
     workspace_free(check->ctx, &w);
     return denies;
+}
+
+bool ag_check_is_on_stairs(ag_check *check, const ag_direction *d, const double *cotangent, ag_derivative numeric)
+{
+    workspace w = { .tracks = 1, .end = check->output_numel };
+    if (!difference_begin(check, d, &w))
+        return false;
+    double apart = 4 * AG_CHECK_BLUR * fabs(numeric.value) + 20 * numeric.uncertainty;
+    claim q = claim_of(check, d, cotangent, &w, numeric, (double)NAN, apart);
+    bool jumps = numeric.step > 0 && numeric.step < q.most / 2 && claim_is_on_stairs(check, &q, &w);
+    workspace_free(check->ctx, &w);
+    return jumps;
 }
 
 bool ag_check_gradient(ag_check *check, int input, const double *cotangent, double *gradient)

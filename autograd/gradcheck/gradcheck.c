@@ -188,12 +188,18 @@ static bool check_is_worse(const ag_gradcheck_input *a, const ag_gradcheck_input
            (a->verdict == b->verdict && a->max_error > b->max_error * (1 + 1e-6));
 }
 
-/* Makes a failure inconclusive if the slope at a finer step is the analytic one after all. */
-static void check_confirm(ag_check *check, const ag_direction *d, ag_derivative n, ag_gradcheck_input *one)
+/* Makes a comparison inconclusive: a failure if the slope at a finer step is the analytic one after all, or is one
+ * between stairs; a pass if that of the sum is one between stairs. n: of one->output_index; sum: of the sum. */
+static void check_confirm(ag_check *check, const ag_direction *d, ag_derivative n, ag_derivative sum,
+                          ag_gradcheck_input *one)
 {
     const double *cotangent = one->output_index < 0 ? check->cotangent : NULL;
-    if (one->verdict != AG_FAIL || !isfinite(one->analytic) ||
-        ag_check_denies(check, d, cotangent, one->output_index, one->analytic, n))
+    bool confirmed = one->verdict == AG_FAIL ? !isfinite(one->analytic) ||
+                                                   ag_check_denies(check, d, cotangent, one->output_index,
+                                                                   one->analytic, n)
+                                             : one->verdict != AG_PASS ||
+                                                   !ag_check_is_on_stairs(check, d, check->cotangent, sum);
+    if (confirmed)
         return;
     one->verdict = AG_INCONCLUSIVE;
     one->cause = AG_CAUSE_STEP_EXHAUSTED;
@@ -287,7 +293,7 @@ static bool check_judge_elements(ag_check *check, int input, const double *rows)
         check_judge_row(check, input, j, rows + j * in->numel, each, usual, worst);
     for (int64_t e = 0; e < in->numel; e++) {
         int64_t j = worst[e].output_index;
-        check_confirm(check, &(ag_direction){ .input = input, .index = e }, j < 0 ? sum[e] : each[e * m + j],
+        check_confirm(check, &(ag_direction){ .input = input, .index = e }, j < 0 ? sum[e] : each[e * m + j], sum[e],
                       &worst[e]);
         check_count(&in->found, worst[e]);
     }
@@ -307,7 +313,7 @@ static ag_gradcheck_input check_compare_along(ag_check *check, const ag_directio
     ag_derivative n = ag_check_derivative(check, d, check->cotangent);
     check_sizes sizes = { sqrt(square) / 4, n.uncertainty < fabs(n.value) / 10 ? fabs(n.value) : 0 };
     ag_gradcheck_input one = check_compare(check, d->index, -1, a, n, sqrt(noise), sizes);
-    check_confirm(check, d, n, &one);
+    check_confirm(check, d, n, n, &one);
     return one;
 }
 

@@ -140,11 +140,15 @@ bool ag_check_derivatives(ag_check *check, const ag_direction *d, const double *
 ag_derivative ag_check_derivative(ag_check *check, const ag_direction *d, const double *cotangent);
 
 /* Whether the slope at the finest step that can tell the two apart is nearer to the numeric derivative than to the
- * analytic one; that the function does not jump so that wider steps see the analytic one, as on stairs of rounded
- * values; and, if they are apart by less than 0.1 %, whether the numeric one is the same at other steps too.
+ * analytic one; that the numeric one is not on stairs; and, if they are apart by less than 0.1 %, whether it is the
+ * same at other steps too.
  * cotangent NULL: of one output. True on error. */
 bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotangent, int64_t output, double analytic,
                      ag_derivative numeric);
+
+/* Whether a numeric derivative of sum(cotangent y) is the slope between the stairs of values that are rounded coarsely
+ * inside, and not over many of them. False on error. */
+bool ag_check_is_on_stairs(ag_check *check, const ag_direction *d, const double *cotangent, ag_derivative numeric);
 
 /* The numeric gradient of one input for any cotangent: from the Jacobian if it is kept, else by differences. False on
  * error, or where a derivative is not finite. */
