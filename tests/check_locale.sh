@@ -63,7 +63,7 @@ for name in de_DE ps_AF; do
     numbers >"$folder/got" 2>/dev/null || fault "$name: a program fails"
     unset LD_PRELOAD
     cmp "$folder/want" "$folder/got" || fault "$name: a program writes other numbers"
-    [ "$1" != all ] || set --
+    [ "${1:-}" != all ] || set --
     "$build/tests/check" "$@"
 done
 echo 'locale: numbers have a point in every locale'

@@ -85,7 +85,6 @@ typedef struct track {
     int vague;        /* wider tries whose value is still lost in its error */
     double blur;      /* the noise of all outputs together */
     bool finite, kink, seen;
-    bool stairs;      /* narrow steps and wide ones each agree on a slope, and not on the same */
 } track;
 
 /* Memory for one direction. track[0] is that of the sum, track[1 + j] that of output j. */
@@ -114,7 +113,7 @@ static double track_nothing(const ag_check *check, const track *t)
 static bool track_is_settled(const ag_check *check, const track *t)
 {
     double error = t->error + t->still;
-    return t->kink || t->stairs || error <= track_wanted(check, t) / 10 ||
+    return t->kink || error <= track_wanted(check, t) / 10 ||
            (error <= track_nothing(check, t) && fabs(t->value) <= error) ||
            (t->noise + t->still > error / 2 && error <= NOISY * fmax(fabs(t->value), t->scale / 64));
 }
@@ -140,13 +139,6 @@ static bool track_agrees(const ag_check *check, const track *t, double value, do
     return !isfinite(p->step) || !p->finite ||
            fabs(value - p->slope) <= 2 * error + 5 * NOISE_OF_SLOPE * p->noise / p->step +
                                          ag_check_tolerance(check, fabs(value), fmax(fabs(value), t->scale), t->x);
-}
-
-/* Whether a value that other steps deny seems too exact to be chance. Then either slope may be meant: values rounded
- * coarsely inside are stairs, which narrow steps do not climb; a ripple is too fine for wide steps. */
-static bool track_contradicts(double value, double error, double other)
-{
-    return error < fmin(fabs(value), fabs(value - other)) / 1000;
 }
 
 /* Extrapolates from the abscissas a and b, b narrower, to 0. */
@@ -194,10 +186,6 @@ static void track_judge(const ag_check *check, track *t)
     double gap = (r * narrow_gap - wide_gap) / (r - 1), noise = fmax(p[0].noise, p[2].noise) / p[0].step;
     double error = fabs(value - wide) + fmax(0, fabs(gap) - NOISE_OF_GAP * noise) / 2 + NOISE_OF_VALUE * noise;
     bool agrees = p[2].step <= t->probe.step || track_agrees(check, t, value, error);
-    if (!agrees)
-        t->stairs = track_contradicts(value, error, t->probe.slope);
-    else if (error < t->error && isfinite(t->error))
-        t->stairs = track_contradicts(t->value, t->error, value);
     if (!agrees || !(error < t->error) || (isfinite(t->error) && !track_gains(t, value, error)))
         return;
     t->value = value;
@@ -213,7 +201,6 @@ static void track_confront(const ag_check *check, track *t)
     const two_sided *p = &t->probe;
     if (p->step >= t->step / (RATIO * RATIO) || track_agrees(check, t, t->value, t->error))
         return;
-    t->stairs = track_contradicts(t->value, t->error, p->slope);
     t->error = (double)INFINITY;
 }
 
@@ -238,7 +225,7 @@ static ag_derivative track_result(const ag_check *check, const track *t)
     ag_derivative d = { t->value, t->error + t->still, AG_CAUSE_NONE, t->blur, t->step, hidden };
     if (!t->finite)
         return (ag_derivative){ (double)NAN, (double)INFINITY, AG_CAUSE_NON_FINITE, 0, 0, 0 };
-    if (!isfinite(t->error) || t->stairs)
+    if (!isfinite(t->error))
         return (ag_derivative){ p->slope, (double)INFINITY, AG_CAUSE_STEP_EXHAUSTED, 0, 0, 0 };
     if (t->kink)
         d.trouble = AG_CAUSE_KINK;
