@@ -97,6 +97,7 @@ typedef struct workspace {
     int64_t outputs, moved, tracks, needed, evaluated; /* the last: pairs so far */
     double size;           /* largest magnitude of the moved elements */
     int64_t first, end;    /* the outputs of track[0] */
+    const double *cotangent; /* their weights; NULL: 1 */
 } workspace;
 
 static double track_wanted(const ag_check *check, const track *t)
@@ -301,6 +302,29 @@ static double difference_round(bool single, double size, double h)
     return fmax(1, rint(h / unit)) * unit;
 }
 
+static void track_add_noise(track *t, double noise)
+{
+    double error = t->step > 0 ? NOISE_OF_VALUE * noise / t->step : 0;
+    for (int k = 0; k < STEPS; k++)
+        t->now[k].noise += noise;
+    t->probe.noise += noise;
+    t->noise += error;
+    t->error += error;
+}
+
+/* Output i changes. If no step so far had changed it, its noise was left out there: it was rounded away. */
+static void difference_wake(const ag_check *check, workspace *w, int64_t i)
+{
+    if (w->reach[i] > 0 && w->evaluated > 0) {
+        double noise = ag_check_noise_of(check, i, fabs(check->y[i]));
+        if (i >= w->first && i < w->end)
+            track_add_noise(&w->track[0], w->cotangent == NULL ? noise : noise * fabs(w->cotangent[i]));
+        if (1 + i < w->tracks)
+            track_add_noise(&w->track[1 + i], noise);
+    }
+    w->reach[i] = 0;
+}
+
 /* Evaluates at x + h d and x - h d. False on error. */
 static bool difference_evaluate(ag_check *check, const ag_direction *d, workspace *w, double h)
 {
@@ -309,7 +333,7 @@ static bool difference_evaluate(ag_check *check, const ag_direction *d, workspac
         return false;
     for (int64_t i = 0; i < w->outputs; i++) {
         if (w->above[i] != check->y[i] || w->below[i] != check->y[i])
-            w->reach[i] = 0;
+            difference_wake(check, w, i);
         else if (w->evaluated == 0 || (w->reach[i] > 0 && h <= fmax(1, w->size)))
             w->reach[i] = fmax(w->reach[i], h);
         if (w->evaluated < STEPS)
@@ -514,7 +538,7 @@ bool ag_check_derivatives(ag_check *check, const ag_direction *d, const double *
                           ag_derivative *each, bool each_exact)
 {
     int64_t m = check->output_numel;
-    workspace w = { .tracks = each == NULL ? 1 : 1 + m, .end = m };
+    workspace w = { .tracks = each == NULL ? 1 : 1 + m, .end = m, .cotangent = cotangent };
     w.needed = each_exact ? w.tracks : 1;
     *sum = (ag_derivative){ (double)NAN, (double)INFINITY, AG_CAUSE_ERROR, 0, 0, 0 };
     if (!difference_begin(check, d, &w))
@@ -618,7 +642,7 @@ bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotan
     static const double OTHER[] = { 0.71, 0.53, 0.37 };
     int64_t first = cotangent != NULL ? 0 : output, end = cotangent != NULL ? check->output_numel : output + 1;
     double apart = fabs(analytic - numeric.value);
-    workspace w = { .tracks = 1, .first = first, .end = end };
+    workspace w = { .tracks = 1, .first = first, .end = end, .cotangent = cotangent };
     if (!difference_begin(check, d, &w))
         return true;
     claim q = claim_of(check, d, cotangent, &w, numeric, analytic, apart);

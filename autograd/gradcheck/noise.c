@@ -28,7 +28,8 @@ static const double SPACING[2][LEVELS] = { { 0x1p7, 0x1p20, 0x1p33 }, { 0x1p2, 0
 
 double ag_check_unit(bool single, double x)
 {
-    return x == 0 || !isfinite(x) ? 0 : ldexp(1, ilogb(x) - (single ? 23 : 52));
+    double least = single ? 0x1p-149 : 0x1p-1074; /* of a subnormal number */
+    return x == 0 || !isfinite(x) ? 0 : fmax(least, ldexp(1, ilogb(x) - (single ? 23 : 52)));
 }
 
 double ag_check_noise_of(const ag_check *check, int64_t i, double size)

@@ -399,6 +399,43 @@ START_TEST(stairs_beside_a_smooth_path)
 }
 END_TEST
 
+enum { SUMS = 6 };
+
+/* y[i] = x[0] + .. + x[i], in floats; the gradient times a factor. */
+static void sums_forward(const float *const *x, float *const *y, void *user)
+{
+    float sum = 0;
+    (void)user;
+    for (int i = 0; i < SUMS; i++)
+        y[0][i] = sum += x[0][i];
+}
+
+static void sums_backward(const float *const *x, const float *const *gy, float *const *gx, void *user)
+{
+    float sum = 0;
+    (void)x;
+    for (int i = SUMS - 1; i >= 0; i--)
+        gx[0][i] = *(const float *)user * (sum += gy[0][i]);
+}
+
+/* A small input is rounded away in a large output at the first steps, but not at wider ones. */
+START_TEST(an_output_that_wide_steps_change)
+{
+    ag_ctx *ctx = test_begin();
+    for (int k = 0; k < 40; k++) {
+        float x[SUMS], factor = k % 2 == 0 ? 1 : 1.02F;
+        for (int i = 0; i < SUMS; i++)
+            x[i] = (float)((0.3 + 0.1 * ((i * 5 + k) % 7)) * pow(10, i % 2 == 0 ? i / 2 - 3 : i / 2 + 4));
+        ag_array input = { .value_f32 = x, .ndim = 1, .shape = { SUMS } }, output = { .ndim = 1, .shape = { SUMS } };
+        ag_array_function f = { .forward_f32 = sums_forward, .backward_f32 = sums_backward, .user = &factor };
+        ag_gradcheck_result r = ag_gradcheck_arrays(ctx, f, &input, 1, &output, 1, (ag_gradcheck_config){ 0 });
+        ck_assert_msg(r.verdict != (k % 2 == 0 ? AG_FAIL : AG_PASS), "%d: %s, %g, %g", k, ag_verdict_name(r.verdict),
+                      r.worst.analytic, r.worst.numeric);
+    }
+    test_end(ctx);
+}
+END_TEST
+
 /* ---- Arguments ---- */
 
 START_TEST(arrays_that_can_not_be_checked)
@@ -461,6 +498,7 @@ Suite *gradcheck_arrays_suite(void)
     tcase_add_test(all, state_is_noticed);
     tcase_add_test(all, noise_and_scale);
     tcase_add_test(all, stairs_beside_a_smooth_path);
+    tcase_add_test(all, an_output_that_wide_steps_change);
     tcase_add_test(all, arrays_that_can_not_be_checked);
     tcase_add_test(all, the_complex_step);
     suite_add_tcase(suite, all);
