@@ -355,9 +355,9 @@ static void add_finding(totals *t, const subject *which, const finding *f, bool 
 static void print_totals(const totals *t)
 {
     if (t->by_differences != NULL && t->by_complex_step != NULL)
-        ag_printf("\nworst of the smooth ones: by differences %.1e (%s);\n"
-                  "by the complex step %.1e (%s); to be below %.0e\n",
-                  t->differences, t->by_differences->name, t->complex_step, t->by_complex_step->name, SMOOTH_BOUND);
+        ag_printf("\nworst smooth one by differences %.1e (%s), to be below %.0e;\n"
+                  "by the complex step %.1e (%s)\n",
+                  t->differences, t->by_differences->name, SMOOTH_BOUND, t->complex_step, t->by_complex_step->name);
     if (t->worst != NULL)
         printf("to see what is wrong: %s %s/%s\n", program, t->worst->subject, t->worst->name);
     if (t->bad == 0)
