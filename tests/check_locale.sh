@@ -18,6 +18,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 unset LC_ALL LC_NUMERIC LANG
 export OMP_NUM_THREADS=1
+export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0" # begin.so comes before its runtime
 
 make_locale() # name, its decimal point
 {
