@@ -151,8 +151,8 @@ static void bell_await(bell *b)
  *      +-------------------------------------------------------------------- done
  *                                  the first sees it
  *
- * So the first thread waits only for a share that is being done, never for a thread that the system has not scheduled:
- * beside other programs that is most of them, most of the time. ---- */
+ * So the first thread waits only for a share that is being done, and never for a thread that the system has not
+ * scheduled, as is often so beside other programs. ---- */
 
 typedef struct share {
     ag_team_part *part; /* NULL: the region ends */
