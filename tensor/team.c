@@ -35,6 +35,22 @@ static long team_process(void) { return (long)getpid(); }
 static long team_process(void) { return 1; }
 #endif
 
+/* False in a process that was forked from one with open regions: its threads are not there, and OpenMP would wait for
+ * them or fail. */
+static bool team_has_openmp(void)
+{
+    static long opened; /* the process that opened the first region */
+    const long process = team_process();
+    long first;
+#pragma omp atomic read
+    first = opened;
+    if (first == 0) {
+#pragma omp atomic write
+        opened = process;
+    }
+    return first == 0 || first == process;
+}
+
 /* ---- A flag is set by one thread and taken by one ---- */
 
 #ifndef TEAM_PAUSE
@@ -115,7 +131,7 @@ static void bell_leave(bell *b)
 static void bell_ring(bell *b)
 {
     flag_set(&b->flag);
-    if (flag_read(&b->asleep) && flag_take(&b->asleep)) {
+    if (flag_read(&b->asleep) && team_has_openmp() && flag_take(&b->asleep)) {
         omp_set_lock(&b->locks[(b->wakings + 1) % 2]);
         omp_unset_lock(&b->locks[b->wakings++ % 2]);
     }
@@ -234,21 +250,6 @@ static void team_call_in_region(ag_team *team, struct ag_region *r, void (*body)
     }
 }
 
-/* The threads of a process are not in a process that it forks, where OpenMP would wait for them. */
-static bool team_may_open(void)
-{
-    static long opened; /* the process that opened the first region */
-    const long process = team_process();
-    long first;
-#pragma omp atomic read
-    first = opened;
-    if (first == 0) {
-#pragma omp atomic write
-        opened = process;
-    }
-    return first == 0 || first == process;
-}
-
 /* In a region of its own, whose end waits for every thread. When one is late, by more than the first had to do, the
  * machine is busy: the first is alone for a while, so that at most one part in LONE of the time is spent in waiting. */
 static void team_run_in_new_region(ag_team *team, int parts, int64_t count, ag_team_part *part, const void *work)
@@ -276,7 +277,7 @@ static void team_run_in_new_region(ag_team *team, int parts, int64_t count, ag_t
 
 void ag_team_hold(ag_team *team, void (*body)(void *argument), void *argument)
 {
-    if (team->region != NULL || team->threads == 1 || !team_may_open()) {
+    if (team->region != NULL || team->threads == 1 || !team_has_openmp()) {
         body(argument);
         return;
     }
@@ -318,7 +319,7 @@ void ag_team_run(ag_team *team, int64_t count, ag_team_part *part, const void *w
     const int threads = team == NULL ? 1 : team->threads, parts = count < threads ? (int)count : threads;
     if (parts > 1 && team->region != NULL)
         team_run_in_region(team->region, parts, count, part, work);
-    else if (parts > 1 && team_may_open())
+    else if (parts > 1 && team_has_openmp())
         team_run_in_new_region(team, parts, count, part, work);
     else if (parts > 0)
         part(work, 0, count);
