@@ -20,9 +20,9 @@ enum { TERMS = 3, FEWEST = 6, ROOM = 160 };
 
 bool ag_find_slopes(ag_evidence *e, ag_slopes *s)
 {
-    *s = (ag_slopes){ .at = e->slope_at, .a = e->slope, .r = e->slope + e->m };
     if (e->right_entry == NULL || e->check->output_count != 1)
         return false;
+    *s = (ag_slopes){ .at = e->slope_at, .a = e->slope, .r = e->slope + e->m };
     for (int64_t j = 0; j < e->m; j++) {
         int64_t at = -1;
         for (int64_t i = 0; i < e->n; i++) {
