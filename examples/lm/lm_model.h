@@ -5,7 +5,7 @@
 #ifndef EXAMPLES_LM_MODEL_H
 #define EXAMPLES_LM_MODEL_H
 
-#include "examples/lm/lm_corpus.h"
+#include "examples/lm/lm_tokens.h"
 #include "examples/shared/sampling.h"
 
 typedef struct lm_model {

@@ -3,6 +3,7 @@
  * lm_train.c - see lm_train.h. B windows of T tokens a step; the loss is in nats per token.
  */
 #include "examples/lm/lm_train.h"
+#include "examples/lm/lm_text.h"
 
 #include "examples/shared/program.h"
 

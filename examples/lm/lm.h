@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lm.h - the commands of `lm`, each in a file of its own. argv[0] is the command's name; the exit status is returned.
+ */
+#ifndef EXAMPLES_LM_H
+#define EXAMPLES_LM_H
+
+int lm_train_command(int argc, char **argv);
+int lm_sample_command(int argc, char **argv);
+
+#endif
