@@ -24,7 +24,8 @@ ag_tensor *ag_dropout(ag_tensor *x, double p)
     if (ag_real_kernels_for("dropout", x) == NULL)
         return NULL;
     if (!(p >= 0 && p < 1))
-        return ag_fail(x->ctx, AG_ERR_ARGUMENT, "dropout", "p is %g, must be in [0, 1)", p);
+        return ag_fail(x->ctx, AG_ERR_ARGUMENT, "dropout", "p is %s, must be in [0, 1)",
+                       ag_number_text(x->ctx, p));
     ag_rng rng = ag_rng_take(x->ctx, (uint64_t)((x->numel + 3) / 4));
     ag_dropout_stream stream = { p, rng.seed, rng.counter };
     return ag_record(&ag_op_dropout, dropout_apply(x, &stream), &x, 1, &stream, sizeof stream, NULL);

@@ -28,8 +28,8 @@ static bool check_cross_entropy(const ag_tensor *logits, const ag_tensor *target
         ag_fail(logits->ctx, AG_ERR_ARGUMENT, "cross_entropy", "reduction is %d, must be AG_MEAN or AG_SUM",
                 (int)config->reduction);
     else if (!(config->label_smoothing >= 0 && config->label_smoothing <= 1))
-        ag_fail(logits->ctx, AG_ERR_ARGUMENT, "cross_entropy", "label_smoothing is %g, must be in [0, 1]",
-                config->label_smoothing);
+        ag_fail(logits->ctx, AG_ERR_ARGUMENT, "cross_entropy", "label_smoothing is %s, must be in [0, 1]",
+                ag_number_text(logits->ctx, config->label_smoothing));
     else
         return true;
     return false;

@@ -44,7 +44,8 @@ static ag_tensor *norm(const ag_op *op, ag_norm_kernel *kernel, ag_tensor *const
     if (x->ndim == 0)
         return ag_fail(ctx, AG_ERR_SHAPE, op->name, "x is a scalar, must have a dim to normalise over");
     if (!(eps >= 0 && isfinite(eps)))
-        return ag_fail(ctx, AG_ERR_ARGUMENT, op->name, "eps is %g, must be finite and not negative", eps);
+        return ag_fail(ctx, AG_ERR_ARGUMENT, op->name, "eps is %s, must be finite and not negative",
+                       ag_number_text(ctx, eps));
     if (!norm_check_parameter(op->name, x, input[1], "weight") || !norm_check_parameter(op->name, x, input[2], "bias"))
         return NULL;
     const int64_t statistics = op == &ag_op_layer_norm ? 2 : 1;

@@ -45,11 +45,12 @@ static bool sdpa_check(const char *where, const ag_tensor *q, const ag_tensor *k
         ag_fail(ctx, AG_ERR_SHAPE, where, "queries are %s, keys %s: %lld heads are no multiple of %lld",
                 ag_shape_text(q), ag_shape_text(k), (long long)H, (long long)Hk);
     else if (!isfinite(c->scale))
-        ag_fail(ctx, AG_ERR_ARGUMENT, where, "scale is %g, must be finite", c->scale);
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "scale is %s, must be finite", ag_number_text(ctx, c->scale));
     else if (!(c->dropout >= 0 && c->dropout < 1))
-        ag_fail(ctx, AG_ERR_ARGUMENT, where, "dropout is %g, must be in [0, 1)", c->dropout);
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "dropout is %s, must be in [0, 1)", ag_number_text(ctx, c->dropout));
     else if (!(c->soft_cap >= 0 && c->soft_cap < (double)INFINITY))
-        ag_fail(ctx, AG_ERR_ARGUMENT, where, "soft_cap is %g, must be 0 (none) or positive and finite", c->soft_cap);
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "soft_cap is %s, must be 0 (none) or positive and finite",
+                ag_number_text(ctx, c->soft_cap));
     else if (bias != NULL && !ag_matrices_of(bias, pairs, &matrices))
         ag_fail(ctx, AG_ERR_SHAPE, where, "the bias is %s, must broadcast to %s", ag_shape_text(bias),
                 ag_dims_text(ctx, 4, pairs));

@@ -54,7 +54,8 @@ ag_tensor *ag_clamp(ag_tensor *x, double low, double high)
 {
     const ag_real_kernels *k = ag_real_kernels_for("clamp", x);
     if (k != NULL && !(low <= high))
-        return ag_fail(x->ctx, AG_ERR_ARGUMENT, "clamp", "low is %g, high is %g", low, high);
+        return ag_fail(x->ctx, AG_ERR_ARGUMENT, "clamp", "low is %s, high is %s", ag_number_text(x->ctx, low),
+                       ag_number_text(x->ctx, high));
     return k == NULL ? NULL : unary(&ag_op_clamp, k->clamp, x, low, high);
 }
 

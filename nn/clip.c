@@ -65,14 +65,16 @@ ag_status ag_clip_grad_norm(ag_module *module, double max_norm, double *norm)
     const ag_named_tensor *param = module->param;
     int64_t count = module->param_count, wrong = 0;
     if (!(max_norm > 0))
-        ag_fail(ctx, AG_ERR_ARGUMENT, clip_name, "max_norm is %g, must be positive", max_norm);
+        ag_fail(ctx, AG_ERR_ARGUMENT, clip_name, "max_norm is %s, must be positive",
+                ag_number_text(ctx, max_norm));
     if (ag_error(ctx) != AG_OK)
         return ag_error(ctx);
     double total = clip_norm(param, count);
     if (!isfinite(total)) {
         while (wrong < count - 1 && isfinite(clip_scaled_norm(param + wrong, 1)))
             wrong++;
-        ag_fail(ctx, AG_ERR_NUMBER, clip_name, "the norm is %g with the gradient of %s", total, param[wrong].name);
+        ag_fail(ctx, AG_ERR_NUMBER, clip_name, "the norm is %s with the gradient of %s",
+                ag_number_text(ctx, total), param[wrong].name);
         return AG_ERR_NUMBER;
     }
     if (norm != NULL)

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- Config values ---- */
@@ -24,7 +25,7 @@ static bool module_check_number(ag_ctx *ctx, const char *kind, const char *field
 {
     if (value >= 0 && value < end)
         return true;
-    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "%s is %g, must be %s", field, value, must);
+    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "%s is %s, must be %s", field, ag_number_text(ctx, value), must);
     return false;
 }
 

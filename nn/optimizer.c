@@ -12,7 +12,7 @@ static bool optimizer_check_lr(ag_ctx *ctx, const char *kind, double lr)
 {
     if (lr > 0 && isfinite(lr))
         return true;
-    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "lr is %g, must be positive and finite", lr);
+    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "lr is %s, must be positive and finite", ag_number_text(ctx, lr));
     return false;
 }
 

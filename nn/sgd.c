@@ -40,11 +40,12 @@ ag_optimizer *ag_sgd_new(ag_module *module, ag_sgd_config config)
         !ag_check_amount(ctx, sgd_kind.name, "weight_decay", config.weight_decay))
         return NULL;
     if (!isfinite(config.dampening))
-        return ag_fail(ctx, AG_ERR_ARGUMENT, sgd_kind.name, "dampening is %g, must be finite", config.dampening);
+        return ag_fail(ctx, AG_ERR_ARGUMENT, sgd_kind.name, "dampening is %s, must be finite",
+                       ag_number_text(ctx, config.dampening));
     if (config.nesterov && (config.momentum == 0 || config.dampening != 0))
         return ag_fail(ctx, AG_ERR_ARGUMENT, sgd_kind.name,
-                       "nesterov requires momentum > 0 and dampening 0; momentum is %g, dampening %g", config.momentum,
-                       config.dampening);
+                       "nesterov requires momentum > 0 and dampening 0; momentum is %s, dampening %s",
+                       ag_number_text(ctx, config.momentum), ag_number_text(ctx, config.dampening));
     sgd *made = ag_optimizer_new(module, &sgd_kind, sizeof *made, config.momentum > 0 ? 1 : 0, config.lr);
     if (made != NULL)
         made->config = config;

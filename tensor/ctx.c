@@ -5,6 +5,7 @@
 #include "tensor/ctx_impl.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,7 +151,7 @@ void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *form
     char message[512];
     va_list arguments;
     va_start(arguments, format);
-    ag_vsnprintf(message, sizeof message, format, arguments);
+    vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
     ctx->status = status != AG_OK ? status : AG_ERR_ARGUMENT;
     ctx->error_path = ag_module_path(ctx);
@@ -182,12 +183,6 @@ void ag_error_clear(ag_ctx *ctx)
     ctx->error_path = "";
     ctx->error_op[0] = '\0';
     ctx->error_message[0] = '\0';
-}
-
-char *ag_text_buffer(ag_ctx *ctx)
-{
-    ctx->next_text = (ctx->next_text + 1) % AG_TEXT_BUFFERS;
-    return ctx->text[ctx->next_text];
 }
 
 /* ---- Scopes ---- */

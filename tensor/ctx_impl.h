@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ctx_impl.h - the context's struct, for memory.c, ctx.c, tensor.c and shape.c alone (private header).
+ * ctx_impl.h - the context's struct, for ctx.c, memory.c, tensor.c and text.c alone (private header).
  */
 #ifndef AG_CTX_IMPL_H
 #define AG_CTX_IMPL_H
@@ -8,7 +8,7 @@
 #include "tensor/tensor_impl.h"
 
 #define AG_TEXT_BUFFERS 8
-#define AG_TEXT_BYTES 160
+#define AG_TEXT_BYTES 192
 #define AG_SIZE_CLASSES 1024
 #define AG_KNOWN_PATHS 256
 
@@ -62,9 +62,6 @@ struct ag_ctx {
     char text[AG_TEXT_BUFFERS][AG_TEXT_BYTES];
     int next_text;
 };
-
-/* The next of the rotating buffers, AG_TEXT_BYTES long. */
-char *ag_text_buffer(ag_ctx *ctx);
 
 /* Frees a tensor whatever its count: for ag_release at 0, and for ag_ctx_free. */
 void ag_tensor_destroy(ag_tensor *t);

@@ -137,7 +137,8 @@ ag_status ag_fill_uniform(ag_tensor *t, double low, double high)
     if (t == NULL)
         return AG_ERR_ARGUMENT;
     if (!(low <= high && high - low <= DBL_MAX)) {
-        ag_fail(t->ctx, AG_ERR_ARGUMENT, "fill_uniform", "no interval from %g to %g", low, high);
+        ag_fail(t->ctx, AG_ERR_ARGUMENT, "fill_uniform", "no interval from %s to %s",
+                ag_number_text(t->ctx, low), ag_number_text(t->ctx, high));
         return AG_ERR_ARGUMENT;
     }
     return random_draw(t, "fill_uniform", uniform_block, low, high);
@@ -148,7 +149,8 @@ ag_status ag_fill_normal(ag_tensor *t, double mean, double std)
     if (t == NULL)
         return AG_ERR_ARGUMENT;
     if (!(fabs(mean) <= DBL_MAX && std >= 0.0 && std <= DBL_MAX)) {
-        ag_fail(t->ctx, AG_ERR_ARGUMENT, "fill_normal", "mean %g, standard deviation %g", mean, std);
+        ag_fail(t->ctx, AG_ERR_ARGUMENT, "fill_normal", "mean %s, standard deviation %s",
+                ag_number_text(t->ctx, mean), ag_number_text(t->ctx, std));
         return AG_ERR_ARGUMENT;
     }
     return random_draw(t, "fill_normal", normal_block, mean, std);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * shape.c - arithmetic on shapes and strides: checked sizes, broadcasting, texts, and the loop over several strided
- * operands.
+ * shape.c - arithmetic on shapes and strides: checked sizes, broadcasting, and the loop over several strided operands.
  *
  * Broadcasting is NumPy's: shapes are aligned at their last dims, and an extent of 1 (or a dim that is not
  * there) repeats.
@@ -107,34 +106,6 @@ bool ag_same_shape(const ag_tensor *a, const ag_tensor *b)
         if (a->shape[d] != b->shape[d])
             return false;
     return true;
-}
-
-/* ---- Texts ----------------------------------------------------------------------------------- */
-
-const char *ag_shape_text(const ag_tensor *t)
-{
-    return t == NULL ? "NULL" : ag_dims_text(t->ctx, t->ndim, t->shape);
-}
-
-/* Every tensor's shape fits into a buffer; a longer list, from a caller's mistake, ends in "...]". */
-const char *ag_dims_text(ag_ctx *ctx, int ndim, const int64_t *dims)
-{
-    enum { LONGEST = 21, CLOSING = 5 }; /* ",-9223372036854775808" and "...]" with its NUL */
-    if (ctx == NULL || (dims == NULL && ndim > 0))
-        return "NULL";
-    char *text = ag_text_buffer(ctx);
-    size_t used = 0;
-    text[used++] = '[';
-    for (int d = 0; d < ndim; d++) {
-        if (used + LONGEST + CLOSING > AG_TEXT_BYTES) {
-            memcpy(text + used, "...", 3);
-            used += 3;
-            break;
-        }
-        used += (size_t)snprintf(text + used, LONGEST + 1, "%s%" PRId64, d > 0 ? "," : "", dims[d]);
-    }
-    memcpy(text + used, "]", 2);
-    return text;
 }
 
 /* ---- Looping --------------------------------------------------------------------------------- */

@@ -210,7 +210,7 @@ bool ag_value_fits(ag_ctx *ctx, const char *where, ag_dtype dtype, double value)
 {
     if (dtype != AG_I32 || (value > -2147483649.0 && value < 2147483648.0))
         return true;
-    ag_fail(ctx, AG_ERR_ARGUMENT, where, "%g is not an int32", value);
+    ag_fail(ctx, AG_ERR_ARGUMENT, where, "%s is not an int32", ag_number_text(ctx, value));
     return false;
 }
 

@@ -16,11 +16,9 @@
 #ifndef AG_TENSOR_H
 #define AG_TENSOR_H
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -123,20 +121,19 @@ const char *ag_error_op(const ag_ctx *ctx);      /* "matmul" */
 const char *ag_error_path(const ag_ctx *ctx);    /* the module path, "blocks.0.attn"; "": outside every module */
 void ag_error_clear(ag_ctx *ctx);
 
-/* Records the error "<module path>: <where>: <message>", unless the context has one already. `format` is that of
- * ag_vsnprintf. Returns NULL, for the end of a function:
+/* Records the error "<module path>: <where>: <message>", unless the context has one already. `format` is printf's,
+ * without %g and its like, whose decimal point is the locale's: see ag_number_text. Returns NULL, for the end of a
+ * function:
  * `return ag_fail(ctx, AG_ERR_SHAPE, "linear", "x is %s, in_features is %lld", ...)`. */
 AG_FORMAT(4, 5) void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *format, ...);
 
-/* "[2,3,4]", in one of the context's eight text buffers: valid until the eighth call after this one. */
+/* "[2,3,4]", and "0.5" (%g, with a point in every locale), in one of the context's eight text buffers: valid until the
+ * eighth call after this one. */
 const char *ag_shape_text(const ag_tensor *t);
 const char *ag_dims_text(ag_ctx *ctx, int ndim, const int64_t *dims);
+const char *ag_number_text(ag_ctx *ctx, double value);
 const char *ag_dtype_name(ag_dtype dtype); /* "float32", "float64", "int32" */
 size_t ag_dtype_size(ag_dtype dtype);      /* in bytes */
-
-/* As vsnprintf, with a decimal point in every locale. Conversions: d i u o x X c s p e E f F g G %, lengths l ll j z t;
- * at most 150 digits after the point. Another conversion ends the text, and the result is negative. */
-AG_FORMAT(3, 0) int ag_vsnprintf(char *text, size_t size, const char *format, va_list values);
 
 /* ---- Scopes and ownership -------------------------------------------------------------------- */
 

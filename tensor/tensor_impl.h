@@ -59,6 +59,10 @@ bool ag_grow(ag_ctx *ctx, void **array, int64_t *capacity, int64_t wanted, size_
 /* A copy of the text, one per context and text: equal texts have equal addresses. NULL on error. */
 const char *ag_intern(ag_ctx *ctx, const char *text);
 
+/* Replaces the locale's decimal point in the text of a finite number: the bytes between the first digits and the next
+ * digit or exponent. */
+void ag_set_point(char *number);
+
 /* ---- Making tensors -------------------------------------------------------------------------- */
 
 /* A new view of t's storage, in the innermost scope. The caller guarantees the bounds. */

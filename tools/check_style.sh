@@ -7,8 +7,9 @@
 #   functions    no function has more than 60 lines
 #   files        no file has more than 700 lines; tables (.def, .md, data) may
 #   names        no two .c files of the library define the same static function, static object, type, macro or constant
-#   numbers      no printf with a floating-point conversion and no strtod, whose decimal point is the locale's, outside
-#                tensor/number.c and tensor/files/numbers.c: ag_printf, ag_strtod; no setlocale outside the tests
+#   numbers      no printf or error with a floating-point conversion and no strtod, whose decimal point is the locale's,
+#                outside tensor/ctx.c, tensor/text.c and tensor/files/numbers.c: ag_printf, ag_number_text, ag_strtod;
+#                no setlocale outside the tests
 #   words        one word for one thing: observed and not watched, epilogue and not finish
 #
 # Without arguments: all of these. Prints each violation as file:line: text; exit status 1 when there is one.
@@ -120,19 +121,20 @@ check_names()
 
 check_numbers()
 {
-    sources tensor autograd nn examples bench | grep -vx -e 'tensor/number.c' -e 'tensor/files/numbers.c' | xargs awk '
+    sources tensor autograd nn examples bench |
+        grep -vx -e tensor/ctx.c -e tensor/text.c -e tensor/files/numbers.c | xargs awk '
     function report(text) { print FILENAME ":" start ": " text }
     FNR == 1 { call = "" }
     /(^|[^a-z_])(strtod|strtof|strtold|atof|v?f?s?scanf|setlocale|vf?printf|vsn?printf)\(/ && !/__attribute__|define/ {
         start = FNR
         report("depends on the locale: use ag_strtod, ag_printf and their like")
     }
-    call == "" && /(^|[^a-z_])(f|sn?)?printf\(/ && !/__attribute__|define/ { start = FNR; call = " " }
+    call == "" && /(^|[^a-z_])(f|sn?)?printf\(|_fail\(/ && !/__attribute__|define/ { start = FNR; call = " " }
     call != "" { call = call $0 }
     call != "" && /;$|[)] *{?$/ {
         gsub(/%%/, "", call)
         if (call ~ /%[-+ #0-9.*]*[aefgAEFG]/)
-            report("a number in the format of printf: use ag_printf")
+            report("a number in the format of printf: use ag_printf, ag_number_text")
         call = ""
     }'
 }

@@ -41,8 +41,9 @@ static void check_config_is_usable(const ag_check *check)
 {
     const ag_gradcheck_config *c = &check->config;
     if (!(c->step > 0 && isfinite(c->step) && c->rtol > 0 && c->atol > 0))
-        ag_fail(check->ctx, AG_ERR_ARGUMENT, "gradcheck", "step is %g, rtol %g, atol %g; must be more than 0, or 0 for "
-                "the default", c->step, c->rtol, c->atol);
+        ag_fail(check->ctx, AG_ERR_ARGUMENT, "gradcheck", "step is %s, rtol %s, atol %s; must be more than 0, or 0 for "
+                "the default", ag_number_text(check->ctx, c->step), ag_number_text(check->ctx, c->rtol),
+                ag_number_text(check->ctx, c->atol));
     else if (c->elements < 0 || c->directions < 0 || c->outputs < 0)
         ag_fail(check->ctx, AG_ERR_ARGUMENT, "gradcheck", "elements is %lld, directions %d, outputs %d; must not be "
                 "negative", (long long)c->elements, c->directions, c->outputs);

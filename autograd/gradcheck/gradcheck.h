@@ -7,6 +7,8 @@
 
 #include "autograd/autograd.h"
 
+#include <stdio.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif

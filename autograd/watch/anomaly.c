@@ -10,6 +10,7 @@
 #include "autograd/watch/watch.h"
 
 #include "autograd/watch/node_vjp.h"
+#include "tensor/files/files.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -8,6 +8,8 @@
 
 #include "autograd/autograd.h"
 
+#include <stdio.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -603,7 +603,9 @@ static bool pretrained_check_weights(const reader *r, const char *path, const fa
     ag_safetensors_close(file);
     if (enough)
         return ag_error(r->ctx) == AG_OK;
-    ag_fail(r->ctx, AG_ERR_FILE, r->where, "%s: a model of %.0f weights, %s has %" PRId64 " bytes", r->path, weights,
+    char count[40];
+    ag_snprintf(count, sizeof count, "%.0f", weights);
+    ag_fail(r->ctx, AG_ERR_FILE, r->where, "%s: a model of %s weights, %s has %" PRId64 " bytes", r->path, count,
             path, bytes);
     return false;
 }

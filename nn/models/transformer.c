@@ -163,8 +163,8 @@ bool ag_check_lengths(ag_ctx *ctx, const char *kind, const ag_tensor *lengths, i
         ag_get(lengths, &b, &length);
         if (length >= 0 && length <= (double)T)
             continue;
-        ag_fail(ctx, AG_ERR_INDEX, kind, "the length of batch entry %" PRId64 " is %g, must be in 0 .. %" PRId64, b,
-                length, T);
+        ag_fail(ctx, AG_ERR_INDEX, kind, "the length of batch entry %" PRId64 " is %s, must be in 0 .. %" PRId64, b,
+                ag_number_text(ctx, length), T);
         return false;
     }
     return true;

@@ -131,7 +131,8 @@ static bool alibi_bias(ag_attention_layer *layer, ag_attention_operands *in)
     double wanted = alibi_farthest(&in->config.mask, in->q->shape[2], in->k->shape[2]);
     if (!(wanted <= INT32_MAX)) {
         ag_fail(layer->module.ctx, AG_ERR_ARGUMENT, layer->module.kind,
-                "keys lie %g positions from their queries; alibi reaches %" PRId32, wanted, INT32_MAX);
+                "keys lie %s positions from their queries; alibi reaches %" PRId32,
+                ag_number_text(layer->module.ctx, wanted), INT32_MAX);
         return false;
     }
     int64_t reach = LEAST_REACH;

@@ -35,19 +35,20 @@ static bool rope_complete(ag_ctx *ctx, ag_rope_config *c, int64_t head_size)
         ag_fail(ctx, AG_ERR_ARGUMENT, where, "size is %lld, must be even and in 2..%lld, the size of a head",
                 (long long)c->size, (long long)head_size);
     else if (!(c->theta > 1 && isfinite(c->theta)))
-        ag_fail(ctx, AG_ERR_ARGUMENT, where, "theta is %g, must be above 1", c->theta);
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "theta is %s, must be above 1", ag_number_text(ctx, c->theta));
     else if (scaled && !(c->factor >= 1 && isfinite(c->factor)))
-        ag_fail(ctx, AG_ERR_ARGUMENT, where, "factor is %g, must be at least 1", c->factor);
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "factor is %s, must be at least 1", ag_number_text(ctx, c->factor));
     else if (!scaled && c->factor != 0 && c->factor != 1)
-        ag_fail(ctx, AG_ERR_ARGUMENT, where, "factor is %g, but no scaling is chosen", c->factor);
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "factor is %s, but no scaling is chosen",
+                ag_number_text(ctx, c->factor));
     else if (c->scaling == AG_ROPE_NTK && c->size == 2)
         ag_fail(ctx, AG_ERR_ARGUMENT, where, "size is 2: NTK scaling wants more than one pair");
     else if (stretches && c->original_len < 1)
         ag_fail(ctx, AG_ERR_ARGUMENT, where, "original_len is %lld, must be the length trained at",
                 (long long)c->original_len);
     else if (c->scaling == AG_ROPE_LLAMA3 && !(c->low_freq > 0 && c->high_freq > c->low_freq && isfinite(c->high_freq)))
-        ag_fail(ctx, AG_ERR_ARGUMENT, where, "low_freq is %g, high_freq %g; must be 0 < low_freq < high_freq",
-                c->low_freq, c->high_freq);
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "low_freq is %s, high_freq %s; must be 0 < low_freq < high_freq",
+                ag_number_text(ctx, c->low_freq), ag_number_text(ctx, c->high_freq));
     else
         return true;
     return false;

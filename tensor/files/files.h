@@ -7,13 +7,18 @@
 
 #include "tensor/tensor.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /* ---- Text -------------------------------------------------------------------------------------- */
 
-/* As C's functions without ag_, in every locale with a point; see ag_vsnprintf in tensor.h. */
+/* As C's functions without ag_, in every locale with a point. Conversions: d i u o x X c s p e E f F g G %, lengths l
+ * ll j z t; at most 150 digits after the point. Another conversion ends the text, and the result is negative. */
+AG_FORMAT(3, 0) int ag_vsnprintf(char *text, size_t size, const char *format, va_list values);
 AG_FORMAT(3, 4) int ag_snprintf(char *text, size_t size, const char *format, ...);
 AG_FORMAT(2, 3) int ag_fprintf(FILE *file, const char *format, ...);
 AG_FORMAT(1, 2) int ag_printf(const char *format, ...);

@@ -183,8 +183,13 @@ static void the_fewest_digits_read_back(void)
 static void messages_have_a_point(void)
 {
     ag_ctx *ctx = test_begin();
-    ag_fail(ctx, AG_ERR_NUMBER, "here", "x is %.2f, %s", 0.25, "a, b");
+    ag_fail(ctx, AG_ERR_NUMBER, "here", "x is %s, %s", ag_number_text(ctx, 0.25), "a, b");
     assert_error(ctx, AG_ERR_NUMBER, "here: x is 0.25, a, b");
+    static const double value[] = { -1.5e-30, 3, DBL_MAX, INFINITY, -INFINITY, NAN, -NAN };
+    static const char *const text[] = { "-1.5e-30", "3", "1.79769e+308", "inf", "-inf", "nan", "nan" };
+    for (size_t i = 0; i < sizeof value / sizeof *value; i++)
+        ck_assert_str_eq(ag_number_text(ctx, value[i]), text[i]);
+    ck_assert_str_eq(ag_number_text(NULL, 1), "nan");
     test_end(ctx);
 }
 
