@@ -31,37 +31,11 @@ typedef struct settings {
 
 /* ---- Names ----------------------------------------------------------------------------------- */
 
-static int least(int a, int b)
-{
-    return a < b ? a : b;
-}
-
-/* The number of insertions, deletions and changes of letters between two names (Levenshtein distance). */
-static int distance(const char *a, const char *b)
-{
-    enum { LONGEST = 40 };
-    int row[LONGEST + 1], m = (int)strlen(a), n = (int)strlen(b);
-    if (m > LONGEST || n > LONGEST)
-        return LONGEST;
-    for (int j = 0; j <= n; j++)
-        row[j] = j;
-    for (int i = 1; i <= m; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= n; j++) {
-            int changed = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            row[j] = least(changed, 1 + least(row[j], row[j - 1]));
-        }
-    }
-    return row[n];
-}
-
 static void unknown_name(const char *name)
 {
     const char *nearest = subjects[0].name;
     for (int i = 1; i < subject_count; i++)
-        if (distance(name, subjects[i].name) < distance(name, nearest))
+        if (option_distance(name, subjects[i].name) < option_distance(name, nearest))
             nearest = subjects[i].name;
     fprintf(stderr, "%s: no layer or op '%s'; did you mean %s? --list shows all\n", program, name, nearest);
 }
@@ -72,7 +46,7 @@ static const fault *find_fault(const char *kind)
     for (int i = 0; i < fault_count; i++) {
         if (strcmp(faults[i].kind, kind) == 0)
             return &faults[i];
-        if (distance(kind, faults[i].kind) < distance(kind, nearest))
+        if (option_distance(kind, faults[i].kind) < option_distance(kind, nearest))
             nearest = faults[i].kind;
     }
     fprintf(stderr, "%s: no fault '%s'; did you mean %s? --plant alone shows all\n", program, kind, nearest);

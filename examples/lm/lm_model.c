@@ -10,10 +10,9 @@
 
 /* ---- Kinds ---- */
 
-const char *const position_word[] = { "learned", "sinusoidal", "rotary", "alibi", "none" };
-const char *const norm_word[] = { "layer", "rms" };
-const char *const feed_forward_word[] = { "gelu", "relu", "silu", "swiglu", "geglu" };
-enum { LEARNED, SINUSOIDAL, ROTARY, ALIBI, NONE };
+const char *const position_word[] = { "learned", "sinusoidal", "rotary", "alibi", "none", NULL };
+const char *const norm_word[] = { "layer", "rms", NULL };
+const char *const feed_forward_word[] = { "gelu", "relu", "silu", "swiglu", "geglu", NULL };
 
 static const struct {
     ag_activation activation;
@@ -24,21 +23,22 @@ static const struct {
 
 void model_set_kinds(ag_transformer_config *config, model_kinds kinds)
 {
-    config->positions = kinds.positions == LEARNED ? AG_POSITIONS_LEARNED
-                        : kinds.positions == SINUSOIDAL ? AG_POSITIONS_SINUSOIDAL : AG_POSITIONS_NONE;
-    config->attention.rotary = kinds.positions == ROTARY ? &ag_rotary : NULL;
-    config->attention.alibi = kinds.positions == ALIBI ? &ag_alibi_bias : NULL;
-    config->norm = kinds.norm == 0 ? AG_LAYER_NORM : AG_RMS_NORM;
+    config->positions = kinds.positions == POSITIONS_LEARNED ? AG_POSITIONS_LEARNED
+                        : kinds.positions == POSITIONS_SINUSOIDAL ? AG_POSITIONS_SINUSOIDAL : AG_POSITIONS_NONE;
+    config->attention.rotary = kinds.positions == POSITIONS_ROTARY ? &ag_rotary : NULL;
+    config->attention.alibi = kinds.positions == POSITIONS_ALIBI ? &ag_alibi_bias : NULL;
+    config->norm = kinds.norm == NORM_LAYER ? AG_LAYER_NORM : AG_RMS_NORM;
     config->activation = feed_forward[kinds.feed_forward].activation;
     config->gated = feed_forward[kinds.feed_forward].gated;
 }
 
 model_kinds model_kinds_of(const ag_transformer_config *config)
 {
-    model_kinds kinds = { .norm = config->norm == AG_RMS_NORM };
-    kinds.positions = config->positions == AG_POSITIONS_LEARNED ? LEARNED
-                      : config->positions == AG_POSITIONS_SINUSOIDAL ? SINUSOIDAL
-                      : config->attention.rotary ? ROTARY : config->attention.alibi ? ALIBI : NONE;
+    model_kinds kinds = { .norm = config->norm == AG_RMS_NORM ? NORM_RMS : NORM_LAYER };
+    kinds.positions = config->positions == AG_POSITIONS_LEARNED ? POSITIONS_LEARNED
+                      : config->positions == AG_POSITIONS_SINUSOIDAL ? POSITIONS_SINUSOIDAL
+                      : config->attention.rotary ? POSITIONS_ROTARY
+                      : config->attention.alibi ? POSITIONS_ALIBI : POSITIONS_NONE;
     while (feed_forward[kinds.feed_forward].activation != config->activation ||
            feed_forward[kinds.feed_forward].gated != config->gated)
         kinds.feed_forward++;

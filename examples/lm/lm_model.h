@@ -16,11 +16,14 @@ typedef struct lm_model {
     bool recompute; /* as in ag_transformer_config; not in the checkpoint */
 } lm_model;
 
-/* A model's choices, as indices of the words that the command line and checkpoints use. */
-enum { POSITION_WORDS = 5, NORM_WORDS = 2, FEED_FORWARD_WORDS = 5 };
-extern const char *const position_word[POSITION_WORDS];         /* learned sinusoidal rotary alibi none */
-extern const char *const norm_word[NORM_WORDS];                 /* layer rms */
-extern const char *const feed_forward_word[FEED_FORWARD_WORDS]; /* gelu relu silu swiglu geglu */
+/* A model's choices, as indices of the words that the command line and checkpoints use; NULL follows the last word. */
+enum { POSITIONS_LEARNED, POSITIONS_SINUSOIDAL, POSITIONS_ROTARY, POSITIONS_ALIBI, POSITIONS_NONE, POSITION_WORDS };
+enum { NORM_LAYER, NORM_RMS, NORM_WORDS };
+enum { FEED_FORWARD_GELU, FEED_FORWARD_RELU, FEED_FORWARD_SILU, FEED_FORWARD_SWIGLU, FEED_FORWARD_GEGLU,
+       FEED_FORWARD_WORDS };
+extern const char *const position_word[POSITION_WORDS + 1];
+extern const char *const norm_word[NORM_WORDS + 1];
+extern const char *const feed_forward_word[FEED_FORWARD_WORDS + 1];
 typedef struct model_kinds {
     int positions, norm, feed_forward;
 } model_kinds;

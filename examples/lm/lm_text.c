@@ -3,81 +3,199 @@
  * lm_text.c - see lm_text.h.
  */
 #include "examples/lm/lm_text.h"
+#include "examples/shared/utf8.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-/* A whole file, to be freed; NULL with errno set. */
-static unsigned char *read_file(const char *path, int64_t *bytes)
+/* ---- Files ---- */
+
+static bool grow(text *t, size_t *capacity)
 {
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        return NULL;
-    size_t capacity = 1 << 16, have = 0, got;
-    unsigned char *text = malloc(capacity);
-    while (text != NULL && (got = fread(text + have, 1, capacity - have, file)) > 0) {
-        have += got;
-        if (have == capacity) {
-            unsigned char *more = realloc(text, capacity *= 2);
-            if (more == NULL)
-                free(text);
-            text = more;
-        }
-    }
-    if (ferror(file)) {
-        free(text);
-        text = NULL;
-    }
-    fclose(file);
-    *bytes = (int64_t)have;
-    return text;
+    unsigned char *more = realloc(t->byte, *capacity *= 2);
+    if (more != NULL)
+        t->byte = more;
+    return more != NULL;
 }
 
-/* Prints why the text, which has an unusual byte at `at`, has no vocabulary of characters. */
-static void explain_text(const char *path, const unsigned char *text, int64_t size, int64_t at)
+/* Appends the rest of an open file. False with errno set. */
+static bool append(text *t, FILE *file)
 {
-    bool wide = size >= 4 && ((text[0] == 0xff && text[1] == 0xfe) || (text[0] == 0xfe && text[1] == 0xff) ||
-                              (text[0] == 0 && text[2] == 0) || (text[1] == 0 && text[3] == 0));
-    if (at == size)
-        fprintf(stderr, "lm: %s: more than %d different characters; use --level byte\n", path, VOCAB_MAX);
-    else if (wide)
+    size_t capacity = (size_t)t->size + (1 << 16), got = 0;
+    unsigned char *first = realloc(t->byte, capacity);
+    bool good = first != NULL;
+    if (good)
+        t->byte = first;
+    while (good && (got = fread(t->byte + t->size, 1, capacity - (size_t)t->size, file)) > 0) {
+        t->size += (int64_t)got;
+        good = (size_t)t->size < capacity || grow(t, &capacity);
+    }
+    return good && !ferror(file);
+}
+
+/* Prints why the text of a file is not UTF-8 without NUL: its byte `at`. */
+static void explain_byte(const char *path, const unsigned char *byte, int64_t size, int64_t at)
+{
+    bool wide = size >= 4 && ((byte[0] == 0xff && byte[1] == 0xfe) || (byte[0] == 0xfe && byte[1] == 0xff) ||
+                              (byte[0] == 0 && byte[2] == 0) || (byte[1] == 0 && byte[3] == 0));
+    if (wide)
         fprintf(stderr, "lm: %s: looks like UTF-16 or UTF-32; convert it to UTF-8, as with iconv\n", path);
-    else if (text[at] == 0)
+    else if (byte[at] == 0)
         fprintf(stderr, "lm: %s: byte %lld is NUL, which no text has; remove it, or use --level byte\n", path,
                 (long long)at);
     else
-        fprintf(stderr, "lm: %s: byte %lld is not UTF-8; use --level byte\n", path, (long long)at);
+        fprintf(stderr, "lm: %s: byte %lld is not UTF-8; convert it, as with iconv, or use --level byte\n", path,
+                (long long)at);
 }
 
-bool corpus_read(corpus *c, const char *path, bool bytes)
+/* Whether the text from `from` on, which is the file's, is UTF-8 without NUL; its byte order mark is removed. */
+static bool check_characters(text *t, const char *path, int64_t from)
 {
-    int64_t size = 0, at = 0;
-    *c = (corpus){ .count = 0 };
-    unsigned char *text = read_file(path, &size);
-    if (text == NULL) {
-        fprintf(stderr, "lm: %s: %s\n", path, strerror(errno));
-        return false;
+    unsigned char *byte = t->byte + from;
+    int64_t size = t->size - from;
+    int length = 1;
+    for (int64_t at = 0; at < size; at += length)
+        if (utf8_decode(byte + at, size - at, &length) <= 0) {
+            explain_byte(path, byte, size, at);
+            return false;
+        }
+    if (size >= 3 && memcmp(byte, "\xef\xbb\xbf", 3) == 0) {
+        memmove(byte, byte + 3, (size_t)size - 3);
+        t->size -= 3;
     }
-    int64_t first = !bytes && size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* after the mark */
-    bool good = size > first;
+    return true;
+}
+
+static bool read_file(text *t, const char *path, bool bytes)
+{
+    bool standard = strcmp(path, "-") == 0;
+    int64_t from = t->size;
+    struct stat what;
+    FILE *file = standard ? stdin : fopen(path, "rb");
+    bool good = file != NULL && append(t, file);
+    int error = errno;
+    t->stream = t->stream || (good && (fstat(fileno(file), &what) != 0 || !S_ISREG(what.st_mode)));
+    if (file != NULL && !standard)
+        fclose(file);
     if (!good)
-        fprintf(stderr, "lm: %s: the text is empty\n", path);
-    else if (!(good = vocab_learn(&c->vocab, bytes, text + first, size - first, &at)))
-        explain_text(path, text, size, first + at);
-    if (!good) {
-        free(text);
+        fprintf(stderr, "lm: %s: %s\n", path, strerror(error));
+    t->files++;
+    return good && (bytes || check_characters(t, standard ? "standard input" : path, from));
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The paths of a folder's entries by name, without hidden ones; to be freed with each path. *count -1: not readable. */
+static char **list_folder(const char *path, int *count)
+{
+    DIR *folder = opendir(path);
+    char **list = NULL;
+    *count = folder == NULL ? -1 : 0;
+    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+        if (entry->d_name[0] == '.')
+            continue;
+        size_t length = strlen(path) + strlen(entry->d_name) + 2;
+        char **longer = realloc(list, (size_t)(*count + 1) * sizeof *list);
+        char *name = longer == NULL ? NULL : malloc(length);
+        list = longer == NULL ? list : longer;
+        if (name == NULL) {
+            errno = ENOMEM;
+            break;
+        }
+        snprintf(name, length, "%s/%s", path, entry->d_name);
+        list[(*count)++] = name;
+    }
+    if (folder != NULL)
+        closedir(folder);
+    if (*count > 1)
+        qsort(list, (size_t)*count, sizeof *list, compare_names);
+    return list;
+}
+
+/* A file, or the files of a folder and of the folders in it, down to `depth`. */
+static bool read_path(text *t, const char *path, bool bytes, int depth)
+{
+    struct stat what;
+    if (strcmp(path, "-") == 0 || stat(path, &what) != 0 || !S_ISDIR(what.st_mode))
+        return read_file(t, path, bytes);
+    int count;
+    char **list = list_folder(path, &count);
+    bool good = count >= 0 && depth > 0;
+    if (!good)
+        fprintf(stderr, "lm: %s: %s\n", path, depth > 0 ? strerror(errno) : "folders nest too deep");
+    for (int i = 0; i < count; i++) {
+        good = good && read_path(t, list[i], bytes, depth - 1);
+        free(list[i]);
+    }
+    free(list);
+    return good;
+}
+
+bool text_read(text *t, text_files files, bool bytes)
+{
+    enum { DEEPEST = 20 };
+    *t = (text){ .size = 0 };
+    bool good = true;
+    for (int i = 0; i < files.count && good; i++)
+        good = read_path(t, files.path[i], bytes, DEEPEST);
+    t->train_size = t->size;
+    const char *empty = t->size > 0 ? NULL : strcmp(files.path[0], "-") == 0 ? "standard input" : files.path[0];
+    if (good && empty == NULL && files.val != NULL) {
+        good = read_path(t, files.val, bytes, DEEPEST);
+        empty = t->size > t->train_size ? NULL : files.val;
+    }
+    if (good && empty != NULL)
+        fprintf(stderr, "lm: %s: the text is empty\n", empty);
+    good = good && empty == NULL;
+    if (!good)
+        text_free(t);
+    return good;
+}
+
+void text_free(text *t)
+{
+    free(t->byte);
+    t->byte = NULL;
+}
+
+void text_mark(const text *t, char mark[TEXT_MARK])
+{
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a, of 64 bits */
+    for (int64_t i = 0; i < t->size; i++)
+        hash = (hash ^ t->byte[i]) * 0x100000001b3u;
+    hash = (hash ^ (uint64_t)t->train_size) * 0x100000001b3u;
+    snprintf(mark, TEXT_MARK, "%016llx", (unsigned long long)hash);
+}
+
+/* ---- Tokens ---- */
+
+bool corpus_make(corpus *c, const text *t, bool bytes)
+{
+    int64_t at = 0;
+    *c = (corpus){ .count = 0 };
+    if (!vocab_learn(&c->vocab, bytes, t->byte, t->size, &at)) {
+        fprintf(stderr, "lm: the text has more than %d different characters; use --level byte\n", VOCAB_MAX);
         return false;
     }
-    c->token = malloc((size_t)size * sizeof *c->token);
-    if (c->token != NULL)
-        c->count = vocab_encode(&c->vocab, text + first, size - first, c->token, &at);
-    free(text);
+    c->token = malloc((size_t)t->size * sizeof *c->token);
+    if (c->token == NULL) {
+        fprintf(stderr, "lm: out of memory for the tokens of %lld bytes\n", (long long)t->size);
+        return false;
+    }
+    c->count = vocab_encode(&c->vocab, t->byte, t->train_size, c->token, &at);
     c->train_count = c->count - c->count / 10;
-    if (c->token == NULL)
-        fprintf(stderr, "lm: %s: out of memory for %lld bytes\n", path, (long long)size * 4);
-    return c->token != NULL;
+    if (t->train_size < t->size) {
+        c->train_count = c->count;
+        c->count += vocab_encode(&c->vocab, t->byte + t->train_size, t->size - t->train_size, c->token + c->count, &at);
+    }
+    return true;
 }
 
 void corpus_free(corpus *c)

@@ -1,14 +1,37 @@
 /* SPDX-License-Identifier: MIT
  *
- * lm_text.h - a text to train on: the file, its tokens and their split, windows, baselines.
+ * lm_text.h - a text to train on: its files, its tokens and their split, windows, baselines.
  *
- * A byte order mark before the text is no part of it, unless a token is a byte. The first nine tenths are for training,
- * the rest for validation; no window crosses the border.
+ * The files are joined in the given order; a folder stands for the files in it, by name. A byte order mark before a
+ * file's text is no part of it, unless a token is a byte. The last tenth of the text is for validation, or a text of
+ * its own; no window crosses the border.
  */
 #ifndef EXAMPLES_LM_TEXT_H
 #define EXAMPLES_LM_TEXT_H
 
 #include "examples/lm/lm_tokens.h"
+
+typedef struct text_files {
+    const char *const *path; /* files and folders; "-": standard input */
+    int count;
+    const char *val; /* a file or folder for validation; NULL: the last tenth of the text */
+} text_files;
+
+typedef struct text {
+    unsigned char *byte;
+    int64_t size, train_size; /* train_size == size: the last tenth of the tokens is for validation */
+    int files;                /* files read */
+    bool stream;              /* some of it can not be read again: a pipe, standard input */
+} text;
+
+/* Reads the files. With `bytes` they may hold any bytes, else they must be UTF-8 without NUL. On failure, or when the
+ * text is empty, prints one line to stderr and returns false. */
+bool text_read(text *t, text_files files, bool bytes);
+void text_free(text *t);
+
+/* The text's size and a hash of its bytes and border, to tell it from another: 16 hexadecimal digits and a NUL. */
+enum { TEXT_MARK = 17 };
+void text_mark(const text *t, char mark[TEXT_MARK]);
 
 typedef struct corpus {
     vocab vocab;
@@ -16,8 +39,8 @@ typedef struct corpus {
     int64_t count, train_count; /* tokens; those from train_count on are for validation */
 } corpus;
 
-/* Reads a text file. On failure, or when the text is empty or not text, prints one line to stderr and returns false. */
-bool corpus_read(corpus *c, const char *path, bool bytes);
+/* The text's vocabulary and tokens. False after one line on stderr. */
+bool corpus_make(corpus *c, const text *t, bool bytes);
 void corpus_free(corpus *c);
 
 /* Nats per token of the validation text under counts of the training text, add-one smoothed. */

@@ -14,10 +14,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef struct run {
     train_options o;
     corpus corpus;
+    int file_count; /* of the text */
     lm_model model;
     ag_optimizer *optimizer;
     ag_schedule schedule;
@@ -47,15 +49,6 @@ static double now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-train_options train_defaults(void)
-{
-    return (train_options){
-        .data = "examples/data/pride_and_prejudice.txt", .out = "runs/lm", .steps = 2400, .batch = 16, .context = 64,
-        .layers = 4, .heads = 4, .emb = 128, .warmup = 100, .report = 100, .sample = 500, .seed = 1,
-        .lr = -1, .momentum = 0.9, .weight_decay = -1, .clip = 1, .schedule = AG_LR_COSINE,
-    };
 }
 
 static bool library_error(const run *r)
@@ -149,8 +142,7 @@ static bool resumed_model(run *r)
         good = false;
     }
     if (good && !same_vocab(&r->model.vocab, &r->corpus.vocab)) {
-        fprintf(stderr, "lm: %s was trained on another text than %s: their characters differ\n", r->o.resume,
-                r->o.data);
+        fprintf(stderr, "lm: %s was trained on another text: its characters differ\n", r->o.resume);
         good = false;
     }
     ag_safetensors_close(file);
@@ -164,12 +156,12 @@ static bool resumed_model(run *r)
 static bool set_up_optimizer(run *r)
 {
     ag_module *module = ag_gpt_module(r->model.gpt);
-    double lr = r->o.lr >= 0 ? r->o.lr : r->o.sgd ? 0.1 : 3e-3;
-    double decay = r->o.weight_decay >= 0 ? r->o.weight_decay : r->o.sgd ? 0 : 0.1;
-    r->optimizer = r->o.sgd
+    double lr = r->o.lr >= 0 ? r->o.lr : r->o.optimizer == OPTIMIZER_SGD ? 0.1 : 4e-3;
+    double decay = r->o.weight_decay >= 0 ? r->o.weight_decay : r->o.optimizer == OPTIMIZER_SGD ? 0 : 0.1;
+    r->optimizer = r->o.optimizer == OPTIMIZER_SGD
         ? ag_sgd_new(module, (ag_sgd_config){ .lr = lr, .momentum = r->o.momentum, .weight_decay = decay })
         : ag_adamw_new(module, (ag_adamw_config){ .lr = lr, .beta2 = 0.99, .weight_decay = decay });
-    r->schedule = (ag_schedule){ .kind = r->o.schedule, .lr = lr, .min_lr = lr / 20,
+    r->schedule = (ag_schedule){ .kind = (ag_schedule_kind)r->o.schedule, .lr = lr, .min_lr = lr / 20,
                                  .warmup_steps = (int64_t)r->o.warmup, .total_steps = (int64_t)r->o.steps };
     if (r->optimizer == NULL)
         return library_error(r);
@@ -214,29 +206,12 @@ static bool open_log(run *r)
 static bool check_options(const run *r)
 {
     const train_options *o = &r->o;
-    const struct {
-        const char *name;
-        uint64_t value;
-    } positive[] = { { "--steps", o->steps }, { "--batch", o->batch }, { "--context", o->context },
-                     { "--layers", o->layers }, { "--heads", o->heads }, { "--emb", o->emb },
-                     { "--report", o->report } };
-    for (size_t i = 0; i < sizeof positive / sizeof *positive; i++)
-        if (positive[i].value < 1 || positive[i].value > 1000000000) {
-            fprintf(stderr, "lm train: %s is %llu, must be 1 to 1000000000\n", positive[i].name,
-                    (unsigned long long)positive[i].value);
-            return false;
-        }
     if (o->momentum >= 1) {
         ag_fprintf(stderr, "lm train: --momentum is %g, must be at least 0 and below 1\n", o->momentum);
         return false;
     }
     if (o->profile && o->anomalies) {
         fprintf(stderr, "lm train: --profile and --anomalies exclude each other: a tape has one observer\n");
-        return false;
-    }
-    if (o->window > 1000000000 || o->kv_heads > 1000000000) {
-        fprintf(stderr, "lm train: --window is %llu and --kv-heads %llu, must be at most 1000000000\n",
-                (unsigned long long)o->window, (unsigned long long)o->kv_heads);
         return false;
     }
     if (o->kv_heads > 0 && o->heads % o->kv_heads != 0) {
@@ -253,9 +228,40 @@ static bool check_corpus(const run *r)
     int64_t wanted = (int64_t)r->o.context + 1;
     if (r->corpus.train_count >= wanted && r->corpus.count - r->corpus.train_count >= 2)
         return true;
-    fprintf(stderr, "lm: %s has %lld tokens, of which %lld are for training; a context of %lld needs %lld\n", r->o.data,
+    fprintf(stderr, "lm: the text has %lld tokens, of which %lld are for training; a context of %lld needs %lld\n",
             (long long)r->corpus.count, (long long)r->corpus.train_count, (long long)r->o.context, (long long)wanted);
     return false;
+}
+
+/* The bundled novel's path: from a folder above the program, where the program's is known, so that `lm train` works in
+ * every working directory. */
+static void bundled_text(char path[4096])
+{
+    static const char name[] = "examples/data/pride_and_prejudice.txt";
+    ssize_t length = readlink("/proc/self/exe", path, 4096 - sizeof name);
+    path[length < 0 ? 0 : length] = '\0';
+    for (char *slash; length > 0 && (slash = strrchr(path, '/')) != NULL; *slash = '\0') {
+        strcpy(slash + 1, name);
+        if (access(path, R_OK) == 0)
+            return;
+    }
+    strcpy(path, name);
+}
+
+static bool read_corpus(run *r)
+{
+    char bundled[4096];
+    const char *only = bundled;
+    const char *const *path = r->o.files.count > 0 ? (const char *const *)r->o.files.word : &only;
+    text t;
+    bundled_text(bundled);
+    bool bytes = r->o.level == LEVEL_BYTE;
+    if (!text_read(&t, (text_files){ path, r->o.files.count > 0 ? r->o.files.count : 1, r->o.val }, bytes))
+        return false;
+    r->file_count = t.files;
+    bool good = corpus_make(&r->corpus, &t, bytes);
+    text_free(&t);
+    return good;
 }
 
 static bool set_up(run *r)
@@ -266,7 +272,7 @@ static bool set_up(run *r)
     r->model.ctx = program_context("lm train", r->o.seed, r->o.threads);
     if (r->model.ctx == NULL)
         return false;
-    return corpus_read(&r->corpus, r->o.data, r->o.bytes) && (r->o.resume == NULL ? new_model(r) : resumed_model(r)) &&
+    return read_corpus(r) && (r->o.resume == NULL ? new_model(r) : resumed_model(r)) &&
            check_corpus(r) && set_up_optimizer(r) && open_log(r);
 }
 
@@ -290,19 +296,22 @@ static void introduce(const run *r)
 {
     const ag_transformer_config *c = ag_gpt_config_of(r->model.gpt);
     baselines b = corpus_baselines(&r->corpus);
-    fprintf(stderr, "text      %s: %lld %s, %lld to train on, %lld to validate\n", r->o.data,
-            (long long)r->corpus.count, r->o.bytes ? "bytes" : "characters", (long long)r->corpus.train_count,
-            (long long)(r->corpus.count - r->corpus.train_count));
+    fprintf(stderr, "text      %s%s: %lld %s\n", r->o.files.count > 0 ? r->o.files.word[0] : "the bundled novel",
+            r->file_count > 1 ? " and others" : "", (long long)r->corpus.count,
+            r->o.level == LEVEL_BYTE ? "bytes" : "characters");
+    fprintf(stderr, "split     %lld to train on, %lld to validate: %s\n", (long long)r->corpus.train_count,
+            (long long)(r->corpus.count - r->corpus.train_count), r->o.val == NULL ? "the last tenth" : r->o.val);
     fprintf(stderr, "vocab     %d\n", (int)r->corpus.vocab.size);
     fprintf(stderr, "model     %lld parameters: %lld layers, %lld heads of %lld, embedding %lld, context %lld\n",
             (long long)ag_module_numel(ag_gpt_module(r->model.gpt)), (long long)c->num_layers, (long long)c->num_heads,
             (long long)c->head_size, (long long)c->emb_size, (long long)r->model.context);
     introduce_kind(c);
     fprintf(stderr, "training  %s, %llu steps of %llu x %llu tokens, %d threads, %s kernels\n",
-            r->o.sgd ? "SGD" : "AdamW", (unsigned long long)r->o.steps, (unsigned long long)r->o.batch,
-            (unsigned long long)r->o.context, ag_ctx_threads(r->model.ctx), ag_ctx_isa(r->model.ctx));
+            r->o.optimizer == OPTIMIZER_SGD ? "SGD" : "AdamW", (unsigned long long)r->o.steps,
+            (unsigned long long)r->o.batch, (unsigned long long)r->o.context,
+            ag_ctx_threads(r->model.ctx), ag_ctx_isa(r->model.ctx));
     ag_fprintf(stderr, "baselines uniform %.3f  unigram %.3f  bigram %.3f nats per %s, on the validation text\n\n",
-               b.uniform, b.unigram, b.bigram, r->o.bytes ? "byte" : "character");
+               b.uniform, b.unigram, b.bigram, r->o.level == LEVEL_BYTE ? "byte" : "character");
 }
 
 static void report(run *r, double lr)
@@ -437,7 +446,7 @@ static bool end_run(run *r)
     if (!show_sample(r, 600))
         return false;
     ag_fprintf(stderr, "validation loss %.4f nats per %s on the whole validation text, %.1f s\n", validate(r, 0),
-               r->o.bytes ? "byte" : "character", now() - r->started);
+               r->o.level == LEVEL_BYTE ? "byte" : "character", now() - r->started);
     fprintf(stderr, "wrote %s and %s; let it write with: lm sample --model %s --prompt \"...\"\n",
             r->model_path, r->log_path, r->model_path);
     return true;

@@ -6,19 +6,24 @@
 #define EXAMPLES_LM_TRAIN_H
 
 #include "examples/lm/lm_model.h"
+#include "examples/lm/lm_text.h"
+#include "examples/shared/options.h"
 
 typedef struct train_options {
-    const char *data, *out, *resume; /* resume NULL: a new run */
-    bool bytes, sgd, recompute, anomalies, profile, qk_norm;
+    option_words files;
+    const char *val, *out, *resume; /* val NULL: the last tenth; resume NULL: a new run */
+    int level, optimizer, schedule; /* indices of the words below */
+    bool recompute, anomalies, profile, qk_norm;
     uint64_t steps, batch, context, layers, heads, emb;
     uint64_t window, kv_heads; /* 0: no window; as many as heads */
     model_kinds kinds;
     uint64_t warmup, report, sample, threads, seed;
     double dropout, lr, momentum, weight_decay, clip; /* lr, weight_decay < 0: the optimizer's default */
-    ag_schedule_kind schedule;
 } train_options;
 
-train_options train_defaults(void);
+enum { LEVEL_CHAR, LEVEL_BYTE };
+enum { OPTIMIZER_ADAMW, OPTIMIZER_SGD };
+/* The words of --schedule stand in the order of ag_schedule_kind. */
 
 /* Runs it and returns the program's exit status. Ctrl-C and a closed output pipe end it after the step,
  * with a checkpoint. */

@@ -8,6 +8,7 @@
 #include "examples/shared/program.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,23 +40,78 @@ static void print_help(const char *program, const char *about, const option *opt
             printf(" %s", options[i].name);
     printf("\n\n");
     print_wrapped(about, 0);
-    printf("\noptions:\n");
+    if (count == 0 || options[0].kind != OPTION_HEADING)
+        printf("\noptions:\n");
     for (int i = 0; i < count; i++) {
         char left[64];
+        if (options[i].kind == OPTION_HEADING)
+            printf("\n%s:\n", options[i].name);
+        if (options[i].kind == OPTION_HEADING || options[i].kind == OPTION_EXAMPLE)
+            continue;
         snprintf(left, sizeof left, "%s %s", options[i].name, options[i].value != NULL ? options[i].value : "");
         printf("  %-*s ", HELP_COLUMN - 3, left);
         print_wrapped(options[i].help, HELP_COLUMN);
     }
     printf("  %-*s this text\n", HELP_COLUMN - 3, "--help");
+    for (int i = 0; i < count; i++)
+        if (options[i].kind == OPTION_EXAMPLE) {
+            if (options[i - 1].kind != OPTION_EXAMPLE)
+                printf("\nexamples:\n");
+            printf("  %s\n      ", options[i].name);
+            print_wrapped(options[i].help, 6);
+        }
 }
 
-/* The option that `arg` names, *value after its equals sign (NULL: there is none); NULL: no such option. */
-static const option *find(const option *options, int count, const char *arg, const char **value)
+/* ---- Names ---- */
+
+static int least(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+int option_distance(const char *a, const char *b)
+{
+    enum { LONGEST = 40, FAR = 99 };
+    int row[3][LONGEST + 1], m = (int)strlen(a), n = (int)strlen(b);
+    if (m > LONGEST || n > LONGEST)
+        return FAR;
+    for (int i = 0; i <= m; i++) {
+        int *now = row[i % 3], *before = row[(i + 2) % 3], *earlier = row[(i + 1) % 3];
+        for (int j = 0; j <= n; j++) {
+            now[j] = i == 0   ? j
+                     : j == 0 ? i
+                              : least(before[j - 1] + (a[i - 1] != b[j - 1]), 1 + least(before[j], now[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                now[j] = least(now[j], earlier[j - 2] + 1);
+        }
+    }
+    return row[m % 3][n];
+}
+
+/* Whether `name` is so near to `typed` that it may have been meant, and nearer than *distance, which it then lowers. */
+static bool is_near(const char *typed, const char *name, int *distance)
+{
+    int d = option_distance(typed, name), third = (int)strlen(name) / 3;
+    bool near = d < *distance && d <= (third < 2 ? 2 : third);
+    if (near)
+        *distance = d;
+    return near;
+}
+
+/* The option that `arg` names, *value after its equals sign (NULL: there is none), *negated for --no-NAME of a flag;
+ * NULL: no such option. */
+static const option *find(const option *options, int count, const char *arg, const char **value, bool *negated)
 {
     for (int i = 0; i < count; i++) {
-        if (options[i].kind == OPTION_WORDS && arg[0] != '-')
+        if (options[i].kind == OPTION_WORDS && (arg[0] != '-' || arg[1] == '\0'))
             return &options[i];
+        if (options[i].kind >= OPTION_WORDS)
+            continue;
         size_t length = strlen(options[i].name);
+        *negated = options[i].kind == OPTION_FLAG && strncmp(arg, "--no-", 5) == 0 &&
+                   strcmp(arg + 5, options[i].name + 2) == 0;
+        if (*negated)
+            return &options[i];
         if (strncmp(arg, options[i].name, length) != 0 || (arg[length] != '\0' && arg[length] != '='))
             continue;
         *value = arg[length] == '=' ? arg + length + 1 : NULL;
@@ -63,6 +119,22 @@ static const option *find(const option *options, int count, const char *arg, con
     }
     return NULL;
 }
+
+int option_unknown(const char *program, const option *options, int count, const char *typed)
+{
+    const char *nearest = NULL;
+    char name[40];
+    int distance = INT_MAX;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(typed, "="), typed);
+    for (int i = 0; i < count; i++)
+        if (options[i].kind < OPTION_WORDS && is_near(name, options[i].name, &distance))
+            nearest = options[i].name;
+    fprintf(stderr, "%s: unknown %s '%s'; ", program, typed[0] == '-' ? "option" : "argument", typed);
+    fprintf(stderr, nearest == NULL ? "try --help\n" : "did you mean %s?\n", nearest);
+    return OPTIONS_WRONG;
+}
+
+/* ---- Values ---- */
 
 static bool parse_number(const char *text, uint64_t *number)
 {
@@ -81,6 +153,57 @@ static bool parse_real(const char *text, double *number)
     return end != text && *end == '\0' && isfinite(*number) && *number >= 0;
 }
 
+static bool set_choice(const char *program, const option *o, const char *value)
+{
+    const char *nearest = NULL;
+    int distance = INT_MAX;
+    for (int i = 0; o->words[i] != NULL; i++) {
+        if (strcmp(value, o->words[i]) == 0) {
+            *(int *)o->target = i;
+            return true;
+        }
+        if (is_near(value, o->words[i], &distance))
+            nearest = o->words[i];
+    }
+    fprintf(stderr, "%s: %s is '%s', must be one of:", program, o->name, value);
+    for (int i = 0; o->words[i] != NULL; i++)
+        fprintf(stderr, " %s", o->words[i]);
+    fprintf(stderr, nearest == NULL ? "\n" : "; did you mean %s?\n", nearest);
+    return false;
+}
+
+static bool in_range(const char *program, const option *o, double value, const char *text)
+{
+    if (o->most == 0 || (value >= o->least && value <= o->most))
+        return true;
+    ag_fprintf(stderr, "%s: %s is %s, must be %.10g to %.10g\n", program, o->name, text, o->least, o->most);
+    return false;
+}
+
+bool option_set(const char *program, const option *o, const char *value)
+{
+    if (o->kind == OPTION_FLAG) {
+        *(bool *)o->target = value == NULL;
+        return true;
+    }
+    if (o->kind == OPTION_CHOICE)
+        return set_choice(program, o, value);
+    if (o->kind == OPTION_REAL) {
+        if (parse_real(value, o->target))
+            return in_range(program, o, *(double *)o->target, value);
+        fprintf(stderr, "%s: %s is '%s', which is not a number of 0 or more\n", program, o->name, value);
+        return false;
+    }
+    if (o->kind == OPTION_NUMBER) {
+        if (parse_number(value, o->target))
+            return in_range(program, o, (double)*(uint64_t *)o->target, value);
+        fprintf(stderr, "%s: %s is '%s', which is not a whole number from 0 to 2^64 - 1\n", program, o->name, value);
+        return false;
+    }
+    *(const char **)o->target = value;
+    return true;
+}
+
 int options_read(const char *program, const char *about, const option *options, int count, int argc, char **argv)
 {
     program_streams(program);
@@ -90,49 +213,35 @@ int options_read(const char *program, const char *about, const option *options, 
             return OPTIONS_HELP_SHOWN;
         }
         const char *value = NULL;
-        const option *found = find(options, count, argv[i], &value);
-        if (found == NULL) {
-            fprintf(stderr, "%s: unknown %s '%s'; try --help\n", program, argv[i][0] == '-' ? "option" : "argument",
-                    argv[i]);
-            return OPTIONS_WRONG;
-        }
-        if (found->kind == OPTION_WORDS) {
-            option_words *words = found->target;
+        bool negated = false;
+        const option *o = find(options, count, argv[i], &value, &negated);
+        if (o == NULL)
+            return option_unknown(program, options, count, argv[i]);
+        if (o->kind == OPTION_WORDS) {
+            option_words *words = o->target;
             words->word = argv + 1;
             words->word[words->count++] = argv[i]; /* a place of argv that has been read */
             continue;
         }
-        if (found->kind == OPTION_FLAG && value == NULL) {
-            *(bool *)found->target = true;
-            continue;
-        }
-        if (found->kind == OPTION_FLAG) {
-            fprintf(stderr, "%s: %s takes no value, it was given '%s'\n", program, found->name, value);
+        if (o->kind == OPTION_FLAG) {
+            if (value == NULL && option_set(program, o, negated ? "no" : NULL))
+                continue;
+            fprintf(stderr, "%s: %s takes no value, it was given '%s'\n", program, o->name, value);
             return OPTIONS_WRONG;
         }
-        bool optional = found->value[0] == '[';
+        bool optional = o->value[0] == '[';
         if (optional && value == NULL && (i + 1 == argc || argv[i + 1][0] == '-')) {
-            *(const char **)found->target = "";
+            *(const char **)o->target = "";
             continue;
         }
         if (value == NULL && i + 1 < argc)
             value = argv[++i];
-        if (value == NULL || (value[0] == '\0' && found->kind != OPTION_PROSE)) {
-            fprintf(stderr, "%s: %s needs a value: %s\n", program, found->name, found->value);
+        if (value == NULL || (value[0] == '\0' && o->kind != OPTION_PROSE)) {
+            fprintf(stderr, "%s: %s needs a value: %s\n", program, o->name, o->value);
             return OPTIONS_WRONG;
         }
-        if (found->kind == OPTION_TEXT || found->kind == OPTION_PROSE) {
-            *(const char **)found->target = value;
-        } else if (found->kind == OPTION_REAL) {
-            if (!parse_real(value, found->target)) {
-                fprintf(stderr, "%s: %s is '%s', which is not a number of 0 or more\n", program, found->name, value);
-                return OPTIONS_WRONG;
-            }
-        } else if (!parse_number(value, found->target)) {
-            fprintf(stderr, "%s: %s is '%s', which is not a whole number from 0 to 2^64 - 1\n", program, found->name,
-                    value);
+        if (!option_set(program, o, value))
             return OPTIONS_WRONG;
-        }
     }
     return OPTIONS_RUN;
 }

@@ -93,10 +93,10 @@ check "top-p 0.5 does not" [ "$(sample --top-p 0.5)" != "$(sample)" ]
 check "the text begins with the prompt" [ "$(sample | head -c 4)" = "Mr. " ]
 
 printf 'abcdefghijklmnopqrst' >"$folder/twenty.txt" # 18 to train on: one window of 17 and its successor
-check "a text of just one window trains" quiet "$lm" train --data "$folder/twenty.txt" --context 17 --emb 8 \
+check "a text of just one window trains" quiet "$lm" train "$folder/twenty.txt" --context 17 --emb 8 \
     --heads 1 --steps 2 --report 1 --out "$folder/twenty"
 check "and has a validation loss, of a window cut short" grep -q '^2,[0-9.]*,[0-9.]*,' "$folder/twenty/log.csv"
-"$lm" train --data "$folder/twenty.txt" --context 16 --emb 16 --heads 1 --layers 1 --steps 100 --batch 4 --lr 0.01 \
+"$lm" train "$folder/twenty.txt" --context 16 --emb 16 --heads 1 --layers 1 --steps 100 --batch 4 --lr 0.01 \
     --warmup 5 --report 100 --sample 0 --out "$folder/two" >/dev/null 2>&1 # it has two windows, and knows them then
 next_letter() # prompt
 {
@@ -104,14 +104,14 @@ next_letter() # prompt
 }
 check "the last window is trained on" [ "$(next_letter bcdefghijklmnopq)" = r ]
 check "the validation text is not" [ "$(next_letter cdefghijklmnopqr)" != s ]
-check "one token less is refused" refused 1 'a context of 18 needs 19' train --data "$folder/twenty.txt" --context 18 \
+check "one token less is refused" refused 1 'a context of 18 needs 19' train "$folder/twenty.txt" --context 18 \
     --out "$folder/none"
 i=0
 while [ $i -lt 40 ]; do
     printf 'съешь ещё этих мягких французских булок €𝄞 '
     i=$((i + 1))
 done >"$folder/bytes.txt"
-"$lm" train --data "$folder/bytes.txt" --level byte --context 16 --emb 16 --heads 2 --layers 1 --steps 30 --report 30 \
+"$lm" train "$folder/bytes.txt" --level byte --context 16 --emb 16 --heads 2 --layers 1 --steps 30 --report 30 \
     --out "$folder/bytes" >"$folder/bytes.out" 2>&1
 "$lm" sample --model "$folder/bytes/model.safetensors" --prompt 'съе' --tokens 333 --temperature 2 \
     >"$folder/bytes.sample"
@@ -123,7 +123,8 @@ head -c 20000 examples/data/pride_and_prejudice.txt >"$folder/some.txt"
 some() { # folder, then options
     out=$1
     shift
-    train "$out" --data "$folder/some.txt" --steps 8 --schedule constant "$@"
+    train "$out" "$folder/some.txt" --steps 8 --schedule constant --positions learned --norm layer --ff gelu \
+        --no-qk-norm "$@"
 }
 kind() { # what the run's introduction says of the model
     grep -qF "kind      $2" "$folder/$1.err" || { grep '^kind' "$folder/$1.err"; return 1; }
@@ -175,7 +176,10 @@ check "an embedding that is larger than the file" refused 1 'are not those of it
 
 check "no command" refused 2 'usage: lm train'
 check "unknown command" refused 2 "unknown command 'tarin'" tarin
-check "unknown option" refused 2 "unknown option '--stpes'" train --stpes 5
+check "unknown option" refused 2 "lm train: unknown option '--stpes'; did you mean --steps?" train --stpes 5
+check "an option that none resembles" refused 2 "unknown option '--frobnicate'; try --help" train --frobnicate
+check "a flag takes no value" refused 2 '--qk-norm takes no value' train --qk-norm=1
+check "a word that resembles one" refused 2 'must be one of: char byte; did you mean char?' train --level chars
 check "a word that is no number" refused 2 "--steps is 'many'" train --steps many
 check "top-p of nothing" refused 2 'lm sample: --top-p is 0, must be above 0 and at most 1' sample --model "$model" \
     --top-p 0
@@ -183,7 +187,7 @@ check "top-p above 1" refused 2 'lm sample: --top-p is 1.01, must be above 0 and
     --top-p 1.01
 check "a momentum that grows for ever" refused 1 'lm train: --momentum is 1, must be at least 0 and below 1' train \
     --optimizer sgd --momentum 1 --steps 1 --out "$folder/none"
-check "zero steps" refused 1 '--steps is 0' train --steps 0
+check "zero steps" refused 2 'lm train: --steps is 0, must be 1 to 1000000000' train --steps 0
 check "more threads than a machine bears" refused 1 'lm train: --threads is 257, must be at most 256' \
     train --threads 257 --out "$folder/none"
 check "and to sample with" refused 1 'lm sample: --threads is 257, must be at most 256' sample --threads 257
@@ -192,7 +196,7 @@ check "a step so long that nothing is finite" refused 1 'not finite' train --bat
 check "no such optimizer" refused 2 "--optimizer is 'adam', must be one of: adamw sgd" train --optimizer adam
 check "a profile and a search for anomalies" refused 1 'exclude each other' train --profile --anomalies \
     --out "$folder/none"
-check "no such text" refused 1 'no-such-file.txt' train --data no-such-file.txt --out "$folder/none"
+check "no such text" refused 1 'no-such-file.txt' train no-such-file.txt --out "$folder/none"
 check "heads that do not divide" refused 1 'emb_size 30 is not divisible by num_heads 4' \
     train --emb 30 --out "$folder/none"
 check "kv-heads that do not divide" refused 1 'lm train: --kv-heads is 3, must divide --heads, which is 4' \
@@ -204,13 +208,13 @@ check "no such positions" refused 2 "--positions is 'rope', must be one of: lear
 check "no such norm" refused 2 "--norm is 'batch', must be one of: layer rms" train --norm batch
 check "no such feed-forward" refused 2 "--ff is 'tanh', must be one of: gelu relu silu swiglu geglu" train --ff tanh
 printf 'short' >"$folder/short.txt"
-check "a text that is too short" refused 1 'has 5 tokens' train --data "$folder/short.txt" --out "$folder/none"
+check "a text that is too short" refused 1 'has 5 tokens' train "$folder/short.txt" --out "$folder/none"
 printf 'ab\377cd' >"$folder/broken.txt"
 # Texts: trained, gone on with and sampled, or refused before training in one line that says what to do.
 tiny() { # the text's name, then options
     text=$1
     shift
-    quiet "$lm" train --data "$folder/$text" --batch 2 --context 8 --layers 1 --heads 1 --emb 8 --sample 0 \
+    quiet "$lm" train "$folder/$text" --batch 2 --context 8 --layers 1 --heads 1 --emb 8 --sample 0 \
         --out "$folder/text" "$@"
 }
 text_works() { # name, the printf that makes a line of it, then options
@@ -252,8 +256,30 @@ check "UTF-16 without a mark" text_refused 'looks like UTF-16' 'a\000b\000c\000'
 check "and the other way round" text_refused 'looks like UTF-16' '\000a\000b\000c'
 check "an empty text" text_refused 'the text is empty' ''
 check "a text of a mark alone" text_refused 'the text is empty' '\357\273\277'
-check "a text cut within a character" text_refused 'byte 2 is not UTF-8; use --level byte' 'ab\342\202'
-check "a text that is not UTF-8" refused 1 'byte 2 is not UTF-8; use --level byte' train --data "$folder/broken.txt"
+check "a text cut within a character" text_refused 'byte 2 is not UTF-8; convert it' 'ab\342\202'
+check "a text that is not UTF-8" refused 1 'byte 2 is not UTF-8; convert it' train "$folder/broken.txt"
+# Several texts, folders, standard input, a text for validation.
+mkdir -p "$folder/texts/more" "$folder/hollow"
+head -c 300 "$folder/some.txt" >"$folder/texts/a.txt"
+tail -c +301 "$folder/some.txt" | head -c 500 >"$folder/texts/b.txt"
+tail -c +801 "$folder/some.txt" >"$folder/texts/more/c.txt"
+echo hidden >"$folder/texts/.hidden"
+train whole-text --steps 8 "$folder/some.txt"
+train parts --steps 8 "$folder/texts/a.txt" "$folder/texts/b.txt" "$folder/texts/more/c.txt"
+check "a text in parts is the text" same_losses whole-text parts
+train texts --steps 8 "$folder/texts"
+check "and so is a folder of them" same_losses whole-text texts
+train standard --steps 8 - <"$folder/some.txt"
+check "and standard input" same_losses whole-text standard
+train validated --steps 8 "$folder/some.txt" --val "$folder/texts/a.txt"
+check "a text for validation leaves all of the other to train on" grep -q \
+    "^split     20000 to train on, 300 to validate: $folder/texts/a.txt" "$folder/validated.err"
+check "an empty one" refused 1 "lm: /dev/null: the text is empty" train "$folder/some.txt" --val /dev/null
+check "a folder without texts" refused 1 "lm: $folder/hollow: the text is empty" train "$folder/hollow"
+if [ "$(id -u)" -ne 0 ]; then
+    chmod 0 "$folder/texts/b.txt"
+    check "a text that may not be read" refused 1 "lm: $folder/texts/b.txt: Permission denied" train "$folder/texts"
+fi
 check "no such model" refused 1 'no-such-model' sample --model no-such-model
 check "a prompt of unknown characters" refused 1 "has the character 'é' (U+00E9)" sample --model "$model" \
     --prompt 'café'

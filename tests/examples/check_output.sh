@@ -28,7 +28,7 @@ lost() { # the text on stderr, then a program that must end with another status 
 gpt2=tests/fixtures/pretrained/gpt2 bert=tests/fixtures/pretrained/bert
 i=0
 while [ $i -lt 40 ]; do echo 'a line of text'; i=$((i + 1)); done >"$folder/text"
-tiny="--data $folder/text --batch 2 --context 8 --layers 1 --heads 1 --emb 8"
+tiny="$folder/text --batch 2 --context 8 --layers 1 --heads 1 --emb 8"
 small() { # folder, then options: a short training run
     out=$folder/$1
     shift
