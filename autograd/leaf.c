@@ -72,7 +72,7 @@ ag_tensor *ag_set_name(ag_tensor *t, const char *name)
     ag_grad_state *state = t == NULL ? NULL : leaf_state_make(t);
     if (state == NULL)
         return NULL;
-    state->name = name == NULL ? NULL : ag_intern(t->ctx, name);
+    state->name = name == NULL ? NULL : ag_intern(t->ctx, "", name);
     return name == NULL || state->name != NULL ? t : NULL;
 }
 

@@ -64,7 +64,7 @@ void *ag_module_new(ag_ctx *ctx, const char *kind, size_t size)
 static bool module_append(ag_module *module, const char *name, ag_tensor *t)
 {
     ag_ctx *ctx = module->ctx;
-    name = ag_intern(ctx, name);
+    name = ag_intern(ctx, "", name);
     if (name == NULL || ag_set_name(t, name) == NULL ||
         !ag_grow(ctx, (void **)&module->param, &module->param_capacity, module->param_count + 1, sizeof *module->param))
         return false;
@@ -102,7 +102,7 @@ void ag_module_add_part(ag_module *module, const char *name, ag_module *part)
     }
     part->next = module->parts;
     module->parts = part;
-    part->name = ag_intern(module->ctx, name);
+    part->name = ag_intern(module->ctx, "", name);
     module->failed = module->failed || part->name == NULL;
     for (int64_t i = 0; i < part->param_count && !module->failed; i++) {
         char path[256];

@@ -86,26 +86,18 @@ static void copy_cast(ag_tensor *y, const ag_tensor *x)
 /* ---- Within a dtype ---- */
 
 /* Where the loop's rows are the columns of a transposed matrix, takes the dim along which x is dense out of the loop.
- * Returns its extent, 0 when there is none, and y's stride along it. */
-static int64_t copy_take_dim(ag_loop *loop, int64_t *y_stride)
+ * Extent 0: there is none. */
+static ag_loop_dim copy_take_dim(ag_loop *loop)
 {
-    if (loop->step[0] != 1 || loop->step[1] <= 1)
-        return 0;
-    for (int d = 0; d < loop->ndim; d++) {
-        if (loop->stride[1][d] != 1)
-            continue;
-        int64_t extent = loop->extent[d];
-        *y_stride = loop->stride[0][d];
-        loop->ndim--;
-        loop->rows /= extent;
-        for (; d < loop->ndim; d++) {
-            loop->extent[d] = loop->extent[d + 1];
-            for (int k = 0; k < 2; k++)
-                loop->stride[k][d] = loop->stride[k][d + 1];
+    for (int d = 0; d < loop->ndim && loop->step[0] == 1 && loop->step[1] > 1; d++)
+        if (loop->dim[d].stride[1] == 1) {
+            const ag_loop_dim taken = loop->dim[d];
+            loop->ndim--;
+            loop->rows /= taken.extent;
+            memmove(loop->dim + d, loop->dim + d + 1, (size_t)(loop->ndim - d) * sizeof taken);
+            return taken;
         }
-        return extent;
-    }
-    return 0;
+    return (ag_loop_dim){ 0 };
 }
 
 /* y[...] = x[...]: x's shape broadcasts to y's, and the two do not overlap. */
@@ -118,12 +110,12 @@ static void copy_elements(ag_tensor *y, const ag_tensor *x)
     const size_t size = ag_dtype_size(y->dtype);
     ag_loop loop;
     ag_loop_init(&loop, 2, (const ag_tensor *[]){ y, x });
-    int64_t y_stride = 0, m = copy_take_dim(&loop, &y_stride);
+    const ag_loop_dim taken = copy_take_dim(&loop);
     for (; loop.row < loop.rows; ag_loop_next(&loop)) {
         void *target = ag_address(y, loop.at[0]);
         const void *source = ag_address(x, loop.at[1]);
-        if (m > 0)
-            copy_transposed[y->dtype](m, loop.n, source, loop.step[1], target, y_stride);
+        if (taken.extent > 0)
+            copy_transposed[y->dtype](taken.extent, loop.n, source, loop.step[1], target, taken.stride[0]);
         else if (loop.step[0] == 1 && loop.step[1] == 1)
             memcpy(target, source, (size_t)loop.n * size);
         else
@@ -157,49 +149,25 @@ ag_tensor *ag_tensor_cast(ag_tensor *t, ag_dtype dtype)
 
 /* ---- Into a tensor that is there ------------------------------------------------------------- */
 
-/* Whether the span of memory from t's first to its last element meets that of u. */
-static bool copy_may_overlap(const ag_tensor *t, const ag_tensor *u)
-{
-    if (t->storage != u->storage || t->numel == 0 || u->numel == 0)
-        return false;
-    int64_t t_last = t->offset, u_last = u->offset;
-    for (int d = 0; d < t->ndim; d++)
-        t_last += (t->shape[d] - 1) * t->stride[d];
-    for (int d = 0; d < u->ndim; d++)
-        u_last += (u->shape[d] - 1) * u->stride[d];
-    return t->offset <= u_last && u->offset <= t_last;
-}
-
-static ag_status copy_check(const ag_tensor *dst, const ag_tensor *src)
-{
-    int added = dst->ndim - src->ndim;
-    bool fits = added >= 0;
-    for (int d = 0; fits && d < src->ndim; d++)
-        fits = src->shape[d] == 1 || src->shape[d] == dst->shape[d + added];
-    if (!fits) {
-        ag_fail(dst->ctx, AG_ERR_SHAPE, "copy_into", "%s does not broadcast to %s", ag_shape_text(src),
-                ag_shape_text(dst));
-        return AG_ERR_SHAPE;
-    }
-    return ag_check_separate("copy_into", dst) ? AG_OK : AG_ERR_ARGUMENT;
-}
-
 ag_status ag_copy_into(ag_tensor *dst, const ag_tensor *src)
 {
     if (dst == NULL || src == NULL)
         return AG_ERR_ARGUMENT;
-    ag_status status = copy_check(dst, src);
-    if (status != AG_OK || dst->numel == 0)
-        return status;
+    const bool fits = ag_broadcasts(src->ndim, src->shape, dst->ndim, dst->shape);
+    if (!fits)
+        ag_fail(dst->ctx, AG_ERR_SHAPE, "copy_into", "%s does not broadcast to %s", ag_shape_text(src),
+                ag_shape_text(dst));
+    if (!fits || !ag_check_separate("copy_into", dst))
+        return ag_error(dst->ctx);
+    if (dst->numel == 0)
+        return AG_OK;
     ag_scope_begin(dst->ctx, NULL);
-    if (copy_may_overlap(dst, src))
+    if (src->storage == dst->storage)
         src = ag_tensor_clone(src);
-    if (src != NULL)
+    if (src != NULL) {
         copy_elements(dst, src);
-    else
-        status = AG_ERR_MEMORY;
-    ag_scope_end(dst->ctx, NULL);
-    if (status == AG_OK)
         ag_storage_changed(dst, "copy_into");
-    return status;
+    }
+    ag_scope_end(dst->ctx, NULL);
+    return src == NULL ? AG_ERR_MEMORY : AG_OK;
 }

@@ -78,22 +78,3 @@ ag_tensor *ag_arange(ag_ctx *ctx, ag_dtype dtype, double start, double step, int
         ag_write_row(dtype, 1, (const double[]){ start + step * (double)i }, 1, ag_address(t, i), 1);
     return t;
 }
-
-ag_tensor *ag_empty_like(const ag_tensor *t)
-{
-    if (t == NULL)
-        return NULL;
-    ag_tensor *like = ag_empty(t->ctx, t->dtype, t->ndim, t->shape);
-    if (like == NULL)
-        return NULL;
-    int64_t stride[1][AG_MAX_DIMS], dense = 1;
-    int order[AG_MAX_DIMS];
-    for (int d = 0; d < t->ndim; d++)
-        stride[0][d] = t->shape[d] == 1 ? 0 : t->stride[d];
-    ag_order_dims(1, t->ndim, stride, order);
-    for (int i = t->ndim - 1; i >= 0; i--) {
-        like->stride[order[i]] = dense;
-        dense *= t->shape[order[i]] > 0 ? t->shape[order[i]] : 1;
-    }
-    return like;
-}

@@ -111,7 +111,8 @@ int64_t ag_ctx_free(ag_ctx *ctx)
         ag_tensor_destroy(ctx->newest);
     ag_free(ctx, ctx->scopes, (size_t)ctx->scope_capacity * sizeof *ctx->scopes);
     ag_free(ctx, ctx->owned, (size_t)ctx->owned_capacity * sizeof *ctx->owned);
-    ag_memory_free_all(ctx);
+    ag_free_interned(ctx);
+    ag_ctx_trim(ctx);
     ag_allocator allocator = ctx->allocator;
     allocator.free(allocator.user, ctx, sizeof *ctx);
     return held;
@@ -192,36 +193,11 @@ const char *ag_module_path(const ag_ctx *ctx)
     return ctx == NULL || ctx->scope_count == 0 ? "" : ctx->scopes[ctx->scope_count - 1].path;
 }
 
-/* The path of a scope called `name` (NULL: no name) inside the innermost one. */
-static const char *path_inside(ag_ctx *ctx, const char *name)
-{
-    const char *outer = ag_module_path(ctx);
-    if (name == NULL)
-        return outer;
-    if (*outer == '\0')
-        return ag_intern(ctx, name);
-    /* Every module of every step calls this: known paths are found without printf and without making the path. */
-    ag_known_path *known = &ctx->paths[((uintptr_t)outer / 16 + (uintptr_t)name / 16 * 31) % AG_KNOWN_PATHS];
-    if (known->outer == outer && known->name == name && strcmp(known->tail, name) == 0)
-        return known->path;
-    size_t before = strlen(outer), length = strlen(name), bytes = before + length + 2;
-    char *path = ag_alloc(ctx, bytes);
-    if (path == NULL)
-        return NULL;
-    memcpy(path, outer, before);
-    path[before] = '.';
-    memcpy(path + before + 1, name, length + 1);
-    const char *interned = ag_intern(ctx, path);
-    ag_free(ctx, path, bytes);
-    if (interned != NULL)
-        *known = (ag_known_path){ outer, name, interned, interned + before + 1 };
-    return interned;
-}
-
 void ag_scope_begin(ag_ctx *ctx, const char *name)
 {
+    const char *path = ag_module_path(ctx);
     if (ctx != NULL)
-        ag_scope_begin_at(ctx, ctx->scopes_lost > 0 ? NULL : path_inside(ctx, name));
+        ag_scope_begin_at(ctx, name == NULL ? path : ag_intern(ctx, path, name));
 }
 
 void ag_scope_begin_at(ag_ctx *ctx, const char *path)

@@ -10,36 +10,30 @@
 #define AG_TEXT_BUFFERS 8
 #define AG_TEXT_BYTES 192
 #define AG_SIZE_CLASSES 1024
-#define AG_KNOWN_PATHS 256
+#define AG_INTERNED_LISTS 1024
 
 /* A freed block in the cache; the link lies in the block itself. */
 typedef struct ag_free_block {
     struct ag_free_block *next;
 } ag_free_block;
 
-/* A module path, found by the addresses of its two parts. The text at `name` may have changed since: the entry counts
- * only while that text equals the path's tail. */
-typedef struct ag_known_path {
-    const char *outer, *name, *path, *tail; /* all NULL: none */
-} ag_known_path;
-
 typedef struct ag_scope {
     int64_t first;    /* index of its first tensor in ag_ctx.owned */
     const char *path; /* interned module path */
 } ag_scope;
 
-/* Interned texts: a hash table with linear probing. */
-typedef struct ag_text_table {
-    char **text;
-    size_t capacity, count; /* capacity is a power of two */
-} ag_text_table;
+/* An interned text, in the list of its hash. */
+typedef struct ag_interned {
+    struct ag_interned *next;
+    size_t bytes; /* of this struct and the text */
+    char text[];
+} ag_interned;
 
 struct ag_ctx {
     ag_allocator allocator;
     ag_free_block *cache[AG_SIZE_CLASSES];
     size_t bytes, peak_bytes;
-    ag_text_table texts;
-    ag_known_path paths[AG_KNOWN_PATHS];
+    ag_interned *interned[AG_INTERNED_LISTS];
 
     ag_scope *scopes;
     int64_t scope_count, scope_capacity;
@@ -63,9 +57,8 @@ struct ag_ctx {
     int next_text;
 };
 
-/* Frees a tensor whatever its count: for ag_release at 0, and for ag_ctx_free. */
+/* For ag_ctx_free, which frees tensors whatever their count; ag_release does at 0. */
 void ag_tensor_destroy(ag_tensor *t);
-
-void ag_memory_free_all(ag_ctx *ctx); /* the interned texts, then the cache */
+void ag_free_interned(ag_ctx *ctx);
 
 #endif

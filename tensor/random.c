@@ -35,12 +35,15 @@ double ag_random(ag_ctx *ctx)
 }
 
 /* Values per block of four words. */
-static int64_t per_block(ag_dtype dtype)
+static int per_block(ag_dtype dtype)
 {
     return dtype == AG_F32 ? 4 : 2;
 }
 
-/* ---- Uniform --------------------------------------------------------------------------------- */
+/* ---- Distributions --------------------------------------------------------------------------- */
+
+/* Makes the values of a block, rounded to dtype or not yet, with the parameters a and b of the distribution. */
+typedef void block_maker(ag_dtype dtype, const uint32_t word[4], double a, double b, double value[4]);
 
 /* x, rounded to dtype: rounding can reach `high`, which does not belong to the interval. */
 static double random_below(ag_dtype dtype, double x, double high)
@@ -58,8 +61,6 @@ static void uniform_block(ag_dtype dtype, const uint32_t word[4], double low, do
         value[i] = low < high ? random_below(dtype, low + (high - low) * unit, high) : low;
     }
 }
-
-/* ---- Normal ---------------------------------------------------------------------------------- */
 
 /* u in (0, 1], v in [0, 1) -> two independent normal values.
  * (Box and Muller, "A note on the generation of random normal deviates", 1958.) */
@@ -82,12 +83,17 @@ static void normal_block(ag_dtype dtype, const uint32_t word[4], double mean, do
         value[i] = mean + std * value[i];
 }
 
-/* ---- Filling --------------------------------------------------------------------------------- */
+/* Bits 64 .. 95 of the product of 64 random bits and the range: a bias below 2^-32. */
+static void integer_block(ag_dtype dtype, const uint32_t word[4], double low, double high, double value[4])
+{
+    const uint64_t range = (uint64_t)(high - low);
+    for (int i = 0; i < per_block(dtype); i++)
+        value[i] = low + (double)((word[2 * i] * range + (word[2 * i + 1] * range >> 32)) >> 32);
+}
 
-/* Makes the values of a block, rounded to dtype or not yet, with the parameters a and b of the distribution. */
-typedef void block_maker(ag_dtype dtype, const uint32_t word[4], double a, double b, double value[4]);
+/* ---- Drawing --------------------------------------------------------------------------------- */
 
-static bool random_check(ag_ctx *ctx, const char *where, ag_dtype dtype)
+static bool random_is_real(ag_ctx *ctx, const char *where, ag_dtype dtype)
 {
     if (dtype == AG_F32 || dtype == AG_F64)
         return true;
@@ -95,10 +101,13 @@ static bool random_check(ag_ctx *ctx, const char *where, ag_dtype dtype)
     return false;
 }
 
-static void random_draw_dense(ag_tensor *t, block_maker *make, double a, double b)
+/* Fills t, which is contiguous or NULL. Returns t. */
+static ag_tensor *random_draw(ag_tensor *t, block_maker *make, double a, double b)
 {
-    int64_t per = per_block(t->dtype), blocks = t->numel / per + (t->numel % per != 0);
-    ag_rng rng = ag_rng_take(t->ctx, (uint64_t)blocks);
+    if (t == NULL)
+        return NULL;
+    const int64_t per = per_block(t->dtype), blocks = t->numel / per + (t->numel % per != 0);
+    const ag_rng rng = ag_rng_take(t->ctx, (uint64_t)blocks);
     for (int64_t block = 0; block < blocks; block++) {
         uint32_t word[4];
         double value[4];
@@ -107,28 +116,21 @@ static void random_draw_dense(ag_tensor *t, block_maker *make, double a, double 
         make(t->dtype, word, a, b, value);
         ag_write_row(t->dtype, left < per ? left : per, value, 1, ag_address(t, block * per), 1);
     }
+    return t;
 }
 
-/* Draws into t, through a contiguous tensor when t is not contiguous. */
-static ag_status random_draw(ag_tensor *t, const char *where, block_maker *make, double a, double b)
+/* Fills t, through a contiguous tensor when t is not contiguous. */
+static ag_status random_fill(ag_tensor *t, const char *where, block_maker *make, double a, double b)
 {
-    if (!random_check(t->ctx, where, t->dtype))
-        return AG_ERR_DTYPE;
-    if (ag_is_contiguous(t)) {
-        random_draw_dense(t, make, a, b);
-        ag_storage_changed(t, where);
-        return AG_OK;
-    }
-    if (!ag_check_separate(where, t))
-        return AG_ERR_ARGUMENT;
-    ag_status status = AG_ERR_MEMORY;
+    if (!random_is_real(t->ctx, where, t->dtype) || !ag_check_separate(where, t))
+        return ag_error(t->ctx);
     ag_scope_begin(t->ctx, NULL);
-    ag_tensor *dense = ag_empty(t->ctx, t->dtype, t->ndim, t->shape);
-    if (dense != NULL) {
-        random_draw_dense(dense, make, a, b);
-        status = ag_copy_into(t, dense);
-    }
+    ag_tensor *dense = ag_is_contiguous(t) ? t : ag_empty(t->ctx, t->dtype, t->ndim, t->shape);
+    ag_status status = AG_ERR_MEMORY;
+    if (random_draw(dense, make, a, b) != NULL)
+        status = dense == t ? AG_OK : ag_copy_into(t, dense);
     ag_scope_end(t->ctx, NULL);
+    ag_storage_changed(t, where);
     return status;
 }
 
@@ -136,67 +138,41 @@ ag_status ag_fill_uniform(ag_tensor *t, double low, double high)
 {
     if (t == NULL)
         return AG_ERR_ARGUMENT;
-    if (!(low <= high && high - low <= DBL_MAX)) {
-        ag_fail(t->ctx, AG_ERR_ARGUMENT, "fill_uniform", "no interval from %s to %s",
-                ag_number_text(t->ctx, low), ag_number_text(t->ctx, high));
-        return AG_ERR_ARGUMENT;
-    }
-    return random_draw(t, "fill_uniform", uniform_block, low, high);
+    if (low <= high && high - low <= DBL_MAX)
+        return random_fill(t, "fill_uniform", uniform_block, low, high);
+    ag_fail(t->ctx, AG_ERR_ARGUMENT, "fill_uniform", "no interval from %s to %s", ag_number_text(t->ctx, low),
+            ag_number_text(t->ctx, high));
+    return AG_ERR_ARGUMENT;
 }
 
 ag_status ag_fill_normal(ag_tensor *t, double mean, double std)
 {
     if (t == NULL)
         return AG_ERR_ARGUMENT;
-    if (!(fabs(mean) <= DBL_MAX && std >= 0.0 && std <= DBL_MAX)) {
-        ag_fail(t->ctx, AG_ERR_ARGUMENT, "fill_normal", "mean %s, standard deviation %s",
-                ag_number_text(t->ctx, mean), ag_number_text(t->ctx, std));
-        return AG_ERR_ARGUMENT;
-    }
-    return random_draw(t, "fill_normal", normal_block, mean, std);
-}
-
-/* ---- Creation -------------------------------------------------------------------------------- */
-
-/* A new tensor of draws with parameters 0 and 1. */
-static ag_tensor *random_new(const char *where, block_maker *make, ag_ctx *ctx, ag_dtype dtype, int ndim,
-                             const int64_t *shape)
-{
-    ag_tensor *t = ctx == NULL || !random_check(ctx, where, dtype) ? NULL : ag_empty(ctx, dtype, ndim, shape);
-    if (t != NULL)
-        random_draw_dense(t, make, 0.0, 1.0);
-    return t;
+    if (fabs(mean) <= DBL_MAX && std >= 0.0 && std <= DBL_MAX)
+        return random_fill(t, "fill_normal", normal_block, mean, std);
+    ag_fail(t->ctx, AG_ERR_ARGUMENT, "fill_normal", "mean %s, standard deviation %s", ag_number_text(t->ctx, mean),
+            ag_number_text(t->ctx, std));
+    return AG_ERR_ARGUMENT;
 }
 
 ag_tensor *ag_rand(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape)
 {
-    return random_new("rand", uniform_block, ctx, dtype, ndim, shape);
+    if (ctx == NULL || !random_is_real(ctx, "rand", dtype))
+        return NULL;
+    return random_draw(ag_empty(ctx, dtype, ndim, shape), uniform_block, 0, 1);
 }
 
 ag_tensor *ag_randn(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape)
 {
-    return random_new("randn", normal_block, ctx, dtype, ndim, shape);
+    if (ctx == NULL || !random_is_real(ctx, "randn", dtype))
+        return NULL;
+    return random_draw(ag_empty(ctx, dtype, ndim, shape), normal_block, 0, 1);
 }
 
 ag_tensor *ag_randint(ag_ctx *ctx, int32_t low, int32_t high, int ndim, const int64_t *shape)
 {
-    if (ctx == NULL)
-        return NULL;
     if (low >= high)
         return ag_fail(ctx, AG_ERR_ARGUMENT, "randint", "no integer from %" PRId32 " to below %" PRId32, low, high);
-    ag_tensor *t = ag_empty(ctx, AG_I32, ndim, shape);
-    if (t == NULL)
-        return NULL;
-    int32_t *out = t->storage->data;
-    uint64_t range = (uint64_t)((int64_t)high - low);
-    ag_rng rng = ag_rng_take(ctx, (uint64_t)(t->numel / 2 + t->numel % 2));
-    for (int64_t i = 0; i < t->numel; i++) {
-        uint32_t word[4];
-        ag_philox(rng.seed, rng.counter + (uint64_t)(i / 2), word);
-        /* Bits 64 .. 95 of the product of 64 random bits and the range: a bias below 2^-32. */
-        const uint32_t *pair = word + 2 * (i % 2);
-        uint64_t scaled = (pair[0] * range + (pair[1] * range >> 32)) >> 32;
-        out[i] = (int32_t)((int64_t)low + (int64_t)scaled);
-    }
-    return t;
+    return random_draw(ag_empty(ctx, AG_I32, ndim, shape), integer_block, low, high);
 }

@@ -7,8 +7,6 @@
  */
 #include "tensor/tensor_impl.h"
 
-#include <string.h>
-
 int ag_reduced_shape(const ag_tensor *x, unsigned dims, bool keepdim, int64_t *shape)
 {
     int ndim = 0;
@@ -52,21 +50,15 @@ ag_tensor *ag_tensor_reduce(ag_reduce_kernel *kernel, ag_tensor *x, unsigned dim
 
 ag_tensor *ag_sum_to_shape(const char *where, ag_tensor *g, int ndim, const int64_t *shape)
 {
-    if (g->ndim == ndim && (ndim == 0 || memcmp(g->shape, shape, (size_t)ndim * sizeof *shape) == 0))
-        return g;
-    const int added = g->ndim - ndim;
-    unsigned repeated = 0;
-    bool fits = added >= 0;
-    for (int d = 0; d < g->ndim && fits; d++) {
-        const int64_t extent = d < added ? 1 : shape[d - added];
-        fits = d < added || extent == 1 || extent == g->shape[d];
-        if (d < added || extent != g->shape[d])
-            repeated |= 1u << d;
-    }
-    if (!fits)
+    if (!ag_broadcasts(ndim, shape, g->ndim, g->shape))
         return ag_fail(g->ctx, AG_ERR_SHAPE, where, "backward: the gradient %s does not fit the input's shape %s",
                        ag_shape_text(g), ag_dims_text(g->ctx, ndim, shape));
-    if (repeated != 0)
-        g = ag_tensor_reduce(ag_kernels(g->ctx, g->dtype)->sum, g, repeated, true);
+    unsigned repeated = 0;
+    for (int d = 0, added = g->ndim - ndim; d < g->ndim; d++)
+        if (d < added || shape[d - added] != g->shape[d])
+            repeated |= 1u << d;
+    if (repeated == 0)
+        return g;
+    g = ag_tensor_reduce(ag_kernels(g->ctx, g->dtype)->sum, g, repeated, true);
     return ag_tensor_reshape(g, ndim, shape);
 }

@@ -5,7 +5,7 @@
  * Broadcasting is NumPy's: shapes are aligned at their last dims, and an extent of 1 (or a dim that is not
  * there) repeats.
  */
-#include "tensor/ctx_impl.h"
+#include "tensor/tensor_impl.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -13,25 +13,17 @@
 /* An extent of 0 counts as 1 for the overflow check: strides and the sizes of parts must fit too. */
 int64_t ag_checked_numel(int ndim, const int64_t *shape, size_t size)
 {
-    const uint64_t limit = (uint64_t)(PTRDIFF_MAX < INT64_MAX ? PTRDIFF_MAX : INT64_MAX);
-    const uint64_t most = limit / (size > 0 ? size : 1);
-    uint64_t product = 1;
+    const int64_t most = (PTRDIFF_MAX < INT64_MAX ? PTRDIFF_MAX : INT64_MAX) / (int64_t)size;
+    int64_t product = 1;
     bool empty = false;
     for (int d = 0; d < ndim; d++) {
-        if (shape[d] < 0)
-            return -1;
-        if (shape[d] == 0) {
-            empty = true;
-            continue;
-        }
-        const uint64_t extent = (uint64_t)shape[d];
-        if ((product | extent) >> 31 != 0 && product > most / extent) /* small ones need no division */
+        const int64_t extent = shape[d] == 0 ? 1 : shape[d];
+        empty |= shape[d] == 0;
+        if (extent < 0 || ((product | extent) >> 31 != 0 && product > most / extent)) /* small ones need no division */
             return -1;
         product *= extent;
     }
-    if (product > most)
-        return -1;
-    return empty ? 0 : (int64_t)product;
+    return product > most ? -1 : empty ? 0 : product;
 }
 
 bool ag_check_dims(ag_ctx *ctx, const char *where, int ndim, const int64_t *shape)
@@ -43,6 +35,19 @@ bool ag_check_dims(ag_ctx *ctx, const char *where, int ndim, const int64_t *shap
     else
         return true;
     return false;
+}
+
+int64_t ag_check_numel(ag_ctx *ctx, const char *where, ag_dtype dtype, int ndim, const int64_t *shape)
+{
+    const int64_t numel = ag_checked_numel(ndim, shape, ag_dtype_size(dtype));
+    bool negative = false;
+    for (int d = 0; d < ndim && numel < 0; d++)
+        negative |= shape[d] < 0;
+    if (negative)
+        ag_fail(ctx, AG_ERR_SHAPE, where, "negative extent in %s", ag_dims_text(ctx, ndim, shape));
+    else if (numel < 0)
+        ag_fail(ctx, AG_ERR_MEMORY, where, "the size of %s overflows", ag_dims_text(ctx, ndim, shape));
+    return numel;
 }
 
 int ag_checked_dim(const char *where, const ag_tensor *t, int dim, int added)
@@ -76,13 +81,28 @@ bool ag_check_separate(const char *where, const ag_tensor *t)
     return true;
 }
 
+bool ag_same_shape(const ag_tensor *a, const ag_tensor *b)
+{
+    return a->ndim == b->ndim && memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof *a->shape) == 0;
+}
+
+/* ---- Broadcasting ---------------------------------------------------------------------------- */
+
+bool ag_broadcasts(int ndim, const int64_t *shape, int to_ndim, const int64_t *to)
+{
+    const int added = to_ndim - ndim;
+    for (int d = 0; d < ndim && added >= 0; d++)
+        if (shape[d] != 1 && shape[d] != to[d + added])
+            return false;
+    return added >= 0;
+}
+
 int ag_broadcast_shape(ag_ctx *ctx, const char *where, const ag_tensor *a, const ag_tensor *b, int64_t *shape)
 {
-    int ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
+    const int ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
     for (int d = 0; d < ndim; d++) {
-        int da = d - (ndim - a->ndim), db = d - (ndim - b->ndim);
-        int64_t na = da < 0 ? 1 : a->shape[da];
-        int64_t nb = db < 0 ? 1 : b->shape[db];
+        const int da = d - (ndim - a->ndim), db = d - (ndim - b->ndim);
+        const int64_t na = da < 0 ? 1 : a->shape[da], nb = db < 0 ? 1 : b->shape[db];
         if (na != nb && na != 1 && nb != 1) {
             ag_fail(ctx, AG_ERR_SHAPE, where, "%s and %s do not broadcast: %" PRId64 " against %" PRId64,
                     ag_shape_text(a), ag_shape_text(b), na, nb);
@@ -90,59 +110,41 @@ int ag_broadcast_shape(ag_ctx *ctx, const char *where, const ag_tensor *a, const
         }
         shape[d] = na == 1 ? nb : na;
     }
-    if (ag_checked_numel(ndim, shape, ag_dtype_size(AG_F64)) < 0) {
-        ag_fail(ctx, AG_ERR_MEMORY, where, "%s and %s broadcast to %s, which is too large", ag_shape_text(a),
-                ag_shape_text(b), ag_dims_text(ctx, ndim, shape));
-        return -1;
-    }
-    return ndim;
-}
-
-bool ag_same_shape(const ag_tensor *a, const ag_tensor *b)
-{
-    if (a->ndim != b->ndim)
-        return false;
-    for (int d = 0; d < a->ndim; d++)
-        if (a->shape[d] != b->shape[d])
-            return false;
-    return true;
+    return ag_check_numel(ctx, where, AG_F64, ndim, shape) < 0 ? -1 : ndim;
 }
 
 /* ---- Looping --------------------------------------------------------------------------------- */
 
-/* Insertion sort: the first operand with two different strides, neither of them 0, orders two dims. A repeated dim,
- * whose stride is 0, keeps its place. */
-void ag_order_dims(int operands, int ndim, int64_t stride[][AG_MAX_DIMS], int *order)
+/* The stride of operand t along dim d of a loop over ndim dims; 0 where t repeats. */
+static int64_t loop_stride(const ag_tensor *t, int d, int ndim)
 {
-    for (int d = 0; d < ndim; d++) {
-        order[d] = d;
-        int at = d;
-        for (int before = d - 1; before >= 0; before--) {
-            int64_t difference = 0;
-            for (int k = 0; k < operands && difference == 0; k++) {
-                int64_t outer = stride[k][order[before]], inner = stride[k][order[at]];
-                if (outer != 0 && inner != 0)
-                    difference = outer - inner;
-            }
-            if (difference > 0)
-                break;
-            if (difference < 0) {
-                int moved = order[at];
-                memmove(order + before + 1, order + before, (size_t)(at - before) * sizeof *order);
-                order[before] = moved;
-                at = before;
-            }
-        }
-    }
+    const int own = d - (ndim - t->ndim);
+    return own < 0 || t->shape[own] == 1 ? 0 : t->stride[own];
 }
 
-/* One dim of a loop, for all operands. */
-typedef struct loop_dim {
-    int64_t extent, stride[AG_LOOP_MAX];
-} loop_dim;
+/* Moves the last of the loop's dims 0 .. last to its place from the outermost in memory to the innermost: the first
+ * operand with two different strides, neither of them 0, orders two dims. */
+static void loop_sort_last(ag_loop *loop, int last)
+{
+    const ag_loop_dim moved = loop->dim[last];
+    int place = last;
+    for (int d = last - 1; d >= 0; d--) {
+        int64_t difference = 0;
+        for (int k = 0; k < loop->operands && difference == 0; k++)
+            if (loop->dim[d].stride[k] != 0 && moved.stride[k] != 0)
+                difference = loop->dim[d].stride[k] - moved.stride[k];
+        if (difference > 0)
+            break;
+        if (difference < 0)
+            place = d;
+    }
+    if (place < last)
+        memmove(loop->dim + place + 1, loop->dim + place, (size_t)(last - place) * sizeof moved);
+    loop->dim[place] = moved;
+}
 
-/* Whether `outer` and the next inner dim are one dim for every operand. */
-static bool joins(int operands, const loop_dim *outer, const loop_dim *inner)
+/* Whether two adjacent dims are one for every operand. */
+static bool loop_joins(int operands, const ag_loop_dim *outer, const ag_loop_dim *inner)
 {
     for (int k = 0; k < operands; k++)
         if (outer->stride[k] != inner->stride[k] * inner->extent)
@@ -150,16 +152,11 @@ static bool joins(int operands, const loop_dim *outer, const loop_dim *inner)
     return true;
 }
 
-/* The stride of operand t along dim d of a loop over ndim dims; 0 where t repeats. */
-static int64_t loop_stride(const ag_tensor *t, int d, int ndim)
-{
-    int own = d - (ndim - t->ndim);
-    return own < 0 || t->shape[own] == 1 ? 0 : t->stride[own];
-}
-
 /* Ops on small tensors spend much of their time here: fields that are not used are not written. */
 void ag_loop_init(ag_loop *loop, int operands, const ag_tensor *const *t)
 {
+    ag_loop_dim *dim = loop->dim;
+    int count = 0;
     loop->operands = operands;
     loop->ndim = 0;
     loop->n = loop->rows = 1;
@@ -168,8 +165,6 @@ void ag_loop_init(ag_loop *loop, int operands, const ag_tensor *const *t)
         loop->at[k] = 0;
         loop->step[k] = 1;
     }
-    int64_t extent[AG_MAX_DIMS], stride[AG_LOOP_MAX][AG_MAX_DIMS];
-    int order[AG_MAX_DIMS], ndim = 0;
     for (int d = 0; d < t[0]->ndim; d++) {
         if (t[0]->shape[d] == 0) {
             loop->n = loop->rows = 0;
@@ -177,51 +172,40 @@ void ag_loop_init(ag_loop *loop, int operands, const ag_tensor *const *t)
         }
         if (t[0]->shape[d] == 1)
             continue;
-        extent[ndim] = t[0]->shape[d];
+        dim[count].extent = t[0]->shape[d];
+        dim[count].index = 0;
         for (int k = 0; k < operands; k++)
-            stride[k][ndim] = loop_stride(t[k], d, t[0]->ndim);
-        ndim++;
+            dim[count].stride[k] = loop_stride(t[k], d, t[0]->ndim);
+        loop_sort_last(loop, count++);
     }
-    if (ndim == 0)
+    if (count == 0)
         return;
-    ag_order_dims(operands, ndim, stride, order);
-
-    loop_dim dims[AG_MAX_DIMS]; /* joined, from the innermost outwards */
-    int count = 0;
-    for (int i = ndim - 1; i >= 0; i--) {
-        loop_dim *dim = &dims[count];
-        dim->extent = extent[order[i]];
-        for (int k = 0; k < operands; k++)
-            dim->stride[k] = stride[k][order[i]];
-        if (count > 0 && joins(operands, dim, dim - 1))
-            dim[-1].extent *= dim->extent;
-        else
-            count++;
-    }
-    loop->n = dims[0].extent;
+    int row = 0; /* the innermost of the joined dims so far */
+    for (int d = 1; d < count; d++)
+        if (loop_joins(operands, &dim[row], &dim[d])) {
+            dim[d].extent *= dim[row].extent;
+            dim[row] = dim[d];
+        } else {
+            dim[++row] = dim[d];
+        }
+    loop->ndim = row;
+    loop->n = dim[row].extent;
     for (int k = 0; k < operands; k++)
-        loop->step[k] = dims[0].stride[k];
-    loop->ndim = count - 1;
-    for (int d = 0; d < loop->ndim; d++) {
-        const loop_dim *dim = &dims[loop->ndim - d];
-        loop->index[d] = 0;
-        loop->extent[d] = dim->extent;
-        loop->rows *= dim->extent;
-        for (int k = 0; k < operands; k++)
-            loop->stride[k][d] = dim->stride[k];
-    }
+        loop->step[k] = dim[row].stride[k];
+    for (int d = 0; d < row; d++)
+        loop->rows *= dim[d].extent;
 }
 
 void ag_loop_next(ag_loop *loop)
 {
     loop->row++;
-    for (int d = loop->ndim - 1; d >= 0; d--) {
+    for (ag_loop_dim *dim = loop->dim + loop->ndim; dim-- > loop->dim;) {
         for (int k = 0; k < loop->operands; k++)
-            loop->at[k] += loop->stride[k][d];
-        if (++loop->index[d] < loop->extent[d])
+            loop->at[k] += dim->stride[k];
+        if (++dim->index < dim->extent)
             return;
         for (int k = 0; k < loop->operands; k++)
-            loop->at[k] -= loop->stride[k][d] * loop->extent[d];
-        loop->index[d] = 0;
+            loop->at[k] -= dim->stride[k] * dim->extent;
+        dim->index = 0;
     }
 }

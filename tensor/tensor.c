@@ -45,25 +45,15 @@ static ag_tensor *tensor_new(ag_ctx *ctx, ag_storage *storage, ag_dtype dtype, i
             storage_release(storage);
         return NULL;
     }
-    t->ctx = ctx;
-    t->storage = storage;
-    t->refs = 1;
-    t->offset = offset;
-    t->numel = 1;
-    t->dtype = dtype;
-    t->ndim = ndim;
-    for (int i = 0; i < ndim; i++) {
-        t->shape[i] = shape[i];
-        t->stride[i] = stride[i];
-        t->numel *= shape[i];
+    *t = (ag_tensor){
+        .ctx = ctx, .storage = storage, .refs = 1, .offset = offset, .numel = 1, .older = ctx->newest, .dtype = dtype,
+        .ndim = ndim,
+    };
+    for (int d = 0; d < ndim; d++) {
+        t->shape[d] = shape[d];
+        t->stride[d] = stride[d];
+        t->numel *= shape[d];
     }
-    t->attachment = NULL;
-    t->tape = 0;
-    t->node = 0;
-    t->depends = 0;
-    t->cut_by = NULL;
-    t->newer = NULL;
-    t->older = ctx->newest;
     if (t->older != NULL)
         t->older->newer = t;
     ctx->newest = t;
@@ -110,12 +100,9 @@ ag_tensor *ag_empty(ag_ctx *ctx, ag_dtype dtype, int ndim, const int64_t *shape)
         return ag_fail(ctx, AG_ERR_DTYPE, "empty", "there is no dtype number %d", (int)dtype);
     if (!ag_check_dims(ctx, "empty", ndim, shape))
         return NULL;
-    int64_t stride[AG_MAX_DIMS], numel = ag_checked_numel(ndim, shape, ag_dtype_size(dtype));
-    for (int i = 0; i < ndim; i++)
-        if (shape[i] < 0)
-            return ag_fail(ctx, AG_ERR_SHAPE, "empty", "negative extent in %s", ag_dims_text(ctx, ndim, shape));
+    int64_t stride[AG_MAX_DIMS], numel = ag_check_numel(ctx, "empty", dtype, ndim, shape);
     if (numel < 0)
-        return ag_fail(ctx, AG_ERR_MEMORY, "empty", "the size of %s overflows", ag_dims_text(ctx, ndim, shape));
+        return NULL;
     ag_row_major(ndim, shape, stride);
     ag_storage *storage = storage_new(ctx, (size_t)numel * ag_dtype_size(dtype));
     return tensor_new(ctx, storage, dtype, ndim, shape, stride, 0);
@@ -226,31 +213,30 @@ ag_status ag_item(const ag_tensor *t, double *value)
     return ag_error(t->ctx);
 }
 
-/* The offset of the element at index[], or -1 with the error recorded. */
-static int64_t element_offset(const ag_tensor *t, const char *where, const int64_t *index)
+/* The address of the element at index[], or NULL with the error recorded. */
+static void *element_at(const ag_tensor *t, const char *where, const int64_t *index)
 {
     if (t->ndim > 0 && !ag_check_given(t->ctx, where, "index", index))
-        return -1;
+        return NULL;
     int64_t offset = 0;
     for (int d = 0; d < t->ndim; d++) {
-        int64_t i = index[d] < 0 ? index[d] + t->shape[d] : index[d];
-        if (i < 0 || i >= t->shape[d]) {
-            ag_fail(t->ctx, AG_ERR_INDEX, where, "index %" PRId64 " of dim %d in %s", index[d], d, ag_shape_text(t));
-            return -1;
-        }
+        const int64_t i = index[d] < 0 ? index[d] + t->shape[d] : index[d];
+        if (i < 0 || i >= t->shape[d])
+            return ag_fail(t->ctx, AG_ERR_INDEX, where, "index %" PRId64 " of dim %d in %s", index[d], d,
+                           ag_shape_text(t));
         offset += i * t->stride[d];
     }
-    return offset;
+    return ag_address(t, offset);
 }
 
 ag_status ag_get(const ag_tensor *t, const int64_t *index, double *value)
 {
     if (t == NULL || !ag_check_given(t->ctx, "get", "value", value))
         return AG_ERR_ARGUMENT;
-    int64_t offset = element_offset(t, "get", index);
-    if (offset < 0)
-        return index == NULL ? AG_ERR_ARGUMENT : AG_ERR_INDEX;
-    ag_read_row(t->dtype, 1, ag_address(t, offset), 1, value);
+    const void *element = element_at(t, "get", index);
+    if (element == NULL)
+        return ag_error(t->ctx);
+    ag_read_row(t->dtype, 1, element, 1, value);
     return AG_OK;
 }
 
@@ -258,13 +244,10 @@ ag_status ag_set(ag_tensor *t, const int64_t *index, double value)
 {
     if (t == NULL)
         return AG_ERR_ARGUMENT;
-    int64_t offset = element_offset(t, "set", index);
-    if (offset < 0)
-        return index == NULL ? AG_ERR_ARGUMENT : AG_ERR_INDEX;
-    if (!ag_value_fits(t->ctx, "set", t->dtype, value))
-        return AG_ERR_ARGUMENT;
-    ag_write_row(t->dtype, 1, &value, 1, ag_address(t, offset), 1);
+    void *element = element_at(t, "set", index);
+    if (element == NULL || !ag_value_fits(t->ctx, "set", t->dtype, value))
+        return ag_error(t->ctx);
+    ag_write_row(t->dtype, 1, &value, 1, element, 1);
     ag_storage_changed(t, "set");
     return AG_OK;
 }
-

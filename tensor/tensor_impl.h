@@ -56,8 +56,9 @@ void ag_free(ag_ctx *ctx, void *block, size_t bytes); /* the same `bytes`; block
  * recorded, and the array as it was, when there is no memory. */
 bool ag_grow(ag_ctx *ctx, void **array, int64_t *capacity, int64_t wanted, size_t element);
 
-/* A copy of the text, one per context and text: equal texts have equal addresses. NULL on error. */
-const char *ag_intern(ag_ctx *ctx, const char *text);
+/* A copy of "<outer>.<name>", of `name` alone when outer is "". One per context: equal texts have equal addresses. NULL
+ * on error. */
+const char *ag_intern(ag_ctx *ctx, const char *outer, const char *name);
 
 /* Replaces the locale's decimal point in the text of a finite number: the bytes between the first digits and the next
  * digit or exponent. */
@@ -71,10 +72,6 @@ ag_tensor *ag_view_new(ag_tensor *t, int ndim, const int64_t *shape, const int64
 /* The unrecorded function ag_<by> that made y from the elements of `from` calls this: it marks y as a tensor whose
  * gradient would be lost. int32 carries no gradient. Returns y, which may be NULL. */
 ag_tensor *ag_derived(ag_tensor *y, const ag_tensor *from, const char *by);
-
-/* A new dense tensor of t's shape, whose dims lie in memory in the order of t's strides: for t a permuted view of a
- * contiguous tensor, the result can be permuted back to one. Not initialised. */
-ag_tensor *ag_empty_like(const ag_tensor *t);
 
 /* The element `offset` elements from t's first one; unlike ag_data_mut, no change of the storage is noted. */
 static inline void *ag_address(const ag_tensor *t, int64_t offset)
@@ -105,6 +102,9 @@ int64_t ag_checked_numel(int ndim, const int64_t *shape, size_t size);
 /* Whether ndim is possible and the shape is there; false with the error recorded. */
 bool ag_check_dims(ag_ctx *ctx, const char *where, int ndim, const int64_t *shape);
 
+/* The number of elements of such a tensor; -1, with the error recorded, for a negative extent or an overflow. */
+int64_t ag_check_numel(ag_ctx *ctx, const char *where, ag_dtype dtype, int ndim, const int64_t *shape);
+
 /* dim counted from the front, of a tensor with `added` more dims than t; -1 with the error recorded ("<where>: dim 4 of
  * [2,3]"), or silently for t NULL. */
 int ag_checked_dim(const char *where, const ag_tensor *t, int dim, int added);
@@ -115,14 +115,13 @@ void ag_row_major(int ndim, const int64_t *shape, int64_t *stride);
 /* Whether every element of t has memory of its own; false, with the error recorded, for an expanded dim. */
 bool ag_check_separate(const char *where, const ag_tensor *t);
 
-/* The broadcast shape of both into shape[]; its number of dims, or -1 with the error recorded. */
-int ag_broadcast_shape(ag_ctx *ctx, const char *where, const ag_tensor *a, const ag_tensor *b, int64_t *shape);
-
 bool ag_same_shape(const ag_tensor *a, const ag_tensor *b);
 
-/* Sorts the dims from the outermost in memory to the innermost into order[], by the strides of the first operand, then
- * the second, and so on. Dims that no strides order (extent 1, repeated) keep their place. */
-void ag_order_dims(int operands, int ndim, int64_t stride[][AG_MAX_DIMS], int *order);
+/* Whether shape[ndim] broadcasts to to[to_ndim]. */
+bool ag_broadcasts(int ndim, const int64_t *shape, int to_ndim, const int64_t *to);
+
+/* The broadcast shape of both into shape[]; its number of dims, or -1 with the error recorded. */
+int ag_broadcast_shape(ag_ctx *ctx, const char *where, const ag_tensor *a, const ag_tensor *b, int64_t *shape);
 
 /* ---- Looping --------------------------------------------------------------------------------- */
 
@@ -135,15 +134,18 @@ void ag_order_dims(int operands, int ndim, int64_t stride[][AG_MAX_DIMS], int *o
  *         f(loop.n, base_of_y + loop.at[0], loop.step[0], base_of_x + loop.at[1], loop.step[1]);
  *
  * at[] is the element offset of the row's start, relative to each operand's first element. Dims are visited in the
- * order in which they lie in memory (ag_order_dims), not in row-major order. Operands after the first may also have
- * a shape that broadcasts to the first one's. A row of one element has step 1. */
+ * order in which they lie in memory, by the strides of the first operand, then the second, and so on; dims that no
+ * strides order keep their place. Operands after the first may also have a shape that broadcasts to the first one's. A
+ * row of one element has step 1. */
 #define AG_LOOP_MAX 4
+typedef struct ag_loop_dim {
+    int64_t extent, index, stride[AG_LOOP_MAX];
+} ag_loop_dim;
 typedef struct ag_loop {
     int operands, ndim; /* ndim: of the outer dims */
     int64_t n, rows, row;
     int64_t step[AG_LOOP_MAX], at[AG_LOOP_MAX];
-    int64_t extent[AG_MAX_DIMS], index[AG_MAX_DIMS];
-    int64_t stride[AG_LOOP_MAX][AG_MAX_DIMS];
+    ag_loop_dim dim[AG_MAX_DIMS];
 } ag_loop;
 void ag_loop_init(ag_loop *loop, int operands, const ag_tensor *const *t);
 void ag_loop_next(ag_loop *loop);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * text.c - parts of messages as text, in a context's rotating buffers.
+ * text.c - texts of a context: parts of messages, in rotating buffers, and interned names.
  */
 #include "tensor/ctx_impl.h"
 
@@ -8,6 +8,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+/* ---- Parts of messages ---- */
 
 static char *text_next(ag_ctx *ctx)
 {
@@ -51,4 +53,39 @@ void ag_set_point(char *number)
         return;
     *at = '.';
     memmove(at + 1, at + bytes, strlen(at + bytes) + 1);
+}
+
+/* ---- Interned texts ---- */
+
+const char *ag_intern(ag_ctx *ctx, const char *outer, const char *name)
+{
+    size_t before = strlen(outer), length = strlen(name), bytes = sizeof(ag_interned) + before + length + 2;
+    ag_interned *made = ag_alloc(ctx, bytes);
+    if (made == NULL)
+        return NULL;
+    *made = (ag_interned){ .bytes = bytes };
+    memcpy(made->text, outer, before);
+    if (before > 0)
+        made->text[before++] = '.';
+    memcpy(made->text + before, name, length + 1);
+    uint32_t hash = 0;
+    for (const char *c = made->text; *c != '\0'; c++)
+        hash = hash * 31 + (unsigned char)*c;
+    ag_interned **at = &ctx->interned[hash % AG_INTERNED_LISTS];
+    while (*at != NULL && strcmp((*at)->text, made->text) != 0)
+        at = &(*at)->next;
+    if (*at == NULL)
+        *at = made;
+    else
+        ag_free(ctx, made, bytes);
+    return (*at)->text;
+}
+
+void ag_free_interned(ag_ctx *ctx)
+{
+    for (int i = 0; i < AG_INTERNED_LISTS; i++)
+        for (ag_interned *text; (text = ctx->interned[i]) != NULL;) {
+            ctx->interned[i] = text->next;
+            ag_free(ctx, text, text->bytes);
+        }
 }

@@ -6,72 +6,47 @@
 #include "tensor/tensor_impl.h"
 
 #include <inttypes.h>
-#include <string.h>
 
-/* A shape and strides on their way to becoming a view. */
-typedef struct view_shape {
-    int ndim;
-    int64_t shape[AG_MAX_DIMS], stride[AG_MAX_DIMS];
-} view_shape;
-
-static view_shape view_layout(const ag_tensor *t)
+/* The view of t that the function `by` makes: with the shape, strides and offset of y, a changed copy of the struct. */
+static ag_tensor *view_of(ag_tensor *t, const ag_tensor *y, const char *by)
 {
-    view_shape l = { .ndim = t->ndim };
-    memcpy(l.shape, t->shape, sizeof l.shape);
-    memcpy(l.stride, t->stride, sizeof l.stride);
-    return l;
-}
-
-/* The view of t that the function `by` makes. */
-static ag_tensor *view_of(ag_tensor *t, const view_shape *l, int64_t offset, const char *by)
-{
-    return ag_derived(ag_view_new(t, l->ndim, l->shape, l->stride, offset), t, by);
+    return ag_derived(ag_view_new(t, y->ndim, y->shape, y->stride, y->offset), t, by);
 }
 
 /* ---- Reshape --------------------------------------------------------------------------------- */
 
-/* Copies the wanted shape to result[], with -1 replaced by the extent that the others leave for it. */
-static bool reshape_shape(const ag_tensor *t, int ndim, const int64_t *shape, int64_t *result)
+/* Sets y's shape to the wanted one, with -1 replaced by the extent that the others leave for it; false when t's
+ * elements do not fit. */
+static bool reshape_shape(const ag_tensor *t, int ndim, const int64_t *shape, ag_tensor *y)
 {
-    int unknown = -1;
+    int64_t *unknown = NULL;
+    y->ndim = ndim;
     for (int d = 0; d < ndim; d++) {
-        result[d] = shape[d] == -1 ? 1 : shape[d];
-        if (shape[d] < -1 || (shape[d] == -1 && unknown >= 0)) {
-            ag_fail(t->ctx, AG_ERR_SHAPE, "reshape", "%s: extents are >= 0, and at most one is -1",
-                    ag_dims_text(t->ctx, ndim, shape));
-            return false;
+        y->shape[d] = shape[d];
+        if (shape[d] == -1 && unknown == NULL) {
+            unknown = &y->shape[d];
+            *unknown = 1;
         }
-        if (shape[d] == -1)
-            unknown = d;
     }
-    const int64_t numel = ag_checked_numel(ndim, result, ag_dtype_size(t->dtype));
-    if (numel < 0)
-        ag_fail(t->ctx, AG_ERR_SHAPE, "reshape", "%s has %" PRId64 " elements, %s has more than can be counted",
-                ag_shape_text(t), t->numel, ag_dims_text(t->ctx, ndim, shape));
-    else if (unknown >= 0 && (numel == 0 || t->numel % numel != 0))
-        ag_fail(t->ctx, AG_ERR_SHAPE, "reshape", "%s has %" PRId64 " elements, no extent in place of -1 makes %s fit",
-                ag_shape_text(t), t->numel, ag_dims_text(t->ctx, ndim, shape));
-    else if (unknown < 0 && numel != t->numel)
-        ag_fail(t->ctx, AG_ERR_SHAPE, "reshape", "%s has %" PRId64 " elements, %s has %" PRId64, ag_shape_text(t),
-                t->numel, ag_dims_text(t->ctx, ndim, shape), numel);
-    else {
-        if (unknown >= 0)
-            result[unknown] = t->numel / numel;
-        return true;
-    }
-    return false;
+    const int64_t numel = ag_checked_numel(ndim, y->shape, ag_dtype_size(t->dtype));
+    if (unknown == NULL)
+        return numel == t->numel;
+    if (numel <= 0 || t->numel % numel != 0)
+        return false;
+    *unknown = t->numel / numel;
+    return true;
 }
 
-/* Finds strides with which l->shape visits t's elements in t's order; false when there are none. Both shapes are walked
- * from the last dim: adjacent dims of t without a gap in memory form a chunk, and whole dims of the new shape must use
- * up each chunk. */
-static bool reshape_strides(const ag_tensor *t, view_shape *l)
+/* Finds strides with which y's shape visits t's elements in t's order; false when there are none. Both shapes are
+ * walked from the last dim: adjacent dims of t without a gap in memory form a chunk, and whole dims of the new shape
+ * must use up each chunk. */
+static bool reshape_strides(const ag_tensor *t, ag_tensor *y)
 {
     if (t->numel == 0) {
-        ag_row_major(l->ndim, l->shape, l->stride);
+        ag_row_major(y->ndim, y->shape, y->stride);
         return true;
     }
-    int to = l->ndim - 1, from = t->ndim - 1;
+    int to = y->ndim - 1, from = t->ndim - 1;
     while (from >= 0) {
         int64_t step = t->stride[from], chunk = t->shape[from];
         for (from--; from >= 0 && (t->shape[from] == 1 || chunk == 1 || t->stride[from] == chunk * step); from--) {
@@ -81,14 +56,14 @@ static bool reshape_strides(const ag_tensor *t, view_shape *l)
         }
         int64_t used = 1;
         for (; to >= 0 && used < chunk; to--) {
-            l->stride[to] = used * step;
-            used *= l->shape[to];
+            y->stride[to] = used * step;
+            used *= y->shape[to];
         }
         if (used != chunk)
             return false;
     }
     for (; to >= 0; to--) /* the remaining extents are 1 */
-        l->stride[to] = 1;
+        y->stride[to] = 1;
     return true;
 }
 
@@ -96,27 +71,26 @@ ag_tensor *ag_tensor_reshape(ag_tensor *t, int ndim, const int64_t *shape)
 {
     if (t == NULL || !ag_check_dims(t->ctx, "reshape", ndim, shape))
         return NULL;
-    view_shape l = { .ndim = ndim };
-    if (!reshape_shape(t, ndim, shape, l.shape))
-        return NULL;
-    if (reshape_strides(t, &l))
-        return view_of(t, &l, t->offset, "tensor_reshape");
+    ag_tensor y = *t;
+    if (!reshape_shape(t, ndim, shape, &y))
+        return ag_fail(t->ctx, AG_ERR_SHAPE, "reshape", "%s has %" PRId64 " elements, which do not fit %s",
+                       ag_shape_text(t), t->numel, ag_dims_text(t->ctx, ndim, shape));
+    if (reshape_strides(t, &y))
+        return view_of(t, &y, "tensor_reshape");
     ag_tensor *copy = ag_tensor_clone(t);
     if (copy == NULL)
         return NULL;
-    ag_row_major(l.ndim, l.shape, l.stride);
-    return ag_derived(ag_view_new(copy, l.ndim, l.shape, l.stride, copy->offset), t, "tensor_reshape");
+    ag_row_major(ndim, y.shape, y.stride);
+    return ag_derived(ag_view_new(copy, ndim, y.shape, y.stride, 0), t, "tensor_reshape");
 }
 
 /* ---- Order of dims --------------------------------------------------------------------------- */
 
 ag_tensor *ag_tensor_permute(ag_tensor *t, const int *dims)
 {
-    if (t == NULL)
+    if (t == NULL || (t->ndim > 0 && !ag_check_given(t->ctx, "permute", "dims", dims)))
         return NULL;
-    if (t->ndim > 0 && dims == NULL)
-        return ag_fail(t->ctx, AG_ERR_ARGUMENT, "permute", "the dims are NULL");
-    view_shape l = { .ndim = t->ndim };
+    ag_tensor y = *t;
     unsigned seen = 0;
     for (int i = 0; i < t->ndim; i++) {
         const int d = ag_checked_dim("permute", t, dims[i], 0);
@@ -125,10 +99,10 @@ ag_tensor *ag_tensor_permute(ag_tensor *t, const int *dims)
         if (seen & 1u << d)
             return ag_fail(t->ctx, AG_ERR_ARGUMENT, "permute", "dim %d of %s is named twice", d, ag_shape_text(t));
         seen |= 1u << d;
-        l.shape[i] = t->shape[d];
-        l.stride[i] = t->stride[d];
+        y.shape[i] = t->shape[d];
+        y.stride[i] = t->stride[d];
     }
-    return view_of(t, &l, t->offset, "tensor_permute");
+    return view_of(t, &y, "tensor_permute");
 }
 
 ag_tensor *ag_tensor_transpose(ag_tensor *t, int dim0, int dim1)
@@ -136,12 +110,12 @@ ag_tensor *ag_tensor_transpose(ag_tensor *t, int dim0, int dim1)
     const int d0 = ag_checked_dim("transpose", t, dim0, 0), d1 = ag_checked_dim("transpose", t, dim1, 0);
     if (d0 < 0 || d1 < 0)
         return NULL;
-    view_shape l = view_layout(t);
-    l.shape[d0] = t->shape[d1];
-    l.shape[d1] = t->shape[d0];
-    l.stride[d0] = t->stride[d1];
-    l.stride[d1] = t->stride[d0];
-    return view_of(t, &l, t->offset, "tensor_transpose");
+    ag_tensor y = *t;
+    y.shape[d0] = t->shape[d1];
+    y.shape[d1] = t->shape[d0];
+    y.stride[d0] = t->stride[d1];
+    y.stride[d1] = t->stride[d0];
+    return view_of(t, &y, "tensor_transpose");
 }
 
 /* ---- Parts ----------------------------------------------------------------------------------- */
@@ -160,25 +134,28 @@ ag_tensor *ag_tensor_slice(ag_tensor *t, int dim, int64_t start, int64_t stop, i
         return NULL;
     if (step < 1)
         return ag_fail(t->ctx, AG_ERR_ARGUMENT, "slice", "step %" PRId64 ", it must be >= 1", step);
-    view_shape l = view_layout(t);
-    int64_t first = view_clamp(start, t->shape[d]), end = view_clamp(stop, t->shape[d]);
-    l.shape[d] = first < end ? (end - first - 1) / step + 1 : 0;
-    if (l.shape[d] > 1) /* otherwise the stride is never used, and a huge step would overflow it */
-        l.stride[d] *= step;
-    int64_t skipped = ag_checked_numel(l.ndim, l.shape, 1) == 0 ? 0 : first * t->stride[d];
-    return view_of(t, &l, t->offset + skipped, "tensor_slice");
+    const int64_t first = view_clamp(start, t->shape[d]), end = view_clamp(stop, t->shape[d]);
+    ag_tensor y = *t;
+    y.shape[d] = first < end ? (end - first - 1) / step + 1 : 0;
+    if (y.shape[d] > 1) /* otherwise the stride is never used, and a huge step would overflow it */
+        y.stride[d] *= step;
+    if (y.shape[d] > 0 && t->numel > 0)
+        y.offset += first * t->stride[d];
+    return view_of(t, &y, "tensor_slice");
 }
 
 /* Element `index` of dim, without that dim. */
 static ag_tensor *view_without_dim(ag_tensor *t, int dim, int64_t index, const char *by)
 {
-    view_shape l = view_layout(t);
-    l.ndim--;
-    for (int d = dim; d < l.ndim; d++) {
-        l.shape[d] = l.shape[d + 1];
-        l.stride[d] = l.stride[d + 1];
+    ag_tensor y = *t;
+    y.ndim--;
+    for (int d = dim; d < y.ndim; d++) {
+        y.shape[d] = t->shape[d + 1];
+        y.stride[d] = t->stride[d + 1];
     }
-    return view_of(t, &l, t->numel == 0 ? t->offset : t->offset + index * t->stride[dim], by);
+    if (t->numel > 0)
+        y.offset += index * t->stride[dim];
+    return view_of(t, &y, by);
 }
 
 ag_tensor *ag_tensor_select(ag_tensor *t, int dim, int64_t index)
@@ -199,23 +176,18 @@ ag_tensor *ag_tensor_expand(ag_tensor *t, int ndim, const int64_t *shape)
 {
     if (t == NULL || !ag_check_dims(t->ctx, "expand", ndim, shape))
         return NULL;
-    view_shape l = { .ndim = ndim };
-    int added = ndim - t->ndim;
-    if (added < 0)
-        return ag_fail(t->ctx, AG_ERR_SHAPE, "expand", "%s to %s, which has fewer dims", ag_shape_text(t),
-                       ag_dims_text(t->ctx, ndim, shape));
-    for (int d = 0; d < ndim; d++) {
-        int64_t own = d < added ? 1 : t->shape[d - added];
-        l.shape[d] = shape[d] == -1 && d >= added ? own : shape[d];
-        if (l.shape[d] < 0 || (own != 1 && own != l.shape[d]))
-            return ag_fail(t->ctx, AG_ERR_SHAPE, "expand", "%s to %s: %" PRId64 " can not become %" PRId64,
-                           ag_shape_text(t), ag_dims_text(t->ctx, ndim, shape), own, shape[d]);
-        l.stride[d] = d < added || own != l.shape[d] ? 0 : t->stride[d - added];
+    ag_tensor y = *t;
+    y.ndim = ndim;
+    for (int d = 0, own = t->ndim - ndim; d < ndim; d++, own++) { /* own: the dim of t that d repeats, if any */
+        y.shape[d] = own >= 0 && shape[d] == -1 ? t->shape[own] : shape[d];
+        y.stride[d] = own >= 0 && y.shape[d] == t->shape[own] ? t->stride[own] : 0;
     }
-    if (ag_checked_numel(ndim, l.shape, ag_dtype_size(t->dtype)) < 0)
-        return ag_fail(t->ctx, AG_ERR_MEMORY, "expand", "%s to %s, which is too large", ag_shape_text(t),
+    if (!ag_broadcasts(t->ndim, t->shape, ndim, y.shape))
+        return ag_fail(t->ctx, AG_ERR_SHAPE, "expand", "%s does not broadcast to %s", ag_shape_text(t),
                        ag_dims_text(t->ctx, ndim, shape));
-    return view_of(t, &l, t->offset, "tensor_expand");
+    if (ag_check_numel(t->ctx, "expand", t->dtype, ndim, y.shape) < 0)
+        return NULL;
+    return view_of(t, &y, "tensor_expand");
 }
 
 ag_tensor *ag_tensor_squeeze(ag_tensor *t, int dim)
@@ -236,12 +208,12 @@ ag_tensor *ag_tensor_unsqueeze(ag_tensor *t, int dim)
     const int d = ag_checked_dim("unsqueeze", t, dim, 1);
     if (d < 0)
         return NULL;
-    view_shape l = view_layout(t);
-    l.ndim++;
+    ag_tensor y = *t;
+    y.ndim++;
     for (int i = t->ndim; i > d; i--) {
-        l.shape[i] = l.shape[i - 1];
-        l.stride[i] = l.stride[i - 1];
+        y.shape[i] = t->shape[i - 1];
+        y.stride[i] = t->stride[i - 1];
     }
-    l.shape[d] = l.stride[d] = 1;
-    return view_of(t, &l, t->offset, "tensor_unsqueeze");
+    y.shape[d] = y.stride[d] = 1;
+    return view_of(t, &y, "tensor_unsqueeze");
 }

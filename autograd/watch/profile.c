@@ -78,7 +78,7 @@ static double profile_lap(ag_profile *p)
 
 static void profile_add_note(ag_profile *p, const char *what, double time)
 {
-    const char *name = ag_intern(p->ctx, what);
+    const char *name = ag_intern(p->ctx, "", what);
     ag_profile_row *row = name == NULL ? NULL : profile_row_of(p, name, NULL);
     if (row == NULL)
         return;

@@ -278,7 +278,7 @@ static void trace_want_parameters(trace_wants *w, const trace_pass *p)
             if (strncmp(param.name, linear[l].layer, strlen(linear[l].layer)) == 0)
                 snprintf(formula, sizeof formula, param.tensor->ndim == 1 ? "column sums of %s" : "%s^T %s",
                          linear[l].gradient, linear[l].input);
-        trace_want(w, ag_intern(module->ctx, name), param.tensor, "%s", formula);
+        trace_want(w, ag_intern(module->ctx, "", name), param.tensor, "%s", formula);
     }
 }
 

@@ -54,7 +54,7 @@ static bool checkpoint_collect(const ag_module *module, const ag_optimizer *opti
             const ag_optimizer_slot *slot = &optimizer->slot[i];
             char name[320];
             snprintf(name, sizeof name, "optimizer.%s.%s", optimizer->kind->state_name[s], slot->param.name);
-            *next = (ag_named_tensor){ ag_intern(ctx, name), slot->state[s] };
+            *next = (ag_named_tensor){ ag_intern(ctx, "", name), slot->state[s] };
             good = good && next++->name != NULL;
         }
     c->step = ag_zeros(ctx, AG_F64, AG_SHAPE(params));

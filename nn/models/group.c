@@ -9,7 +9,7 @@
 
 ag_module *ag_group_new(ag_ctx *ctx, const char *kind)
 {
-    const char *kept = ctx == NULL ? NULL : ag_intern(ctx, kind != NULL ? kind : "group");
+    const char *kept = ctx == NULL ? NULL : ag_intern(ctx, "", kind != NULL ? kind : "group");
     return kept == NULL ? NULL : ag_module_new(ctx, kept, sizeof(ag_module));
 }
 

@@ -125,16 +125,22 @@ ag_tensor *ag_rope_table(ag_ctx *ctx, ag_dtype dtype, ag_rope_config config, int
 
 /* ---- The op ---- */
 
-/* x turned by the rows of the table, or back, in the memory layout of x, so that splitting and merging heads copy
- * nothing. `positions` may be NULL. */
+/* x turned by the rows of the table, or back. Where the heads of a time lie together in x, they do in the result, so
+ * that splitting and merging heads copy nothing. `positions` may be NULL. */
 static ag_tensor *rope_turned(ag_tensor *x, ag_tensor *table, ag_tensor *positions, ag_rope_pairing pairing, bool back)
 {
     ag_tensor *rows = x->stride[3] == 1 ? x : ag_tensor_contiguous(x), *dense = ag_tensor_contiguous(table);
-    ag_tensor *y = ag_empty_like(rows), *index = positions == NULL ? NULL : ag_tensor_contiguous(positions);
-    if (dense == NULL || y == NULL || (positions != NULL && index == NULL))
+    ag_tensor *index = positions == NULL ? NULL : ag_tensor_contiguous(positions);
+    if (rows == NULL || dense == NULL || (positions != NULL && index == NULL))
+        return NULL;
+    const int64_t B = x->shape[0], H = x->shape[1], T = x->shape[2], D = x->shape[3];
+    ag_tensor *y = rows->stride[1] < rows->stride[2]
+                       ? ag_tensor_transpose(ag_empty(x->ctx, x->dtype, AG_SHAPE(B, T, H, D)), 1, 2)
+                       : ag_empty(x->ctx, x->dtype, AG_SHAPE(B, H, T, D));
+    if (y == NULL)
         return NULL;
     const ag_rope_args args = {
-        .B = x->shape[0], .H = x->shape[1], .T = x->shape[2], .D = x->shape[3], .R = table->shape[1],
+        .B = B, .H = H, .T = T, .D = D, .R = table->shape[1],
         .neighbours = pairing == AG_ROPE_NEIGHBOURS, .back = back,
         .table = ag_data(dense), .positions = index == NULL ? NULL : ag_data(index),
         .x = ag_data(rows), .x_batch = rows->stride[0], .x_head = rows->stride[1], .x_time = rows->stride[2],

@@ -111,7 +111,7 @@ START_TEST(broadcast_that_overflows)
     ag_tensor *row = ag_tensor_expand(one, AG_SHAPE(1, big)), *column = ag_tensor_expand(one, AG_SHAPE(big, 1));
     int64_t shape[AG_MAX_DIMS];
     ck_assert_int_eq(ag_broadcast_shape(ctx, "add", row, column, shape), -1);
-    assert_error(ctx, AG_ERR_MEMORY, "too large");
+    assert_error(ctx, AG_ERR_MEMORY, "add: the size of [1099511627776,1099511627776] overflows");
     test_end(ctx);
 }
 END_TEST
@@ -220,10 +220,8 @@ START_TEST(loop_meets_every_element_once)
                             ag_tensor_slice(x, 2, 1, 5, 2), ag_tensor_slice(ag_tensor_transpose(x, 0, 1), 0, 1, 3, 1),
                             ag_tensor_select(x, 1, 2), ag_tensor_expand(ag_tensor_select(x, 1, 2), AG_SHAPE(2, 3, 5)),
                             ag_tensor_unsqueeze(ag_tensor_select(x, 2, -1), 1) };
-    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++)
         assert_loop_copies(ag_empty(ctx, AG_F64, ag_ndim(orders[i]), ag_shape(orders[i])), orders[i]);
-        assert_loop_copies(ag_empty_like(orders[i]), orders[i]);
-    }
     assert_loop_copies(ag_empty(ctx, AG_F64, AG_SHAPE(4, 3, 5)), counted(ctx, AG_SHAPE(3, 1)));
     assert_loop_copies(ag_empty(ctx, AG_F64, AG_SHAPE(4, 3, 5)), counted(ctx, AG_SCALAR));
     assert_loop_copies(ag_empty(ctx, AG_F64, AG_SHAPE(2, 1, 2, 1, 2, 1, 2, 3)),

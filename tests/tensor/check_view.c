@@ -112,15 +112,15 @@ START_TEST(reshape_errors)
     ag_tensor *t = counted(ctx, AG_SHAPE(2, 3));
     const int64_t big = INT64_C(1) << 31;
     ck_assert_ptr_null(ag_tensor_reshape(t, AG_SHAPE(4, 2)));
-    assert_error(ctx, AG_ERR_SHAPE, "reshape: [2,3] has 6 elements, [4,2] has 8");
+    assert_error(ctx, AG_ERR_SHAPE, "reshape: [2,3] has 6 elements, which do not fit [4,2]");
     ck_assert_ptr_null(ag_tensor_reshape(t, AG_SHAPE(4, -1)));
-    assert_error(ctx, AG_ERR_SHAPE, "reshape: [2,3] has 6 elements, no extent in place of -1 makes [4,-1] fit");
+    assert_error(ctx, AG_ERR_SHAPE, "reshape: [2,3] has 6 elements, which do not fit [4,-1]");
     ck_assert_ptr_null(ag_tensor_reshape(t, AG_SHAPE(-1, -1)));
     assert_error(ctx, AG_ERR_SHAPE, "reshape: [-1,-1]");
     ck_assert_ptr_null(ag_tensor_reshape(t, AG_SHAPE(-2, -3)));
     assert_error(ctx, AG_ERR_SHAPE, "reshape: [-2,-3]");
     ck_assert_ptr_null(ag_tensor_reshape(t, AG_SHAPE(big, big, 4)));
-    assert_error(ctx, AG_ERR_SHAPE, "more than can be counted");
+    assert_error(ctx, AG_ERR_SHAPE, "do not fit");
     ck_assert_ptr_null(ag_tensor_reshape(t, AG_SHAPE(1, 1, 1, 1, 1, 1, 1, 2, 3)));
     assert_error(ctx, AG_ERR_SHAPE, "reshape: 9 dims");
     ck_assert_ptr_null(ag_tensor_reshape(t, 2, NULL));
@@ -251,15 +251,15 @@ START_TEST(expand)
     assert_shape(ag_tensor_expand(t, AG_SHAPE(2, 0)), "[2,0]");
     assert_shape(ag_tensor_expand(t, AG_SHAPE(-1, -1)), "[2,1]");
     ck_assert_ptr_null(ag_tensor_expand(t, AG_SHAPE(3, 1)));
-    assert_error(ctx, AG_ERR_SHAPE, "expand: [2,1] to [3,1]: 2 can not become 3");
+    assert_error(ctx, AG_ERR_SHAPE, "expand: [2,1] does not broadcast to [3,1]");
     ck_assert_ptr_null(ag_tensor_expand(t, AG_SHAPE(0, 1)));
-    assert_error(ctx, AG_ERR_SHAPE, "2 can not become 0");
+    assert_error(ctx, AG_ERR_SHAPE, "[2,1] does not broadcast to [0,1]");
     ck_assert_ptr_null(ag_tensor_expand(t, AG_SHAPE(-1, 2, 1)));
-    assert_error(ctx, AG_ERR_SHAPE, "expand: [2,1] to [-1,2,1]");
+    assert_error(ctx, AG_ERR_SHAPE, "expand: negative extent in [-1,2,1]");
     ck_assert_ptr_null(ag_tensor_expand(t, AG_SHAPE(2, -2)));
-    assert_error(ctx, AG_ERR_SHAPE, "1 can not become -2");
+    assert_error(ctx, AG_ERR_SHAPE, "expand: negative extent in [2,-2]");
     ck_assert_ptr_null(ag_tensor_expand(t, AG_SHAPE(2)));
-    assert_error(ctx, AG_ERR_SHAPE, "expand: [2,1] to [2], which has fewer dims");
+    assert_error(ctx, AG_ERR_SHAPE, "expand: [2,1] does not broadcast to [2]");
     ck_assert_ptr_null(ag_tensor_expand(t, AG_SHAPE(1, 1, 1, 1, 1, 1, 1, 2, 1)));
     assert_error(ctx, AG_ERR_SHAPE, "expand: 9 dims");
     test_end(ctx);
@@ -320,7 +320,7 @@ START_TEST(views_beyond_32_bits)
     ck_assert_uint_lt(ag_ctx_bytes(ctx) - before, 100000);
     ag_scope_end(ctx, NULL);
     ck_assert_ptr_null(ag_tensor_expand(column, AG_SHAPE(side, side, 8, side, side)));
-    assert_error(ctx, AG_ERR_MEMORY, "too large");
+    assert_error(ctx, AG_ERR_MEMORY, "overflows");
     test_end(ctx);
 }
 END_TEST
