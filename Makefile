@@ -221,7 +221,7 @@ check-installed:
 	@mkdir -p $(build)
 	@CC="$(CC)" sh tools/install.sh check $(check_flags)
 
-$(test_program): $(test_objects) $(library)
+$(test_program): $(test_objects) $(example_library) $(library)
 	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
 	$(hide)$(link) $^ $$(cat $(check_flags)) $(LDLIBS) -lm -o $@

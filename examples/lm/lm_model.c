@@ -58,8 +58,8 @@ bool model_metadata_make(model_metadata *m, const lm_model *model)
         { "lm.heads", (double)c->num_heads },     { "lm.head_size", (double)c->head_size },
         { "lm.layers", (double)c->num_layers },   { "lm.ff", (double)c->ff_size },
         { "lm.dropout", c->dropout },             { "lm.untied", c->untied_head },
-        { "lm.bytes", model->vocab.bytes },       { "lm.window", (double)c->attention.mask.back },
-        { "lm.kv_heads", (double)c->attention.kv_heads }, { "lm.qk_norm", c->attention.qk_norm },
+        { "lm.window", (double)c->attention.mask.back }, { "lm.qk_norm", c->attention.qk_norm },
+        { "lm.kv_heads", (double)c->attention.kv_heads },
     };
     model_kinds kinds = model_kinds_of(c);
     for (int i = 0; i < MODEL_NUMBERS; i++) {
@@ -68,6 +68,7 @@ bool model_metadata_make(model_metadata *m, const lm_model *model)
     }
     m->vocab = vocab_text(&model->vocab);
     m->entry[MODEL_NUMBERS] = (ag_metadata){ "lm.vocab", m->vocab };
+    m->entry[MODEL_NUMBERS + 4] = (ag_metadata){ "lm.tokens", token_word[model->vocab.kind] };
     m->entry[MODEL_NUMBERS + 1] = (ag_metadata){ "lm.positions", position_word[kinds.positions] };
     m->entry[MODEL_NUMBERS + 2] = (ag_metadata){ "lm.norm", norm_word[kinds.norm] };
     m->entry[MODEL_NUMBERS + 3] = (ag_metadata){ "lm.feed_forward", feed_forward_word[kinds.feed_forward] };
@@ -127,6 +128,17 @@ static bool attention_from_metadata(ag_transformer_config *c, const ag_safetenso
     return true;
 }
 
+static bool vocab_from_metadata(vocab *v, const ag_safetensors *file)
+{
+    const char *text = ag_safetensors_metadata(file, "lm.vocab");
+    int64_t bytes = 0; /* the key of older files */
+    int kind;
+    if (text == NULL || !metadata_word(file, "lm.tokens", token_word, TOKEN_WORDS, &kind) ||
+        (ag_safetensors_metadata(file, "lm.bytes") != NULL && !metadata_count(file, "lm.bytes", 0, &bytes)))
+        return false;
+    return vocab_from_text(v, bytes != 0 ? TOKENS_BYTE : (token_kind)kind, text);
+}
+
 /* Whether the file has a tensor of this name and of [rows,columns]. */
 static bool file_has(ag_ctx *ctx, ag_safetensors *file, const char *name, int64_t rows, int64_t columns)
 {
@@ -154,16 +166,14 @@ static bool sizes_are_true(ag_ctx *ctx, ag_safetensors *file, const ag_transform
 bool model_from_metadata(lm_model *model, ag_safetensors *file, const char *path)
 {
     ag_transformer_config c = { .vocab_size = 0 };
-    int64_t untied = 0, bytes = 0;
-    const char *text = ag_safetensors_metadata(file, "lm.vocab");
-    if (text == NULL || !metadata_count(file, "lm.context", 1, &model->context) ||
+    int64_t untied = 0;
+    if (!metadata_count(file, "lm.context", 1, &model->context) ||
         !metadata_count(file, "lm.emb", 1, &c.emb_size) || !metadata_count(file, "lm.heads", 1, &c.num_heads) ||
         !metadata_count(file, "lm.head_size", 1, &c.head_size) ||
         !metadata_count(file, "lm.layers", 1, &c.num_layers) ||
         !metadata_count(file, "lm.ff", 1, &c.ff_size) || !metadata_count(file, "lm.untied", 0, &untied) ||
-        !metadata_count(file, "lm.bytes", 0, &bytes) || !metadata_number(file, "lm.dropout", &c.dropout) ||
-        !attention_from_metadata(&c, file) ||
-        !vocab_from_text(&model->vocab, text, bytes != 0)) {
+        !metadata_number(file, "lm.dropout", &c.dropout) || !attention_from_metadata(&c, file) ||
+        !vocab_from_metadata(&model->vocab, file)) {
         fprintf(stderr, "lm: %s is not a model that `lm train` wrote: its metadata does not describe one\n", path);
         return false;
     }
@@ -179,6 +189,29 @@ bool model_from_metadata(lm_model *model, ag_safetensors *file, const char *path
     if (model->gpt == NULL)
         fprintf(stderr, "lm: %s: %s\n", path, ag_error_message(model->ctx));
     return model->gpt != NULL;
+}
+
+bool model_load(lm_model *model, const char *path)
+{
+    ag_safetensors *file = ag_safetensors_open(model->ctx, path);
+    if (file == NULL) {
+        fprintf(stderr, "lm: %s; lm train makes a model\n", ag_error_message(model->ctx));
+        return false;
+    }
+    bool good = model_from_metadata(model, file, path);
+    ag_safetensors_close(file);
+    if (good && ag_checkpoint_load(path, ag_gpt_module(model->gpt), NULL) != AG_OK) {
+        fprintf(stderr, "lm: %s\n", ag_error_message(model->ctx));
+        good = false;
+    }
+    return good;
+}
+
+void model_free(lm_model *model)
+{
+    ag_gpt_free(model->gpt);
+    model->gpt = NULL;
+    vocab_free(&model->vocab);
 }
 
 /* ---- Sampling ---- */

@@ -32,7 +32,7 @@ model_kinds model_kinds_of(const ag_transformer_config *config);
 
 /* The model's configuration and vocabulary as metadata of a checkpoint, whose texts are freed together
  * by model_metadata_free. False when out of memory. */
-enum { MODEL_NUMBERS = 12, MODEL_METADATA = MODEL_NUMBERS + 4 };
+enum { MODEL_NUMBERS = 11, MODEL_METADATA = MODEL_NUMBERS + 5 };
 typedef struct model_metadata {
     ag_metadata entry[MODEL_METADATA];
     char text[MODEL_NUMBERS][32];
@@ -43,6 +43,12 @@ void model_metadata_free(model_metadata *m);
 
 /* Makes the model that an open checkpoint describes, its parameters still random. On failure prints one line. */
 bool model_from_metadata(lm_model *model, ag_safetensors *file, const char *path);
+
+/* The model of a file with its weights. On failure prints one line. */
+bool model_load(lm_model *model, const char *path);
+
+/* Frees what model_from_metadata made, the context not. */
+void model_free(lm_model *model);
 
 /* A decimal number in a checkpoint's metadata; false when it is not there or not a number. */
 bool metadata_number(const ag_safetensors *file, const char *key, double *number);

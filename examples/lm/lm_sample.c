@@ -16,22 +16,13 @@ static const char about_sample[] = "Continues a prompt with a model that `lm tra
 static int write_sample(lm_model *model, const char *path, const char *prompt, uint64_t tokens, uint64_t seed,
                         const sampling *how)
 {
-    ag_safetensors *file = ag_safetensors_open(model->ctx, path);
-    if (file == NULL) {
-        fprintf(stderr, "lm: %s; lm train makes a model\n", ag_error_message(model->ctx));
-        return EXIT_FAILURE;
-    }
-    bool good = model_from_metadata(model, file, path);
-    ag_safetensors_close(file);
-    if (good && ag_checkpoint_load(path, ag_gpt_module(model->gpt), NULL) != AG_OK) {
-        fprintf(stderr, "lm: %s\n", ag_error_message(model->ctx));
-        good = false;
-    }
-    int32_t *token = good ? malloc((strlen(prompt) + 1) * sizeof *token) : NULL;
-    int64_t count = token == NULL ? -1 : vocab_encode_prompt(&model->vocab, prompt, token);
-    if (count == 0)
+    bool good = model_load(model, path);
+    int64_t count = 0;
+    int32_t *token = !good ? NULL : vocab_encode_said(&model->vocab, "the prompt", (const unsigned char *)prompt,
+                                                      (int64_t)strlen(prompt), &count);
+    good = token != NULL;
+    if (good && count == 0)
         token[count++] = vocab_start(&model->vocab);
-    good = count > 0;
     if (good) {
         ag_rng_set(model->ctx, (ag_rng){ .seed = seed }); /* not the state at the end of training */
         fputs(prompt, stdout);
@@ -71,7 +62,7 @@ int lm_sample_command(int argc, char **argv)
     if (model.ctx == NULL)
         return EXIT_FAILURE;
     status = write_sample(&model, path, prompt, tokens, seed, &how);
-    ag_gpt_free(model.gpt);
+    model_free(&model);
     ag_ctx_free(model.ctx);
     return status;
 }

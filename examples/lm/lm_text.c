@@ -176,55 +176,141 @@ void text_mark(const text *t, char mark[TEXT_MARK])
 
 /* ---- Tokens ---- */
 
-bool corpus_make(corpus *c, const text *t, bool bytes)
+/* The vocabulary: a copy of `known`, or learned from the text that is trained on. Characters are those of all the
+ * text, so that each can be validated. */
+static bool make_vocab(corpus *c, const text *t, const vocab *known, token_kind kind, int32_t size)
 {
     int64_t at = 0;
-    *c = (corpus){ .count = 0 };
-    if (!vocab_learn(&c->vocab, bytes, t->byte, t->size, &at)) {
-        fprintf(stderr, "lm: the text has more than %d different characters; use --level byte\n", VOCAB_MAX);
+    if (known != NULL)
+        c->vocab = vocab_share(known);
+    else if (!vocab_learn(&c->vocab, kind, size, t->byte, kind == TOKENS_CHAR ? t->size : t->train_size, &at)) {
+        if (at < 0)
+            fprintf(stderr, "lm: out of memory for the vocabulary of %lld bytes\n", (long long)t->size);
+        else
+            fprintf(stderr, "lm: the text has more than %d different characters; use --vocab 1024\n", VOCAB_MAX);
         return false;
-    }
-    c->token = malloc((size_t)t->size * sizeof *c->token);
-    if (c->token == NULL) {
-        fprintf(stderr, "lm: out of memory for the tokens of %lld bytes\n", (long long)t->size);
-        return false;
-    }
-    c->count = vocab_encode(&c->vocab, t->byte, t->train_size, c->token, &at);
-    c->train_count = c->count - c->count / 10;
-    if (t->train_size < t->size) {
-        c->train_count = c->count;
-        c->count += vocab_encode(&c->vocab, t->byte + t->train_size, t->size - t->train_size, c->token + c->count, &at);
     }
     return true;
 }
 
+bool corpus_make(corpus *c, const text *t, const vocab *known, token_kind kind, int32_t size)
+{
+    *c = (corpus){ .count = 0 };
+    if (!make_vocab(c, t, known, kind, size))
+        return false;
+    int64_t val_count = 0;
+    int32_t *val = NULL;
+    c->token = vocab_encode_said(&c->vocab, "the text", t->byte, t->train_size, &c->count);
+    bool good = c->token != NULL;
+    if (good)
+        c->train_count = c->count - c->count / 10;
+    if (good && t->train_size < t->size) {
+        c->train_count = c->count;
+        val = vocab_encode_said(&c->vocab, "the validation text", t->byte + t->train_size, t->size - t->train_size,
+                                &val_count);
+        int32_t *all = val == NULL ? NULL : realloc(c->token, (size_t)(c->count + val_count) * sizeof *all);
+        good = all != NULL;
+        if (good) {
+            memcpy(all + c->count, val, (size_t)val_count * sizeof *all);
+            c->token = all;
+            c->count += val_count;
+        }
+        free(val);
+    }
+    for (int64_t i = c->train_count + 1; i < c->count && good; i++) {
+        unsigned char space[UTF8_BYTES];
+        int64_t bytes;
+        vocab_bytes(&c->vocab, c->token[i], space, &bytes);
+        c->val_bytes += bytes;
+    }
+    return good;
+}
+
+double corpus_bits_per_byte(const corpus *c, double nats)
+{
+    return nats / log(2) * (double)(c->count - c->train_count - 1) / (double)c->val_bytes;
+}
+
 void corpus_free(corpus *c)
 {
+    vocab_free(&c->vocab);
     free(c->token);
     c->token = NULL;
+}
+
+/* How often each pair of tokens occurs in the training text: a table for few tokens, else all pairs, sorted. */
+typedef struct pair_counts {
+    uint32_t *table; /* [V,V] */
+    uint64_t *pair;
+    int64_t V, count;
+} pair_counts;
+
+static int compare_pairs(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static bool pair_counts_make(pair_counts *p, const corpus *c)
+{
+    enum { TABLE_MOST = 2048 };
+    *p = (pair_counts){ .V = c->vocab.size, .count = c->train_count - 1 };
+    if (p->V <= TABLE_MOST)
+        p->table = calloc((size_t)(p->V * p->V), sizeof *p->table);
+    else
+        p->pair = malloc((size_t)c->train_count * sizeof *p->pair);
+    for (int64_t i = 0; i < p->count; i++) {
+        uint64_t pair = (uint64_t)(c->token[i] * p->V + c->token[i + 1]);
+        if (p->table != NULL)
+            p->table[pair]++;
+        else if (p->pair != NULL)
+            p->pair[i] = pair;
+    }
+    if (p->pair != NULL && p->count > 0)
+        qsort(p->pair, (size_t)p->count, sizeof *p->pair, compare_pairs);
+    return p->table != NULL || p->pair != NULL;
+}
+
+/* The first index of a pair that is not less. */
+static int64_t first_pair(const pair_counts *p, uint64_t pair)
+{
+    int64_t low = 0, high = p->count;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (p->pair[middle] < pair)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static double pair_count(const pair_counts *p, int32_t left, int32_t right)
+{
+    uint64_t pair = (uint64_t)(left * p->V + right);
+    return p->table != NULL ? (double)p->table[pair] : (double)(first_pair(p, pair + 1) - first_pair(p, pair));
 }
 
 baselines corpus_baselines(const corpus *c)
 {
     int64_t V = c->vocab.size;
-    double *single = calloc((size_t)V, sizeof *single), *pair = calloc((size_t)(V * V), sizeof *pair);
+    double *single = calloc((size_t)V, sizeof *single);
+    pair_counts pairs;
     baselines b = { log((double)V), (double)NAN, (double)NAN };
-    if (single != NULL && pair != NULL) {
-        for (int64_t i = 0; i < c->train_count; i++) {
+    if (pair_counts_make(&pairs, c) && single != NULL) {
+        for (int64_t i = 0; i < c->train_count; i++)
             single[c->token[i]]++;
-            if (i > 0)
-                pair[c->token[i - 1] * V + c->token[i]]++;
-        }
         double total = (double)c->train_count, n = (double)(c->count - c->train_count - 1);
         b.unigram = b.bigram = 0;
         for (int64_t i = c->train_count + 1; i < c->count; i++) {
             double before = single[c->token[i - 1]];
             b.unigram -= log((single[c->token[i]] + 1) / (total + (double)V)) / n;
-            b.bigram -= log((pair[c->token[i - 1] * V + c->token[i]] + 1) / (before + (double)V)) / n;
+            b.bigram -= log((pair_count(&pairs, c->token[i - 1], c->token[i]) + 1) / (before + (double)V)) / n;
         }
     }
     free(single);
-    free(pair);
+    free(pairs.table);
+    free(pairs.pair);
     return b;
 }
 

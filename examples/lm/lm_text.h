@@ -37,10 +37,15 @@ typedef struct corpus {
     vocab vocab;
     int32_t *token;
     int64_t count, train_count; /* tokens; those from train_count on are for validation */
+    int64_t val_bytes;          /* of the tokens that validation predicts: all but the first */
 } corpus;
 
-/* The text's vocabulary and tokens. False after one line on stderr. */
-bool corpus_make(corpus *c, const text *t, bool bytes);
+/* The text's tokens: of the vocabulary `known`, or, if it is NULL, of one of this kind and size (vocab_learn) that is
+ * learned from the text. False after one line on stderr. */
+bool corpus_make(corpus *c, const text *t, const vocab *known, token_kind kind, int32_t size);
+
+/* Bits per byte of the validation text, of a loss in nats per token. */
+double corpus_bits_per_byte(const corpus *c, double nats);
 void corpus_free(corpus *c);
 
 /* Nats per token of the validation text under counts of the training text, add-one smoothed. */

@@ -102,7 +102,7 @@ static bool save(run *r)
 
 static bool new_model(run *r)
 {
-    r->model.vocab = r->corpus.vocab;
+    r->model.vocab = vocab_share(&r->corpus.vocab);
     r->model.context = (int64_t)r->o.context;
     ag_transformer_config c = {
         .vocab_size = r->corpus.vocab.size,
@@ -123,10 +123,13 @@ static bool new_model(run *r)
     return r->model.gpt != NULL || library_error(r);
 }
 
-static bool same_vocab(const vocab *a, const vocab *b)
+/* The model to begin with: its tokens and weights, at step 0. */
+static bool starting_model(run *r)
 {
-    return a->bytes == b->bytes && a->size == b->size &&
-           memcmp(a->code, b->code, (size_t)a->size * sizeof *a->code) == 0;
+    bool good = model_load(&r->model, r->o.from);
+    r->o.context = good ? (uint64_t)r->model.context : 0;
+    ag_rng_set(r->model.ctx, (ag_rng){ .seed = r->o.seed }); /* not the state at the end of the other training */
+    return good;
 }
 
 /* The checkpoint's model; its weights come later, with the optimizer's state. */
@@ -141,8 +144,8 @@ static bool resumed_model(run *r)
         fprintf(stderr, "lm: %s does not say at which step it was written\n", r->o.resume);
         good = false;
     }
-    if (good && !same_vocab(&r->model.vocab, &r->corpus.vocab)) {
-        fprintf(stderr, "lm: %s was trained on another text: its characters differ\n", r->o.resume);
+    if (good && !vocab_same(&r->model.vocab, &r->corpus.vocab)) {
+        fprintf(stderr, "lm: %s was trained on another text: its tokens differ\n", r->o.resume);
         good = false;
     }
     ag_safetensors_close(file);
@@ -255,11 +258,13 @@ static bool read_corpus(run *r)
     const char *const *path = r->o.files.count > 0 ? (const char *const *)r->o.files.word : &only;
     text t;
     bundled_text(bundled);
-    bool bytes = r->o.level == LEVEL_BYTE;
+    const vocab *known = r->o.from == NULL ? NULL : &r->model.vocab;
+    bool bytes = (known == NULL ? r->o.level : (int)known->kind) != TOKENS_CHAR;
     if (!text_read(&t, (text_files){ path, r->o.files.count > 0 ? r->o.files.count : 1, r->o.val }, bytes))
         return false;
     r->file_count = t.files;
-    bool good = corpus_make(&r->corpus, &t, bytes);
+    bool good = corpus_make(&r->corpus, &t, known, (token_kind)r->o.level,
+                            (int32_t)(r->o.vocab > 0 ? r->o.vocab : 1024));
     text_free(&t);
     return good;
 }
@@ -272,7 +277,8 @@ static bool set_up(run *r)
     r->model.ctx = program_context("lm train", r->o.seed, r->o.threads);
     if (r->model.ctx == NULL)
         return false;
-    return read_corpus(r) && (r->o.resume == NULL ? new_model(r) : resumed_model(r)) &&
+    return (r->o.from == NULL || starting_model(r)) && read_corpus(r) &&
+           (r->o.resume != NULL ? resumed_model(r) : r->o.from != NULL || new_model(r)) &&
            check_corpus(r) && set_up_optimizer(r) && open_log(r);
 }
 
@@ -295,10 +301,11 @@ static void introduce_kind(const ag_transformer_config *c)
 static void introduce(const run *r)
 {
     const ag_transformer_config *c = ag_gpt_config_of(r->model.gpt);
+    const token_kind kind = r->corpus.vocab.kind;
     baselines b = corpus_baselines(&r->corpus);
     fprintf(stderr, "text      %s%s: %lld %s\n", r->o.files.count > 0 ? r->o.files.word[0] : "the bundled novel",
             r->file_count > 1 ? " and others" : "", (long long)r->corpus.count,
-            r->o.level == LEVEL_BYTE ? "bytes" : "characters");
+            kind == TOKENS_CHAR ? "characters" : kind == TOKENS_BYTE ? "bytes" : "tokens");
     fprintf(stderr, "split     %lld to train on, %lld to validate: %s\n", (long long)r->corpus.train_count,
             (long long)(r->corpus.count - r->corpus.train_count), r->o.val == NULL ? "the last tenth" : r->o.val);
     fprintf(stderr, "vocab     %d\n", (int)r->corpus.vocab.size);
@@ -310,8 +317,11 @@ static void introduce(const run *r)
             r->o.optimizer == OPTIMIZER_SGD ? "SGD" : "AdamW", (unsigned long long)r->o.steps,
             (unsigned long long)r->o.batch, (unsigned long long)r->o.context,
             ag_ctx_threads(r->model.ctx), ag_ctx_isa(r->model.ctx));
-    ag_fprintf(stderr, "baselines uniform %.3f  unigram %.3f  bigram %.3f nats per %s, on the validation text\n\n",
-               b.uniform, b.unigram, b.bigram, r->o.level == LEVEL_BYTE ? "byte" : "character");
+    ag_fprintf(stderr, "baselines uniform %.3f  unigram %.3f  bigram %.3f nats per %s, on the validation text\n",
+               b.uniform, b.unigram, b.bigram, token_noun[kind]);
+    ag_fprintf(stderr, "          uniform %.3f  unigram %.3f  bigram %.3f bits per byte\n\n",
+               corpus_bits_per_byte(&r->corpus, b.uniform), corpus_bits_per_byte(&r->corpus, b.unigram),
+               corpus_bits_per_byte(&r->corpus, b.bigram));
 }
 
 static void report(run *r, double lr)
@@ -445,8 +455,9 @@ static bool end_run(run *r)
     }
     if (!show_sample(r, 600))
         return false;
-    ag_fprintf(stderr, "validation loss %.4f nats per %s on the whole validation text, %.1f s\n", validate(r, 0),
-               r->o.level == LEVEL_BYTE ? "byte" : "character", now() - r->started);
+    double loss = validate(r, 0);
+    ag_fprintf(stderr, "validation loss %.4f nats per %s, %.4f bits per byte on the whole validation text, %.1f s\n",
+               loss, token_noun[r->corpus.vocab.kind], corpus_bits_per_byte(&r->corpus, loss), now() - r->started);
     fprintf(stderr, "wrote %s and %s; let it write with: lm sample --model %s --prompt \"...\"\n",
             r->model_path, r->log_path, r->model_path);
     return true;
@@ -473,7 +484,7 @@ int lm_train(const train_options *options)
     r.good = close_log(&r) && r.good;
     ag_profile_free(r.profile);
     ag_optimizer_free(r.optimizer);
-    ag_gpt_free(r.model.gpt);
+    model_free(&r.model);
     corpus_free(&r.corpus);
     if (r.model.ctx != NULL && ag_ctx_free(r.model.ctx) != 0) {
         fprintf(stderr, "lm: tensors are still held at the end\n");

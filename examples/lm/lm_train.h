@@ -12,8 +12,11 @@
 typedef struct train_options {
     option_words files;
     const char *val, *out, *resume; /* val NULL: the last tenth; resume NULL: a new run */
-    int level, optimizer, schedule; /* indices of the words below */
+    const char *from;               /* a model to begin with; NULL: a new one */
+    int level;                      /* a token_kind */
+    int optimizer, schedule;        /* indices of the words below */
     bool recompute, anomalies, profile, qk_norm;
+    uint64_t vocab; /* of byte pairs; 0: unsaid */
     uint64_t steps, batch, context, layers, heads, emb;
     uint64_t window, kv_heads; /* 0: no window; as many as heads */
     model_kinds kinds;
@@ -21,7 +24,6 @@ typedef struct train_options {
     double dropout, lr, momentum, weight_decay, clip; /* lr, weight_decay < 0: the optimizer's default */
 } train_options;
 
-enum { LEVEL_CHAR, LEVEL_BYTE };
 enum { OPTIMIZER_ADAMW, OPTIMIZER_SGD };
 /* The words of --schedule stand in the order of ag_schedule_kind. */
 

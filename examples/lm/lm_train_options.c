@@ -12,7 +12,6 @@ static const char about_train[] =
     "validation. Progress goes to stderr, samples to stdout, log.csv and model.safetensors to the --out folder. Ctrl-C "
     "stops and saves. Numbers N are whole and at least 1 where 0 is not explained.";
 
-static const char *const level_word[] = { "char", "byte", NULL };
 static const char *const optimizer_word[] = { "adamw", "sgd", NULL };
 static const char *const schedule_word[] = { "constant", "linear", "cosine", NULL };
 
@@ -35,9 +34,13 @@ int lm_train_command(int argc, char **argv)
         { "[FILE...]", OPTION_WORDS, &o.files, NULL, "texts to train on, and folders of texts; -: standard input "
                                                      "[the bundled novel]" },
         { "--val", OPTION_TEXT, &o.val, "FILE", "text to validate on [the last tenth of the text]" },
-        { "--level", OPTION_CHOICE, &o.level, "L", "tokens: char or byte [char]", .words = level_word },
+        { "--level", OPTION_CHOICE, &o.level, "L", "tokens: char, byte, or bpe, byte pairs learned from the text "
+                                                   "[char]", .words = token_word },
+        { "--vocab", OPTION_NUMBER, &o.vocab, "N", "number of tokens of --level bpe, which it implies [1024]",
+          BPE_BYTES + 1, 65536 },
         { "--out", OPTION_TEXT, &o.out, "DIR", "folder for log.csv and model.safetensors [runs/lm]" },
         { "--resume", OPTION_TEXT, &o.resume, "FILE", "continue this checkpoint, with its model and optimizer" },
+        { "--from", OPTION_TEXT, &o.from, "FILE", "begin with this model's weights and tokens, on another text" },
         { "the model", OPTION_HEADING },
         { "--context", OPTION_NUMBER, &o.context, "N", "tokens per window [64]", 1, most },
         { "--layers", OPTION_NUMBER, &o.layers, "N", "blocks [4]", 1, most },
@@ -79,5 +82,7 @@ int lm_train_command(int argc, char **argv)
           "a larger model, for longer" },
     };
     int status = options_read("lm train", about_train, options, sizeof options / sizeof *options, argc, argv);
+    if (o.vocab > 0)
+        o.level = TOKENS_BPE;
     return status != OPTIONS_RUN ? status : lm_train(&o);
 }

@@ -118,6 +118,30 @@ done >"$folder/bytes.txt"
 check "a byte model writes whole characters only" iconv -f UTF-8 -t UTF-8 -o "$folder/converted" "$folder/bytes.sample"
 check "also such of two bytes" sh -c 'tail -c +7 "$0" | LC_ALL=C grep -q "$(printf "\320")"' "$folder/bytes.sample"
 
+# Byte pairs learned from the text: more bytes than tokens, a resumed run, any bytes, another text.
+head -c 60000 examples/data/pride_and_prejudice.txt >"$folder/part.txt"
+pairs() { # folder, then options
+    out=$1
+    shift
+    "$lm" train "$folder/part.txt" --vocab 400 --batch 4 --context 16 --layers 1 --heads 2 --emb 16 --report 4 \
+        --sample 0 --schedule constant --out "$folder/$out" "$@" >"$folder/$out.txt" 2>"$folder/$out.err"
+}
+pairs pairs --steps 8
+pairs pairs-half --steps 4
+pairs pairs-half --steps 8 --resume "$folder/pairs-half/model.safetensors"
+check "byte pairs: a resumed run ends with the same model" same_model pairs pairs-half
+check "as many as were asked for" grep -qx 'vocab     400' "$folder/pairs.err"
+check "the loss is said per byte too" grep -q 'nats per token, [0-9.]* bits per byte' "$folder/pairs.err"
+check "a prompt of any bytes begins the text" sh -c '[ "$("$0" sample --model "$1" --tokens 3 \
+    --prompt "€ 日本 $(printf "\\001")" | head -c 11)" = "€ 日本 " ]' "$lm" "$folder/pairs/model.safetensors"
+check "too few tokens" refused 2 '--vocab is 256, must be 257 to 65536' train --vocab 256
+printf 'Ein anderer Text, ein anderer Text, ein anderer Text. %.0s' 1 2 3 4 5 6 7 8 >"$folder/other.txt"
+check "a model goes on with another text" quiet "$lm" train "$folder/other.txt" --steps 2 --sample 0 --batch 2 \
+    --from "$folder/pairs/model.safetensors" --out "$folder/other"
+check "with its own tokens" grep -qx 'vocab     400' "$folder/message"
+check "which must have the text's characters" refused 1 "the text has the character 'с' (U+0441)" train \
+    "$folder/bytes.txt" --from "$folder/one/model.safetensors" --out "$folder/none"
+
 # What kind of model: each option trains, goes on from a checkpoint without being said again, and samples.
 head -c 20000 examples/data/pride_and_prejudice.txt >"$folder/some.txt"
 some() { # folder, then options
@@ -179,7 +203,7 @@ check "unknown command" refused 2 "unknown command 'tarin'" tarin
 check "unknown option" refused 2 "lm train: unknown option '--stpes'; did you mean --steps?" train --stpes 5
 check "an option that none resembles" refused 2 "unknown option '--frobnicate'; try --help" train --frobnicate
 check "a flag takes no value" refused 2 '--qk-norm takes no value' train --qk-norm=1
-check "a word that resembles one" refused 2 'must be one of: char byte; did you mean char?' train --level chars
+check "a word that resembles one" refused 2 'must be one of: char byte bpe; did you mean char?' train --level chars
 check "a word that is no number" refused 2 "--steps is 'many'" train --steps many
 check "top-p of nothing" refused 2 'lm sample: --top-p is 0, must be above 0 and at most 1' sample --model "$model" \
     --top-p 0
@@ -283,7 +307,7 @@ fi
 check "no such model" refused 1 'no-such-model' sample --model no-such-model
 check "a prompt of unknown characters" refused 1 "has the character 'é' (U+00E9)" sample --model "$model" \
     --prompt 'café'
-check "a prompt that is not UTF-8" refused 1 "the prompt's byte 1 is not UTF-8" sample --model "$model" \
+check "a prompt that is not UTF-8" refused 1 'the prompt: byte 1 is not UTF-8' sample --model "$model" \
     --prompt "$(printf 'a\377')"
 check "more tokens than fit" refused 2 '--tokens is 1000000001, must be at most' sample --tokens 1000000001
 exit $failed

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         int32_t start = vocab_start(&model.vocab);
         model_write(&model, &start, 1, 4, &(sampling){ .temperature = 1, .top_k = 3 }, stdout);
     }
-    ag_gpt_free(model.gpt);
+    model_free(&model);
     fuzz_end(model.ctx);
     return 0;
 }
