@@ -213,11 +213,13 @@ ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config conf
     if (v == NULL || !ag_sdpa_begin("sdpa", q, k, &config, &a) || !sdpa_check_values("sdpa", k, v) ||
         !sdpa_rows(v, &a.v))
         return NULL;
-    ag_tensor *lse = ag_empty(q->ctx, q->dtype, 3, q->shape), *o = sdpa_empty(q, q->shape[2], v->shape[3]);
-    if (lse == NULL || o == NULL || !sdpa_rows(o, &a.o))
+    ag_tensor *rows = ag_empty(q->ctx, q->dtype, AG_SHAPE(2, a.B, a.H, a.Tq)), *o = sdpa_empty(q, a.Tq, v->shape[3]);
+    ag_tensor *lse = config.lse == NULL ? NULL : ag_tensor_select(rows, 0, 0);
+    if (rows == NULL || (lse == NULL && config.lse != NULL) || o == NULL || !sdpa_rows(o, &a.o))
         return NULL;
     a.Dv = v->shape[3];
-    a.lse = lse->storage->data;
+    a.lse = rows->storage->data;
+    a.norm = ag_address(rows, a.B * a.H * a.Tq);
     if (config.dropout > 0) {
         int64_t row = (a.Tk + 3) / 4; /* counter blocks: rows begin on a block */
         ag_rng rng = ag_rng_take(q->ctx, (uint64_t)(a.B * a.H * a.Tq * row));
@@ -227,7 +229,7 @@ ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config conf
         return NULL;
     ag_tensor *input[SDPA_INPUTS] = { q, k, v, config.bias, config.relative };
     ag_mask_tensors(&config.mask, input + SDPA_MASK);
-    o = ag_record(&ag_op_sdpa, o, input, SDPA_INPUTS, &a, sizeof a, lse);
+    o = ag_record(&ag_op_sdpa, o, input, SDPA_INPUTS, &a, sizeof a, rows);
     if (config.lse != NULL && o != NULL)
         *config.lse = ag_derived(lse, o, "sdpa as its lse");
     return o;

@@ -175,6 +175,7 @@ typedef struct ag_attention {
     ag_dropout_stream dropout;
     ag_matrices q, k, v, o; /* rows are times, unit column stride. o is the output of forward, an input of vjp */
     void *lse;              /* [B,H,Tq] dense; output of forward, input of vjp and weights */
+    void *norm;             /* as lse, not for weights: 1 / sum_j exp(s_ij - lse_i), 1 but for the rounding of lse */
     ag_matrices bias;       /* bias[b,h,i,j] */
     ag_matrices relative;   /* relative[h, clamp(j - p, -reach, reach) + reach] by head and column, p as in the mask */
     int64_t reach;

@@ -312,6 +312,78 @@ START_TEST(empty_dims)
 }
 END_TEST
 
+/* ---- Accuracy ---- */
+
+enum { BANDS = 3, OUTCOMES = 4 }; /* O, dQ, dK, dV */
+
+static double largest_difference(ag_tensor *f32, ag_tensor *f64)
+{
+    const float *x = ag_data(ag_tensor_contiguous(f32));
+    const double *y = ag_data(ag_tensor_contiguous(f64));
+    double most = 0;
+    for (int64_t i = 0; i < ag_numel(f32); i++)
+        most = fmax(most, fabs((double)x[i] - y[i]));
+    return most;
+}
+
+/* A variant in float32 whose scores have the standard deviation `amplitude`, and the same numbers in float64. */
+static void make_scaled(ag_ctx *ctx, const variant *v, sizes s, double amplitude, attention *f32, attention *f64)
+{
+    *f32 = make(ctx, v, s, AG_F32);
+    *f64 = *f32;
+    for (int i = Q; i <= V; i++) {
+        ag_tensor *x = ag_tensor_clone(ag_scale(f32->leaf[i], i == V ? 1 : sqrt(amplitude)));
+        f32->leaf[i] = ag_require_grad(x);
+        f64->leaf[i] = ag_require_grad(ag_cast(x, AG_F64));
+    }
+}
+
+/* Adds the errors of ag_sdpa and of the composition, in float32 against float64, of one random problem. */
+static void add_errors(ag_ctx *ctx, int64_t Tq, double amplitude, double *ours, double *plain)
+{
+    static const int64_t keys[] = { 1, 2, 5, 17, 33, 64, 70, 130 }, channels[] = { 1, 3, 8, 16, 33, 64 };
+    const int64_t k = (int64_t)(ag_random(ctx) * 8), d = (int64_t)(ag_random(ctx) * 6);
+    const int64_t e = (int64_t)(ag_random(ctx) * 6);
+    const variant v = { .mask.causal = Tq > 1 && ag_random(ctx) < 0.5 };
+    attention f32, f64;
+    make_scaled(ctx, &v, (sizes){ .B = 1, .H = 2, .Hk = 2, .Tq = Tq, .Tk = v.mask.causal ? Tq : keys[k],
+                                  .D = channels[d], .Dv = channels[e] }, amplitude, &f32, &f64);
+    ag_tensor *cotangent = cotangent_for(ctx, &f32.s, AG_F32);
+    results exact = composed(ctx, &f64, ag_cast(cotangent, AG_F64)), by_ops = composed(ctx, &f32, cotangent);
+    results got = fused(ctx, &f32, cotangent);
+    for (int n = 0; n < OUTCOMES; n++) {
+        ours[n] += n == 0 ? largest_difference(got.o, exact.o) : largest_difference(got.grad[n - 1], exact.grad[n - 1]);
+        plain[n] += n == 0 ? largest_difference(by_ops.o, exact.o)
+                           : largest_difference(by_ops.grad[n - 1], exact.grad[n - 1]);
+    }
+    release(&exact);
+    release(&by_ops);
+    release(&got);
+}
+
+/* Over 1,000 problems of scores of 0.1 to 30 the errors are at most twice those of softmax and products one after the
+ * other, which keep all probabilities. */
+START_TEST(accurate_at_large_scores)
+{
+    static const int64_t queries[] = { 2, 5, 17, 33, 70 };
+    static const char *const name[] = { "O", "dQ", "dK", "dV" };
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .threads = 1, .seed = 1 });
+    double ours[BANDS][OUTCOMES] = { { 0 } }, plain[BANDS][OUTCOMES] = { { 0 } };
+    for (int n = 0; n < 500; n++) {
+        ag_scope_begin(ctx, NULL);
+        const double power = ag_random(ctx) * 2.5 - 1; /* 0.1 .. 31 */
+        const int band = power < 0 ? 0 : power < 0.75 ? 1 : 2;
+        add_errors(ctx, _i == 0 ? 1 : queries[n % 5], pow(10, power), ours[band], plain[band]);
+        ag_scope_end(ctx, NULL);
+    }
+    for (int band = 0; band < BANDS; band++)
+        for (int n = 0; n < OUTCOMES; n++)
+            ck_assert_msg(ours[band][n] <= 2 * plain[band][n], "%s, %s, band %d of scores: error %.3g, of ops %.3g",
+                          _i == 0 ? "one query" : "many queries", name[n], band, ours[band][n], plain[band][n]);
+    test_end(ctx);
+}
+END_TEST
+
 /* ---- What the tape keeps ---- */
 
 /* Each option is an input of the node, kept: a change before backward is noticed. */
@@ -443,6 +515,10 @@ Suite *sdpa_suite(void)
     tcase_add_test(edges, changes_are_noticed);
     tcase_add_test(edges, gradients_where_they_are_wanted);
     suite_add_tcase(suite, edges);
+    TCase *accuracy = tcase_create("accuracy");
+    tcase_set_timeout(accuracy, 60);
+    tcase_add_loop_test(accuracy, accurate_at_large_scores, 0, 2);
+    suite_add_tcase(suite, accuracy);
     TCase *memory = tcase_create("memory");
     tcase_set_timeout(memory, 60);
     tcase_add_loop_test(memory, memory_grows_with_time_alone, 0, MEMORY_VARIANTS);

@@ -135,7 +135,7 @@ enum { REACH = 7, KEY_TILE = 64 };
 typedef struct call {
     const problem *p;
     ag_attention f32, f64;
-    numbers q, k, v, o, lse, bias, relative, dout, dq, dk, dv, dbias, drelative, weights;
+    numbers q, k, v, o, lse, norm, bias, relative, dout, dq, dk, dv, dbias, drelative, weights;
     /* [H,Tq,Tk], of the exact result: probability, dropout's factor (0 too where masked), d score / d product */
     double *P, *factor, *slope;
     bound *of_score, *of_slope; /* errors of a score and of its slope */
@@ -240,8 +240,8 @@ static call call_new(accuracy *a, const problem *p)
     c.k = draw_uniform(a, p->Hk * p->Tk * p->D, 2, -2, 2);
     c.v = draw_uniform(a, p->Hk * p->Tk * p->Dv, 3, -1, 1);
     c.o = take_numbers(a, p->H * p->Tq * p->Dv);
-    c.lse = take_numbers(a, p->H * p->Tq);
-    POINT(q.x, q), POINT(k.x, k), POINT(v.x, v), POINT(o.x, o), POINT(lse, lse);
+    c.lse = take_numbers(a, p->H * p->Tq), c.norm = take_numbers(a, p->H * p->Tq);
+    POINT(q.x, q), POINT(k.x, k), POINT(v.x, v), POINT(o.x, o), POINT(lse, lse), POINT(norm, norm);
     if (p->bias) {
         c.bias = draw_uniform(a, pairs, 4, -1, 1);
         c.relative = draw_uniform(a, p->H * (2 * REACH + 1), 5, -1, 1);
@@ -355,20 +355,22 @@ typedef struct pair {
     bound of_weight, of_ds, of_du;
 } pair;
 
-/* p = exp(s - lse); dP = f dO.V and delta = dO.O are chains over Dv; dS = p (dP - delta), dU = dS slope. */
+/* p = norm exp(s - lse), norm a factor of dO; dP = f dO.V and delta = dO.O are chains over Dv; dS = p (dP - delta),
+ * dU = dS slope. */
 static pair bound_pair(const call *c, int64_t h, int64_t i, int64_t j)
 {
     const problem *p = c->p;
     const int64_t row = h * p->Tq + i, at = row * p->Tk + j;
     const double *dout = c->dout.f64 + row * p->Dv, *o = c->o.f64 + row * p->Dv, f = c->factor[at];
-    const double *v = c->v.f64 + (h / (p->H / p->Hk) * p->Tk + j) * p->Dv, prob = exp(c->score[at] - c->lse.f64[row]);
+    const double *v = c->v.f64 + (h / (p->H / p->Hk) * p->Tk + j) * p->Dv;
+    const double prob = c->norm.f64[row] * exp(c->score[at] - c->lse.f64[row]);
     const sum_order chain = { .chain = (double)p->Dv + 1 };
     terms of_v = { 0 }, of_o = { 0 };
     for (int64_t e = 0; e < p->Dv; e++) {
         add_term(&of_v, f * dout[e] * v[e]);
         add_term(&of_o, dout[e] * o[e]);
     }
-    const bound of_p = exponential(c, at, c->lse.f64[row]), drop = rounding(p->dropout > 0 ? 1 : 0);
+    const bound of_p = plus(exponential(c, at, c->lse.f64[row]), rounding(1)), drop = rounding(p->dropout > 0 ? 1 : 0);
     pair r = { .weight = f * prob, .ds = prob * (of_v.sum - of_o.sum) };
     r.of_weight = times(plus(of_p, plus(drop, drop)), r.weight);
     bound b = plus(sum_bound(chain, of_v), sum_bound(chain, of_o));
@@ -400,7 +402,7 @@ static bound product_sum_bound(const product_sum *s, double factor)
 static call backward_new(accuracy *a, const problem *p)
 {
     call c = call_new(a, p);
-    c.o = widened(c.o), c.lse = widened(c.lse);
+    c.o = widened(c.o), c.lse = widened(c.lse), c.norm = widened(c.norm);
     c.dout = draw_uniform(a, c.o.count, 6, -1, 1);
     c.dq = take_numbers(a, c.q.count), c.dk = take_numbers(a, c.k.count), c.dv = take_numbers(a, c.v.count);
     POINT(dout.x, dout), POINT(dq.x, dq), POINT(dk.x, dk), POINT(dv.x, dv);

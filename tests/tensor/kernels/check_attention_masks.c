@@ -512,10 +512,10 @@ START_TEST(windows_do_not_walk_over_what_they_do_not_see)
                 const ag_real_kernels *kernels = kernels_of(TABLES[t], true);
                 if (kernels == NULL)
                     continue;
-                float o[2] = { 0 }, lse[2], scratch[40000];
+                float o[2] = { 0 }, lse[2], norm[2], scratch[40000];
                 const ag_attention a = { .B = 1, .H = 1, .Tq = Tq, .Tk = 2 * far, .D = 1, .Dv = 1, .scale = 1,
                                          .mask = masks[m], .q = { q, .row = 1 }, .k = { .x = k }, .v = { .x = v },
-                                         .o = { o, .row = 1 }, .lse = lse };
+                                         .o = { o, .row = 1 }, .lse = lse, .norm = norm };
                 kernels->attention(AG_TEAM(1), &a, scratch);
                 ck_assert(fabsf(o[0] - 3) < 1e-5f && fabsf(o[Tq - 1] - 3) < 1e-5f);
                 ck_assert(fabs((double)lse[0] - 0.5 - log((double)seen[m])) < 1e-5);

@@ -12,8 +12,8 @@
 #include <string.h>
 
 const char *const TABLES[] = { "reference", "baseline", "x86-64-v3", "x86-64-v4" };
-const char *const NAME[] = { "q",  "k",  "v",  "dout",  "bias",      "relative", "o",
-                             "dq", "dk", "dv", "dbias", "drelative", "lse",      "weights" };
+const char *const NAME[] = { "q",  "k",  "v",     "dout",      "bias", "relative", "o",      "dq",
+                             "dk", "dv", "dbias", "drelative", "lse",  "norm",     "weights" };
 
 /* ---- Elements ---- */
 
@@ -221,6 +221,7 @@ problem problem_new(attention_setup s, bool single)
     p.x[DK] = array_of(&p, key_heads, s.Tk, s.D, s.gaps);
     p.x[DV] = array_of(&p, key_heads, s.Tk, s.Dv, s.gaps);
     p.x[LSE] = array_of(&p, s.H, s.Tq, 1, false);
+    p.x[NORM] = array_of(&p, s.H, s.Tq, 1, false);
     p.x[WEIGHTS] = array_of(&p, heads, rows, s.Tk, false);
     make_biases(&p, &s);
     for (int x = 0; x < ARRAYS; x++)
@@ -232,6 +233,7 @@ problem problem_new(attention_setup s, bool single)
     for (int i = 0; i < 8; i++)
         *to[i] = (ag_matrices){ x[from[i]].data, x[from[i]].batch, x[from[i]].head, x[from[i]].time, 1 };
     a->lse = x[LSE].data;
+    a->norm = x[NORM].data;
     a->weights = x[WEIGHTS].data;
     return p;
 }

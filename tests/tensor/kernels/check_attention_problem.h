@@ -41,7 +41,7 @@ typedef struct attention_setup {
     uint64_t seed;
 } attention_setup;
 
-enum { Q, K, V, DOUT, BIAS, RELATIVE, O, DQ, DK, DV, DBIAS, DRELATIVE, LSE, WEIGHTS, ARRAYS };
+enum { Q, K, V, DOUT, BIAS, RELATIVE, O, DQ, DK, DV, DBIAS, DRELATIVE, LSE, NORM, WEIGHTS, ARRAYS };
 extern const char *const NAME[ARRAYS];
 
 typedef struct array {
