@@ -116,9 +116,9 @@ START_TEST(reshape_errors)
     ck_assert_ptr_null(ag_tensor_reshape(t, AG_SHAPE(4, -1)));
     assert_error(ctx, AG_ERR_SHAPE, "reshape: [2,3] has 6 elements, which do not fit [4,-1]");
     ck_assert_ptr_null(ag_tensor_reshape(t, AG_SHAPE(-1, -1)));
-    assert_error(ctx, AG_ERR_SHAPE, "reshape: [-1,-1]");
+    assert_error(ctx, AG_ERR_SHAPE, "reshape: [2,3] has 6 elements, which do not fit [-1,-1]");
     ck_assert_ptr_null(ag_tensor_reshape(t, AG_SHAPE(-2, -3)));
-    assert_error(ctx, AG_ERR_SHAPE, "reshape: [-2,-3]");
+    assert_error(ctx, AG_ERR_SHAPE, "reshape: [2,3] has 6 elements, which do not fit [-2,-3]");
     ck_assert_ptr_null(ag_tensor_reshape(t, AG_SHAPE(big, big, 4)));
     assert_error(ctx, AG_ERR_SHAPE, "do not fit");
     ck_assert_ptr_null(ag_tensor_reshape(t, AG_SHAPE(1, 1, 1, 1, 1, 1, 1, 2, 3)));
