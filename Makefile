@@ -18,7 +18,8 @@
 #   make check-threads  ThreadSanitizer, which clang has, on the hand-over of work between threads
 #   make fuzz         feeds readers of files and options mutated inputs, with clang's fuzzer (seconds=N each, only=NAME)
 #   make soak         a million toy steps and a hundred thousand generations: flat memory, the same bits
-#   make differential compares with PyTorch and the transformers package, where python3 has them
+#   make differential random cases against PyTorch and the transformers package, where python3 has them (minutes=N,
+#                     seed=S repeats a run, only=KIND); a case that fails is shrunk and printed as a C program
 #   make gradcheck-proof  random functions, right and wrong: the gradient checker must not err (cases=N: seeds 1 to N, or A-B)
 #   make mutants      plants faults in a copy: tests must catch each (only=WORD: some; update=1: writes docs/mutants.md)
 #   make clean        removes build/
@@ -307,10 +308,11 @@ fuzz: $(build)/examples/lm
 	sh tests/fuzz/seeds.sh build/fuzz-corpus $<
 	@for target in $(fuzz_targets); do \
 	    echo "fuzz: $$target"; \
-	    $(fuzz_build)/tests/fuzz_$$target -max_total_time=$(or $(seconds),60) -timeout=10 -max_len=32768 -close_fd_mask=3 \
+	    $(fuzz_build)/tests/fuzz_$$target -max_total_time=$(or $(seconds),60) -timeout=10 -report_slow_units=1 -max_len=32768 -close_fd_mask=3 \
 	        -print_final_stats=1 -artifact_prefix=build/fuzz-corpus/$$target- build/fuzz-corpus/$$target \
 	        >build/fuzz-corpus/$$target.log 2>&1 || { tail -n 40 build/fuzz-corpus/$$target.log; exit 1; }; \
-	    sed -n 's/^stat::number_of_executed_units/  executions/p' build/fuzz-corpus/$$target.log; \
+	    sed -n -e 's/^stat::number_of_executed_units/  executions/p' -e 's/^stat::average_exec_per_sec/  a second/p' \
+	        -e 's/^stat::peak_rss_mb/  peak MB/p' -e '/slow-unit/p' build/fuzz-corpus/$$target.log; \
 	    rm -f build/fuzz.[0-9]*; \
 	done
 
@@ -330,13 +332,25 @@ $(build)/tests/soak: $(objects)/tests/soak.o $(library)
 soak: $(build)/tests/soak
 	$< $(or $(steps),1000000) $(or $(generations),100000)
 
+# Random cases against PyTorch: minutes=N, seed=S repeats a run, only=KIND (see tests/differential/differential.py). Then
+# every key of the transformers package's configurations, and its sampling.
+differential_program := $(build)/tests/differential
+$(objects)/tests/differential/%.o: flags += -Wno-conversion -Wno-double-promotion
+$(differential_program): $(objects)/tests/differential/differential.o $(library)
+	@mkdir -p $(@D)
+	$(say) "  LINK  $@"
+	$(hide)$(link) $^ $(LDLIBS) -lm -o $@
+
 .PHONY: differential
-differential: $(library) $(test_program)
+differential: $(differential_program) $(if $(only)$(seed),,$(test_program))
+	python3 tests/differential/differential.py $< minutes=$(or $(minutes),2) seed=$(seed) only=$(only)
+ifeq ($(only)$(seed),)
 	CC="$(CC)" python3 tests/nn/models/compare_configurations.py $(library)
 	@if ! python3 -c 'import torch, transformers' 2>/dev/null; then echo 'skip  sampling: no transformers package'; \
 	elif python3 tests/fixtures/make_sampling_fixtures.py 10000 $(build)/rows.safetensors; then \
 	    AG_SAMPLING_ROWS=$(build)/rows.safetensors $(test_program) sampling; \
 	else exit 1; fi
+endif
 
 # ---- benchmarks ----
 bench_names := $(patsubst bench/%.c,%,$(wildcard bench/bench_*.c))
