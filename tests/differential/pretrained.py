@@ -59,8 +59,9 @@ class pretrained:
     def draw(r):
         family, kv = r.choice(list(FAMILIES)), r.randint(1, 2)
         call = "pretrained_encoder" if family == "bert" else "pretrained_gpt"
-        return base(r, call, family=family, V=r.randint(2, 30), layers=r.randint(1, 3), heads=kv * r.randint(1, 2),
-                    kv_heads=kv, head_size=2 * r.randint(1, 4), emb=2 * r.randint(1, 6), ff=r.randint(1, 12),
+        heads = kv * r.randint(1, 2)
+        return base(r, call, family=family, V=r.randint(2, 30), layers=r.randint(1, 3), heads=heads, kv_heads=kv,
+                    head_size=2 * r.randint(1, 4), emb=heads * r.randint(1, 4), ff=r.randint(1, 12),
                     eps=some(r, 1e-5, 1e-12, 0.1), theta=some(r, 10000.0, 50.0), untied_head=some(r, 0, 1),
                     back=some(r, 0, r.randint(1, 4)), B=r.randint(1, 2), T=r.randint(1, 9))
 
@@ -69,7 +70,7 @@ class pretrained:
         c = Case(s)
         assert s["heads"] * s["layers"] * s["ff"] * s["B"] * s["T"] > 0 and s["V"] > 1 and s["eps"] > 0
         assert s["kv_heads"] > 0 and s["heads"] % s["kv_heads"] == 0 and s["theta"] > 1
-        assert s["head_size"] > 0 and s["head_size"] % 2 == 0 and s["emb"] > 0
+        assert s["head_size"] > 0 and s["head_size"] % 2 == 0 and s["emb"] > 0 and s["emb"] % s["heads"] == 0
         shutil.rmtree(FOLDER, ignore_errors=True)
         model_of(s).save_pretrained(FOLDER)
         assert json.loads((FOLDER / "config.json").read_text())["model_type"] == s["family"]

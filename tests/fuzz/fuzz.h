@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * fuzz.h - what the libFuzzer targets share: a context whose memory is bounded by the input's size, the input as a
- * file, and mutations of a safetensors file that keep its structure.
+ * file, and mutations of texts, JSON and safetensors files that keep their structure.
  *
  * `make fuzz seconds=N` runs every target for so long, from the files of tests/fixtures (seeds.sh).
  */
@@ -22,6 +22,12 @@ void fuzz_end(ag_ctx *ctx); /* ends the program when a tensor is held */
 
 /* Writes a file; its path, valid until the next call with this `which`, 0 or 1. */
 const char *fuzz_file(int which, const void *bytes, size_t size);
+
+/* Replaces one field of a text by a word of words[], NULL-terminated, or by another of its fields; now and then takes
+ * it out, lets it stand twice, or mutates bytes. A field is what stands between bytes of `separators`. */
+size_t fuzz_mutate_field(uint8_t *data, size_t size, size_t max_size, unsigned seed, const char *separators,
+                         const char *const *words);
+size_t fuzz_mutate_json(uint8_t *data, size_t size, size_t max_size, unsigned seed);
 
 /* Mutates a safetensors file: its header's text or its data, and mostly puts the header's size right again. */
 size_t fuzz_mutate_safetensors(uint8_t *data, size_t size, size_t max_size, unsigned seed);

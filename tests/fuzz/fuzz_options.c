@@ -45,3 +45,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     free(line);
     return 0;
 }
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    static const char *const words[] = {
+        "--flag", "--flag=1", "--no-flag", "--text", "--text=", "--text=a", "--prose", "--prose=", "--maybe",
+        "--maybe=", "--number", "--number=", "--number=0", "--number=-1", "--number=18446744073709551616", "--real",
+        "--real=1e999", "--real=-0", "--real=nan", "--real=0x1p3", "--real=1,5", "--", "-", "---", "--help", "-h",
+        "--num", "--=", "=", "", "0", "1", "1e5", "1.", ".5", "inf", "word", "\xc3\xa9", NULL,
+    };
+    return fuzz_mutate_field(data, size, max_size, seed, "\n", words);
+}

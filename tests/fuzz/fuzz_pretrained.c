@@ -52,7 +52,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     if (copy == NULL)
         return size;
     memcpy(copy, data + 2 + config, rest);
-    size_t most = max_size - 2 - rest, grown = LLVMFuzzerMutate(data + 2, config, most < 65535 ? most : 65535);
+    size_t most = max_size - 2 - rest;
+    size_t grown = fuzz_mutate_json(data + 2, config, most < 65535 ? most : 65535, seed / 3);
     memcpy(data + 2 + grown, copy, rest);
     free(copy);
     data[0] = (uint8_t)(grown & 0xff);

@@ -4,12 +4,12 @@
  * An input whose first byte is odd is a file after that byte; else it is a header, to which its size and 64
  * bytes of data are added, so that the fuzzer need not find out sizes that fit.
  */
+#include "tests/fuzz/fuzz.h"
+
 #include "tensor/files/safetensors_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void read_file(const uint8_t *bytes, size_t size)
 {
@@ -47,4 +47,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     read_file(bytes, total);
     free(bytes);
     return 0;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    if (size < 2 || seed % 32 == 0)
+        return LLVMFuzzerMutate(data, size, max_size);
+    return 1 + (data[0] % 2 == 1 ? fuzz_mutate_safetensors(data + 1, size - 1, max_size - 1, seed / 32)
+                                 : fuzz_mutate_json(data + 1, size - 1, max_size - 1, seed / 32));
 }

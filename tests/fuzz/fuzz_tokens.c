@@ -22,3 +22,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     token_lines_free(&lines);
     return 0;
 }
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    static const char *const words[] = {
+        "0", "-1", "+1", "007", "2147483647", "2147483648", "9223372036854775808", "1.0", "1e3", "0x1", "a", "[1]",
+        "1-2", "\n", "\r\n", ",", ",,", "\xef\xbb\xbf", "\xff\xfe", "\xc2\xa0", NULL,
+    };
+    return fuzz_mutate_field(data, size, max_size, seed, " ,\t\r\n", words);
+}

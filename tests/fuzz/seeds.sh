@@ -28,5 +28,16 @@ for options in '--positions learned' '--positions rotary --norm rms --ff swiglu 
     cp "$out/run/model.safetensors" "$out/lm_model/$(echo "$options" | tr -d ' ')"
     cp "$out/run/model.safetensors" "$out/checkpoint/$(echo "$options" | tr -d ' ')"
 done
+# The safetensors target's own form: a byte that is even, and a header for 64 bytes.
+{
+    printf '\000{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},'
+    printf '"b":{"dtype":"BF16","shape":[3],"data_offsets":[16,22]},"c":{"dtype":"I64","shape":[],'
+    printf '"data_offsets":[24,32]},"d":{"dtype":"F64","shape":[0,5],"data_offsets":[64,64]}}'
+} >"$out/safetensors/header"
+printf '{"metadata":{"total_size":8},"weight_map":{"a":"model-00001-of-00002.safetensors"}}' >"$out/json/index"
+printf '[1,-0.5e-3,"\\u00e9\\n\\"",true,null,{"a":[{}]}]' >"$out/json/kinds"
 printf -- '--flag\n--number=5\n--real\n1e-3\n--text\na\n--prose=\n--maybe\nword' >"$out/options/all"
+printf -- 'word\n--\n--flag' >"$out/options/words"
+printf -- '--help' >"$out/options/help"
 printf '1 2 3\n4,5\r\n6\t7' >"$out/tokens/lines"
+printf '\357\273\2771, 2\n\n3' >"$out/tokens/mark"
