@@ -187,6 +187,11 @@ def jump(x, y, d):
     return 0 * x, 0 * x
 
 
+def gated(x, own, tail):
+    """F.gelu is x/2 (1 + erf) or x/2 (1 + tanh), which cancels; this form does not, and has no slope at 0."""
+    return torch.where(x == 0, own(x), torch.relu(x) - x.abs() * tail(x.abs()))
+
+
 EXACT = (jump, True)
 UNARY = {  # name: function, bound, whether it has a kink at 0
     "exp": (torch.exp, lambda x, y, d: (2.2 * y, 2.2 * y)),
@@ -196,10 +201,9 @@ UNARY = {  # name: function, bound, whether it has a kink at 0
     "sigmoid": (torch.sigmoid, sigmoid_bound),
     "relu": (torch.relu, *EXACT),
     "abs": (torch.abs, *EXACT),
-    # F.gelu is x/2 (1 + erf) and x/2 (1 + tanh), which cancels below 0; the slope of sigmoid cancels above.
-    "gelu": (lambda x: x * torch.special.erfc(-x / math.sqrt(2)) / 2, gelu_bound),
-    "gelu_tanh": (lambda x: torch.where(x > 0, F.gelu(x, approximate="tanh"), x * torch.sigmoid(
-        math.sqrt(8 / math.pi) * (x + 0.044715 * x ** 3))), gelu_tanh_bound),
+    "gelu": (lambda x: gated(x, F.gelu, lambda a: torch.special.erfc(a / math.sqrt(2)) / 2), gelu_bound),
+    "gelu_tanh": (lambda x: gated(x, lambda x: F.gelu(x, approximate="tanh"), lambda a: torch.sigmoid(
+        -math.sqrt(8 / math.pi) * (a + 0.044715 * a ** 3))), gelu_tanh_bound),
     "silu": (F.silu, silu_bound),
 }
 
