@@ -10,17 +10,10 @@
 
 #include <math.h>
 
-static void backward_set(ag_node *node, ag_tensor *g)
-{
-    ag_retain(g);
-    ag_release(node->grad);
-    node->grad = g;
-}
-
 void ag_backward_drop(ag_tape *tape, int64_t last)
 {
     for (int64_t i = 0; i <= last; i++)
-        backward_set(&tape->nodes[i], NULL);
+        ag_node_set_grad(&tape->nodes[i], NULL);
 }
 
 /* ---- One node ---- */
@@ -29,16 +22,15 @@ static void backward_call_hook(ag_node *node)
 {
     const ag_grad_state *state = ag_grad_state_of(node->held);
     if (!ag_is_private(node->grad)) { /* a hook may write into the gradient: no other owner may see that */
-        ag_tensor *own = ag_tensor_clone(node->grad);
-        if (own == NULL)
+        ag_node_set_grad(node, ag_tensor_clone(node->grad));
+        if (node->grad == NULL)
             return;
-        backward_set(node, own);
     }
     ag_tensor *g = state->hook(state->hook_user, node->grad);
     if (g == NULL || g == node->grad || !ag_check_home(node->grad->ctx, "hook", g))
         return;
     if (g->dtype == node->dtype && ag_same_shape(g, node->grad))
-        backward_set(node, g);
+        ag_node_set_grad(node, g);
     else
         ag_fail(g->ctx, AG_ERR_SHAPE, "hook", "returned %s %s for the gradient %s %s", ag_dtype_name(g->dtype),
                 ag_shape_text(g), ag_dtype_name(node->dtype), ag_shape_text(node->grad));
@@ -99,7 +91,7 @@ static void backward_visit(ag_tape *tape, int count, const int64_t *number)
         o->visited(o, tape, number[0]);
     for (int i = 0; i < count; i++)
         if (!tape->nodes[number[i]].stays)
-            backward_set(&tape->nodes[number[i]], NULL);
+            ag_node_set_grad(&tape->nodes[number[i]], NULL);
     ag_scope_end(ctx, NULL);
 }
 
@@ -174,28 +166,18 @@ void ag_backward_walk(ag_tape *tape, const ag_tensor *output, const ag_tensor *c
 
 /* ---- Gradients of leaves and retained gradients ---- */
 
-static void backward_mark(ag_tape *tape, int64_t last)
-{
-    for (int64_t i = 0; i <= last; i++) {
-        const ag_grad_state *state = ag_grad_state_of(tape->nodes[i].held);
-        tape->nodes[i].stays = state != NULL && (state->leaf || state->retain);
-    }
-}
-
-/* Turns each gradient into the tensor's new gradient: added to the old one, and with no other owner. */
+/* Adds the tensors' old gradients to those in the nodes, which then have no other owner. */
 static void backward_add_old(ag_tape *tape, int64_t last)
 {
     for (int64_t i = 0; i <= last && ag_error(tape->ctx) == AG_OK; i++) {
         ag_node *node = &tape->nodes[i];
         if (node->grad == NULL)
             continue;
-        ag_tensor *before = ag_grad_state_of(node->held)->grad, *after = node->grad;
+        ag_tensor *before = ag_grad(node->held);
         if (before != NULL)
-            after = ag_add(before, node->grad);
+            ag_node_set_grad(node, ag_add(before, node->grad));
         else if (!ag_is_private(node->grad))
-            after = ag_tensor_clone(node->grad);
-        if (after != NULL && after != node->grad)
-            backward_set(node, after);
+            ag_node_set_grad(node, ag_tensor_clone(node->grad));
     }
 }
 
@@ -206,11 +188,10 @@ static void backward_hand_over(ag_tape *tape, int64_t last)
         ag_node *node = &tape->nodes[i];
         if (node->grad == NULL)
             continue;
-        ag_grad_state *state = ag_grad_state_of(node->held);
-        ag_release(state->grad);
-        state->grad = node->grad;
-        state->grad->depends = 0; /* a constant, though it be a copy of a leaf */
-        state->grad->cut_by = NULL;
+        ag_zero_grad(node->held);
+        ag_grad_state_of(node->held)->grad = node->grad;
+        node->grad->depends = 0; /* a constant, though it be a copy of a leaf */
+        node->grad->cut_by = NULL;
         node->grad = NULL;
     }
 }
@@ -220,16 +201,20 @@ static ag_status backward_leaves(ag_tape *tape, ag_tensor *output, const ag_tens
     const ag_status status = ag_backward_check(tape, output, "backward");
     if (status != AG_OK)
         return status;
+    const int64_t last = output->node;
     ag_scope_begin(tape->ctx, NULL);
-    backward_mark(tape, output->node);
+    for (int64_t i = 0; i <= last; i++) {
+        const ag_grad_state *state = ag_grad_state_of(tape->nodes[i].held);
+        tape->nodes[i].stays = state != NULL && (state->leaf || state->retain);
+    }
     ag_backward_walk(tape, output, cotangent, "backward");
     tape->paused = true;
-    backward_add_old(tape, output->node);
+    backward_add_old(tape, last);
     tape->paused = false;
     if (ag_error(tape->ctx) == AG_OK)
-        backward_hand_over(tape, output->node);
+        backward_hand_over(tape, last);
     else
-        ag_backward_drop(tape, output->node);
+        ag_backward_drop(tape, last);
     ag_scope_end(tape->ctx, NULL);
     return ag_error(tape->ctx);
 }

@@ -61,9 +61,9 @@ ag_tensor *ag_grad(const ag_tensor *t)
 
 void ag_zero_grad(ag_tensor *t)
 {
-    if (t == NULL || t->attachment == NULL)
+    if (ag_grad(t) == NULL)
         return;
-    ag_release(ag_grad_state_of(t)->grad);
+    ag_release(ag_grad(t));
     ag_grad_state_of(t)->grad = NULL;
 }
 
@@ -85,6 +85,8 @@ const char *ag_name(const ag_tensor *t)
  * node. */
 static ag_grad_state *leaf_hold(ag_tensor *t, const char *where)
 {
+    if (t == NULL)
+        return NULL;
     ag_tape *tape = ag_running_tape(t->ctx);
     bool recorded = tape != NULL && ag_tape_knows(tape, t);
     if (!recorded && !ag_requires_grad(t))
@@ -98,22 +100,18 @@ static ag_grad_state *leaf_hold(ag_tensor *t, const char *where)
 
 ag_status ag_retain_grad(ag_tensor *t)
 {
-    if (t == NULL)
-        return AG_ERR_ARGUMENT;
     ag_grad_state *state = leaf_hold(t, "retain_grad");
     if (state == NULL)
-        return ag_error(t->ctx);
+        return ag_error(ag_ctx_of(t));
     state->retain = true;
     return AG_OK;
 }
 
 ag_status ag_hook(ag_tensor *t, ag_hook_fn *hook, void *user)
 {
-    if (t == NULL)
-        return AG_ERR_ARGUMENT;
     ag_grad_state *state = leaf_hold(t, "hook");
     if (state == NULL)
-        return ag_error(t->ctx);
+        return ag_error(ag_ctx_of(t));
     state->hook = hook;
     state->hook_user = user;
     return AG_OK;

@@ -14,6 +14,15 @@ static ag_operand binary_row(const ag_loop *loop, int i, const ag_tensor *t)
 
 /* ---- The ops of binary.def ---- */
 
+void ag_binary_into(ag_tensor *y, ag_binary_kernel *kernel, const ag_tensor *a, const ag_tensor *b)
+{
+    ag_loop loop;
+    ag_loop_init(&loop, 3, (const ag_tensor *[]){ y, a, b });
+    for (; loop.row < loop.rows; ag_loop_next(&loop))
+        kernel(ag_ctx_team(y->ctx), loop.n, binary_row(&loop, 1, a), binary_row(&loop, 2, b),
+               ag_address(y, loop.at[0]));
+}
+
 /* y = f(a, b) in the broadcast shape, recorded. `kernel` belongs to their dtype. */
 static ag_tensor *binary(const ag_op *op, ag_binary_kernel *kernel, ag_tensor *a, ag_tensor *b)
 {
@@ -22,41 +31,8 @@ static ag_tensor *binary(const ag_op *op, ag_binary_kernel *kernel, ag_tensor *a
     ag_tensor *y = ndim < 0 ? NULL : ag_empty(a->ctx, a->dtype, ndim, shape);
     if (y == NULL)
         return NULL;
-    ag_loop loop;
-    ag_loop_init(&loop, 3, (const ag_tensor *[]){ y, a, b });
-    for (; loop.row < loop.rows; ag_loop_next(&loop))
-        kernel(ag_ctx_team(a->ctx), loop.n, binary_row(&loop, 1, a), binary_row(&loop, 2, b),
-               ag_address(y, loop.at[0]));
+    ag_binary_into(y, kernel, a, b);
     return ag_record(op, y, (ag_tensor *[]){ a, b }, 2, NULL, 0, NULL);
-}
-
-static void add_vjp(ag_vjp *v)
-{
-    ag_vjp_add(v, 0, v->gy);
-    ag_vjp_add(v, 1, v->gy);
-}
-
-static void sub_vjp(ag_vjp *v)
-{
-    ag_vjp_add(v, 0, v->gy);
-    if (ag_vjp_wants(v, 1))
-        ag_vjp_add(v, 1, ag_neg(v->gy));
-}
-
-static void mul_vjp(ag_vjp *v)
-{
-    if (ag_vjp_wants(v, 0))
-        ag_vjp_add(v, 0, ag_mul(v->gy, v->input[1]));
-    if (ag_vjp_wants(v, 1))
-        ag_vjp_add(v, 1, ag_mul(v->gy, v->input[0]));
-}
-
-static void div_vjp(ag_vjp *v)
-{
-    ag_tensor *ga = ag_div(v->gy, v->input[1]); /* gy / b */
-    ag_vjp_add(v, 0, ga);
-    if (ag_vjp_wants(v, 1))
-        ag_vjp_add(v, 1, ag_neg(ag_mul(ga, v->output))); /* -gy y / b */
 }
 
 /* ga = gy df/da(a, b), in gy's shape. For gb swap a and b. */
@@ -74,22 +50,17 @@ static ag_tensor *binary_gradient(ag_binary_vjp_kernel *kernel, ag_tensor *a, ag
     return ga;
 }
 
-static void binary_vjp(ag_vjp *v, ag_binary_vjp_kernel *kernel)
-{
-    ag_tensor *a = v->input[0], *b = v->input[1];
-    if (ag_vjp_wants(v, 0))
-        ag_vjp_add(v, 0, binary_gradient(kernel, a, b, v->gy));
-    if (ag_vjp_wants(v, 1))
-        ag_vjp_add(v, 1, binary_gradient(kernel, b, a, v->gy));
-}
-
-static void maximum_vjp(ag_vjp *v) { binary_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->maximum_vjp); }
-static void minimum_vjp(ag_vjp *v) { binary_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->minimum_vjp); }
-
-enum { KEEP_A = AG_KEEP_INPUT << 0, KEEP_B = AG_KEEP_INPUT << 1 };
-
-#define AG_BINARY(op, y, kept)                                                                               \
-    const ag_op ag_op_##op = { .name = #op, .arity = 2, .keep = kept, .vjp = op##_vjp };                     \
+#define AG_BINARY(op, value, kept, ga, gb)                                                                   \
+    void ag_##op##_vjp(ag_vjp *v)                                                                            \
+    {                                                                                                        \
+        const ag_real_kernels *k = ag_kernels(v->ctx, v->gy->dtype);                                         \
+        ag_tensor *gy = v->gy, *a = v->input[0], *b = v->input[1], *y = v->output;                           \
+        (void)k, (void)a, (void)b, (void)y;                                                                  \
+        if (ag_vjp_wants(v, 0))                                                                              \
+            ag_vjp_add(v, 0, ga);                                                                            \
+        if (ag_vjp_wants(v, 1))                                                                              \
+            ag_vjp_add(v, 1, gb);                                                                            \
+    }                                                                                                        \
     ag_tensor *ag_##op(ag_tensor *a, ag_tensor *b)                                                           \
     {                                                                                                        \
         return ag_same_real(#op, a, b) ? binary(&ag_op_##op, ag_kernels(a->ctx, a->dtype)->op, a, b) : NULL; \
@@ -98,7 +69,7 @@ enum { KEEP_A = AG_KEEP_INPUT << 0, KEEP_B = AG_KEEP_INPUT << 1 };
 
 /* ---- where, masked_fill ---- */
 
-static void where_vjp(ag_vjp *v)
+void ag_where_vjp(ag_vjp *v)
 {
     ag_tensor *cond = v->input[0], *zero = ag_zeros(v->ctx, v->gy->dtype, AG_SCALAR);
     if (ag_vjp_wants(v, 1))
@@ -106,8 +77,6 @@ static void where_vjp(ag_vjp *v)
     if (ag_vjp_wants(v, 2))
         ag_vjp_add(v, 2, ag_where(cond, zero, v->gy));
 }
-
-const ag_op ag_op_where = { .name = "where", .arity = 3, .keep = AG_KEEP_INPUT << 0, .vjp = where_vjp };
 
 ag_tensor *ag_where(ag_tensor *cond, ag_tensor *a, ag_tensor *b)
 {

@@ -12,12 +12,10 @@ static ag_tensor *dropout_apply(ag_tensor *x, const ag_dropout_stream *stream)
     return y;
 }
 
-static void dropout_vjp(ag_vjp *v)
+void ag_dropout_vjp(ag_vjp *v)
 {
     ag_vjp_add(v, 0, dropout_apply(v->gy, v->attr));
 }
-
-const ag_op ag_op_dropout = { "dropout", 1, AG_KEEP_NONE, dropout_vjp };
 
 ag_tensor *ag_dropout(ag_tensor *x, double p)
 {

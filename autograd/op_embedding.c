@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static void embedding_vjp(ag_vjp *v)
+void ag_embedding_vjp(ag_vjp *v)
 {
     ag_tensor *index = ag_tensor_contiguous(v->input[1]), *gy = ag_tensor_contiguous(v->gy);
     ag_tensor *gtable = ag_vjp_target(v, 0, NULL);
@@ -15,8 +15,6 @@ static void embedding_vjp(ag_vjp *v)
     ag_kernels(v->ctx, gy->dtype)->embedding_vjp(ag_ctx_team(v->ctx), index->numel, gtable->shape[1], ag_data(index),
                                                  ag_data(gy), ag_data_mut(gtable));
 }
-
-const ag_op ag_op_embedding = { "embedding", 2, AG_KEEP_INPUT << 1, embedding_vjp };
 
 ag_tensor *ag_embedding(ag_tensor *table, ag_tensor *index)
 {

@@ -8,9 +8,12 @@
 #include "autograd/autograd.h"
 #include "tensor/tensor_impl.h"
 
-#define AG_OP(name) extern const ag_op ag_op_##name;
+enum { AG_KEEP_A = AG_KEEP_INPUT << 0, AG_KEEP_B = AG_KEEP_INPUT << 1 };
+
+#define AG_OP(name, inputs, keep, vjp)                                                                       \
+    extern const ag_op ag_op_##name;                                                                         \
+    void ag_##vjp##_vjp(ag_vjp *v);
 #include "autograd/ops.def"
-#undef AG_OP
 
 /* Whether the running tape has an observer (tape_impl.h): then ops run and are recorded one by one. */
 bool ag_observed(const ag_ctx *ctx);
@@ -24,6 +27,10 @@ bool ag_same_real(const char *where, const ag_tensor *a, const ag_tensor *b);
 /* A new tensor of x's dtype and shape; NULL for NULL, as after an error. */
 ag_tensor *ag_empty_as(const ag_tensor *x);
 
+/* y[...] = f(a, b), element by element, not recorded; a and b broadcast to y's shape. y is contiguous, and may be a or
+ * b. `kernel` belongs to their dtype. */
+void ag_binary_into(ag_tensor *y, ag_binary_kernel *kernel, const ag_tensor *a, const ag_tensor *b);
+
 /* x[..,N] as M rows of N: M. */
 int64_t ag_rows_of(const ag_tensor *x);
 
@@ -31,8 +38,10 @@ int64_t ag_rows_of(const ag_tensor *x);
  * without further checks. NULL with the error of op `where`. */
 ag_tensor *ag_checked_index(const char *where, ag_tensor *index, int64_t limit, const int32_t *ignored);
 
-/* ag_op.work of linear and matmul, y[..,M,N] from input[0][..,M,K]: M N K each for y, and for the gradients of both. */
+/* ag_op.work: of linear and matmul, y[..,M,N] from input[0][..,M,K], M N K each for y and for the gradients of both; of
+ * sdpa B H (D + Dv) for every pair that the mask allows. */
 double ag_product_work(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted);
+double ag_sdpa_work(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted);
 
 /* Computes the products of a list with scratch memory from the context. False when memory is short. */
 bool ag_run_gemm(ag_ctx *ctx, ag_dtype dtype, int count, const ag_gemm *list);

@@ -6,44 +6,35 @@
 
 /* ---- cross_entropy: while a tape records, forward computes the gradient too, from the same exponentials ---- */
 
-static void cross_entropy_vjp(ag_vjp *v)
+void ag_cross_entropy_vjp(ag_vjp *v)
 {
     double gy = 0;
     if (ag_item(v->gy, &gy) == AG_OK)
         ag_vjp_add(v, 0, gy == 1 ? v->extra : ag_scale(v->extra, gy));
 }
 
-const ag_op ag_op_cross_entropy = { "cross_entropy", 2, AG_KEEP_NONE, cross_entropy_vjp };
-
-/* The shapes fit: logits[..,V], target[..]. */
-static bool check_cross_entropy(const ag_tensor *logits, const ag_tensor *target, const ag_cross_entropy_config *config)
+ag_tensor *ag_cross_entropy_with(ag_tensor *logits, ag_tensor *target, ag_cross_entropy_config config)
 {
-    bool fits = logits->ndim == target->ndim + 1 && logits->shape[logits->ndim - 1] > 0;
+    static const char where[] = "cross_entropy";
+    const ag_real_kernels *k = ag_real_kernels_for(where, logits);
+    if (k == NULL || target == NULL)
+        return NULL;
+    ag_ctx *ctx = logits->ctx;
+    bool fits = logits->ndim == target->ndim + 1 && ag_dim(logits, -1) > 0;
     for (int d = 0; fits && d < target->ndim; d++)
         fits = logits->shape[d] == target->shape[d];
     if (!fits)
-        ag_fail(logits->ctx, AG_ERR_SHAPE, "cross_entropy", "logits are %s, targets %s; must be [..,V] and [..]",
-                ag_shape_text(logits), ag_shape_text(target));
-    else if (config->reduction != AG_MEAN && config->reduction != AG_SUM)
-        ag_fail(logits->ctx, AG_ERR_ARGUMENT, "cross_entropy", "reduction is %d, must be AG_MEAN or AG_SUM",
-                (int)config->reduction);
-    else if (!(config->label_smoothing >= 0 && config->label_smoothing <= 1))
-        ag_fail(logits->ctx, AG_ERR_ARGUMENT, "cross_entropy", "label_smoothing is %s, must be in [0, 1]",
-                ag_number_text(logits->ctx, config->label_smoothing));
-    else
-        return true;
-    return false;
-}
-
-ag_tensor *ag_cross_entropy_with(ag_tensor *logits, ag_tensor *target, ag_cross_entropy_config config)
-{
-    const ag_real_kernels *k = ag_real_kernels_for("cross_entropy", logits);
-    if (k == NULL || target == NULL || !check_cross_entropy(logits, target, &config))
-        return NULL;
-    ag_ctx *ctx = logits->ctx;
+        return ag_fail(ctx, AG_ERR_SHAPE, where, "logits are %s, targets %s; must be [..,V] and [..]",
+                       ag_shape_text(logits), ag_shape_text(target));
+    if (config.reduction != AG_MEAN && config.reduction != AG_SUM)
+        return ag_fail(ctx, AG_ERR_ARGUMENT, where, "reduction is %d, must be AG_MEAN or AG_SUM",
+                       (int)config.reduction);
+    if (!(config.label_smoothing >= 0 && config.label_smoothing <= 1))
+        return ag_fail(ctx, AG_ERR_ARGUMENT, where, "label_smoothing is %s, must be in [0, 1]",
+                       ag_number_text(ctx, config.label_smoothing));
     int64_t M = target->numel, V = logits->shape[logits->ndim - 1];
     int32_t ignore = config.ignore ? config.ignore_index : INT32_MIN; /* which no valid target is */
-    ag_tensor *index = ag_checked_index("cross_entropy", target, V, config.ignore ? &ignore : NULL);
+    ag_tensor *index = ag_checked_index(where, target, V, config.ignore ? &ignore : NULL);
     ag_tensor *dense = ag_tensor_contiguous(logits), *row_loss = ag_empty(ctx, logits->dtype, 1, &M);
     const bool wanted = ag_recording(ctx);
     ag_tensor *slope = wanted ? ag_empty_as(logits) : NULL;

@@ -17,23 +17,13 @@ static ag_norm_args norm_args(const ag_tensor *x, const ag_tensor *saved)
     };
 }
 
-/* Also NULL for no tensor. */
-static void *norm_memory(const ag_tensor *t)
-{
-    return t == NULL ? NULL : ag_address(t, 0);
-}
-
 /* Whether w or b is NULL or [N]; false with the error recorded. */
 static bool norm_check_parameter(const char *where, const ag_tensor *x, const ag_tensor *parameter, const char *name)
 {
-    if (parameter == NULL)
-        return true;
-    if (!ag_same_real(where, x, parameter))
-        return false;
-    if (parameter->ndim == 1 && parameter->shape[0] == x->shape[x->ndim - 1])
-        return true;
-    ag_fail(x->ctx, AG_ERR_SHAPE, where, "x is %s, the %s %s", ag_shape_text(x), name, ag_shape_text(parameter));
-    return false;
+    if (parameter == NULL || !ag_same_real(where, x, parameter))
+        return parameter == NULL;
+    return (parameter->ndim == 1 && parameter->shape[0] == x->shape[x->ndim - 1]) ||
+           ag_fail(x->ctx, AG_ERR_SHAPE, where, "x is %s, the %s %s", ag_shape_text(x), name, ag_shape_text(parameter));
 }
 
 /* input: x, w, b; x is real. */
@@ -58,8 +48,8 @@ static ag_tensor *norm(const ag_op *op, ag_norm_kernel *kernel, ag_tensor *const
     ag_norm_args n = norm_args(x, saved);
     n.eps = eps;
     n.x = ag_data(dense);
-    n.w = norm_memory(w);
-    n.b = norm_memory(b);
+    n.w = ag_data(w);
+    n.b = ag_data(b);
     n.y = y->storage->data;
     kernel(ag_ctx_team(ctx), &n);
     return ag_record(op, y, input, op->arity, NULL, 0, saved);
@@ -73,7 +63,7 @@ static void norm_vjp(ag_vjp *v, ag_norm_kernel *kernel)
         return;
     ag_norm_args n = norm_args(x, v->extra);
     n.x = ag_data(x);
-    n.w = norm_memory(w);
+    n.w = ag_data(w);
     n.dy = ag_data(gy);
     ag_tensor *gx = ag_vjp_target(v, 0, &n.add); /* where x is a residual, its gradient has a part already */
     ag_tensor *gw = ag_vjp_wants(v, 1) ? ag_empty(v->ctx, x->dtype, 1, &n.N) : NULL;
@@ -81,9 +71,9 @@ static void norm_vjp(ag_vjp *v, ag_norm_kernel *kernel)
     const size_t bytes = ag_kernels(v->ctx, x->dtype)->norm_vjp_scratch(n.M, n.N);
     n.scratch = ag_alloc(v->ctx, bytes);
     if (ag_error(v->ctx) == AG_OK) {
-        n.dx = gx == NULL ? NULL : ag_data_mut(gx);
-        n.dw = norm_memory(gw);
-        n.db = norm_memory(gb);
+        n.dx = ag_data_mut(gx);
+        n.dw = ag_data_mut(gw);
+        n.db = ag_data_mut(gb);
         kernel(ag_ctx_team(v->ctx), &n);
         ag_vjp_add(v, 1, gw);
         ag_vjp_add(v, 2, gb);
@@ -91,11 +81,8 @@ static void norm_vjp(ag_vjp *v, ag_norm_kernel *kernel)
     ag_free(v->ctx, n.scratch, bytes);
 }
 
-#define NORM_OP(op, inputs)                                                                                  \
-    static void op##_vjp(ag_vjp *v) { norm_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->op##_vjp); }             \
-    const ag_op ag_op_##op = { #op, inputs, AG_KEEP_INPUT << 0 | AG_KEEP_INPUT << 1, op##_vjp };
-NORM_OP(layer_norm, 3)
-NORM_OP(rms_norm, 2)
+void ag_layer_norm_vjp(ag_vjp *v) { norm_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->layer_norm_vjp); }
+void ag_rms_norm_vjp(ag_vjp *v) { norm_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->rms_norm_vjp); }
 
 ag_tensor *ag_layer_norm(ag_tensor *x, ag_tensor *w, ag_tensor *b, double eps)
 {

@@ -11,17 +11,6 @@
 
 /* ---- Checks ---- */
 
-static bool sdpa_check_values(const char *where, const ag_tensor *k, const ag_tensor *v)
-{
-    if (!ag_same_real(where, k, v))
-        return false;
-    if (v->ndim == 4 && v->shape[0] == k->shape[0] && v->shape[1] == k->shape[1] && v->shape[2] == k->shape[2])
-        return true;
-    ag_fail(k->ctx, AG_ERR_SHAPE, where, "keys are %s, values %s; must be [B,Hk,Tk,D] and [B,Hk,Tk,Dv]",
-            ag_shape_text(k), ag_shape_text(v));
-    return false;
-}
-
 /* q[B,H,Tq,D], k[B,Hk,Tk,D] of one real dtype, Hk dividing H, and the config but for its mask. pairs[4] = B, H, Tq,
  * Tk. */
 static bool sdpa_check(const char *where, const ag_tensor *q, const ag_tensor *k, const ag_sdpa_config *c,
@@ -33,34 +22,31 @@ static bool sdpa_check(const char *where, const ag_tensor *q, const ag_tensor *k
         (relative != NULL && !ag_same_real(where, q, relative)))
         return false;
     ag_ctx *ctx = q->ctx;
-    if (q->ndim != 4 || k->ndim != 4 || q->shape[0] != k->shape[0] || q->shape[3] != k->shape[3] || q->shape[3] == 0) {
-        ag_fail(ctx, AG_ERR_SHAPE, where, "queries are %s, keys %s; must be [B,H,Tq,D] and [B,Hk,Tk,D]",
-                ag_shape_text(q), ag_shape_text(k));
-        return false;
-    }
+    if (q->ndim != 4 || k->ndim != 4 || q->shape[0] != k->shape[0] || q->shape[3] != k->shape[3] || q->shape[3] == 0)
+        return ag_fail(ctx, AG_ERR_SHAPE, where, "queries are %s, keys %s; must be [B,H,Tq,D] and [B,Hk,Tk,D]",
+                       ag_shape_text(q), ag_shape_text(k));
     memcpy(pairs, q->shape, 3 * sizeof *pairs);
     pairs[3] = k->shape[2];
     const int64_t H = q->shape[1], Hk = k->shape[1];
     if (H != Hk && (Hk == 0 || H % Hk != 0))
-        ag_fail(ctx, AG_ERR_SHAPE, where, "queries are %s, keys %s: %lld heads are no multiple of %lld",
-                ag_shape_text(q), ag_shape_text(k), (long long)H, (long long)Hk);
-    else if (!isfinite(c->scale))
-        ag_fail(ctx, AG_ERR_ARGUMENT, where, "scale is %s, must be finite", ag_number_text(ctx, c->scale));
-    else if (!(c->dropout >= 0 && c->dropout < 1))
-        ag_fail(ctx, AG_ERR_ARGUMENT, where, "dropout is %s, must be in [0, 1)", ag_number_text(ctx, c->dropout));
-    else if (!(c->soft_cap >= 0 && c->soft_cap < (double)INFINITY))
-        ag_fail(ctx, AG_ERR_ARGUMENT, where, "soft_cap is %s, must be 0 (none) or positive and finite",
-                ag_number_text(ctx, c->soft_cap));
-    else if (bias != NULL && !ag_matrices_of(bias, pairs, &matrices))
-        ag_fail(ctx, AG_ERR_SHAPE, where, "the bias is %s, must broadcast to %s", ag_shape_text(bias),
-                ag_dims_text(ctx, 4, pairs));
-    else if (relative != NULL && (relative->ndim != 2 || relative->shape[1] % 2 != 1 ||
-                                  (relative->shape[0] != 1 && relative->shape[0] != H)))
-        ag_fail(ctx, AG_ERR_SHAPE, where, "relative is %s, must be [H,2R+1] with H %lld or 1", ag_shape_text(relative),
-                (long long)H);
-    else
-        return true;
-    return false;
+        return ag_fail(ctx, AG_ERR_SHAPE, where, "queries are %s, keys %s: %lld heads are no multiple of %lld",
+                       ag_shape_text(q), ag_shape_text(k), (long long)H, (long long)Hk);
+    if (!isfinite(c->scale))
+        return ag_fail(ctx, AG_ERR_ARGUMENT, where, "scale is %s, must be finite", ag_number_text(ctx, c->scale));
+    if (!(c->dropout >= 0 && c->dropout < 1))
+        return ag_fail(ctx, AG_ERR_ARGUMENT, where, "dropout is %s, must be in [0, 1)",
+                       ag_number_text(ctx, c->dropout));
+    if (!(c->soft_cap >= 0 && c->soft_cap < (double)INFINITY))
+        return ag_fail(ctx, AG_ERR_ARGUMENT, where, "soft_cap is %s, must be 0 (none) or positive and finite",
+                       ag_number_text(ctx, c->soft_cap));
+    if (bias != NULL && !ag_matrices_of(bias, pairs, &matrices))
+        return ag_fail(ctx, AG_ERR_SHAPE, where, "the bias is %s, must broadcast to %s", ag_shape_text(bias),
+                       ag_dims_text(ctx, 4, pairs));
+    if (relative != NULL && (relative->ndim != 2 || relative->shape[1] % 2 != 1 ||
+                             (relative->shape[0] != 1 && relative->shape[0] != H)))
+        return ag_fail(ctx, AG_ERR_SHAPE, where, "relative is %s, must be [H,2R+1] with H %lld or 1",
+                       ag_shape_text(relative), (long long)H);
+    return true;
 }
 
 /* ---- Arguments of the kernels ---- */
@@ -87,6 +73,13 @@ static ag_tensor *sdpa_empty(const ag_tensor *like, int64_t T, int64_t D)
     return ag_empty(like->ctx, like->dtype, AG_SHAPE(B, H, T, D));
 }
 
+/* relative[H,2R+1] or [1,2R+1] by head and column. */
+static ag_matrices sdpa_relative(const ag_tensor *t)
+{
+    return (ag_matrices){ ag_address(t, 0), .head = t->shape[0] == 1 ? 0 : t->stride[0],
+                          .column = t->shape[1] == 1 ? 0 : t->stride[1] };
+}
+
 bool ag_sdpa_begin(const char *where, ag_tensor *q, ag_tensor *k, ag_sdpa_config *c, ag_attention *a)
 {
     int64_t pairs[4];
@@ -103,8 +96,7 @@ bool ag_sdpa_begin(const char *where, ag_tensor *q, ag_tensor *k, ag_sdpa_config
         ag_matrices_of(c->bias, pairs, &a->bias);
     if (c->relative != NULL) {
         a->reach = c->relative->shape[1] / 2;
-        ag_matrices_of(c->relative, (const int64_t[]){ 1, 1, c->relative->shape[0], 2 * a->reach + 1 }, &a->relative);
-        a->relative.head = a->relative.row;
+        a->relative = sdpa_relative(c->relative);
     }
     return sdpa_rows(q, &a->q) && sdpa_rows(k, &a->k);
 }
@@ -123,58 +115,39 @@ bool ag_sdpa_run(ag_ctx *ctx, ag_dtype dtype, ag_attention_kernel *kernel, const
 /* ---- The op. Its attribute is the ag_attention of forward: the mask's tensors and the biases, which the tape keeps,
  * need no second check or translation. ---- */
 
-enum { SDPA_BIAS = 3, SDPA_RELATIVE = 4, SDPA_MASK = 5, SDPA_INPUTS = SDPA_MASK + AG_MASK_TENSORS };
+enum { SDPA_BIAS = 3, SDPA_RELATIVE = 4, SDPA_MASK = 5, SDPA_INPUTS = SDPA_MASK + AG_MASK_TENSORS }; /* ops.def */
 
-/* The gradients of queries, keys and values. */
-static void sdpa_heads_vjp(ag_vjp *v, const ag_real_kernels *kernels, ag_attention *a)
-{
-    ag_matrices *const out[] = { &a->dq, &a->dk, &a->dv };
-    ag_tensor *gradient[3];
-    for (int i = 0; i < 3; i++) {
-        const ag_tensor *x = v->input[i];
-        gradient[i] = sdpa_empty(x, x->shape[2], x->shape[3]);
-        if (gradient[i] == NULL || !sdpa_rows(gradient[i], out[i]))
-            return;
-    }
-    if (!ag_sdpa_run(v->ctx, v->gy->dtype, kernels->attention_vjp, a))
-        return;
-    for (int i = 0; i < 3; i++)
-        ag_vjp_add(v, i, gradient[i]);
-}
-
-/* The gradients of bias and relative, each in its own shape: the kernel sums what is shared. */
-static void sdpa_bias_vjp(ag_vjp *v, const ag_real_kernels *kernels, ag_attention *a)
-{
-    const ag_tensor *bias = v->input[SDPA_BIAS], *relative = v->input[SDPA_RELATIVE];
-    ag_tensor *gbias = NULL, *grelative = NULL;
-    if (bias != NULL && ag_vjp_wants(v, SDPA_BIAS)) {
-        gbias = ag_empty_as(bias);
-        if (gbias == NULL || !ag_matrices_of(gbias, (const int64_t[]){ a->B, a->H, a->Tq, a->Tk }, &a->dbias))
-            return;
-    }
-    if (relative != NULL && ag_vjp_wants(v, SDPA_RELATIVE)) {
-        grelative = ag_empty_as(relative);
-        if (grelative == NULL)
-            return;
-        a->drelative = (ag_matrices){ .x = grelative->storage->data, .column = 1 };
-        a->drelative.head = relative->shape[0] == 1 ? 0 : relative->shape[1];
-    }
-    if ((gbias == NULL && grelative == NULL) || !ag_sdpa_run(v->ctx, v->gy->dtype, kernels->attention_bias_vjp, a))
-        return;
-    ag_vjp_add(v, SDPA_BIAS, gbias);
-    ag_vjp_add(v, SDPA_RELATIVE, grelative);
-}
-
-static void sdpa_vjp(ag_vjp *v)
+void ag_sdpa_vjp(ag_vjp *v)
 {
     ag_attention a = *(const ag_attention *)v->attr;
     if (!sdpa_rows(v->input[0], &a.q) || !sdpa_rows(v->input[1], &a.k) || !sdpa_rows(v->input[2], &a.v) ||
         !sdpa_rows(v->output, &a.o) || !sdpa_rows(v->gy, &a.dout))
         return;
     const ag_real_kernels *kernels = ag_kernels(v->ctx, v->gy->dtype);
-    if (ag_vjp_wants(v, 0) || ag_vjp_wants(v, 1) || ag_vjp_wants(v, 2))
-        sdpa_heads_vjp(v, kernels, &a);
-    sdpa_bias_vjp(v, kernels, &a);
+    const bool heads = ag_vjp_wants(v, 0) || ag_vjp_wants(v, 1) || ag_vjp_wants(v, 2);
+    ag_matrices *const out[] = { &a.dq, &a.dk, &a.dv };
+    ag_tensor *gradient[SDPA_MASK] = { NULL };
+    for (int i = 0; i < 3 && heads; i++) {
+        const ag_tensor *x = v->input[i];
+        gradient[i] = sdpa_empty(x, x->shape[2], x->shape[3]);
+        if (gradient[i] == NULL || !sdpa_rows(gradient[i], out[i]))
+            return;
+    }
+    for (int i = SDPA_BIAS; i < SDPA_MASK; i++) /* each in its own shape: the kernel sums what is shared */
+        if (ag_vjp_wants(v, i) && (gradient[i] = ag_empty_as(v->input[i])) == NULL)
+            return;
+    ag_tensor *gbias = gradient[SDPA_BIAS], *grelative = gradient[SDPA_RELATIVE];
+    if (gbias != NULL)
+        ag_matrices_of(gbias, (const int64_t[]){ a.B, a.H, a.Tq, a.Tk }, &a.dbias);
+    if (grelative != NULL)
+        a.drelative = sdpa_relative(grelative);
+    if (heads && !ag_sdpa_run(v->ctx, v->gy->dtype, kernels->attention_vjp, &a))
+        return;
+    if ((gbias != NULL || grelative != NULL) &&
+        !ag_sdpa_run(v->ctx, v->gy->dtype, kernels->attention_bias_vjp, &a))
+        return;
+    for (int i = 0; i < SDPA_MASK; i++)
+        ag_vjp_add(v, i, gradient[i]);
 }
 
 /* Pairs of queries and keys that a mask allows, per batch entry and head; NaN when counting them takes more than a pass
@@ -196,26 +169,25 @@ static double sdpa_allowed_pairs(const ag_attention_mask *m, int64_t Tq, int64_t
     return pairs;
 }
 
-static double sdpa_work(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted)
+double ag_sdpa_work(const ag_tensor *y, ag_tensor *const *input, int count, const void *attr, uint64_t wanted)
 {
     (void)y, (void)input, (void)count;
     const ag_attention *a = attr;
     return (wanted != 0 ? 2 : 1) * sdpa_allowed_pairs(&a->mask, a->Tq, a->Tk) * (double)(a->B * a->H * (a->D + a->Dv));
 }
 
-const ag_op ag_op_sdpa = {
-    "sdpa", SDPA_INPUTS, AG_KEEP_INPUTS | AG_KEEP_OUTPUT, sdpa_vjp, .work = sdpa_work
-};
-
 ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config config)
 {
     ag_attention a;
-    if (v == NULL || !ag_sdpa_begin("sdpa", q, k, &config, &a) || !sdpa_check_values("sdpa", k, v) ||
-        !sdpa_rows(v, &a.v))
+    if (v == NULL || !ag_sdpa_begin("sdpa", q, k, &config, &a) || !ag_same_real("sdpa", k, v))
         return NULL;
+    if (v->ndim != 4 || memcmp(v->shape, k->shape, 3 * sizeof *k->shape) != 0)
+        return ag_fail(k->ctx, AG_ERR_SHAPE, "sdpa", "keys are %s, values %s; must be [B,Hk,Tk,D] and [B,Hk,Tk,Dv]",
+                       ag_shape_text(k), ag_shape_text(v));
     ag_tensor *rows = ag_empty(q->ctx, q->dtype, AG_SHAPE(2, a.B, a.H, a.Tq)), *o = sdpa_empty(q, a.Tq, v->shape[3]);
     ag_tensor *lse = config.lse == NULL ? NULL : ag_tensor_select(rows, 0, 0);
-    if (rows == NULL || (lse == NULL && config.lse != NULL) || o == NULL || !sdpa_rows(o, &a.o))
+    if (rows == NULL || (lse == NULL && config.lse != NULL) || o == NULL || !sdpa_rows(v, &a.v) ||
+        !sdpa_rows(o, &a.o))
         return NULL;
     a.Dv = v->shape[3];
     a.lse = rows->storage->data;
@@ -231,6 +203,6 @@ ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config conf
     ag_mask_tensors(&config.mask, input + SDPA_MASK);
     o = ag_record(&ag_op_sdpa, o, input, SDPA_INPUTS, &a, sizeof a, rows);
     if (config.lse != NULL && o != NULL)
-        *config.lse = ag_derived(lse, o, "sdpa as its lse");
+        *config.lse = ag_derived(lse, o, "sdpa as its lse; use ag_logsumexp");
     return o;
 }

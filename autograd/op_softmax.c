@@ -33,8 +33,7 @@ static void softmax_rows_vjp(ag_vjp *v, ag_rows_vjp_kernel *kernel)
 }
 
 #define SOFTMAX_OP(op)                                                                                       \
-    static void op##_vjp(ag_vjp *v) { softmax_rows_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->op##_vjp); }     \
-    const ag_op ag_op_##op = { #op, 1, AG_KEEP_OUTPUT, op##_vjp };                                           \
+    void ag_##op##_vjp(ag_vjp *v) { softmax_rows_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->op##_vjp); }       \
     ag_tensor *ag_##op(ag_tensor *x, int dim)                                                                \
     {                                                                                                        \
         const ag_real_kernels *k = ag_real_kernels_for(#op, x);                                              \
@@ -43,7 +42,7 @@ static void softmax_rows_vjp(ag_vjp *v, ag_rows_vjp_kernel *kernel)
 SOFTMAX_OP(softmax)
 SOFTMAX_OP(log_softmax)
 
-static void logsumexp_vjp(ag_vjp *v)
+void ag_logsumexp_vjp(ag_vjp *v)
 {
     ag_tensor *x = ag_tensor_contiguous(v->input[0]), *gy = ag_tensor_contiguous(v->gy), *gx = ag_empty_as(x);
     if (gx == NULL || gy == NULL)
@@ -52,8 +51,6 @@ static void logsumexp_vjp(ag_vjp *v)
                                                 ag_data(v->output), ag_data(gy), gx->storage->data);
     ag_vjp_add(v, 0, gx);
 }
-
-const ag_op ag_op_logsumexp = { "logsumexp", 1, AG_KEEP_INPUT | AG_KEEP_OUTPUT, logsumexp_vjp };
 
 ag_tensor *ag_logsumexp(ag_tensor *x, int dim, bool keepdim)
 {

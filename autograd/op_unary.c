@@ -29,9 +29,8 @@ static void unary_vjp(ag_vjp *v, ag_unary_vjp_kernel *kernel)
     ag_vjp_add(v, 0, gx);
 }
 
-#define AG_UNARY(op, y, cost, kept, ...)                                                                     \
-    static void op##_vjp(ag_vjp *v) { unary_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->op##_vjp); }            \
-    const ag_op ag_op_##op = { .name = #op, .arity = 1, .keep = AG_KEEP_##kept, .vjp = op##_vjp };
+#define AG_UNARY(op, ...)                                                                                    \
+    void ag_##op##_vjp(ag_vjp *v) { unary_vjp(v, ag_kernels(v->ctx, v->gy->dtype)->op##_vjp); }
 #include "tensor/kernels/unary.def"
 
 /* ag_<op> of x and the parameters that the op declares; p0 and p1 are what the kernel gets. */
@@ -59,22 +58,12 @@ ag_tensor *ag_clamp(ag_tensor *x, double low, double high)
     return k == NULL ? NULL : unary(&ag_op_clamp, k->clamp, x, low, high);
 }
 
-/* ---- Activations at the end of a product: the tape keeps the slope f'(x) in place of x ---- */
-
-static void slope_vjp(ag_vjp *v)
-{
-    ag_tensor *gy = ag_tensor_contiguous(v->gy);
-    ag_tensor *gx = gy == NULL ? NULL : ag_vjp_over(v, gy);
-    if (gx == NULL)
-        return;
-    const ag_operand of_y = { ag_data(gy), 1 }, slope = { ag_data(v->input[0]), 1 };
-    ag_kernels(v->ctx, gy->dtype)->mul(ag_ctx_team(v->ctx), gx->numel, of_y, slope, gx->storage->data);
-    ag_vjp_add(v, 0, gx);
-}
+/* ---- Activations at the end of a product: the tape keeps the slope f'(x) in place of x, and gx is gy times what is
+ * kept, as of exp ---- */
 
 #define AG_UNARY(...)
 #define AG_ACTIVATION(op, ...)                                                                               \
-    static const ag_op op##_by_slope = { .name = #op, .arity = 1, .keep = AG_KEEP_INPUT, .vjp = slope_vjp };
+    static const ag_op op##_by_slope = { .name = #op, .arity = 1, .keep = AG_KEEP_INPUT, .vjp = ag_exp_vjp };
 #include "tensor/kernels/unary.def"
 
 ag_epilogue ag_epilogue_of(ag_tensor *(*f)(ag_tensor *x), const ag_real_kernels *k)

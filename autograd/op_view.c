@@ -15,51 +15,33 @@ static ag_tensor *record_view(const ag_op *op, ag_tensor *y, ag_tensor *x, const
 
 /* ---- reshape, squeeze, unsqueeze, expand, contiguous, cast: the engine knows the input's shape and dtype ---- */
 
-static void reshape_vjp(ag_vjp *v)
+void ag_reshape_vjp(ag_vjp *v)
 {
     ag_vjp_add(v, 0, ag_tensor_reshape(v->gy, ag_vjp_ndim(v, 0), ag_vjp_shape(v, 0)));
 }
 
-static void pass_vjp(ag_vjp *v)
+void ag_pass_vjp(ag_vjp *v)
 {
     ag_vjp_add(v, 0, v->gy); /* of expand: the engine sums what was repeated */
 }
 
-static void cast_vjp(ag_vjp *v)
+void ag_cast_vjp(ag_vjp *v)
 {
     const ag_dtype *from = v->attr;
     ag_vjp_add(v, 0, ag_tensor_cast(v->gy, *from));
 }
 
-const ag_op ag_op_reshape = { "reshape", 1, AG_KEEP_NONE, reshape_vjp };
-const ag_op ag_op_expand = { "expand", 1, AG_KEEP_NONE, pass_vjp };
-const ag_op ag_op_contiguous = { "contiguous", 1, AG_KEEP_NONE, pass_vjp };
-const ag_op ag_op_cast = { "cast", 1, AG_KEEP_NONE, cast_vjp };
-
-ag_tensor *ag_reshape(ag_tensor *x, int ndim, const int64_t *shape)
-{
-    return record_view(&ag_op_reshape, ag_tensor_reshape(x, ndim, shape), x, NULL, 0);
-}
-
-ag_tensor *ag_squeeze(ag_tensor *x, int dim)
-{
-    return record_view(&ag_op_reshape, ag_tensor_squeeze(x, dim), x, NULL, 0);
-}
-
-ag_tensor *ag_unsqueeze(ag_tensor *x, int dim)
-{
-    return record_view(&ag_op_reshape, ag_tensor_unsqueeze(x, dim), x, NULL, 0);
-}
-
-ag_tensor *ag_expand(ag_tensor *x, int ndim, const int64_t *shape)
-{
-    return record_view(&ag_op_expand, ag_tensor_expand(x, ndim, shape), x, NULL, 0);
-}
-
-ag_tensor *ag_contiguous(ag_tensor *x)
-{
-    return record_view(&ag_op_contiguous, ag_tensor_contiguous(x), x, NULL, 0);
-}
+/* ag_<name> records `op` for the view that ag_tensor_<name> makes. */
+#define VIEW(name, op, arguments, ...)                                                                       \
+    ag_tensor *ag_##name(__VA_ARGS__)                                                                        \
+    {                                                                                                        \
+        return record_view(&ag_op_##op, ag_tensor_##name arguments, x, NULL, 0);                             \
+    }
+VIEW(reshape, reshape, (x, ndim, shape), ag_tensor *x, int ndim, const int64_t *shape)
+VIEW(squeeze, reshape, (x, dim), ag_tensor *x, int dim)
+VIEW(unsqueeze, reshape, (x, dim), ag_tensor *x, int dim)
+VIEW(expand, expand, (x, ndim, shape), ag_tensor *x, int ndim, const int64_t *shape)
+VIEW(contiguous, contiguous, (x), ag_tensor *x)
 
 ag_tensor *ag_cast(ag_tensor *x, ag_dtype dtype)
 {
@@ -70,12 +52,10 @@ ag_tensor *ag_cast(ag_tensor *x, ag_dtype dtype)
 /* ---- permute, transpose ---- */
 
 /* The attribute is the inverse permutation. */
-static void permute_vjp(ag_vjp *v)
+void ag_permute_vjp(ag_vjp *v)
 {
     ag_vjp_add(v, 0, ag_tensor_permute(v->gy, v->attr));
 }
-
-const ag_op ag_op_permute = { "permute", 1, AG_KEEP_NONE, permute_vjp };
 
 ag_tensor *ag_permute(ag_tensor *x, const int *dims)
 {
@@ -112,7 +92,7 @@ static ag_tensor *view_part(ag_tensor *t, const slice_attr *a)
 }
 
 /* The part's gradient is added to the sum so far, or written into zeros. */
-static void part_vjp(ag_vjp *v)
+void ag_part_vjp(ag_vjp *v)
 {
     bool add = false;
     ag_tensor *gx = ag_vjp_target(v, 0, &add);
@@ -121,9 +101,6 @@ static void part_vjp(ag_vjp *v)
     ag_tensor *part = view_part(gx, v->attr);
     ag_copy_into(part, add && part != NULL ? ag_add(part, v->gy) : v->gy);
 }
-
-const ag_op ag_op_slice = { "slice", 1, AG_KEEP_NONE, part_vjp };
-const ag_op ag_op_select = { "select", 1, AG_KEEP_NONE, part_vjp };
 
 ag_tensor *ag_slice(ag_tensor *x, int dim, int64_t start, int64_t stop, int64_t step)
 {
@@ -139,17 +116,13 @@ ag_tensor *ag_select(ag_tensor *x, int dim, int64_t index)
 
 void ag_split(ag_tensor *x, int dim, int count, ag_tensor **piece)
 {
-    if (piece == NULL) {
-        ag_check_given(ag_ctx_of(x), "split", "piece", piece);
+    if (!ag_check_given(ag_ctx_of(x), "split", "piece", piece))
         return;
-    }
     const int d = ag_checked_dim("split", x, dim, 0);
     bool good = d >= 0;
-    if (good && (count < 1 || x->shape[d] % count != 0)) {
-        ag_fail(x->ctx, AG_ERR_SHAPE, "split", "dim %d of %s does not divide into %d equal pieces", dim,
-                ag_shape_text(x), count);
-        good = false;
-    }
+    if (good && (count < 1 || x->shape[d] % count != 0))
+        good = ag_fail(x->ctx, AG_ERR_SHAPE, "split", "dim %d of %s does not divide into %d equal pieces", dim,
+                       ag_shape_text(x), count);
     const int64_t extent = good ? x->shape[d] / count : 0;
     for (int i = 0; i < count && good; i++)
         good = (piece[i] = ag_slice(x, d, i * extent, (i + 1) * extent, 1)) != NULL;
@@ -160,7 +133,7 @@ void ag_split(ag_tensor *x, int dim, int count, ag_tensor **piece)
 /* ---- concat, stack ---- */
 
 /* The attribute: where each input begins along the joined dim, and last that dim. */
-static void concat_vjp(ag_vjp *v)
+void ag_concat_vjp(ag_vjp *v)
 {
     const int64_t *start = v->attr;
     const int dim = (int)start[v->input_count];
@@ -168,8 +141,6 @@ static void concat_vjp(ag_vjp *v)
         if (ag_vjp_wants(v, i))
             ag_vjp_add(v, i, ag_tensor_slice(v->gy, dim, start[i], start[i] + ag_vjp_shape(v, i)[dim], 1));
 }
-
-const ag_op ag_op_concat = { "concat", -1, AG_KEEP_NONE, concat_vjp };
 
 /* The result's shape, and where each input begins along dim d. False when they do not fit. */
 static bool concat_plan(ag_tensor *const *x, int count, int d, int64_t *shape, int64_t *start)
@@ -180,13 +151,11 @@ static bool concat_plan(ag_tensor *const *x, int count, int d, int64_t *shape, i
         bool fits = x[i]->ndim == x[0]->ndim && x[i]->dtype == x[0]->dtype;
         for (int j = 0; fits && j < x[0]->ndim; j++)
             fits = j == d || x[i]->shape[j] == x[0]->shape[j];
-        if (!fits) {
-            ag_fail(x[0]->ctx, AG_ERR_SHAPE, "concat",
-                    "tensor %d is %s %s, tensor 0 %s %s; they must agree but for dim %d", i,
-                    ag_dtype_name(x[i]->dtype), ag_shape_text(x[i]), ag_dtype_name(x[0]->dtype), ag_shape_text(x[0]),
-                    d);
-            return false;
-        }
+        if (!fits)
+            return ag_fail(x[0]->ctx, AG_ERR_SHAPE, "concat",
+                           "tensor %d is %s %s, tensor 0 %s %s; they must agree but for dim %d", i,
+                           ag_dtype_name(x[i]->dtype), ag_shape_text(x[i]), ag_dtype_name(x[0]->dtype),
+                           ag_shape_text(x[0]), d);
         start[i] = shape[d];
         shape[d] += x[i]->shape[d];
     }

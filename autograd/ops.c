@@ -2,12 +2,17 @@
  *
  * ops.c - the table of all ops, and the checks that they share.
  */
+#include "autograd/mask_impl.h"
 #include "autograd/op_impl.h"
 
-const ag_op *const ag_ops[] = {
-#define AG_OP(name) &ag_op_##name,
+#define AG_OP(name, inputs, keep, vjp) AG_OP_WITH(name, inputs, keep, vjp, false, NULL)
+#define AG_OP_WITH(name, inputs, keep, vjp, list, work)                                                      \
+    const ag_op ag_op_##name = { #name, inputs, keep, ag_##vjp##_vjp, list, work };
 #include "autograd/ops.def"
-#undef AG_OP
+
+const ag_op *const ag_ops[] = {
+#define AG_OP(name, ...) &ag_op_##name,
+#include "autograd/ops.def"
 };
 const int ag_op_count = sizeof ag_ops / sizeof *ag_ops;
 
@@ -25,9 +30,9 @@ bool ag_same_real(const char *where, const ag_tensor *a, const ag_tensor *b)
     if (a == NULL || b == NULL || ag_real_kernels_for(where, a) == NULL || ag_real_kernels_for(where, b) == NULL)
         return false;
     if (a->dtype != b->dtype)
-        ag_fail(a->ctx, AG_ERR_DTYPE, where, "%s is %s, %s is %s; cast one", ag_shape_text(a), ag_dtype_name(a->dtype),
-                ag_shape_text(b), ag_dtype_name(b->dtype));
-    return a->dtype == b->dtype;
+        return ag_fail(a->ctx, AG_ERR_DTYPE, where, "%s is %s, %s is %s; cast one", ag_shape_text(a),
+                       ag_dtype_name(a->dtype), ag_shape_text(b), ag_dtype_name(b->dtype));
+    return true;
 }
 
 ag_tensor *ag_empty_as(const ag_tensor *x)

@@ -15,19 +15,17 @@ ag_tape *ag_running_tape(const ag_ctx *ctx)
     return (ag_tape *)ag_recorder_of(ctx);
 }
 
-static void tape_forget(ag_kept *kept)
-{
-    ag_release(kept->tensor);
-    kept->tensor = NULL;
-}
-
 void ag_node_forget(ag_tape *tape, int64_t number)
 {
     ag_node *node = &tape->nodes[number];
-    tape_forget(&node->output);
-    tape_forget(&node->extra);
-    for (int i = 0; i < node->input_count; i++)
-        tape_forget(&tape->kept[node->first_edge + i]);
+    ag_tensor **kept = &tape->kept[node->first_edge];
+    ag_release(node->output);
+    ag_release(node->extra);
+    node->output = node->extra = NULL;
+    for (int i = 0; i < node->input_count; i++) {
+        ag_release(kept[i]);
+        kept[i] = NULL;
+    }
 }
 
 void ag_tape_cut(ag_tape *tape, int64_t first)
@@ -56,6 +54,7 @@ static void tape_free(ag_recorder *recorder)
     ag_free(ctx, tape->edges, (size_t)tape->edge_capacity * sizeof *tape->edges);
     ag_free(ctx, tape->attrs, (size_t)tape->attr_capacity * sizeof *tape->attrs);
     ag_free(ctx, tape->kept, (size_t)tape->kept_capacity * sizeof *tape->kept);
+    ag_free(ctx, tape->versions, (size_t)tape->version_capacity * sizeof *tape->versions);
     ag_recorder_set(ctx, NULL);
     ag_free(ctx, tape, sizeof *tape);
 }
@@ -132,29 +131,9 @@ bool ag_tape_knows(const ag_tape *tape, const ag_tensor *t)
 
 /* ---- Recording ---- */
 
-static ag_kept tape_keep(ag_tensor *t)
-{
-    ag_kept kept = { NULL, 0 };
-    if (t != NULL) {
-        kept.tensor = ag_retain(t);
-        kept.version = t->storage->version;
-    }
-    return kept;
-}
-
-/* Makes room for `count` entries of one of the tape's arrays. The first allocation suffices for a small model, so that
- * the arrays are not copied as they grow. */
-static bool tape_make_room(ag_tape *tape, void **array, int64_t *capacity, int64_t count, size_t size)
-{
-    enum { FIRST = 512 };
-    return ag_grow(tape->ctx, array, capacity, count > FIRST ? count : FIRST, size);
-}
-
-/* Adds a node for y, without edges. Returns its number; -1 on error. */
+/* Adds a node for y, without edges, for which tape_reserve has made room. Returns its number. */
 static int64_t tape_node_new(ag_tape *tape, const ag_op *op, ag_tensor *y)
 {
-    if (!tape_make_room(tape, (void **)&tape->nodes, &tape->node_capacity, tape->node_count + 1, sizeof *tape->nodes))
-        return -1;
     ag_node *node = &tape->nodes[tape->node_count];
     *node = (ag_node){
         .op = op,
@@ -171,57 +150,40 @@ static int64_t tape_node_new(ag_tape *tape, const ag_op *op, ag_tensor *y)
     return tape->node_count++;
 }
 
-/* *node := the node of an input, which a leaf gets at its first use; -1: x needs no gradient. False on error. */
-static bool tape_node_of_input(ag_tape *tape, ag_tensor *x, int64_t *node)
+/* The node of an input, which a leaf gets at its first use; -1: x needs no gradient. */
+static int64_t tape_node_of_input(ag_tape *tape, ag_tensor *x)
 {
-    *node = -1;
-    if (ag_tape_knows(tape, x)) {
-        *node = x->node;
-    } else if (ag_requires_grad(x)) {
-        *node = tape_node_new(tape, &ag_op_leaf, x);
-        if (*node < 0)
-            return false;
-        tape->nodes[*node].held = ag_retain(x);
-    }
-    return true;
+    if (ag_tape_knows(tape, x))
+        return x->node;
+    if (!ag_requires_grad(x))
+        return -1;
+    const int64_t number = tape_node_new(tape, &ag_op_leaf, x);
+    tape->nodes[number].held = ag_retain(x);
+    return number;
 }
 
-static bool tape_wants_recording(const ag_tape *tape, ag_tensor *const *input, int count)
+/* *wanted := whether an input needs a gradient. Refuses inputs whose gradient would be lost without a word: those that
+ * an unrecorded function made of a leaf or of a tensor on the tape, and those recorded in a segment that has ended.
+ * Serial numbers rise, and one tape runs at a time. */
+static bool tape_check_inputs(const ag_tape *tape, const ag_op *op, ag_tensor *const *input, int count, bool *wanted)
 {
-    for (int i = 0; i < count; i++)
-        if (ag_tape_knows(tape, input[i]) || ag_requires_grad(input[i]))
-            return true;
-    return false;
-}
-
-/* The recorded function that does what an unrecorded one does, both without "ag_". */
-static const char *tape_recorded_name(const char *unrecorded)
-{
-    static const char prefix[] = "tensor_";
-    if (strncmp(unrecorded, prefix, sizeof prefix - 1) == 0)
-        return strcmp(unrecorded, "tensor_clone") == 0 ? "contiguous" : unrecorded + sizeof prefix - 1;
-    return strstr(unrecorded, "lse") != NULL ? "logsumexp" : "attention_weights";
-}
-
-/* Refuses inputs whose gradient would be lost without a word: those that an unrecorded function made of a leaf or of
- * a tensor on the tape, and those recorded in a segment that has ended. Serial numbers rise, and one tape runs at a
- * time. */
-static bool tape_check_inputs(const ag_tape *tape, const ag_op *op, ag_tensor *const *input, int count)
-{
+    *wanted = false;
     for (int i = 0; i < count; i++) {
         const ag_tensor *x = input[i];
-        if (x == NULL || x->depends < tape->serial || ag_tape_knows(tape, x) || ag_requires_grad(x))
+        if (ag_tape_knows(tape, x) || ag_requires_grad(x)) {
+            *wanted = true;
             continue;
-        if (x->cut_by != NULL)
-            ag_fail(tape->ctx, AG_ERR_STATE, op->name,
-                    "input %d %s is not recorded: it was made by ag_%s from a %s, and its gradient would be lost; use "
-                    "ag_%s, or ag_detach to cut the gradient on purpose", i, ag_shape_text(x), x->cut_by,
-                    x->depends == AG_DEPENDS_ON_LEAF ? "leaf" : "recorded tensor", tape_recorded_name(x->cut_by));
-        else
-            ag_fail(tape->ctx, AG_ERR_STATE, op->name,
-                    "input %d %s was made inside a recomputed function, which must return what is used outside; or "
-                    "detach it", i, ag_shape_text(x));
-        return false;
+        }
+        if (x == NULL || x->depends < tape->serial)
+            continue;
+        if (x->cut_by == NULL)
+            return ag_fail(tape->ctx, AG_ERR_STATE, op->name,
+                           "input %d %s was made inside a recomputed function, which must return what is used "
+                           "outside; or detach it", i, ag_shape_text(x));
+        return ag_fail(tape->ctx, AG_ERR_STATE, op->name,
+                       "input %d %s is not recorded, and the gradient of the %s behind it would be lost: it was made "
+                       "by ag_%s, or ag_detach to cut the gradient on purpose", i, ag_shape_text(x),
+                       x->depends == AG_DEPENDS_ON_LEAF ? "leaf" : "recorded tensor", x->cut_by);
     }
     return true;
 }
@@ -235,13 +197,31 @@ static bool tape_keeps_input(const ag_tape *tape, const ag_op *op, int i, int64_
     return (op->keep & AG_KEEP_INPUTS) != 0 || (i < AG_KEEP_MAX && (op->keep & ((unsigned)AG_KEEP_INPUT << i)) != 0);
 }
 
-/* Makes room for a node's edges and attributes, so that nothing can fail after its node is added. */
-static bool tape_reserve(ag_tape *tape, int count, int64_t attr_units)
+/* Makes room for `count` entries of one of the tape's arrays. The first allocation suffices for a small model, so that
+ * the arrays are not copied as they grow. */
+static bool tape_make_room(ag_tape *tape, void **array, int64_t *capacity, int64_t count, size_t size)
 {
-    int64_t edges = tape->edge_count + count, attrs = tape->attr_count + attr_units;
-    return tape_make_room(tape, (void **)&tape->edges, &tape->edge_capacity, edges, sizeof *tape->edges) &&
+    enum { FIRST = 512 };
+    return ag_grow(tape->ctx, array, capacity, count > FIRST ? count : FIRST, size);
+}
+
+/* Makes room for a node, its inputs, all of which may be new leaves, and its attributes: adding it can not fail. */
+static bool tape_reserve(ag_tape *tape, int inputs, int64_t attr_units)
+{
+    const int64_t nodes = tape->node_count + inputs + 1, edges = tape->edge_count + inputs;
+    const int64_t attrs = tape->attr_count + attr_units;
+    return tape_make_room(tape, (void **)&tape->nodes, &tape->node_capacity, nodes, sizeof *tape->nodes) &&
+           tape_make_room(tape, (void **)&tape->edges, &tape->edge_capacity, edges, sizeof *tape->edges) &&
            tape_make_room(tape, (void **)&tape->kept, &tape->kept_capacity, edges, sizeof *tape->kept) &&
+           tape_make_room(tape, (void **)&tape->versions, &tape->version_capacity, edges, sizeof *tape->versions) &&
            tape_make_room(tape, (void **)&tape->attrs, &tape->attr_capacity, attrs, sizeof *tape->attrs);
+}
+
+/* Retains t (NULL: nothing) for a node's vjp, and notes its version. */
+static ag_tensor *tape_keep(ag_tensor *t, uint64_t *version)
+{
+    *version = t == NULL ? 0 : t->storage->version;
+    return ag_retain(t);
 }
 
 ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int count, const void *attr,
@@ -257,32 +237,30 @@ ag_tensor *ag_record(const ag_op *op, ag_tensor *y, ag_tensor *const *input, int
     if (!ag_recording(y->ctx))
         return y;
     ag_tape *tape = ag_running_tape(y->ctx);
-    if (!tape_check_inputs(tape, op, input, count))
+    const int64_t attr_units = (int64_t)((attr_size + sizeof *tape->attrs - 1) / sizeof *tape->attrs);
+    bool wanted = false;
+    if (!tape_check_inputs(tape, op, input, count, &wanted))
         return NULL;
-    if (!tape_wants_recording(tape, input, count))
+    if (!wanted)
         return y;
-    int64_t attr_units = (int64_t)((attr_size + sizeof *tape->attrs - 1) / sizeof *tape->attrs);
     if (!tape_reserve(tape, count, attr_units))
         return NULL;
+    int64_t *from = &tape->edges[tape->edge_count];
     for (int i = 0; i < count; i++) /* before the node itself: a leaf gets its node here */
-        if (!tape_node_of_input(tape, input[i], &tape->edges[tape->edge_count + i]))
-            return NULL;
-    int64_t number = tape_node_new(tape, op, y);
-    if (number < 0)
-        return NULL;
-    y->depends = y->tape;
+        from[i] = tape_node_of_input(tape, input[i]);
+    for (int i = 0; i < count; i++)
+        tape->kept[tape->edge_count + i] = tape_keep(tape_keeps_input(tape, op, i, from[i]) ? input[i] : NULL,
+                                                     &tape->versions[tape->edge_count + i]);
+    const int64_t number = tape_node_new(tape, op, y);
     ag_node *node = &tape->nodes[number];
     node->input_count = count;
-    node->output = tape_keep((op->keep & AG_KEEP_OUTPUT) != 0 ? y : NULL);
-    node->extra = tape_keep(extra);
-    for (int i = 0; i < count; i++) {
-        int64_t edge = tape->edge_count + i;
-        tape->kept[edge] = tape_keep(tape_keeps_input(tape, op, i, tape->edges[edge]) ? input[i] : NULL);
-    }
+    node->output = tape_keep((op->keep & AG_KEEP_OUTPUT) != 0 ? y : NULL, &node->output_version);
+    node->extra = tape_keep(extra, &node->extra_version);
     if (attr_size > 0)
         memcpy(&tape->attrs[tape->attr_count], attr, attr_size);
     tape->edge_count += count;
     tape->attr_count += attr_units;
+    y->depends = y->tape;
     ag_observer *o = tape->observer;
     return o == NULL || o->recorded == NULL ? y : o->recorded(o, tape, number, y, input);
 }

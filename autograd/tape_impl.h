@@ -16,18 +16,13 @@ enum {
     AG_SIDE_BY_SIDE = AG_LINEAR_LIST_MAX /* nodes in one call of a vjp, at the most */
 };
 
-/* A tensor that a node keeps for its vjp, and its storage's version when it was recorded. */
-typedef struct ag_kept {
-    ag_tensor *tensor;
-    uint64_t version;
-} ag_kept;
-
 typedef struct ag_node {
     const ag_op *op;
     const char *path;
     ag_tensor *held; /* retained: a leaf, or a tensor with a hook or a retained gradient; else NULL */
     ag_tensor *grad; /* during backward: the gradient so far */
-    ag_kept output, extra;
+    ag_tensor *output, *extra;              /* kept for its vjp; NULL: none */
+    uint64_t output_version, extra_version; /* of their storages, when the node was recorded */
     int64_t first_edge, attr; /* where its edges and its attributes begin */
     int64_t shape[AG_MAX_DIMS];
     double grad_norm;
@@ -76,8 +71,9 @@ struct ag_tape {
     ag_node *nodes;
     int64_t node_count, node_capacity;
     int64_t *edges; /* per input of a node, the number of the node it comes from; -1: it needs no gradient */
-    ag_kept *kept;  /* per edge, what the node keeps of that input */
-    int64_t edge_count, edge_capacity, kept_capacity;
+    ag_tensor **kept; /* per edge, that input if the node keeps it for its vjp, else NULL; and its version: */
+    uint64_t *versions;
+    int64_t edge_count, edge_capacity, kept_capacity, version_capacity;
     int64_t *attrs; /* in units of 8 bytes, so that every attribute is aligned */
     int64_t attr_count, attr_capacity;
 };
@@ -128,10 +124,14 @@ void ag_walk(ag_tape *tape, int64_t last, int64_t first, ag_tensor *gy);
 /* ---- vjp.c ---- */
 
 /* Runs the vjp of `count` nodes that stand side by side, each with its gradient in it. Contributions are added to the
- * gradients of the inputs' nodes. */
+ * gradients of the inputs' nodes. The vjp sees the tape's own arrays of inputs and attributes; one that records, which
+ * is recompute's, copies them first. */
 void ag_run_vjp(ag_tape *tape, int count, const int64_t *number);
 
 /* g has one owner and no other view, is contiguous and begins where its storage does: it may be written into. */
 bool ag_is_private(const ag_tensor *g);
+
+/* Makes g (may be NULL) the node's gradient. */
+void ag_node_set_grad(ag_node *node, ag_tensor *g);
 
 #endif

@@ -134,17 +134,17 @@ static ag_tensor *copy_new(const ag_tensor *t, ag_dtype dtype, const char *by)
 
 ag_tensor *ag_tensor_clone(const ag_tensor *t)
 {
-    return t == NULL ? NULL : copy_new(t, t->dtype, "tensor_clone");
+    return t == NULL ? NULL : copy_new(t, t->dtype, "tensor_clone; use ag_contiguous");
 }
 
 ag_tensor *ag_tensor_contiguous(ag_tensor *t)
 {
-    return t == NULL || ag_is_contiguous(t) ? t : copy_new(t, t->dtype, "tensor_contiguous");
+    return t == NULL || ag_is_contiguous(t) ? t : copy_new(t, t->dtype, "tensor_contiguous; use ag_contiguous");
 }
 
 ag_tensor *ag_tensor_cast(ag_tensor *t, ag_dtype dtype)
 {
-    return t == NULL || t->dtype == dtype ? t : copy_new(t, dtype, "tensor_cast");
+    return t == NULL || t->dtype == dtype ? t : copy_new(t, dtype, "tensor_cast; use ag_cast");
 }
 
 /* ---- Into a tensor that is there ------------------------------------------------------------- */

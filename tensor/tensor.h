@@ -122,8 +122,8 @@ const char *ag_error_path(const ag_ctx *ctx);    /* the module path, "blocks.0.a
 void ag_error_clear(ag_ctx *ctx);
 
 /* Records the error "<module path>: <where>: <message>", unless the context has one already. `format` is printf's,
- * without %g and its like, whose decimal point is the locale's: see ag_number_text. Returns NULL, for the end of a
- * function:
+ * without %g and its like, whose decimal point is the locale's: see ag_number_text. Returns NULL, which a function of
+ * type bool returns as false, for the end of a function:
  * `return ag_fail(ctx, AG_ERR_SHAPE, "linear", "x is %s, in_features is %lld", ...)`. */
 AG_FORMAT(4, 5) void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *format, ...);
 

@@ -69,8 +69,9 @@ void ag_set_point(char *number);
 /* A new view of t's storage, in the innermost scope. The caller guarantees the bounds. */
 ag_tensor *ag_view_new(ag_tensor *t, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset);
 
-/* The unrecorded function ag_<by> that made y from the elements of `from` calls this: it marks y as a tensor whose
- * gradient would be lost. int32 carries no gradient. Returns y, which may be NULL. */
+/* The unrecorded function that made y from the elements of `from` calls this: it marks y as a tensor whose gradient
+ * would be lost. int32 carries no gradient. `by` says for an error which function that was, and which recorded function
+ * to use, both but for the first "ag_": "tensor_clone; use ag_contiguous". Returns y, which may be NULL. */
 ag_tensor *ag_derived(ag_tensor *y, const ag_tensor *from, const char *by);
 
 /* The element `offset` elements from t's first one; unlike ag_data_mut, no change of the storage is noted. */

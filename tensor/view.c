@@ -76,12 +76,12 @@ ag_tensor *ag_tensor_reshape(ag_tensor *t, int ndim, const int64_t *shape)
         return ag_fail(t->ctx, AG_ERR_SHAPE, "reshape", "%s has %" PRId64 " elements, which do not fit %s",
                        ag_shape_text(t), t->numel, ag_dims_text(t->ctx, ndim, shape));
     if (reshape_strides(t, &y))
-        return view_of(t, &y, "tensor_reshape");
+        return view_of(t, &y, "tensor_reshape; use ag_reshape");
     ag_tensor *copy = ag_tensor_clone(t);
     if (copy == NULL)
         return NULL;
     ag_row_major(ndim, y.shape, y.stride);
-    return ag_derived(ag_view_new(copy, ndim, y.shape, y.stride, 0), t, "tensor_reshape");
+    return ag_derived(ag_view_new(copy, ndim, y.shape, y.stride, 0), t, "tensor_reshape; use ag_reshape");
 }
 
 /* ---- Order of dims --------------------------------------------------------------------------- */
@@ -102,7 +102,7 @@ ag_tensor *ag_tensor_permute(ag_tensor *t, const int *dims)
         y.shape[i] = t->shape[d];
         y.stride[i] = t->stride[d];
     }
-    return view_of(t, &y, "tensor_permute");
+    return view_of(t, &y, "tensor_permute; use ag_permute");
 }
 
 ag_tensor *ag_tensor_transpose(ag_tensor *t, int dim0, int dim1)
@@ -115,7 +115,7 @@ ag_tensor *ag_tensor_transpose(ag_tensor *t, int dim0, int dim1)
     y.shape[d1] = t->shape[d0];
     y.stride[d0] = t->stride[d1];
     y.stride[d1] = t->stride[d0];
-    return view_of(t, &y, "tensor_transpose");
+    return view_of(t, &y, "tensor_transpose; use ag_transpose");
 }
 
 /* ---- Parts ----------------------------------------------------------------------------------- */
@@ -141,7 +141,7 @@ ag_tensor *ag_tensor_slice(ag_tensor *t, int dim, int64_t start, int64_t stop, i
         y.stride[d] *= step;
     if (y.shape[d] > 0 && t->numel > 0)
         y.offset += first * t->stride[d];
-    return view_of(t, &y, "tensor_slice");
+    return view_of(t, &y, "tensor_slice; use ag_slice");
 }
 
 /* Element `index` of dim, without that dim. */
@@ -167,7 +167,7 @@ ag_tensor *ag_tensor_select(ag_tensor *t, int dim, int64_t index)
     if (index < -extent || index >= extent)
         return ag_fail(t->ctx, AG_ERR_INDEX, "select", "index %" PRId64 " of dim %d in %s", index, d,
                        ag_shape_text(t));
-    return view_without_dim(t, d, index < 0 ? index + extent : index, "tensor_select");
+    return view_without_dim(t, d, index < 0 ? index + extent : index, "tensor_select; use ag_select");
 }
 
 /* ---- Dims of extent 1 ------------------------------------------------------------------------ */
@@ -187,7 +187,7 @@ ag_tensor *ag_tensor_expand(ag_tensor *t, int ndim, const int64_t *shape)
                        ag_dims_text(t->ctx, ndim, shape));
     if (ag_check_numel(t->ctx, "expand", t->dtype, ndim, y.shape) < 0)
         return NULL;
-    return view_of(t, &y, "tensor_expand");
+    return view_of(t, &y, "tensor_expand; use ag_expand");
 }
 
 ag_tensor *ag_tensor_squeeze(ag_tensor *t, int dim)
@@ -198,7 +198,7 @@ ag_tensor *ag_tensor_squeeze(ag_tensor *t, int dim)
     if (t->shape[d] != 1)
         return ag_fail(t->ctx, AG_ERR_SHAPE, "squeeze", "dim %d of %s is %" PRId64 ", not 1", d, ag_shape_text(t),
                        t->shape[d]);
-    return view_without_dim(t, d, 0, "tensor_squeeze");
+    return view_without_dim(t, d, 0, "tensor_squeeze; use ag_squeeze");
 }
 
 ag_tensor *ag_tensor_unsqueeze(ag_tensor *t, int dim)
@@ -215,5 +215,5 @@ ag_tensor *ag_tensor_unsqueeze(ag_tensor *t, int dim)
         y.stride[i] = t->stride[i - 1];
     }
     y.shape[d] = y.stride[d] = 1;
-    return view_of(t, &y, "tensor_unsqueeze");
+    return view_of(t, &y, "tensor_unsqueeze; use ag_unsqueeze");
 }

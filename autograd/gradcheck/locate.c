@@ -364,18 +364,20 @@ static ag_explanation locate_explain_strides(ag_locator *l, int64_t node, int in
                                  "contiguous copy.", ag_shape_text(gy), ag_dims_text(l->ctx, gy->ndim, gy->stride));
     for (int i = 0; i < l->tape->nodes[node].input_count; i++) {
         int64_t edge = l->tape->nodes[node].first_edge + i;
-        ag_kept kept = l->tape->kept[edge];
-        ag_tensor *copy = kept.tensor == NULL ? NULL : ag_tensor_contiguous(kept.tensor);
-        if (copy == kept.tensor || copy == NULL)
+        ag_tensor *kept = l->tape->kept[edge], *copy = ag_tensor_contiguous(kept);
+        const uint64_t version = l->tape->versions[edge];
+        if (copy == kept || copy == NULL)
             continue;
-        l->tape->kept[edge] = (ag_kept){ copy, copy->storage->version };
+        l->tape->kept[edge] = copy;
+        l->tape->versions[edge] = copy->storage->version;
         right = locate_is_right_with(l, node, input, dense);
         l->tape->kept[edge] = kept;
+        l->tape->versions[edge] = version;
         if (right)
             return ag_explanation_of(AG_CAUSE_STRIDE_IGNORED,
                                      "the strides of its input %d are ignored, %s with strides %s; right for a "
                                      "contiguous copy.", i, ag_shape_text(copy),
-                                     ag_dims_text(l->ctx, copy->ndim, kept.tensor->stride));
+                                     ag_dims_text(l->ctx, copy->ndim, kept->stride));
     }
     return (ag_explanation){ .cause = AG_CAUSE_NONE };
 }

@@ -142,7 +142,7 @@ static bool recompute_list_used(const ag_tape *tape, ag_tensor *const *input, in
         bool outside = from != NULL && (tape->edges[i] < first_node || from->op == &ag_op_leaf);
         if (outside && !from->listed) {
             from->listed = true;
-            list->tensor[list->count++] = ag_retain(tape->kept[i].tensor);
+            list->tensor[list->count++] = ag_retain(tape->kept[i]);
         }
     }
     recompute_mark_inputs(tape, input, inputs, false);
@@ -242,15 +242,21 @@ static void recompute_vjp(ag_vjp *v)
     ag_ctx *ctx = v->ctx;
     ag_tape *tape = ag_running_tape(ctx);
     recompute_attr a;
-    memcpy(&a, v->attr, sizeof a); /* the tape's array may move */
+    memcpy(&a, v->attr, sizeof a); /* the tape's arrays may move */
+    const size_t bytes = (size_t)v->input_count * sizeof *v->input;
+    ag_tensor **input = ag_alloc(ctx, bytes);
+    if (input == NULL)
+        return;
+    memcpy(input, v->input, bytes);
     ag_rng rng = ag_rng_get(ctx);
     ag_rng_set(ctx, a.rng);
     ag_segment segment;
     recompute_segment_begin(tape, &segment, false);
     ag_scope_begin(ctx, NULL);
     tape->paused = false;
-    ag_tensor *y = recompute_run(ctx, &a, v->input);
+    ag_tensor *y = recompute_run(ctx, &a, input);
     tape->paused = true;
+    ag_free(ctx, input, bytes);
     ag_rng_set(ctx, rng);
     int64_t last = -1;
     if (ag_error(ctx) == AG_OK && recompute_did_the_same(tape, &a, y, v->gy)) {

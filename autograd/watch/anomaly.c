@@ -176,7 +176,7 @@ static void anomaly_say_inputs(message *m, const anomalies *a, const ag_tape *ta
     range worst = unknown;
     int worst_input = -1, listed = 0;
     for (int i = 0; i < n->input_count; i++) {
-        const ag_tensor *t = input != NULL ? input[i] : tape->kept[n->first_edge + i].tensor;
+        const ag_tensor *t = input != NULL ? input[i] : tape->kept[n->first_edge + i];
         int64_t from = tape->edges[n->first_edge + i];
         if (t == NULL && from < 0)
             continue;

@@ -104,6 +104,6 @@ ag_tensor *ag_sdpa_weights(ag_tensor *q, ag_tensor *k, ag_tensor *lse, ag_sdpa_c
     a.rows = which.rows, a.row_count = which.row_count;
     if (!ag_sdpa_run(ctx, q->dtype, ag_kernels(ctx, q->dtype)->attention_weights, &a))
         return NULL;
-    static const char by[] = "mha_weights or ag_sdpa_weights";
+    static const char by[] = "mha_weights or ag_sdpa_weights; use ag_attention_weights";
     return ag_derived(ag_derived(weights, q, by), k, by);
 }
