@@ -12,16 +12,15 @@ typedef struct adamw {
     ag_adamw_config config;
 } adamw;
 
-static void adamw_set_args(const ag_optimizer *optimizer, ag_optimizer_slot *slot)
+static void adamw_set_args(const ag_optimizer *optimizer, const ag_tensor *param, ag_optimizer_slot *slot)
 {
     const ag_adamw_config *config = &((const adamw *)optimizer)->config;
-    const ag_tensor *t = slot->param.tensor;
     slot->args.adamw = (ag_adamw_step_args){
         .lr = optimizer->lr,
         .beta1 = config->beta1,
         .beta2 = config->beta2,
         .eps = config->eps,
-        .weight_decay = config->decay_all || t->ndim >= 2 ? config->weight_decay : 0,
+        .weight_decay = config->decay_all || param->ndim >= 2 ? config->weight_decay : 0,
         .grad_scale = 1,
         .correction1 = 1 - pow(config->beta1, (double)slot->steps),
         .correction2 = 1 - pow(config->beta2, (double)slot->steps),

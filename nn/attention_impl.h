@@ -74,10 +74,6 @@ struct ag_mha {
 
 /* A layer's struct of `size` bytes with everything in it up to `relative`. head_size is given. NULL on error. */
 void *ag_attention_new(ag_ctx *ctx, const char *kind, size_t size, ag_mha_config config);
-void ag_attention_forget(ag_module *module); /* ag_module.forget */
-
-/* Checks a call, and joins the masks of layer and call. False: an error stands. */
-bool ag_attention_check(const ag_attention_layer *layer, const ag_tensor *x, const ag_attend *with, ag_mask *mask);
 
 /* Projects, turns, joins the cache and the masks; recorded if a tape runs. The last forward and the random stream stay
  * as they are. False: an error stands. */

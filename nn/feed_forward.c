@@ -48,20 +48,13 @@ ag_feed_forward *ag_feed_forward_new(ag_ctx *ctx, ag_feed_forward_config config)
     layer->activation = feed_forward_activation(ctx, config.activation);
     layer->inner_dropout = config.inner_dropout;
     layer->dropout = config.dropout;
-    ag_linear_config linear = { .in_features = config.emb_size, .out_features = config.ff_size,
-                                .no_bias = config.no_bias, .init_std = config.init_std, .dtype = config.dtype };
-    layer->up = ag_linear_new(ctx, linear);
-    ag_module_add_part(&layer->module, "up", ag_linear_module(layer->up));
-    if (config.gated) {
-        layer->gate = ag_linear_new(ctx, linear);
-        ag_module_add_part(&layer->module, "gate", ag_linear_module(layer->gate));
-    }
-    linear.in_features = config.ff_size;
-    linear.out_features = config.emb_size;
+    ag_linear_config linear = { .no_bias = config.no_bias, .init_std = config.init_std, .dtype = config.dtype };
+    layer->up = ag_linear_add(&layer->module, "up", config.emb_size, config.ff_size, linear);
+    if (config.gated)
+        layer->gate = ag_linear_add(&layer->module, "gate", config.emb_size, config.ff_size, linear);
     if (config.out_init_std > 0)
         linear.init_std = config.out_init_std;
-    layer->down = ag_linear_new(ctx, linear);
-    ag_module_add_part(&layer->module, "down", ag_linear_module(layer->down));
+    layer->down = ag_linear_add(&layer->module, "down", config.ff_size, config.emb_size, linear);
     return ag_module_made(&layer->module);
 }
 

@@ -13,6 +13,10 @@ struct ag_linear_layer {
     ag_tensor *weight, *bias; /* bias NULL: none */
 };
 
+/* Adds a linear layer [out,in] as a part of the module; the sizes in the config are ignored. On error module->failed is
+ * set. */
+ag_linear_layer *ag_linear_add(ag_module *module, const char *name, int64_t in, int64_t out, ag_linear_config config);
+
 /* layer(x) as an element of a list (ag_linear_list). */
 ag_linear_args ag_linear_args_of(const ag_linear_layer *layer, ag_tensor *x);
 

@@ -45,5 +45,14 @@ ag_linear_args ag_linear_args_of(const ag_linear_layer *layer, ag_tensor *x)
     return (ag_linear_args){ .x = x, .w = layer->weight, .bias = layer->bias, .module = layer->module.name };
 }
 
+ag_linear_layer *ag_linear_add(ag_module *module, const char *name, int64_t in, int64_t out, ag_linear_config config)
+{
+    config.in_features = in;
+    config.out_features = out;
+    ag_linear_layer *part = ag_linear_new(module->ctx, config);
+    ag_module_add_part(module, name, ag_linear_module(part));
+    return part;
+}
+
 ag_module *ag_linear_module(ag_linear_layer *layer) { return (ag_module *)layer; }
 void ag_linear_free(ag_linear_layer *layer) { ag_module_free((ag_module *)layer); }

@@ -19,12 +19,10 @@ static bool mha_fill_head_size(ag_ctx *ctx, ag_mha_config *config)
         !ag_check_size(ctx, mha_kind, "num_heads", config->num_heads))
         return false;
     config->head_size = config->emb_size / config->num_heads;
-    if (config->head_size * config->num_heads == config->emb_size)
-        return true;
-    ag_fail(ctx, AG_ERR_ARGUMENT, mha_kind,
-            "emb_size %" PRId64 " is not divisible by num_heads %" PRId64 "; give head_size", config->emb_size,
-            config->num_heads);
-    return false;
+    return config->head_size * config->num_heads == config->emb_size ||
+           ag_fail(ctx, AG_ERR_ARGUMENT, mha_kind,
+                   "emb_size %" PRId64 " is not divisible by num_heads %" PRId64 "; give head_size", config->emb_size,
+                   config->num_heads);
 }
 
 ag_mha *ag_mha_new(ag_ctx *ctx, ag_mha_config config)
@@ -34,16 +32,11 @@ ag_mha *ag_mha_new(ag_ctx *ctx, ag_mha_config config)
     ag_mha *layer = ag_attention_new(ctx, mha_kind, sizeof *layer, config);
     if (layer == NULL)
         return NULL;
-    ag_module *module = &layer->attention.module;
-    layer->proj = ag_linear_new(ctx, (ag_linear_config){
-        .in_features = config.num_heads * layer->attention.config.value_head_size,
-        .out_features = config.emb_size,
-        .no_bias = config.no_bias,
-        .init_std = config.out_init_std > 0 ? config.out_init_std : config.init_std,
-        .dtype = config.dtype,
-    });
-    ag_module_add_part(module, "proj", ag_linear_module(layer->proj));
-    return ag_module_made(module);
+    const ag_linear_config linear = { .no_bias = config.no_bias, .dtype = config.dtype,
+                                      .init_std = config.out_init_std > 0 ? config.out_init_std : config.init_std };
+    layer->proj = ag_linear_add(&layer->attention.module, "proj",
+                                config.num_heads * layer->attention.config.value_head_size, config.emb_size, linear);
+    return ag_module_made(&layer->attention.module);
 }
 
 ag_tensor *ag_mha_forward(ag_mha *layer, ag_tensor *x)

@@ -10,25 +10,8 @@
 
 static bool optimizer_check_lr(ag_ctx *ctx, const char *kind, double lr)
 {
-    if (lr > 0 && isfinite(lr))
-        return true;
-    ag_fail(ctx, AG_ERR_ARGUMENT, kind, "lr is %s, must be positive and finite", ag_number_text(ctx, lr));
-    return false;
-}
-
-static bool optimizer_init_slot(ag_optimizer_slot *slot, ag_named_tensor param, int state_count)
-{
-    ag_tensor *t = param.tensor;
-    assert(ag_is_contiguous(t));
-    slot->param = (ag_named_tensor){ param.name, ag_retain(t) };
-    bool good = true;
-    ag_scope_begin(t->ctx, NULL);
-    for (int s = 0; s < state_count; s++) {
-        slot->state[s] = ag_retain(ag_zeros(t->ctx, t->dtype, t->ndim, t->shape));
-        good = good && slot->state[s] != NULL;
-    }
-    ag_scope_end(t->ctx, NULL);
-    return good;
+    return (lr > 0 && isfinite(lr)) ||
+           ag_fail(ctx, AG_ERR_ARGUMENT, kind, "lr is %s, must be positive and finite", ag_number_text(ctx, lr));
 }
 
 void *ag_optimizer_new(ag_module *module, const ag_optimizer_kind *kind, size_t size, int state_count, double lr)
@@ -46,10 +29,16 @@ void *ag_optimizer_new(ag_module *module, const ag_optimizer_kind *kind, size_t 
     optimizer->slot = ag_alloc(ctx, count * sizeof *optimizer->slot);
     optimizer->step = ag_alloc(ctx, count * sizeof *optimizer->step);
     bool good = optimizer->slot != NULL && optimizer->step != NULL;
+    ag_scope_begin(ctx, NULL);
     for (int64_t i = 0; i < optimizer->slot_count && optimizer->slot != NULL; i++) {
+        const ag_tensor *t = module->param[i].tensor;
         optimizer->slot[i] = (ag_optimizer_slot){ .steps = 0 };
-        good = good && optimizer_init_slot(&optimizer->slot[i], module->param[i], state_count);
+        for (int s = 0; s < state_count && good; s++) {
+            optimizer->slot[i].state[s] = ag_retain(ag_zeros(ctx, t->dtype, t->ndim, t->shape));
+            good = optimizer->slot[i].state[s] != NULL;
+        }
     }
+    ag_scope_end(ctx, NULL);
     if (good)
         return optimizer;
     ag_optimizer_free(optimizer);
@@ -61,11 +50,9 @@ void ag_optimizer_free(ag_optimizer *optimizer)
     if (optimizer == NULL)
         return;
     assert(optimizer->kind != NULL); /* else it was freed before */
-    for (int64_t i = 0; i < optimizer->slot_count && optimizer->slot != NULL; i++) {
-        ag_release(optimizer->slot[i].param.tensor);
+    for (int64_t i = 0; i < optimizer->slot_count && optimizer->slot != NULL; i++)
         for (int s = 0; s < optimizer->state_count; s++)
             ag_release(optimizer->slot[i].state[s]);
-    }
     size_t count = (size_t)optimizer->slot_count;
     ag_free(optimizer->ctx, optimizer->step, count * sizeof *optimizer->step);
     ag_free(optimizer->ctx, optimizer->slot, count * sizeof *optimizer->slot);
@@ -80,13 +67,13 @@ static void optimizer_step_dtype(ag_optimizer *optimizer, ag_dtype dtype)
     int64_t count = 0;
     for (int64_t i = 0; i < optimizer->slot_count; i++) {
         ag_optimizer_slot *slot = &optimizer->slot[i];
-        ag_tensor *param = slot->param.tensor;
+        ag_tensor *param = optimizer->module->param[i].tensor;
         const ag_tensor *grad = param->dtype == dtype ? ag_grad(param) : NULL;
         if (grad == NULL)
             continue;
-        assert(ag_is_contiguous(grad));
+        assert(ag_is_contiguous(param) && ag_is_contiguous(grad));
         slot->steps++;
-        kind->set_args(optimizer, slot);
+        kind->set_args(optimizer, param, slot);
         ag_step *step = &optimizer->step[count++];
         *step = (ag_step){
             .n = param->numel, .g = ag_data(grad), .param = ag_data_mut(param), .args = &slot->args,

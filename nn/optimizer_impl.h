@@ -12,9 +12,8 @@
 
 #define AG_STATES_MAX 2
 
-/* One parameter, its state tensors, which have its shape, and its number of steps. */
+/* What belongs to a parameter: state tensors, which have its shape, and its number of steps. */
 typedef struct ag_optimizer_slot {
-    ag_named_tensor param;
     ag_tensor *state[AG_STATES_MAX];
     uint64_t steps;
     union {
@@ -26,7 +25,8 @@ typedef struct ag_optimizer_slot {
 typedef struct ag_optimizer_kind {
     const char *name;                      /* "sgd" */
     const char *state_name[AG_STATES_MAX]; /* as torch.optim names them */
-    void (*set_args)(const ag_optimizer *optimizer, ag_optimizer_slot *slot); /* slot->args for slot->steps >= 1 */
+    /* Sets slot->args for slot->steps >= 1. */
+    void (*set_args)(const ag_optimizer *optimizer, const ag_tensor *param, ag_optimizer_slot *slot);
     ag_step_kernel *(*kernel)(const ag_real_kernels *k);
 } ag_optimizer_kind;
 
@@ -35,7 +35,7 @@ struct ag_optimizer {
     const ag_optimizer_kind *kind;
     const ag_module *module;
     size_t size;     /* bytes of the whole struct */
-    ag_optimizer_slot *slot;
+    ag_optimizer_slot *slot; /* [slot_count], in the order of the module's parameters */
     int64_t slot_count;
     ag_step *step;   /* [slot_count]: the kernel's arguments in a step */
     int state_count; /* state tensors per parameter, the first ones that the kind names */

@@ -11,8 +11,9 @@ typedef struct sgd {
     ag_sgd_config config;
 } sgd;
 
-static void sgd_set_args(const ag_optimizer *optimizer, ag_optimizer_slot *slot)
+static void sgd_set_args(const ag_optimizer *optimizer, const ag_tensor *param, ag_optimizer_slot *slot)
 {
+    (void)param;
     const ag_sgd_config *config = &((const sgd *)optimizer)->config;
     slot->args.sgd = (ag_sgd_step_args){
         .lr = optimizer->lr,

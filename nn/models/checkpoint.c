@@ -53,7 +53,7 @@ static bool checkpoint_collect(const ag_module *module, const ag_optimizer *opti
         for (int64_t i = 0; i < params; i++) {
             const ag_optimizer_slot *slot = &optimizer->slot[i];
             char name[320];
-            snprintf(name, sizeof name, "optimizer.%s.%s", optimizer->kind->state_name[s], slot->param.name);
+            snprintf(name, sizeof name, "optimizer.%s.%s", optimizer->kind->state_name[s], module->param[i].name);
             *next = (ag_named_tensor){ ag_intern(ctx, "", name), slot->state[s] };
             good = good && next++->name != NULL;
         }
