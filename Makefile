@@ -22,6 +22,8 @@
 #                     seed=S repeats a run, only=KIND); a case that fails is shrunk and printed as a C program
 #   make gradcheck-proof  random functions, right and wrong: the gradient checker must not err (cases=N: seeds 1 to N, or A-B)
 #   make mutants      plants faults in a copy: tests must catch each (only=WORD: some; update=1: writes docs/mutants.md)
+#   make install      the library, its headers, programs and manual pages (PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR=)
+#   make uninstall    removes what the same `make install` wrote
 #   make clean        removes build/
 #   make help         this text
 #
@@ -123,6 +125,11 @@ simd_flag := $(if $(call accepts,-fopenmp-simd),-fopenmp-simd,-Wno-unknown-pragm
 flags += $(simd_flag)
 endif
 
+# One set of objects serves the static and the shared library. Functions of the library are never replaced from outside,
+# so that the compiler may inline them all the same.
+pic := -fPIC -fno-semantic-interposition
+flags += $(if $(call accepts,-Werror $(pic)),$(pic),$(if $(call accepts,-Werror -fPIC),-fPIC))
+
 # One short line per file; V=1 shows the commands.
 hide := $(if $(V),,@)
 say := @$(if $(V),:,echo)
@@ -203,6 +210,31 @@ $(objects)/examples/%.o: flags += -D_POSIX_C_SOURCE=200809L
 .PHONY: train
 train: $(build)/examples/lm
 	$(build)/examples/lm train
+
+# ---- the shared library, and installation ----
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+version := $(subst $(space),.,$(shell sed -n 's/^.define AG_VERSION_[A-Z]* //p' tensor/tensor.h))
+# Versions 0.x promise nothing to each other: the minor number stays in the shared library's name.
+soversion := $(if $(filter 0.%,$(version)),$(basename $(version)),$(firstword $(subst ., ,$(version))))
+shared_library := $(build)/libattngrad.so.$(version)
+public_headers = $(filter %.h,$(shell $(CC) -I. -MM attngrad.h))
+installed_programs := lm generate encode gradcheck
+
+.PHONY: shared
+shared: $(shared_library)
+$(shared_library): $(library_objects) $(kernel_objects) tools/package.sh
+	$(say) "  LINK  $@"
+	@sh tools/package.sh exports $(public_headers) >$@.map
+	$(hide)$(link) -shared -Wl,-soname,libattngrad.so.$(soversion) -Wl,--version-script=$@.map -Wl,-z,defs \
+	    $(filter %.o,$^) $(LDLIBS) -lm -o $@
+
+.PHONY: install uninstall
+install: $(library) $(shared_library) $(installed_programs:%=$(build)/examples/%)
+install uninstall:
+	@prefix='$(PREFIX)' libdir='$(LIBDIR)' destdir='$(DESTDIR)' build='$(build)' version='$(version)' \
+	    soversion='$(soversion)' headers='$(public_headers)' programs='$(installed_programs)' \
+	    private_libs='-lm$(if $(filter 1,$(openmp)), -fopenmp)' sh tools/package.sh $@
 
 # ---- tests ----
 test_folders := tests $(folders:%=tests/%) tests/examples tests/zoo

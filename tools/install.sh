@@ -4,7 +4,7 @@
 # install.sh check [FLAGS] - finds Check (https://libcheck.github.io/check), the tests' only dependency, and installs it
 #                            by the system's package manager when it is missing; `make test` calls this.
 # install.sh ci            - the same for everything that .ci/run needs: compilers, clang's sanitizers and OpenMP,
-#                            clang-format, valgrind, Check.
+#                            clang-format, valgrind, CMake, pkg-config, Check.
 #
 # Check is found when a program that uses it compiles and links with $CC; the flags for it go to the file FLAGS, on one
 # line. Where the packages can not be installed, prints the command that would; exit status 1.
@@ -23,21 +23,21 @@ fail()
 # The command that installs what the group ($1: check or ci) needs here; nothing where we know no package manager.
 install_command()
 {
-    more=''
+    more='' every='make git valgrind cmake pkgconf'
     if command -v apt-get >/dev/null 2>&1; then
-        [ "$1" = check ] || more=' make gcc g++ libc6-dev libc6-dbg clang libomp-dev clang-format valgrind git'
+        [ "$1" = check ] || more=" $every gcc g++ libc6-dev libc6-dbg clang libomp-dev clang-format"
         echo "apt-get install -y --no-install-recommends check$more"
     elif command -v dnf >/dev/null 2>&1; then
-        [ "$1" = check ] || more=' make gcc gcc-c++ clang compiler-rt libomp-devel clang-tools-extra valgrind git'
+        [ "$1" = check ] || more=" $every gcc gcc-c++ clang compiler-rt libomp-devel clang-tools-extra"
         echo "dnf install -y check-devel$more"
     elif command -v apk >/dev/null 2>&1; then
-        [ "$1" = check ] || more=' make bash gcc g++ musl-dev clang compiler-rt openmp-dev clang-extra-tools valgrind'
+        [ "$1" = check ] || more=" $every bash gcc g++ musl-dev clang compiler-rt openmp-dev clang-extra-tools"
         echo "apk add check-dev$more"
     elif command -v pacman >/dev/null 2>&1; then
-        [ "$1" = check ] || more=' make gcc clang compiler-rt openmp valgrind git'
+        [ "$1" = check ] || more=" $every gcc clang compiler-rt openmp"
         echo "pacman -S --noconfirm check$more"
     elif command -v brew >/dev/null 2>&1; then
-        [ "$1" = check ] || more=' libomp clang-format'
+        [ "$1" = check ] || more=" libomp clang-format cmake pkgconf"
         echo "brew install check$more"
     fi
 }
@@ -115,7 +115,7 @@ need_check() # FLAGS or nothing
 # The first of the tools that is missing or does not work; nothing when all do.
 missing_tool()
 {
-    for tool in make gcc g++ clang clang++ clang-format valgrind git; do
+    for tool in make gcc g++ clang clang++ clang-format valgrind git cmake pkg-config; do
         command -v $tool >/dev/null 2>&1 || { echo $tool; return; }
     done
     echo 'int main(void) { return 0; }' >"$folder/t.c"
