@@ -21,6 +21,7 @@
 #   make differential random cases against PyTorch and the transformers package, where python3 has them (minutes=N,
 #                     seed=S repeats a run, only=KIND); a case that fails is shrunk and printed as a C program
 #   make gradcheck-proof  random functions, right and wrong: the gradient checker must not err (cases=N: seeds 1 to N, or A-B)
+#   make crash-proof  training runs that are killed, stopped or out of disk at random moments go on with the same bits
 #   make mutants      plants faults in a copy: tests must catch each (only=WORD: some; update=1: writes docs/mutants.md)
 #   make install      the library, its headers, programs and manual pages (PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR=)
 #   make uninstall    removes what the same `make install` wrote
@@ -264,6 +265,7 @@ test: $(test_program) $(example_binaries)
 	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags) $(LDFLAGS)
 	sh tests/examples/check_examples.sh $(build)/examples
 	sh tests/examples/check_lm.sh $(build)/examples/lm
+	sh tests/examples/check_crash.sh $(build)/examples/lm
 	sh tests/examples/check_uses.sh $(build)/examples
 	sh tests/examples/check_generate.sh $(build)/examples
 	CC="$(CC)" sh tests/check_locale.sh $(build)
@@ -277,6 +279,11 @@ cases ?= 10000
 .PHONY: gradcheck-proof
 gradcheck-proof: $(test_program)
 	AG_GRADCHECK_PROOF='$(cases)' $(test_program) gradcheck_proof
+
+# Training runs that are killed, stopped and run out of disk at random moments; the last needs root, for a tmpfs.
+.PHONY: crash-proof
+crash-proof: $(build)/examples/lm
+	sh tests/examples/check_crash.sh $< 50 20 10 $(or $(seed),1)
 
 # Faults planted one at a time in a copy; the tests must catch each. docs/mutants.md is the table.
 .PHONY: mutants

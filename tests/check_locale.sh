@@ -53,9 +53,9 @@ numbers() # what programs write: text, CSV, JSON, HTML, SVG
     "$build/examples/gradcheck" --curve --out "$folder/out/curve.svg" softmax
     "$build/examples/lm" train --steps 2 --report 1 --sample 0 --batch 2 --emb 16 --layers 1 --context 8 --dropout 0.1 \
         --lr 1.5e-3 --out "$folder/out/lm"
-    "$build/examples/lm" sample --model "$folder/out/lm/model.safetensors" --tokens 20 --temperature 0.75 --top-p 0.9
+    "$build/examples/lm" sample --model "$folder/out/lm/last.safetensors" --tokens 20 --temperature 0.75 --top-p 0.9
     cut -d, -f1-5 "$folder/out/lm/log.csv"
-    cat "$folder/out"/*.svg "$folder/out"/*.html "$folder/out"/*.json "$folder/out/lm/model.safetensors"
+    cat "$folder/out"/*.svg "$folder/out"/*.html "$folder/out"/*.json "$folder/out/lm/last.safetensors"
 }
 
 numbers >"$folder/want" 2>/dev/null || fault 'a program fails'

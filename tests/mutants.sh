@@ -56,7 +56,7 @@ first_failure()
 {
     status=0 first=''
     case $1 in
-    check_lm.sh | check_output.sh)
+    check_lm.sh | check_crash.sh | check_output.sh)
         tested=build/examples
         [ "$1" = check_output.sh ] || tested=$tested/lm
         bounded sh "tests/examples/$1" $tested >tested 2>&1 || status=$?
@@ -228,7 +228,7 @@ trap 'exit 130' INT TERM HUP
 needs $names >"$folder/needs"
 targets=build/tests/check
 grep -q check_output "$folder/needs" && targets="$targets examples"
-grep -q check_lm "$folder/needs" && targets="$targets build/examples/lm"
+grep -q -e check_lm -e check_crash "$folder/needs" && targets="$targets build/examples/lm"
 grep -q gradcheck--all "$folder/needs" && targets="$targets build/examples/gradcheck"
 export targets
 make_base "$jobs"

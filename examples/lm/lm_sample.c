@@ -3,7 +3,7 @@
  * lm_sample.c - `lm sample`: continues a prompt with a trained model.
  */
 #include "examples/lm/lm.h"
-#include "examples/lm/lm_model.h"
+#include "examples/lm/lm_run.h"
 #include "examples/shared/options.h"
 #include "examples/shared/program.h"
 
@@ -35,11 +35,13 @@ static int write_sample(lm_model *model, const char *path, const char *prompt, u
 
 int lm_sample_command(int argc, char **argv)
 {
-    const char *path = "runs/lm/model.safetensors", *prompt = "";
+    char path[RUN_PATH];
+    const char *where = "", *prompt = "";
     uint64_t tokens = 500, top_k = 0, seed = 1, threads = 0;
     sampling how = { .temperature = 0.8, .top_p = 1 };
     const option options[] = {
-        { "--model", OPTION_TEXT, &path, "FILE", "the model [runs/lm/model.safetensors]" },
+        { "--model", OPTION_TEXT, &where, "RUN",
+          "a run's folder, whose best model is taken, or a model file [the newest run in runs/]" },
         { "--prompt", OPTION_PROSE, &prompt, "TEXT", "text to continue [none: the beginning of a line]" },
         { "--tokens", OPTION_NUMBER, &tokens, "N", "number of tokens to write, at most 10^9 [500]" },
         { "--temperature", OPTION_REAL, &how.temperature, "X", "at least 0; 0: always the likeliest token [0.8]" },
@@ -58,6 +60,8 @@ int lm_sample_command(int argc, char **argv)
         return OPTIONS_WRONG;
     }
     how.top_k = top_k > INT64_MAX ? 0 : (int64_t)top_k;
+    if (!run_model(where, path))
+        return EXIT_FAILURE;
     lm_model model = { .ctx = program_context("lm sample", seed, threads) };
     if (model.ctx == NULL)
         return EXIT_FAILURE;

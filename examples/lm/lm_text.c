@@ -14,7 +14,7 @@
 
 /* ---- Files ---- */
 
-static bool grow(text *t, size_t *capacity)
+static bool grow(raw_text *t, size_t *capacity)
 {
     unsigned char *more = realloc(t->byte, *capacity *= 2);
     if (more != NULL)
@@ -23,7 +23,7 @@ static bool grow(text *t, size_t *capacity)
 }
 
 /* Appends the rest of an open file. False with errno set. */
-static bool append(text *t, FILE *file)
+static bool append(raw_text *t, FILE *file)
 {
     size_t capacity = (size_t)t->size + (1 << 16), got = 0;
     unsigned char *first = realloc(t->byte, capacity);
@@ -53,7 +53,7 @@ static void explain_byte(const char *path, const unsigned char *byte, int64_t si
 }
 
 /* Whether the text from `from` on, which is the file's, is UTF-8 without NUL; its byte order mark is removed. */
-static bool check_characters(text *t, const char *path, int64_t from)
+static bool check_characters(raw_text *t, const char *path, int64_t from)
 {
     unsigned char *byte = t->byte + from;
     int64_t size = t->size - from;
@@ -70,7 +70,7 @@ static bool check_characters(text *t, const char *path, int64_t from)
     return true;
 }
 
-static bool read_file(text *t, const char *path, bool bytes)
+static bool read_file(raw_text *t, const char *path, bool bytes)
 {
     bool standard = strcmp(path, "-") == 0;
     int64_t from = t->size;
@@ -78,7 +78,7 @@ static bool read_file(text *t, const char *path, bool bytes)
     FILE *file = standard ? stdin : fopen(path, "rb");
     bool good = file != NULL && append(t, file);
     int error = errno;
-    t->stream = t->stream || (good && (fstat(fileno(file), &what) != 0 || !S_ISREG(what.st_mode)));
+    t->stream = t->stream || standard || (good && (fstat(fileno(file), &what) != 0 || !S_ISREG(what.st_mode)));
     if (file != NULL && !standard)
         fclose(file);
     if (!good)
@@ -120,7 +120,7 @@ static char **list_folder(const char *path, int *count)
 }
 
 /* A file, or the files of a folder and of the folders in it, down to `depth`. */
-static bool read_path(text *t, const char *path, bool bytes, int depth)
+static bool read_path(raw_text *t, const char *path, bool bytes, int depth)
 {
     struct stat what;
     if (strcmp(path, "-") == 0 || stat(path, &what) != 0 || !S_ISDIR(what.st_mode))
@@ -138,10 +138,10 @@ static bool read_path(text *t, const char *path, bool bytes, int depth)
     return good;
 }
 
-bool text_read(text *t, text_files files, bool bytes)
+bool text_read(raw_text *t, text_files files, bool bytes)
 {
     enum { DEEPEST = 20 };
-    *t = (text){ .size = 0 };
+    *t = (raw_text){ .size = 0 };
     bool good = true;
     for (int i = 0; i < files.count && good; i++)
         good = read_path(t, files.path[i], bytes, DEEPEST);
@@ -159,13 +159,13 @@ bool text_read(text *t, text_files files, bool bytes)
     return good;
 }
 
-void text_free(text *t)
+void text_free(raw_text *t)
 {
     free(t->byte);
     t->byte = NULL;
 }
 
-void text_mark(const text *t, char mark[TEXT_MARK])
+void text_mark(const raw_text *t, char mark[TEXT_MARK])
 {
     uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a, of 64 bits */
     for (int64_t i = 0; i < t->size; i++)
@@ -178,7 +178,7 @@ void text_mark(const text *t, char mark[TEXT_MARK])
 
 /* The vocabulary: a copy of `known`, or learned from the text that is trained on. Characters are those of all the
  * text, so that each can be validated. */
-static bool make_vocab(corpus *c, const text *t, const vocab *known, token_kind kind, int32_t size)
+static bool make_vocab(corpus *c, const raw_text *t, const vocab *known, token_kind kind, int32_t size)
 {
     int64_t at = 0;
     if (known != NULL)
@@ -193,7 +193,7 @@ static bool make_vocab(corpus *c, const text *t, const vocab *known, token_kind 
     return true;
 }
 
-bool corpus_make(corpus *c, const text *t, const vocab *known, token_kind kind, int32_t size)
+bool corpus_make(corpus *c, const raw_text *t, const vocab *known, token_kind kind, int32_t size)
 {
     *c = (corpus){ .count = 0 };
     if (!make_vocab(c, t, known, kind, size))

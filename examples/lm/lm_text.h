@@ -17,21 +17,21 @@ typedef struct text_files {
     const char *val; /* a file or folder for validation; NULL: the last tenth of the text */
 } text_files;
 
-typedef struct text {
+typedef struct raw_text {
     unsigned char *byte;
     int64_t size, train_size; /* train_size == size: the last tenth of the tokens is for validation */
     int files;                /* files read */
     bool stream;              /* some of it can not be read again: a pipe, standard input */
-} text;
+} raw_text;
 
 /* Reads the files. With `bytes` they may hold any bytes, else they must be UTF-8 without NUL. On failure, or when the
  * text is empty, prints one line to stderr and returns false. */
-bool text_read(text *t, text_files files, bool bytes);
-void text_free(text *t);
+bool text_read(raw_text *t, text_files files, bool bytes);
+void text_free(raw_text *t);
 
 /* The text's size and a hash of its bytes and border, to tell it from another: 16 hexadecimal digits and a NUL. */
 enum { TEXT_MARK = 17 };
-void text_mark(const text *t, char mark[TEXT_MARK]);
+void text_mark(const raw_text *t, char mark[TEXT_MARK]);
 
 typedef struct corpus {
     vocab vocab;
@@ -42,7 +42,7 @@ typedef struct corpus {
 
 /* The text's tokens: of the vocabulary `known`, or, if it is NULL, of one of this kind and size (vocab_learn) that is
  * learned from the text. False after one line on stderr. */
-bool corpus_make(corpus *c, const text *t, const vocab *known, token_kind kind, int32_t size);
+bool corpus_make(corpus *c, const raw_text *t, const vocab *known, token_kind kind, int32_t size);
 
 /* Bits per byte of the validation text, of a loss in nats per token. */
 double corpus_bits_per_byte(const corpus *c, double nats);

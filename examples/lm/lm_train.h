@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * lm_train.h - the training run of `lm train`.
+ * lm_train.h - the training run of `lm train`, and its options.
  */
 #ifndef EXAMPLES_LM_TRAIN_H
 #define EXAMPLES_LM_TRAIN_H
@@ -10,25 +10,36 @@
 #include "examples/shared/options.h"
 
 typedef struct train_options {
+    /* Kept in the run's config.json. */
     option_words files;
-    const char *val, *out, *resume; /* val NULL: the last tenth; resume NULL: a new run */
-    const char *from;               /* a model to begin with; NULL: a new one */
-    int level;                      /* a token_kind */
-    int optimizer, schedule;        /* indices of the words below */
-    bool recompute, anomalies, profile, qk_norm;
-    uint64_t vocab; /* of byte pairs; 0: unsaid */
+    const char *val;         /* NULL: the last tenth of the text */
+    const char *from;        /* a model to begin with; NULL: a new one */
+    int level;               /* a token_kind */
+    int optimizer, schedule; /* indices of the words below; of ag_schedule_kind */
+    uint64_t vocab;          /* of byte pairs; 0: unsaid */
+    bool recompute, qk_norm;
     uint64_t steps, batch, context, layers, heads, emb;
     uint64_t window, kv_heads; /* 0: no window; as many as heads */
     model_kinds kinds;
-    uint64_t warmup, report, sample, threads, seed;
+    uint64_t warmup, report, sample, seed, patience; /* report 0: chosen by the number of steps */
     double dropout, lr, momentum, weight_decay, clip; /* lr, weight_decay < 0: the optimizer's default */
+    double checkpoint;                                /* seconds between checkpoints */
+
+    /* Of this command alone. */
+    const char *out; /* NULL: the next free number in runs/ */
+    uint64_t threads;
+    bool profile, dry_run;
+    double minutes; /* > 0: the run's time, for which sizes that are 0 and the steps are chosen */
 } train_options;
 
 enum { OPTIMIZER_ADAMW, OPTIMIZER_SGD };
-/* The words of --schedule stand in the order of ag_schedule_kind. */
+#define SETTING_AUTO UINT64_MAX /* of warmup and sample: chosen by the number of steps */
 
-/* Runs it and returns the program's exit status. Ctrl-C and a closed output pipe end it after the step,
- * with a checkpoint. */
-int lm_train(const train_options *options);
+/* The options that config.json has, with their targets in o: every choice that decides what is trained and logged. */
+enum { SETTINGS_MOST = 40 };
+int train_settings(train_options *o, option settings[SETTINGS_MOST]);
+
+/* Runs it and returns the program's exit status. `folder` is that of the run to go on with; NULL: a new run. */
+int lm_train(const train_options *options, const char *folder);
 
 #endif

@@ -3,14 +3,24 @@
  * lm_train_options.c - the command line of `lm train`.
  */
 #include "examples/lm/lm.h"
-#include "examples/lm/lm_train.h"
+#include "examples/lm/lm_run.h"
+#include "examples/shared/config.h"
 
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static const char about_train[] =
-    "Trains a causal language model on texts and prints samples during training. The last tenth of the text is for "
-    "validation. Progress goes to stderr, samples to stdout, log.csv and model.safetensors to the --out folder. Ctrl-C "
-    "stops and saves. Numbers N are whole and at least 1 where 0 is not explained.";
+static const char program[] = "lm train";
+
+static const char about[] =
+    "Trains a causal language model on texts. The last tenth of the text is for validation. Progress goes to stderr, "
+    "samples to stdout, all that is kept to the run's folder. Ctrl-C stops and saves. Numbers N are whole and at least "
+    "1 where 0 is not explained.";
+
+static const char about_continue[] =
+    "Goes on with a run that was stopped, as if it had not been: the same model and log, byte for byte. All settings "
+    "are the run's own; only these may be given.";
 
 static const char *const optimizer_word[] = { "adamw", "sgd", NULL };
 static const char *const schedule_word[] = { "constant", "linear", "cosine", NULL };
@@ -19,70 +29,231 @@ static const char *const schedule_word[] = { "constant", "linear", "cosine", NUL
 static train_options defaults(void)
 {
     return (train_options){
-        .out = "runs/lm", .steps = 2400, .batch = 16, .context = 64, .layers = 4, .heads = 4, .emb = 128,
+        .steps = 2400, .batch = 16, .context = 64, .layers = 4, .heads = 4, .emb = 128,
         .kinds = { POSITIONS_ROTARY, NORM_RMS, FEED_FORWARD_SWIGLU }, .qk_norm = true,
-        .warmup = 100, .report = 100, .sample = 500, .seed = 1,
+        .warmup = SETTING_AUTO, .sample = SETTING_AUTO, .seed = 1, .checkpoint = 20,
         .lr = -1, .momentum = 0.9, .weight_decay = -1, .clip = 1, .schedule = AG_LR_COSINE,
     };
 }
 
-int lm_train_command(int argc, char **argv)
+int train_settings(train_options *o, option settings[SETTINGS_MOST])
 {
     static const double most = 1e9;
-    train_options o = defaults();
-    const option options[] = {
-        { "[FILE...]", OPTION_WORDS, &o.files, NULL, "texts to train on, and folders of texts; -: standard input "
-                                                     "[the bundled novel]" },
-        { "--val", OPTION_TEXT, &o.val, "FILE", "text to validate on [the last tenth of the text]" },
-        { "--level", OPTION_CHOICE, &o.level, "L", "tokens: char, byte, or bpe, byte pairs learned from the text "
-                                                   "[char]", .words = token_word },
-        { "--vocab", OPTION_NUMBER, &o.vocab, "N", "number of tokens of --level bpe, which it implies [1024]",
+    const option all[] = {
+        { "[FILE...]", OPTION_WORDS, &o->files, NULL, "texts to train on, and folders of texts; -: standard input "
+                                                      "[the bundled novel]" },
+        { "--val", OPTION_TEXT, &o->val, "FILE", "text to validate on [the last tenth of the text]" },
+        { "--level", OPTION_CHOICE, &o->level, "L", "tokens: char, byte, or bpe, byte pairs learned from the text "
+                                                    "[char]", .words = token_word },
+        { "--vocab", OPTION_NUMBER, &o->vocab, "N", "number of tokens of --level bpe, which it implies [1024]",
           BPE_BYTES + 1, 65536 },
-        { "--out", OPTION_TEXT, &o.out, "DIR", "folder for log.csv and model.safetensors [runs/lm]" },
-        { "--resume", OPTION_TEXT, &o.resume, "FILE", "continue this checkpoint, with its model and optimizer" },
-        { "--from", OPTION_TEXT, &o.from, "FILE", "begin with this model's weights and tokens, on another text" },
+        { "--from", OPTION_TEXT, &o->from, "FILE", "begin with this model's weights and tokens, on another text" },
         { "the model", OPTION_HEADING },
-        { "--context", OPTION_NUMBER, &o.context, "N", "tokens per window [64]", 1, most },
-        { "--layers", OPTION_NUMBER, &o.layers, "N", "blocks [4]", 1, most },
-        { "--heads", OPTION_NUMBER, &o.heads, "N", "attention heads, a divisor of --emb [4]", 1, most },
-        { "--emb", OPTION_NUMBER, &o.emb, "N", "embedding size [128]", 1, most },
-        { "--positions", OPTION_CHOICE, &o.kinds.positions, "P",
+        { "--context", OPTION_NUMBER, &o->context, "N", "tokens per window [64]", 1, most },
+        { "--layers", OPTION_NUMBER, &o->layers, "N", "blocks [4]", 1, most },
+        { "--heads", OPTION_NUMBER, &o->heads, "N", "attention heads, a divisor of --emb [4]", 1, most },
+        { "--emb", OPTION_NUMBER, &o->emb, "N", "embedding size [128]", 1, most },
+        { "--positions", OPTION_CHOICE, &o->kinds.positions, "P",
           "learned, sinusoidal, rotary, alibi or none [rotary]", .words = position_word },
-        { "--window", OPTION_NUMBER, &o.window, "N", "a token attends to the last N, itself included; 0: all [0]", 0,
+        { "--window", OPTION_NUMBER, &o->window, "N", "a token attends to the last N, itself included; 0: all [0]", 0,
           most },
-        { "--kv-heads", OPTION_NUMBER, &o.kv_heads, "N", "key and value heads, a divisor of --heads; 0: as many [0]", 0,
-          most },
-        { "--qk-norm", OPTION_FLAG, &o.qk_norm, NULL, "apply RMS norm to queries and keys [yes]; --no-qk-norm: none" },
-        { "--norm", OPTION_CHOICE, &o.kinds.norm, "N", "kind of norm, layer or rms [rms]", .words = norm_word },
-        { "--ff", OPTION_CHOICE, &o.kinds.feed_forward, "F",
+        { "--kv-heads", OPTION_NUMBER, &o->kv_heads, "N", "key and value heads, a divisor of --heads; 0: as many [0]",
+          0, most },
+        { "--qk-norm", OPTION_FLAG, &o->qk_norm, NULL,
+          "apply RMS norm to queries and keys [yes]; --no-qk-norm: none" },
+        { "--norm", OPTION_CHOICE, &o->kinds.norm, "N", "kind of norm, layer or rms [rms]", .words = norm_word },
+        { "--ff", OPTION_CHOICE, &o->kinds.feed_forward, "F",
           "feed-forward: gelu, relu, silu, swiglu or geglu [swiglu]", .words = feed_forward_word },
-        { "--dropout", OPTION_REAL, &o.dropout, "P", "dropout probability, 0 <= P < 1 [0]" },
+        { "--dropout", OPTION_REAL, &o->dropout, "P", "dropout probability, 0 <= P < 1 [0]" },
         { "training", OPTION_HEADING },
-        { "--steps", OPTION_NUMBER, &o.steps, "N", "training steps [2400]", 1, most },
-        { "--batch", OPTION_NUMBER, &o.batch, "N", "windows of text per step [16]", 1, most },
-        { "--optimizer", OPTION_CHOICE, &o.optimizer, "NAME", "adamw or sgd [adamw]", .words = optimizer_word },
-        { "--lr", OPTION_REAL, &o.lr, "X", "peak learning rate, above 0 [adamw 4e-3, sgd 0.1]" },
-        { "--momentum", OPTION_REAL, &o.momentum, "X", "of sgd, 0 <= X < 1 [0.9]" },
-        { "--weight-decay", OPTION_REAL, &o.weight_decay, "X", "at least 0 [adamw 0.1, sgd 0]" },
-        { "--schedule", OPTION_CHOICE, &o.schedule, "NAME",
+        { "--steps", OPTION_NUMBER, &o->steps, "N", "training steps [2400]", 1, most },
+        { "--batch", OPTION_NUMBER, &o->batch, "N", "windows of text per step [16]", 1, most },
+        { "--optimizer", OPTION_CHOICE, &o->optimizer, "NAME", "adamw or sgd [adamw]", .words = optimizer_word },
+        { "--lr", OPTION_REAL, &o->lr, "X", "peak learning rate, above 0 [adamw 4e-3, sgd 0.1]" },
+        { "--momentum", OPTION_REAL, &o->momentum, "X", "of sgd, 0 <= X < 1 [0.9]" },
+        { "--weight-decay", OPTION_REAL, &o->weight_decay, "X", "at least 0 [adamw 0.2, sgd 0]" },
+        { "--schedule", OPTION_CHOICE, &o->schedule, "NAME",
           "of the learning rate: constant, linear or cosine [cosine]", .words = schedule_word },
-        { "--warmup", OPTION_NUMBER, &o.warmup, "N", "steps of linear warm-up, 0: none [100]", 0, most },
-        { "--clip", OPTION_REAL, &o.clip, "X", "largest gradient norm, 0: no limit [1]" },
-        { "--seed", OPTION_NUMBER, &o.seed, "N", "of initial weights and batches, from 0 [1]" },
+        { "--warmup", OPTION_NUMBER, &o->warmup, "N",
+          "steps of linear warm-up, fewer than --steps; 0: none [100, at most a tenth of --steps]", 0, most },
+        { "--clip", OPTION_REAL, &o->clip, "X", "largest gradient norm, 0: no limit [1]" },
+        { "--patience", OPTION_NUMBER, &o->patience, "N",
+          "stop after N reports without a better validation loss, 0: never [0]", 0, most },
+        { "--seed", OPTION_NUMBER, &o->seed, "N", "of initial weights and batches, from 0 [1]" },
+        { "--recompute", OPTION_FLAG, &o->recompute, NULL, "backward computes activations again: less memory" },
         { "the run", OPTION_HEADING },
-        { "--report", OPTION_NUMBER, &o.report, "N", "steps between reports [100]", 1, most },
-        { "--sample", OPTION_NUMBER, &o.sample, "N", "steps between samples, 0: only at the end [500]", 0, most },
+        { "--report", OPTION_NUMBER, &o->report, "N", "steps between reports [a 24th of --steps, at least 10]", 1,
+          most },
+        { "--sample", OPTION_NUMBER, &o->sample, "N",
+          "steps between samples, 0: only at the end [5 times --report]", 0, most },
+        { "--checkpoint", OPTION_REAL, &o->checkpoint, "S",
+          "seconds between checkpoints, 0: one after each step [20]" },
+    };
+    enum { COUNT = (int)(sizeof all / sizeof *all) };
+    memcpy(settings, all, sizeof all);
+    return COUNT;
+}
+
+/* Named settings; times on two cores of an AMD EPYC (Zen 5). */
+static const char *const preset_word[] = {
+    "toy", "tiny", "small", "baby", "nanogpt-cpu", "nanogpt-cpu-published", NULL,
+};
+static const char *const preset_config[] = {
+    "{\"layers\": 2, \"heads\": 2, \"emb\": 64, \"batch\": 8, \"steps\": 2000}",
+    "{}",
+    "{\"layers\": 6, \"heads\": 6, \"emb\": 192, \"context\": 128, \"steps\": 3000, \"lr\": 3e-3}",
+    "{\"layers\": 6, \"heads\": 6, \"emb\": 384, \"context\": 256, \"steps\": 3000, \"lr\": 2e-3, "
+    "\"dropout\": 0.1}",
+    "{\"batch\": 12, \"steps\": 2000}",
+    "{\"batch\": 12, \"steps\": 2000, \"lr\": 1e-3, \"weight-decay\": 0.1, \"positions\": \"learned\", "
+    "\"norm\": \"layer\", \"ff\": \"gelu\", \"qk-norm\": false}",
+};
+
+static const char preset_help[] =
+    "named settings; measured: toy 8 s, tiny (the default) 40 s, small, baby; of tiny Shakespeare nanogpt-cpu, "
+    "nanogpt-cpu-published";
+
+/* The value of the last --NAME VALUE or --NAME=VALUE on the command line; NULL: it is not there. */
+static const char *given(int argc, char **argv, const char *name)
+{
+    const char *value = NULL;
+    size_t length = strlen(name);
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], name, length) == 0 && argv[i][length] == '=')
+            value = argv[i] + length + 1;
+        else if (strcmp(argv[i], name) == 0)
+            value = i + 1 < argc ? argv[i + 1] : "";
+    return value;
+}
+
+/* A whole file as text, to be freed; NULL after a line on stderr. */
+static char *read_text(const char *path)
+{
+    enum { LARGEST = 1 << 20 };
+    FILE *file = fopen(path, "rb");
+    char *text = file == NULL ? NULL : malloc(LARGEST);
+    size_t size = text == NULL ? 0 : fread(text, 1, LARGEST - 1, file);
+    if (text == NULL || ferror(file)) {
+        fprintf(stderr, "%s: %s: %s\n", program, path, strerror(errno));
+        free(text);
+        text = NULL;
+    }
+    if (file != NULL)
+        fclose(file);
+    if (text != NULL)
+        text[size] = '\0';
+    return text;
+}
+
+/* ---- A new run ---- */
+
+/* What the command line is laid over: the defaults, then --preset, then --config. *config is the text that o then
+ * points into, to be freed with the words. */
+static bool base(int argc, char **argv, train_options *o, char **config)
+{
+    const char *path = given(argc, argv, "--config"), *word = given(argc, argv, "--preset");
+    option settings[SETTINGS_MOST];
+    int count = train_settings(o, settings), preset = 0;
+    if (word != NULL) {
+        char text[400];
+        option named = { "--preset", OPTION_CHOICE, &preset, "NAME", "", .words = preset_word };
+        if (!option_set(program, &named, word))
+            return false;
+        snprintf(text, sizeof text, "%s", preset_config[preset]);
+        config_apply(program, word, text, settings, count);
+    }
+    if (path != NULL && path[0] != '\0')
+        *config = read_text(path);
+    if (path != NULL && path[0] != '\0' && (*config == NULL || !config_apply(program, path, *config, settings, count)))
+        return false;
+    if (given(argc, argv, "--minutes") != NULL) {
+        o->steps = 0;
+        if (word == NULL && path == NULL)
+            o->layers = o->heads = o->emb = o->context = o->batch = 0;
+    }
+    return true;
+}
+
+static int new_run(int argc, char **argv)
+{
+    train_options o = defaults();
+    const char *unused = NULL;
+    int preset;
+    char *config = NULL;
+    if (!base(argc, argv, &o, &config)) {
+        free(o.files.word);
+        free(config);
+        return OPTIONS_WRONG;
+    }
+    option_words configured = o.files;
+    o.files = (option_words){ .count = 0 };
+    option options[SETTINGS_MOST + 16] = { { "the text", OPTION_HEADING } };
+    int count = 1 + train_settings(&o, options + 1);
+    const option others[] = {
+        { "--minutes", OPTION_REAL, &o.minutes, "M",
+          "choose model and steps for a run of M minutes on this machine; with --preset or --config the steps alone",
+          0.05, 1e5 },
+        { "--preset", OPTION_CHOICE, &preset, "NAME", preset_help, .words = preset_word },
+        { "--config", OPTION_TEXT, &unused, "FILE", "settings to begin with, as a run's config.json" },
+        { "--dry-run", OPTION_FLAG, &o.dry_run, NULL, "print parameters, memory and time; train for two seconds only" },
+        { "--out", OPTION_TEXT, &o.out, "DIR", "folder of the run [the next number in runs/]" },
+        { "--continue", OPTION_TEXT, &unused, "[RUN]",
+          "go on with a run that was stopped [the newest in runs/]; lm train --continue --help" },
         { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores; results do not depend on it [0]" },
-        { "--recompute", OPTION_FLAG, &o.recompute, NULL, "backward computes activations again: less memory" },
-        { "--anomalies", OPTION_FLAG, &o.anomalies, NULL, "stop at the first NaN or infinity and name its source" },
         { "--profile", OPTION_FLAG, &o.profile, NULL, "print at the end where the time went; write profile.csv" },
         { "lm train", OPTION_EXAMPLE, NULL, NULL, "trains on the bundled novel" },
-        { "lm train notes.txt letters/ --val diary.txt", OPTION_EXAMPLE, NULL, NULL, "trains on texts of your own" },
+        { "lm train notes.txt letters/ --minutes 5", OPTION_EXAMPLE, NULL, NULL,
+          "trains on your texts what can be learned in five minutes" },
         { "lm train book.txt --layers 6 --heads 6 --emb 192 --steps 6000", OPTION_EXAMPLE, NULL, NULL,
-          "a larger model, for longer" },
+          "trains a model of your own sizes" },
     };
-    int status = options_read("lm train", about_train, options, sizeof options / sizeof *options, argc, argv);
+    memcpy(options + count, others, sizeof others);
+    count += (int)(sizeof others / sizeof *others);
+    int status = options_read(program, about, options, count, argc, argv);
+    if (o.files.count == 0)
+        o.files = configured;
     if (o.vocab > 0)
         o.level = TOKENS_BPE;
-    return status != OPTIONS_RUN ? status : lm_train(&o);
+    if (status == OPTIONS_RUN)
+        status = lm_train(&o, NULL);
+    free(configured.word);
+    free(config);
+    return status;
+}
+
+/* ---- A run that goes on ---- */
+
+static int continue_run(int argc, char **argv)
+{
+    train_options o = defaults();
+    char folder[RUN_PATH];
+    const char *where = "";
+    uint64_t steps = 0, threads = 0;
+    bool profile = false;
+    const option options[] = {
+        { "--continue", OPTION_TEXT, &where, "[RUN]", "the run's folder [the newest in runs/]" },
+        { "--steps", OPTION_NUMBER, &steps, "N", "train to step N [as the run was to]", 1, 1e9 },
+        { "--threads", OPTION_NUMBER, &threads, "N", "0: all cores; results do not depend on it [0]" },
+        { "--profile", OPTION_FLAG, &profile, NULL, "print at the end where the time went; write profile.csv" },
+    };
+    int status = options_read("lm train --continue", about_continue, options, sizeof options / sizeof *options, argc,
+                              argv);
+    if (status != OPTIONS_RUN)
+        return status;
+    char *config = run_settings(where, folder, &o);
+    if (config == NULL)
+        return EXIT_FAILURE;
+    option_words files = o.files;
+    o.steps = steps > 0 ? steps : o.steps;
+    o.threads = threads;
+    o.profile = profile;
+    status = lm_train(&o, folder);
+    free(files.word);
+    free(config);
+    return status;
+}
+
+int lm_train_command(int argc, char **argv)
+{
+    return given(argc, argv, "--continue") != NULL ? continue_run(argc, argv) : new_run(argc, argv);
 }

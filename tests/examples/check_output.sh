@@ -36,7 +36,7 @@ small() { # folder, then options: a short training run
     "$programs/lm" train $tiny --out "$out" --steps 3 "$@"
 }
 small run >"$folder/out" 2>&1
-model=$folder/run/model.safetensors
+model=$folder/run/last.safetensors
 
 each_program() { # a command that is given a program and its arguments, each of which writes to stdout
     failures=0
@@ -74,11 +74,10 @@ full_log() { # the name in the run's folder, then options
     file=$1
     shift
     ! small log --report 1 --sample 0 "$@" >"$folder/out" 2>"$folder/message" &&
-        grep -q "^lm: $folder/log/$file can not be written" "$folder/message" &&
-        [ -s "$folder/log/model.safetensors" ] && ! grep -q '^wrote' "$folder/message"
+        grep -q "^lm: $folder/log/$file can not be written" "$folder/message" && ! grep -q '^wrote' "$folder/message"
 }
 full_samples() {
-    ! small samples >/dev/full 2>"$folder/message" && [ -s "$folder/samples/model.safetensors" ] &&
+    ! small samples >/dev/full 2>"$folder/message" && [ -s "$folder/samples/last.safetensors" ] &&
         grep -q '^lm train: can not write to stdout' "$folder/message"
 }
 full_picture() { # program, option
@@ -89,6 +88,7 @@ if [ -c /dev/full ]; then
     check "a full disk under generate" full_generate
     check "a full disk under log.csv" full_log log.csv
     check "a full disk under profile.csv" full_log profile.csv --profile
+    check "which loses no model" test -s "$folder/log/last.safetensors"
     check "a full disk under the samples of a run" full_samples
     check "a full disk under pictures" full_picture head_attention --out
     check "and both of two" full_picture multi_head_attention --bright-out
@@ -119,7 +119,7 @@ stops_and_saves() { # options with which the output comes soon
     # shellcheck disable=SC2086
     pipe "$programs/lm" train $tiny --out "$folder/pipe" --steps 100000000 --report 1000000 "$@"
     [ "$(cat "$folder/status")" -eq 1 ] && grep -q '^stopped after step' "$folder/message" &&
-        [ -s "$folder/pipe/model.safetensors" ]
+        [ -s "$folder/pipe/last.safetensors" ]
 }
 check "a training run whose samples no one reads any more" stops_and_saves --sample 10
 exit $failed

@@ -22,11 +22,12 @@ i=0
 while [ $i -lt 40 ]; do echo 'a line'; i=$((i + 1)); done >"$out/text"
 for options in '--positions learned' '--positions rotary --norm rms --ff swiglu --kv-heads 1' \
     '--level byte --window 3'; do
+    rm -rf "${out:?}/run"
     # shellcheck disable=SC2086
     "$lm" train "$out/text" --out "$out/run" --steps 2 --batch 2 --context 4 --layers 1 --heads 2 --emb 4 \
         --sample 0 $options >/dev/null 2>&1
-    cp "$out/run/model.safetensors" "$out/lm_model/$(echo "$options" | tr -d ' ')"
-    cp "$out/run/model.safetensors" "$out/checkpoint/$(echo "$options" | tr -d ' ')"
+    cp "$out/run/last.safetensors" "$out/lm_model/$(echo "$options" | tr -d ' ')"
+    cp "$out/run/last.safetensors" "$out/checkpoint/$(echo "$options" | tr -d ' ')"
 done
 # The safetensors target's own form: a byte that is even, and a header for 64 bytes.
 {

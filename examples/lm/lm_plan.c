@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lm_plan.c - see lm_plan.h. E embedding, F feed-forward, L layers, V vocabulary, T context, B batch.
+ */
+#include "examples/lm/lm_plan.h"
+#include "examples/lm/lm_step.h"
+#include "examples/shared/learning.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static const double gigabyte = 1e9;
+
+/* ---- Memory ---- */
+
+static double ff_size(const train_options *o)
+{
+    bool gated = o->kinds.feed_forward == FEED_FORWARD_SWIGLU || o->kinds.feed_forward == FEED_FORWARD_GEGLU;
+    return gated ? 8.0 / 3 * (double)o->emb : 4 * (double)o->emb;
+}
+
+static double parameters(const train_options *o, double V)
+{
+    const double E = (double)o->emb, F = ff_size(o), L = (double)o->layers;
+    double keys = o->kv_heads > 0 ? (double)o->kv_heads / (double)o->heads : 1;
+    double matrices = F < 3 * E ? 3 : 2; /* gated ones have three */
+    double table = o->kinds.positions == POSITIONS_LEARNED ? (double)o->context * E : 0;
+    return V * E + table + L * ((2 + 2 * keys) * E * E + matrices * E * F);
+}
+
+/* Bytes that training takes at its peak: parameters, gradients and the optimizer's state; activations of a step, in
+ * floats per token and layer as measured; the tokens. */
+static double needed_bytes(const run *r)
+{
+    const train_options *o = &r->o;
+    const double E = (double)o->emb, F = ff_size(o), L = (double)o->layers, V = r->corpus.vocab.size;
+    double copies = o->optimizer == OPTIMIZER_SGD ? 3 : 4, kept = 15 * E + 3.5 * F;
+    double layers = o->recompute ? L * E + kept : L * kept;
+    return 4 * (copies * parameters(o, V) + (double)(o->batch * o->context) * (layers + 3 * V + 4 * E)) +
+           4 * (double)r->corpus.count;
+}
+
+/* The number that follows `key` in a file of the system; 0: there is none. */
+static double system_number(const char *path, const char *key)
+{
+    char line[256];
+    double number = 0;
+    FILE *file = fopen(path, "r");
+    while (file != NULL && number == 0 && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, key, strlen(key)) == 0)
+            number = (double)strtoull(line + strlen(key), NULL, 10);
+    if (file != NULL)
+        fclose(file);
+    return number;
+}
+
+/* Bytes that this program may still take; 0: not known. */
+static double free_bytes(void)
+{
+    double bytes = 1024 * system_number("/proc/meminfo", "MemAvailable:");
+#ifdef _SC_PHYS_PAGES
+    if (bytes == 0)
+        bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+#endif
+    double group = system_number("/sys/fs/cgroup/memory.max", "");
+    if (group > 0) {
+        group -= system_number("/sys/fs/cgroup/memory.current", "");
+        bytes = bytes == 0 || group < bytes ? group : bytes;
+    }
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        (bytes == 0 || (double)limit.rlim_cur < bytes))
+        bytes = (double)limit.rlim_cur;
+    return bytes;
+}
+
+bool plan_fits(const run *r)
+{
+    double needed = needed_bytes(r), there = free_bytes();
+    if (there <= 0 || needed <= there)
+        return true;
+    ag_fprintf(stderr, "lm train: the run needs about %.3g GB of memory, %.3g GB are free: lower --batch, --context, "
+                       "--emb or --layers%s\n", needed / gigabyte, there / gigabyte,
+               r->o.recompute ? "" : ", or give --recompute");
+    return false;
+}
+
+/* ---- Time ---- */
+
+/* Seconds of a step, of a report with its checkpoint, of the validation of the whole text, of a sampled token. */
+typedef struct costs {
+    double step, report, whole, token;
+} costs;
+
+enum { REPORTS = 24, SAMPLES = 4, SAMPLE_TOKENS = 200, LAST_TOKENS = 600 };
+
+typedef struct measuring {
+    run *r;
+    double time; /* seconds to spend */
+    costs costs;
+    bool good;
+} measuring;
+
+static void measure(void *argument)
+{
+    enum { WARM = 3, TOKENS = 16 };
+    measuring *m = argument;
+    run *r = m->r;
+    double loss, began = 0;
+    int64_t steps = 0;
+    m->good = true;
+    for (int64_t i = 0; m->good && (i <= WARM + 2 || seconds() - began < m->time); i++) {
+        if (i == WARM)
+            began = seconds();
+        m->good = run_step(r, false, &loss);
+        steps += i >= WARM;
+    }
+    m->costs.step = (seconds() - began) / (double)(steps > 0 ? steps : 1);
+    began = seconds();
+    run_validate(r, VALIDATION_WINDOWS);
+    double some = seconds() - began, T = (double)r->o.context;
+    double windows = (double)(r->corpus.count - r->corpus.train_count) / T;
+    m->costs.whole = windows > VALIDATION_WINDOWS ? some * windows / VALIDATION_WINDOWS : some;
+    FILE *nowhere = fopen("/dev/null", "w");
+    int32_t start = vocab_start(&r->model.vocab);
+    began = seconds();
+    if (nowhere != NULL) {
+        m->good = m->good && model_write(&r->model, &start, 1, TOKENS, &(sampling){ .temperature = 0.8 }, nowhere);
+        fclose(nowhere);
+    }
+    m->costs.token = (seconds() - began) / TOKENS;
+    static const double disk = 2e8; /* bytes per second, with the wait for it */
+    double parameter_bytes = 4 * (double)ag_module_numel(ag_gpt_module(r->model.gpt));
+    m->costs.report = some + 0.02 + parameter_bytes / disk;
+}
+
+/* Trains a model of r->o's sizes for `time` seconds and forgets it. */
+static bool measure_costs(run *r, double time, costs *c)
+{
+    measuring m = { .r = r, .time = time };
+    train_options kept = r->o;
+    r->o.steps = 1; /* the schedule does not matter */
+    r->o.warmup = 0;
+    if (!run_make_model(r))
+        return false;
+    ag_with_threads(r->model.ctx, measure, &m);
+    if (!m.good)
+        fprintf(stderr, "lm: %s\n", ag_error_message(r->model.ctx));
+    run_free_model(r);
+    r->o = kept;
+    r->s = (run_state){ .step = 0 };
+    ag_rng_set(r->model.ctx, (ag_rng){ .seed = r->o.seed });
+    *c = m.costs;
+    return m.good;
+}
+
+/* Seconds of all besides the steps. */
+static double besides(const costs *c)
+{
+    return REPORTS * c->report + c->whole + (SAMPLES * SAMPLE_TOKENS + LAST_TOKENS) * c->token;
+}
+
+/* ---- A model for the time ---- */
+
+typedef struct sizes {
+    uint64_t layers, heads, emb, context, batch;
+} sizes;
+
+static const sizes ladder[] = {
+    { 2, 2, 64, 64, 8 }, { 4, 4, 128, 64, 16 }, { 6, 6, 192, 128, 16 }, { 6, 6, 384, 256, 16 },
+};
+enum { RUNGS = (int)(sizeof ladder / sizeof *ladder), MIDDLE = 1 };
+
+/* Sizes that are 0 become those of the rung; the number of heads divides emb, the context leaves text to draw from. */
+static void fill_sizes(run *r, train_options *o, const sizes *rung)
+{
+    o->layers = o->layers > 0 ? o->layers : rung->layers;
+    o->emb = o->emb > 0 ? o->emb : rung->emb;
+    o->context = o->context > 0 ? o->context : rung->context;
+    o->batch = o->batch > 0 ? o->batch : rung->batch;
+    uint64_t text = (uint64_t)(r->corpus.train_count > 2 ? r->corpus.train_count / 2 : 1);
+    if (o->context > text)
+        o->context = text;
+    for (uint64_t heads = rung->heads; o->heads == 0; heads--)
+        if (o->emb % heads == 0)
+            o->heads = heads;
+}
+
+static double step_work(const train_options *o, double V)
+{
+    double tokens = (double)(o->batch * o->context);
+    return tokens * (parameters(o, V) + (double)(o->layers * o->context * o->emb));
+}
+
+/* The largest model that sees enough tokens in the time, and has no more parameters than the text can teach. */
+static train_options choose(run *r, const train_options *middle, double step, double budget)
+{
+    static const double tokens_each = 2, steps_least = 800, parameters_each = 5;
+    const double V = r->corpus.vocab.size;
+    train_options chosen = r->o;
+    fill_sizes(r, &chosen, &ladder[0]);
+    for (int i = 1; i < RUNGS; i++) {
+        train_options o = r->o;
+        fill_sizes(r, &o, &ladder[i]);
+        double steps = budget / (step * step_work(&o, V) / step_work(middle, V));
+        double tokens = steps * (double)(o.batch * o.context), count = parameters(&o, V);
+        if (steps >= steps_least && tokens >= tokens_each * count &&
+            count <= parameters_each * (double)r->corpus.train_count)
+            chosen = o;
+    }
+    return chosen;
+}
+
+bool plan_minutes(run *r)
+{
+    const double began = seconds(), budget = 60 * r->o.minutes;
+    costs c;
+    train_options asked = r->o;
+    fill_sizes(r, &r->o, &ladder[MIDDLE]);
+    train_options middle = r->o;
+    bool good = plan_fits(r) && measure_costs(r, 0.5, &c);
+    r->o = asked;
+    if (!good)
+        return false;
+    train_options chosen = choose(r, &middle, c.step, budget);
+    r->o = chosen;
+    if (!plan_fits(r) || !measure_costs(r, 1.5, &c))
+        return false;
+    double left = budget - (seconds() - began) - besides(&c), steps = left / c.step;
+    r->o.steps = steps < 1 ? 1 : (uint64_t)steps;
+    return true;
+}
+
+bool plan_print(run *r)
+{
+    costs c;
+    run_free_model(r);
+    if (!measure_costs(r, 2, &c))
+        return false;
+    double time = (double)r->o.steps * c.step + besides(&c);
+    ag_fprintf(stderr, "memory    about %.3g GB of %.3g GB that are free; %.3g GB in these two seconds\n",
+               needed_bytes(r) / gigabyte, free_bytes() / gigabyte,
+               ((double)ag_ctx_peak_bytes(r->model.ctx) + 4 * (double)r->corpus.count) / gigabyte);
+    ag_fprintf(stderr, "time      about %.0f s: %llu steps of %.1f ms, %.0f tokens/s, and %.0f s besides\n", time,
+               (unsigned long long)r->o.steps, 1000 * c.step, (double)(r->o.batch * r->o.context) / c.step,
+               besides(&c));
+    return true;
+}

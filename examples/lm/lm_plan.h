@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lm_plan.h - before a run: the memory that it needs, the time that it takes, and a model and steps for a given time.
+ */
+#ifndef EXAMPLES_LM_PLAN_H
+#define EXAMPLES_LM_PLAN_H
+
+#include "examples/lm/lm_run.h"
+
+/* Whether the run fits into the memory that is free. False after a line on stderr with both numbers. */
+bool plan_fits(const run *r);
+
+/* Measures the machine for two seconds, then chooses the sizes in r->o that are 0 (layers, heads, emb, context, batch)
+ * and the steps, for a run of r->o.minutes in all. False on error, after a line on stderr. */
+bool plan_minutes(run *r);
+
+/* Prints memory and time of the run, whose model is made; trains it for two seconds to measure. False on error. */
+bool plan_print(run *r);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lm_step.c - see lm_step.h.
+ */
+#include "examples/lm/lm_step.h"
+
+#include <math.h>
+#include <string.h>
+
+static bool make_error(const run *r)
+{
+    fprintf(stderr, "lm: %s\n", ag_error_message(r->model.ctx));
+    return false;
+}
+
+static bool new_gpt(run *r)
+{
+    r->model.vocab = vocab_share(&r->corpus.vocab);
+    r->model.context = (int64_t)r->o.context;
+    ag_transformer_config c = {
+        .vocab_size = r->corpus.vocab.size,
+        .emb_size = (int64_t)r->o.emb,
+        .num_heads = (int64_t)r->o.heads,
+        .num_layers = (int64_t)r->o.layers,
+        .dropout = r->o.dropout,
+        .attention = { .mask.back = (int64_t)r->o.window, .kv_heads = (int64_t)r->o.kv_heads,
+                       .qk_norm = r->o.qk_norm },
+        .recompute = r->o.recompute,
+    };
+    model_set_kinds(&c, r->o.kinds);
+    if (c.gated) /* three matrices of 8/3 emb have the parameters of two of 4 emb */
+        c.ff_size = (8 * c.emb_size / 3 + 7) / 8 * 8;
+    if (c.positions == AG_POSITIONS_LEARNED)
+        c.max_seq_len = r->model.context;
+    r->model.gpt = ag_gpt_new(r->model.ctx, c);
+    return r->model.gpt != NULL || make_error(r);
+}
+
+static bool new_optimizer(run *r)
+{
+    ag_module *module = ag_gpt_module(r->model.gpt);
+    const train_options *o = &r->o;
+    r->optimizer = o->optimizer == OPTIMIZER_SGD
+        ? ag_sgd_new(module, (ag_sgd_config){ .lr = o->lr, .momentum = o->momentum, .weight_decay = o->weight_decay })
+        : ag_adamw_new(module, (ag_adamw_config){ .lr = o->lr, .beta2 = 0.99, .weight_decay = o->weight_decay });
+    r->schedule = (ag_schedule){ .kind = (ag_schedule_kind)o->schedule, .lr = o->lr, .min_lr = o->lr / 20,
+                                 .warmup_steps = (int64_t)o->warmup, .total_steps = (int64_t)o->steps };
+    return r->optimizer != NULL || make_error(r);
+}
+
+bool run_start_from(run *r)
+{
+    if (!model_load(&r->model, r->o.from))
+        return false;
+    const ag_transformer_config *c = ag_gpt_config_of(r->model.gpt);
+    r->o.context = (uint64_t)r->model.context;
+    r->o.layers = (uint64_t)c->num_layers;
+    r->o.heads = (uint64_t)c->num_heads;
+    r->o.emb = (uint64_t)c->emb_size;
+    r->o.kv_heads = (uint64_t)c->attention.kv_heads;
+    r->o.window = (uint64_t)c->attention.mask.back;
+    r->o.qk_norm = c->attention.qk_norm;
+    r->o.kinds = model_kinds_of(c);
+    r->o.level = (int)r->model.vocab.kind;
+    r->o.vocab = r->model.vocab.kind == TOKENS_BPE ? (uint64_t)r->model.vocab.size : 0;
+    ag_rng_set(r->model.ctx, (ag_rng){ .seed = r->o.seed }); /* not the state at the end of the other training */
+    return true;
+}
+
+bool run_make_model(run *r)
+{
+    bool good = r->model.gpt != NULL || (r->o.from != NULL ? run_start_from(r) : new_gpt(r));
+    return good && new_optimizer(r);
+}
+
+void run_free_model(run *r)
+{
+    ag_optimizer_free(r->optimizer);
+    r->optimizer = NULL;
+    model_free(&r->model);
+}
+
+bool run_step(run *r, bool search, double *loss)
+{
+    ag_ctx *ctx = r->model.ctx;
+    ag_module *module = ag_gpt_module(r->model.gpt);
+    const int64_t T = (int64_t)r->o.context;
+    ag_tape *tape = ag_tape_begin(ctx);
+    if (search)
+        ag_tape_detect_anomalies(tape);
+    ag_profile_tape(r->profile, tape); /* NULL does nothing */
+    ag_tensor *window = corpus_batch(ctx, &r->corpus, (int64_t)r->o.batch, T);
+    ag_profile_note(r->profile, "batch");
+    ag_tensor *logits = ag_gpt_forward(r->model.gpt, ag_slice(window, 1, 0, T, 1));
+    ag_tensor *mean = ag_cross_entropy(logits, ag_slice(window, 1, 1, T + 1, 1));
+    ag_status status = ag_backward(tape, mean);
+    if (status == AG_OK)
+        status = ag_item(mean, loss);
+    ag_tape_end(tape);
+    ag_profile_note(r->profile, "end of tape");
+    if (status == AG_OK)
+        status = ag_clip_grad_norm(module, r->o.clip > 0 ? r->o.clip : (double)INFINITY, &r->gnorm);
+    ag_profile_note(r->profile, "clipping");
+    r->lr = ag_schedule_lr(&r->schedule, (int64_t)r->s.step);
+    ag_optimizer_set_lr(r->optimizer, r->lr);
+    if (status == AG_OK)
+        status = ag_optimizer_step(r->optimizer);
+    ag_module_zero_grad(module);
+    ag_profile_note(r->profile, "optimizer");
+    r->s.step += status == AG_OK;
+    return status == AG_OK;
+}
+
+/* The sum of the losses of `count` windows of `length` tokens, whose starts are `stride` tokens apart. */
+static double window_losses(run *r, int64_t start, int64_t count, int64_t stride, int64_t length)
+{
+    ag_ctx *ctx = r->model.ctx;
+    double loss = (double)NAN;
+    ag_scope_begin(ctx, NULL);
+    ag_tensor *both = ag_empty(ctx, AG_I32, AG_SHAPE(count, length + 1));
+    int32_t *to = both == NULL ? NULL : ag_data_mut(both);
+    for (int64_t w = 0; w < count && to != NULL; w++)
+        memcpy(to + w * (length + 1), r->corpus.token + start + w * stride, (size_t)(length + 1) * sizeof *to);
+    ag_tensor *logits = ag_gpt_forward(r->model.gpt, ag_slice(both, 1, 0, length, 1));
+    ag_item(ag_cross_entropy(logits, ag_slice(both, 1, 1, length + 1, 1)), &loss);
+    ag_scope_end(ctx, NULL);
+    return loss * (double)(count * length);
+}
+
+double run_validate(run *r, int64_t some)
+{
+    const int64_t T = (int64_t)r->o.context, first = r->corpus.train_count, end = r->corpus.count - 1;
+    int64_t windows = (end - first + T - 1) / T, whole = (end - first) / T;
+    int64_t stride = some > 0 && windows > some ? windows / some : 1, most = (int64_t)r->o.batch;
+    double sum = 0, tokens = 0;
+    for (int64_t w = 0; w < windows;) {
+        int64_t start = first + w * T, left = (whole - w + stride - 1) / stride, count = left < most ? left : most;
+        int64_t length = count > 0 ? T : end - start; /* the last window may be short */
+        if (count <= 0)
+            count = 1;
+        sum += window_losses(r, start, count, stride * T, length);
+        tokens += (double)(count * length);
+        w += count * stride;
+    }
+    return sum / tokens;
+}

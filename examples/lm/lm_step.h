@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lm_step.h - a run's model, one training step, the validation loss. B windows of T tokens; losses in nats per token.
+ */
+#ifndef EXAMPLES_LM_STEP_H
+#define EXAMPLES_LM_STEP_H
+
+#include "examples/lm/lm_run.h"
+
+/* The model of --from, and its sizes in r->o. False after a line on stderr. */
+bool run_start_from(run *r);
+
+/* Model, if there is none yet, optimizer and schedule of r->o. False after a line on stderr. */
+bool run_make_model(run *r);
+void run_free_model(run *r);
+
+/* One step: r->s.step grows, *loss is its mean loss. With `search` the tape looks for the first value that is not
+ * finite. False on error, which the context has. */
+bool run_step(run *r, bool search, double *loss);
+
+/* The mean loss over validation windows of T tokens: all of them, one after the other, or about `some` evenly
+ * spread; 0: all. Does not touch the random stream. NaN on error. */
+enum { VALIDATION_WINDOWS = 64 }; /* of a report */
+double run_validate(run *r, int64_t some);
+
+#endif
