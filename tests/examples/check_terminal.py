@@ -64,7 +64,8 @@ for width in (40, 80, 120):
     lines = progress_lines(shown)
     longest = max(map(len, lines), default=0)
     check(f"{width} columns: no line wraps", status == 0 and len(lines) > 5 and longest < width, shown)
-    check(f"{width} columns: the course of the loss", (re.search("[\u2581-\u2588]{8}", shown) is not None) == (width > 40), shown)
+    course = re.search("[\u2581-\u2588]{8}", shown) is not None
+    check(f"{width} columns: the course of the loss", course == (width > 40), shown)
 shown, _ = run(80, "plain", NO_COLOR="1")
 check("NO_COLOR: no colour", "\033[3" not in shown and "\033[K" in shown, shown)
 shown, _ = run(80, "dumb", TERM="dumb")
