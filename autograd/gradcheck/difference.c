@@ -43,12 +43,6 @@ double ag_check_tolerance(const ag_check *check, double size, double scale, doub
     return check->config.atol * part + check->config.rtol * size;
 }
 
-bool ag_check_is_close(const ag_check *check, double a, double n)
-{
-    return isfinite(a) && isfinite(n) &&
-           fabs(a - n) <= check->config.atol + check->config.rtol * fmax(fabs(a), fabs(n));
-}
-
 double ag_direction_at(const ag_direction *d, int64_t i)
 {
     if (d->index >= 0)
@@ -599,7 +593,7 @@ static double claim_slope(ag_check *check, const claim *q, workspace *w, double 
     }
     double rise = 0;
     for (int64_t i = w->first; i < w->end; i++)
-        if (w->above[i] != w->below[i])
+        if (w->above[i] != w->below[i] && (q->cotangent == NULL || q->cotangent[i] != 0))
             rise += (q->cotangent == NULL ? 1 : q->cotangent[i]) * (w->above[i] - w->below[i]);
     return rise / (2 * h);
 }
@@ -617,20 +611,48 @@ static bool claim_holds_inside(ag_check *check, const claim *q, workspace *w, do
     return same >= PLACES - 1;
 }
 
-/* Whether the function jumps again and again, as one that is rounded coarsely in one of its parts does: two steps, one
- * four times wider, agree on another slope, or are both nearer to the one asked for, but inside it is the numeric one.
- * Of a function without jumps the first is the mean of the others; that over one jump gets less as steps get wider. */
+/* The rise from x + from d to x + to d, less what the slope at one of the ends makes of it, the farther one. */
+static double claim_bulge(ag_check *check, const claim *q, workspace *w, double from, double to)
+{
+    double rise = claim_slope(check, q, w, (from + to) / 2, (to - from) / 2);
+    double first = claim_slope(check, q, w, from, q->fine), last = claim_slope(check, q, w, to, q->fine);
+    return fmax(fabs(rise - first), fabs(rise - last)) * (to - from);
+}
+
+/* Whether the function jumps within x - h d .. x + h d. That part is halved again and again; the rise over a jump does
+ * not get less, that of a continuous function does, at a kink too. */
+static bool claim_jumps_inside(ag_check *check, const claim *q, workspace *w, double h)
+{
+    static const double NARROW = 8;
+    double from = -h, to = h, bulge[] = { (double)INFINITY, (double)INFINITY, (double)INFINITY, (double)INFINITY };
+    do {
+        double middle = (from + to) / 2, low = claim_bulge(check, q, w, from, middle);
+        double high = claim_bulge(check, q, w, middle, to);
+        memmove(bulge + 1, bulge, 3 * sizeof *bulge);
+        bulge[0] = fmax(low, high);
+        from = low > high ? from : middle;
+        to = low > high ? middle : to;
+    } while (to - from > NARROW * q->fine);
+    return bulge[0] > q->fine * q->least && bulge[0] > bulge[3] / 2;
+}
+
+/* Whether the function jumps again and again, as one that is rounded coarsely in one of its parts does. Two steps, one
+ * four times wider, agree on another slope, or are both nearer to the one asked for, but inside it is the numeric one;
+ * or both give the one asked for, and there are jumps inside. Of a function without jumps the first is the mean of the
+ * others; that over one jump gets less as steps get wider. */
 static bool claim_is_on_stairs(ag_check *check, const claim *q, workspace *w)
 {
     static const double NEXT = 4, WIDER = 64;
     double before = q->numeric;
-    bool near = false, jumps = false;
+    bool near = false, same = false, jumps = false;
     for (double h = NEXT * q->fine; !jumps && h <= WIDER * q->most; h *= NEXT) {
         double slope = claim_slope(check, q, w, 0, h), apart = fabs(slope - q->numeric);
-        bool was_near = near;
+        bool was_near = near, was_same = same;
         near = fabs(slope - q->other) < apart;
+        same = fabs(slope - q->other) < apart / 4;
         bool agree = apart > q->least && fabs(slope - before) < apart / 2;
         jumps = (agree || (near && was_near)) && claim_holds_inside(check, q, w, h, apart);
+        jumps = jumps || (same && was_same && claim_jumps_inside(check, q, w, h));
         before = slope;
     }
     return jumps;
@@ -672,22 +694,4 @@ bool ag_check_is_on_stairs(ag_check *check, const ag_direction *d, const double 
     bool jumps = numeric.step > 0 && numeric.step < q.most / 2 && claim_is_on_stairs(check, &q, &w);
     workspace_free(check->ctx, &w);
     return jumps;
-}
-
-bool ag_check_gradient(ag_check *check, int input, const double *cotangent, double *gradient)
-{
-    const double *row = check->jacobian == NULL ? NULL : check->jacobian[input];
-    bool known = true;
-    for (int64_t e = 0; e < check->input[input].numel && known; e++) {
-        if (row != NULL) {
-            gradient[e] = 0;
-            for (int64_t j = 0; j < check->output_numel; j++)
-                if (cotangent[j] != 0)
-                    gradient[e] += cotangent[j] * row[e * check->output_numel + j];
-        } else {
-            gradient[e] = ag_check_derivative(check, &(ag_direction){ .input = input, .index = e }, cotangent).value;
-        }
-        known = isfinite(gradient[e]);
-    }
-    return known;
 }

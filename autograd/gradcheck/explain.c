@@ -315,63 +315,6 @@ static bool explain_is_tail(ag_evidence *e)
 
 /* ---- Not finite ---- */
 
-/* Which outputs are not finite: they count as constants. */
-typedef struct infinite_outputs {
-    int64_t count, first; /* first: -1 if there are none */
-} infinite_outputs;
-
-static infinite_outputs explain_find_infinite_outputs(const ag_check *check)
-{
-    infinite_outputs found = { 0, -1 };
-    for (int64_t j = check->output_numel - 1; j >= 0; j--)
-        if (!isfinite(check->y[j])) {
-            found.count++;
-            found.first = j;
-        }
-    return found;
-}
-
-/* "Output 0 is inf at [2], and counts as a constant" */
-static void say_infinite_output(ag_evidence *e, int64_t first)
-{
-    const ag_check *k = e->check;
-    int o = 0;
-    while (o + 1 < k->output_count && k->output[o + 1].first <= first)
-        o++;
-    const ag_array *y = &k->output[o].y;
-    int64_t index[AG_MAX_DIMS];
-    ag_index_of(y->ndim, y->shape, first - k->output[o].first, index);
-    ag_say(e, "Output %d is %g", o, k->y[first]);
-    if (y->ndim > 0)
-        ag_say(e, " at %s", ag_dims_text(k->ctx, y->ndim, index));
-    ag_say(e, ", and counts as a constant");
-}
-
-/* analytic is right but for what comes from outputs that are not finite. */
-static bool explain_is_output_infinite(ag_evidence *e)
-{
-    const ag_check *k = e->check;
-    infinite_outputs found = explain_find_infinite_outputs(k);
-    if (found.count == 0 || !e->whole)
-        return false;
-    if (found.count < k->output_numel) {
-        ag_set_cotangent(e);
-        for (int64_t j = 0; j < k->output_numel; j++)
-            e->cotangent[j] = isfinite(k->y[j]) ? e->cotangent[j] : 0;
-        if (!k->backward(e->check, e->cotangent, e->grad))
-            return false;
-        const double *rest = e->grad[e->number];
-        for (int64_t i = 0; i < e->n; i++)
-            if (!isnan(e->right[i]) && !ag_check_is_close(k, rest[i], e->right[i]))
-                return false;
-    }
-    ag_because(e, AG_CAUSE_UNKNOWN, "%s", "");
-    say_infinite_output(e, found.first);
-    ag_say(e, "; analytic is not 0 through outputs that are not finite%s. Check the function where its outputs are "
-              "finite.", found.count < k->output_numel ? ", and right through all others" : "");
-    return true;
-}
-
 static void explain_not_finite(ag_evidence *e)
 {
     int64_t count = 0, first = -1;
@@ -529,12 +472,13 @@ static void explain_take_entries(ag_evidence *e)
     memset(e->cotangent, 0, (size_t)e->m * sizeof *e->cotangent);
     memset(e->guess, 0, (size_t)e->n * sizeof *e->guess);
     for (int64_t j = 0; j < e->m && good; j++) {
+        bool finite = isfinite(e->check->y[j]); /* else it is left out */
         e->cotangent[j] = 1;
-        good = e->check->backward(e->check, e->cotangent, e->grad);
+        good = !finite || e->check->backward(e->check, e->cotangent, e->grad);
         e->cotangent[j] = 0;
         for (int64_t i = 0; i < e->n && good; i++) {
-            e->entry[i * e->m + j] = e->grad[e->number][i];
-            e->guess[i] += e->grad[e->number][i] * e->check->cotangent[j];
+            e->entry[i * e->m + j] = finite ? e->grad[e->number][i] : 0;
+            e->guess[i] += e->entry[i * e->m + j] * e->check->cotangent[j];
         }
     }
     for (int64_t i = 0; i < e->n && good; i++)
@@ -667,17 +611,10 @@ ag_explanation ag_check_explain(ag_check *check, int input)
         if (!whole)
             explain_look_along_directions(&e, e.memory + (e.analytic - e.memory), e.memory + (e.right - e.memory));
         explain_measure(&e);
-        bool infinite = explain_is_output_infinite(&e);
-        if (!infinite && explain_is_finite(&e))
+        if (explain_is_finite(&e))
             explain_finite(&e);
-        else if (!infinite)
+        else
             explain_not_finite(&e);
-        int64_t first = explain_find_infinite_outputs(check).first;
-        if (!infinite && first >= 0) {
-            ag_say(&e, " ");
-            say_infinite_output(&e, first);
-            ag_say(&e, ".");
-        }
     }
     explain_release(&e);
     if (ag_error(check->ctx) != AG_OK)

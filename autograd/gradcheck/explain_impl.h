@@ -117,9 +117,6 @@ void ag_explain_nothing(ag_evidence *e);
 /* Appends "input 1 (name)". */
 void ag_say_input(ag_evidence *e, int input);
 
-/* index[d] = the index of flat in dim d. */
-void ag_index_of(int ndim, const int64_t *shape, int64_t flat, int64_t *index);
-
 /* One element of the gradient. NOTHING: analytic and right are both 0, or right is NaN. */
 typedef enum ag_mark { AG_MARK_NOTHING, AG_MARK_RIGHT, AG_MARK_WRONG } ag_mark;
 ag_mark ag_evidence_mark(const ag_evidence *e, int64_t i);

@@ -98,6 +98,12 @@ static bool check_allocate(ag_check *check)
 
 /* ---- Judging one derivative ---- */
 
+bool ag_check_is_close(const ag_check *check, double a, double n)
+{
+    return isfinite(a) && isfinite(n) &&
+           fabs(a - n) <= check->config.atol + check->config.rtol * fmax(fabs(a), fabs(n));
+}
+
 static int check_ascending(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -153,7 +159,8 @@ static double check_relative_error(const ag_check *check, double a, double n, do
 static ag_gradcheck_input check_compare(const ag_check *check, int64_t index, int64_t output_index, double a,
                                         ag_derivative n, double noise, check_sizes sizes)
 {
-    double uncertainty = n.uncertainty + 3 * noise, apart = fabs(a - n.value);
+    double underflow = check->single ? 0x1p-126 : 0x1p-1022; /* below that, numbers have few bits */
+    double uncertainty = n.uncertainty + 3 * noise + underflow, apart = fabs(a - n.value);
     double wanted = ag_check_tolerance(check, fmax(fabs(a), fabs(n.value)), sizes.largest, sizes.x);
     bool known = uncertainty <= fmax(wanted, AG_CHECK_BLUR * fmax(fmax(fabs(a), fabs(n.value)), sizes.usual));
     if (a == 0 && n.value == 0) /* untouched: little can hide; an output is compared in the sum too */
@@ -175,6 +182,24 @@ static ag_gradcheck_input check_compare(const ag_check *check, int64_t index, in
     return one;
 }
 
+bool ag_check_gradient(ag_check *check, int input, const double *cotangent, double *gradient)
+{
+    const double *row = check->jacobian == NULL ? NULL : check->jacobian[input];
+    bool known = true;
+    for (int64_t e = 0; e < check->input[input].numel && known; e++) {
+        if (row != NULL) {
+            gradient[e] = 0;
+            for (int64_t j = 0; j < check->output_numel; j++)
+                if (cotangent[j] != 0)
+                    gradient[e] += cotangent[j] * row[e * check->output_numel + j];
+        } else {
+            gradient[e] = ag_check_derivative(check, &(ag_direction){ .input = input, .index = e }, cotangent).value;
+        }
+        known = isfinite(gradient[e]);
+    }
+    return known;
+}
+
 /* ---- Judging one input ---- */
 
 static int check_severity(ag_verdict verdict)
@@ -189,6 +214,14 @@ static bool check_is_worse(const ag_gradcheck_input *a, const ag_gradcheck_input
            (a->verdict == b->verdict && a->max_error > b->max_error * (1 + 1e-6));
 }
 
+/* Makes a comparison inconclusive. */
+static void check_leave_undecided(ag_gradcheck_input *one, ag_cause cause)
+{
+    one->verdict = AG_INCONCLUSIVE;
+    one->cause = cause;
+    one->max_error = 0;
+}
+
 /* Makes a comparison inconclusive: a failure if the slope at a finer step is the analytic one after all, or is one
  * between stairs; a pass if that of the sum is one between stairs. n: of one->output_index; sum: of the sum. */
 static void check_confirm(ag_check *check, const ag_direction *d, ag_derivative n, ag_derivative sum,
@@ -200,11 +233,19 @@ static void check_confirm(ag_check *check, const ag_direction *d, ag_derivative 
                                                                    one->analytic, n)
                                              : one->verdict != AG_PASS ||
                                                    !ag_check_is_on_stairs(check, d, check->cotangent, sum);
-    if (confirmed)
-        return;
-    one->verdict = AG_INCONCLUSIVE;
-    one->cause = AG_CAUSE_STEP_EXHAUSTED;
-    one->max_error = 0;
+    if (!confirmed)
+        check_leave_undecided(one, AG_CAUSE_STEP_EXHAUSTED);
+}
+
+/* Makes a comparison inconclusive if one of the elements first .. end-1 has an effect through an output that is not
+ * finite; a failure stays one where analytic is finite without that output. */
+static void check_leave_out(const ag_check_input *in, int64_t first, int64_t end, ag_gradcheck_input *one)
+{
+    bool through = false;
+    for (int64_t e = first; e < end && in->through != NULL; e++)
+        through = through || in->through[e];
+    if (through && (one->verdict != AG_FAIL || !isfinite(one->analytic)))
+        check_leave_undecided(one, AG_CAUSE_NON_FINITE);
 }
 
 /* Counts one derivative of an input and keeps the worst. */
@@ -291,11 +332,13 @@ static bool check_judge_elements(ag_check *check, int input, const double *rows)
     }
     double usual = rows == NULL ? 0 : check_usual_size(check, rows, each, m, in->numel);
     for (int64_t j = 0; j < m && rows != NULL; j++)
-        check_judge_row(check, input, j, rows + j * in->numel, each, usual, worst);
+        if (isfinite(check->y[j]))
+            check_judge_row(check, input, j, rows + j * in->numel, each, usual, worst);
     for (int64_t e = 0; e < in->numel; e++) {
         int64_t j = worst[e].output_index;
         check_confirm(check, &(ag_direction){ .input = input, .index = e }, j < 0 ? sum[e] : each[e * m + j], sum[e],
                       &worst[e]);
+        check_leave_out(in, e, e + 1, &worst[e]);
         check_count(&in->found, worst[e]);
     }
     return ag_error(check->ctx) == AG_OK;
@@ -306,7 +349,8 @@ static ag_gradcheck_input check_compare_along(ag_check *check, const ag_directio
 {
     const ag_check_input *in = &check->input[d->input];
     double a = 0, square = 0, noise = 0;
-    for (int64_t i = d->index >= 0 ? d->index : d->first; i < (d->index >= 0 ? d->index + 1 : d->end); i++) {
+    int64_t first = d->index >= 0 ? d->index : d->first, end = d->index >= 0 ? d->index + 1 : d->end;
+    for (int64_t i = first; i < end; i++) {
         a += in->analytic[i] * ag_direction_at(d, i);
         square += in->analytic[i] * in->analytic[i];
         noise += in->noise[i] * in->noise[i];
@@ -315,6 +359,7 @@ static ag_gradcheck_input check_compare_along(ag_check *check, const ag_directio
     check_sizes sizes = { sqrt(square) / 4, n.uncertainty < fabs(n.value) / 10 ? fabs(n.value) : 0 };
     ag_gradcheck_input one = check_compare(check, d->index, -1, a, n, sqrt(noise), sizes);
     check_confirm(check, d, n, n, &one);
+    check_leave_out(in, first, end, &one);
     return one;
 }
 
@@ -459,6 +504,37 @@ static bool check_backward_repeats(ag_check *check, double **grad, bool moved)
     return true;
 }
 
+/* Leaves outputs that are not finite out: their cotangent becomes 0. An element has an effect through them if backward
+ * gives another gradient without them, or none; or, as backward may have forgotten it, if it gives 0 and so do
+ * differences, unless all of these outputs are -infinity, as masked scores are. False on error. */
+static bool check_leave_outputs_out(ag_check *check, double **grad)
+{
+    bool masked = true;
+    for (int64_t j = 0; j < check->output_numel; j++) {
+        if (isfinite(check->y[j]))
+            continue;
+        masked = masked && check->y[j] == -(double)INFINITY;
+        check->cotangent[j] = 0;
+        check->left_out++;
+    }
+    if (check->left_out == 0)
+        return true;
+    if (!check->backward(check, check->cotangent, grad))
+        return false;
+    for (int k = 0; k < check->input_count; k++) {
+        ag_check_input *in = &check->input[k];
+        if (!in->checked)
+            continue;
+        in->through = ag_check_memory(check->ctx, in->numel, sizeof *in->through);
+        for (int64_t e = 0; e < in->numel && in->through != NULL; e++) {
+            in->through[e] = grad[k][e] != in->analytic[e] || !isfinite(grad[k][e]) ||
+                             (!masked && grad[k][e] == 0) || check->left_out == check->output_numel;
+            in->analytic[e] = grad[k][e];
+        }
+    }
+    return ag_error(check->ctx) == AG_OK;
+}
+
 /* Calls both functions at the point and beside it: the analytic gradients, the noise, and whether both repeat. False:
  * an error, or *cause. */
 static bool check_call(ag_check *check, ag_cause *cause)
@@ -472,7 +548,7 @@ static bool check_call(ag_check *check, ag_cause *cause)
         again[k] = check->input[k].checked ? check_doubles(check, check->input[k].numel) : NULL;
     }
     if (ag_error(check->ctx) != AG_OK || !check->evaluate(check, check->y) ||
-        !check->backward(check, check->cotangent, first))
+        !check->backward(check, check->cotangent, first) || !check_leave_outputs_out(check, again))
         return false;
     bool repeats = check_repeats(check);
     if (repeats && (!check_backward_repeats(check, again, false) || !ag_check_measure_noise(check) ||
@@ -560,6 +636,24 @@ static void check_report_misdeed(ag_check *check, ag_gradcheck_result *r)
     memcpy(r->explanation, check->misdeed.text, sizeof r->explanation);
 }
 
+/* Appends which outputs were left out. */
+static void check_say_left_out(const ag_check *check, ag_gradcheck_result *r)
+{
+    size_t used = strlen(r->explanation), room = sizeof r->explanation - used;
+    int64_t first = 0, index[AG_MAX_DIMS];
+    int o = 0;
+    while (isfinite(check->y[first]))
+        first++;
+    while (check->output[o].first + check->output[o].numel <= first)
+        o++;
+    const ag_array *y = &check->output[o].y;
+    ag_index_of(y->ndim, y->shape, first - check->output[o].first, index);
+    ag_snprintf(r->explanation + used, room, "%s%lld of %lld outputs %s not finite and left out; output %d%s%s is %g. "
+                "Check the function where its outputs are finite.", used == 0 ? "" : " ", (long long)check->left_out,
+                (long long)check->output_numel, check->left_out == 1 ? "is" : "are", o, y->ndim == 0 ? "" : " at ",
+                y->ndim == 0 ? "" : ag_dims_text(check->ctx, y->ndim, index), check->y[first]);
+}
+
 ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape)
 {
     ag_ctx *ctx = check->ctx;
@@ -572,6 +666,8 @@ ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape)
         ag_check_explain_all(check, &r, on_tape);
     else if (r.verdict == AG_INCONCLUSIVE)
         snprintf(r.explanation, sizeof r.explanation, "%s", check_why_inconclusive(r.worst.cause));
+    if (judged && check->left_out > 0 && r.verdict != AG_PASS && check->misdeed.cause == AG_CAUSE_NONE)
+        check_say_left_out(check, &r);
     if (ag_error(ctx) != AG_OK) {
         r.verdict = r.worst.verdict = AG_FAIL;
         r.worst.cause = cause = AG_CAUSE_ERROR;

@@ -24,6 +24,7 @@ extern "C" {
  *     n > config.elements         derivatives of sum(c y) along random directions of +-1; c is a random cotangent
  *     n <= config.elements        the derivative of sum(c y) with respect to each element
  *     m <= 64 and the sum of all n times m <= config.elements    also each entry dy[j]/dx[i] of the Jacobian
+ * Outputs that are infinite or NaN are left out, with c = 0: what passes through them is inconclusive.
  * (Richardson, "The approximate arithmetical solution by finite differences", 1911; Ridders, "Accurate computation of
  * F'(x) and F'(x) F''(x)", 1982; Squire and Trapp, "Using complex variables to estimate derivatives of real functions",
  * 1998; Moré and Wild, "Estimating computational noise", 2011.) docs/gradient-checking.md teaches the method. */
@@ -155,7 +156,8 @@ typedef struct ag_array {
 
 /* A function and its hand-written backward without tensors, such as code of another project: of doubles (forward,
  * backward) or of floats (forward_f32, backward_f32). The check calls
- *     1. forward at x; backward at x with a random gy; both again, which must give the same bits;
+ *     1. forward at x; backward at x with a random gy, and once more with a gy of 0 for outputs that are not finite;
+ *        both again, which must give the same bits;
  *     2. forward and backward at points beside x, a few units in the last place away, which shows their rounding noise;
  *        then backward at x, which must give the same bits as before;
  *     3. for a small Jacobian backward at x, once per output element, gy one-hot, with no forward between the calls;

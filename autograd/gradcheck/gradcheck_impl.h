@@ -36,6 +36,7 @@ typedef struct ag_check_input {
     double *analytic; /* [numel] */
     double *numeric;  /* [numel]; NULL: compared along random directions only */
     double *noise;    /* [numel]: of analytic; NULL: not measured */
+    bool *through;    /* [numel]: whether it has an effect through an output that is left out; NULL: none is */
     double *doubt;    /* [numel], as numeric: what the noise of both may put between analytic and numeric */
     ag_gradcheck_input found;
 } ag_check_input;
@@ -57,7 +58,8 @@ struct ag_check {
     ag_check_output *output;
     int64_t output_numel;
     double *y;         /* the outputs at the point */
-    double *cotangent; /* random, +-[0.5, 1.5) */
+    double *cotangent; /* random, +-[0.5, 1.5); 0 for an output that is left out */
+    int64_t left_out;  /* outputs that are not finite */
     double *noise;     /* of the outputs, standard deviations; NULL: not measured, four units in the last place */
     double noise_unit; /* the largest of them, as a unit for sums of squares; 0: 1 */
     bool single;       /* an input or output is float32 */
@@ -91,6 +93,13 @@ ag_gradcheck_result ag_check_run(ag_check *check, bool made, bool on_tape);
 
 /* The result of a call that can not be checked: the context (may be NULL) has the error. */
 ag_gradcheck_result ag_check_refused(const ag_ctx *ctx);
+
+/* The numeric gradient of one input for any cotangent: from the Jacobian if it is kept, else by differences. False on
+ * error, or where a derivative is not finite. */
+bool ag_check_gradient(ag_check *check, int input, const double *cotangent, double *gradient);
+
+/* |a - n| <= atol + rtol max(|a|, |n|), both finite. */
+bool ag_check_is_close(const ag_check *check, double a, double n);
 
 /* ---- noise.c ---- */
 
@@ -150,16 +159,9 @@ bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotan
  * inside, and not over many of them. False on error. */
 bool ag_check_is_on_stairs(ag_check *check, const ag_direction *d, const double *cotangent, ag_derivative numeric);
 
-/* The numeric gradient of one input for any cotangent: from the Jacobian if it is kept, else by differences. False on
- * error, or where a derivative is not finite. */
-bool ag_check_gradient(ag_check *check, int input, const double *cotangent, double *gradient);
-
 /* atol + rtol size. The default atol is relative to the scale of the gradient if that is below 1 and not 0, and to
  * 1 / |x| if |x| is above 1. */
 double ag_check_tolerance(const ag_check *check, double size, double scale, double x);
-
-/* |a - n| <= atol + rtol max(|a|, |n|), both finite. */
-bool ag_check_is_close(const ag_check *check, double a, double n);
 
 /* ---- complex_step.c ---- */
 
@@ -176,6 +178,9 @@ ag_explanation ag_check_explain(ag_check *check, int input);
 /* Whether a backward of doubles rounds to single precision: every entry of its Jacobian (of all output elements and one
  * input's, in any order) is a float, and most elements of the gradient are off by more than the numeric ones. */
 bool ag_check_is_rounded(const ag_check *check, int input, const double *entries);
+
+/* index[d] = the index of flat in dim d. */
+void ag_index_of(int ndim, const int64_t *shape, int64_t flat, int64_t *index);
 
 /* Finds the causes of all failed inputs; on_tape: and the wrong op. Sets r's op, input, worst and explanation. */
 void ag_check_explain_all(ag_check *check, ag_gradcheck_result *r, bool on_tape);

@@ -149,8 +149,10 @@ static void noise_move(ag_check *check, const noise_line *l, int point, int leve
                                                                                    least, level);
     }
     for (int64_t j = 0; j < l->outputs; j++)
-        l->cotangent[j] = check->cotangent[j] + (l->only < 0 ? t : 0) *
-                                                    noise_spacing(check, number + j, check->cotangent[j], 1, level);
+        l->cotangent[j] = check->cotangent[j] == 0 || l->only >= 0
+                              ? check->cotangent[j]
+                              : check->cotangent[j] + t * noise_spacing(check, number + j, check->cotangent[j], 1,
+                                                                        level);
 }
 
 /* Forward and backward at a point of the line. False on error. */

@@ -303,6 +303,37 @@ START_TEST(wrong_code_does_not_pass)
 }
 END_TEST
 
+/* x sigmoid(x) where the sigmoid is below the normal numbers of float, and has few bits. */
+static void tiny_forward(const float *const *x, float *const *y, void *user)
+{
+    (void)user;
+    for (int i = 0; i < COLS; i++)
+        y[0][i] = x[0][i] / (1 + expf(-x[0][i]));
+}
+
+static void tiny_backward(const float *const *x, const float *const *gy, float *const *gx, void *user)
+{
+    (void)user;
+    for (int i = 0; i < COLS; i++) {
+        float s = 1 / (1 + expf(-x[0][i]));
+        gx[0][i] = gy[0][i] * (s + x[0][i] * s * (1 - s));
+    }
+}
+
+START_TEST(right_code_does_not_fail_below_the_normal_numbers)
+{
+    ag_ctx *ctx = test_begin();
+    float value[COLS];
+    for (int i = 0; i < COLS; i++)
+        value[i] = -1.3f * (float)i - (i < COLS / 2 ? 0 : 83);
+    ag_array x = { .ndim = 1, .shape = { COLS }, .value_f32 = value }, y = { .ndim = 1, .shape = { COLS } };
+    ag_array_function f = { .forward_f32 = tiny_forward, .backward_f32 = tiny_backward };
+    ag_gradcheck_result r = ag_gradcheck_arrays(ctx, f, &x, 1, &y, 1, (ag_gradcheck_config){ 0 });
+    ck_assert_msg(r.verdict != AG_FAIL, "%s", r.explanation);
+    test_end(ctx);
+}
+END_TEST
+
 Suite *gradcheck_float_suite(void)
 {
     Suite *suite = suite_create("gradcheck_float");
@@ -310,6 +341,7 @@ Suite *gradcheck_float_suite(void)
     tcase_set_timeout(all, 60);
     tcase_add_loop_test(all, right_code_passes, 0, CODES);
     tcase_add_loop_test(all, wrong_code_does_not_pass, 0, CODES);
+    tcase_add_test(all, right_code_does_not_fail_below_the_normal_numbers);
     suite_add_tcase(suite, all);
     return suite;
 }
