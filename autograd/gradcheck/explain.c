@@ -351,6 +351,7 @@ static const struct hypothesis {
     { ag_is_part_of_sum, true, true },
     { ag_is_operand_part_lost, true, true },
     { ag_is_index_wrong, true, true },
+    { ag_is_factor_misplaced, true, true },
     { ag_is_entry_moved, true, true },
     { explain_is_leak_and_scaled, true, true },
     { ag_is_norm_weight_wrong, true, true },
@@ -360,8 +361,13 @@ static const struct hypothesis {
     { ag_is_row_product_missing, true, true },
     { explain_is_upstream_copied, true, true },
     { ag_is_entry_lost, true, false },
-    { ag_is_operand_misread, true, true },
+    { ag_is_stride_ignored, true, true },
+    { ag_is_term_missing, true, false },
+    { ag_is_scaled_in_part, true, false },
+    { ag_is_scaled_by_row, true, false },
     { ag_is_slope_of_another, true, false },
+    { ag_is_right_elsewhere, true, false },
+    { ag_is_slope_off_by_factor, true, false },
     { explain_is_tail, true, true },
 };
 

@@ -23,6 +23,68 @@ static const ag_array *entries_output(const ag_evidence *e)
     return &e->check->output[0].y;
 }
 
+/* ---- Operands ---- */
+
+/* Operands: -1 is the number 1, then the inputs, then the output. */
+static const ag_array *entries_operand(const ag_evidence *e, int operand)
+{
+    return operand < e->check->input_count ? &e->check->input[operand].x : entries_output(e);
+}
+
+static void say_operand(ag_evidence *e, int operand)
+{
+    if (operand < e->check->input_count)
+        ag_say_input(e, operand);
+    else
+        ag_say(e, "the output");
+}
+
+/* How an operand is read. */
+typedef enum entries_way {
+    AS_IT_IS, AT_NEXT, AT_PREVIOUS, AT_FIRST, REVERSED, ALONG_ANOTHER, SQUARED, HALF_AWAY, ENTRIES_WAYS
+} entries_way;
+
+/* The index of an operand's dim of this extent, in another way than `at`; -1: there is none. */
+static int64_t entries_way_of(entries_way way, int64_t at, int64_t extent)
+{
+    return way == AT_NEXT       ? (at + 1) % extent
+           : way == AT_PREVIOUS ? (at + extent - 1) % extent
+           : way == AT_FIRST    ? 0
+           : way == REVERSED    ? extent - 1 - at
+           : way == HALF_AWAY   ? (extent % 2 == 0 ? (at + extent / 2) % extent : -1)
+                                : at;
+}
+
+/* value[k] = the operand's element where it is broadcast to the shape of the output, or of the input; its last dim is
+ * read in the given way, ALONG_ANOTHER: by the index of another dim, modulo its extent. False: its shape is another, or
+ * has no such way. */
+static bool entries_spread(const ag_evidence *e, int operand, bool output, entries_way way, double *value)
+{
+    const ag_array *to = output ? entries_output(e) : &e->input->x, *from = operand < 0 ? NULL : entries_operand(e,
+        operand);
+    int64_t n = output ? e->m : e->n, index[AG_MAX_DIMS];
+    if (operand >= 0 && (from->value == NULL || (ag_broadcast_dims(from, to) == 0 &&
+        (from->ndim != to->ndim || memcmp(from->shape, to->shape, (size_t)to->ndim * sizeof *to->shape) != 0))))
+        return false;
+    if (way != AS_IT_IS && (from == NULL || from->ndim == 0 || (way == ALONG_ANOTHER && to->ndim < 2)))
+        return false;
+    for (int64_t k = 0; k < n; k++) {
+        int64_t at = 0;
+        ag_index_of(to->ndim, to->shape, k, index);
+        for (int d = 0; from != NULL && d < from->ndim; d++) {
+            bool last = d == from->ndim - 1;
+            int64_t here = index[d + to->ndim - from->ndim - (last && way == ALONG_ANOTHER)];
+            here = from->shape[d] == 1 ? 0 : last ? entries_way_of(way, here % from->shape[d], from->shape[d]) : here;
+            if (here < 0)
+                return false;
+            at = at * from->shape[d] + here;
+        }
+        value[k] = from == NULL ? 1 : from->value[at];
+        value[k] *= way == SQUARED ? value[k] : 1;
+    }
+    return true;
+}
+
 /* ---- Entries lost, or too many ---- */
 
 typedef enum mark { NOTHING, WRONG, RIGHT } mark;
@@ -113,6 +175,19 @@ static bool entries_split_by_order(const ag_evidence *e, int of_y, int of_x, spl
     return split_is_clean(s, 1);
 }
 
+/* By the sign of an operand at the output element: 0 negative, 1 not. */
+static bool entries_split_by_sign(const ag_evidence *e, int operand, double *value, split *s)
+{
+    memset(s, 0, sizeof *s);
+    s->extent = 2;
+    if (!entries_spread(e, operand, true, AS_IT_IS, value))
+        return false;
+    for (int64_t i = 0; i < e->n; i++)
+        for (int64_t j = 0; j < e->m; j++)
+            split_add(s, value[j] < 0 ? 0 : 1, e->guess_entry[i * e->m + j]);
+    return split_is_clean(s, 1);
+}
+
 /* "at index 4", "at indices 3 to 5" */
 static void say_indices(ag_evidence *e, const split *s)
 {
@@ -176,6 +251,16 @@ bool ag_is_entry_lost(ag_evidence *e)
                 say_indices(e, &s);
                 ag_say(e, " of dim %d of output 0 contribute nothing to analytic; all others are right. Usually a loop "
                        "that ends too early or begins too late.", dim);
+                return true;
+            }
+        for (int operand = 0; operand < e->check->input_count; operand++)
+            if (entries_split_by_sign(e, operand, e->slope, &s)) {
+                ag_because(e, leaks == 1 ? AG_CAUSE_MASK_LEAK : AG_CAUSE_SKIPPED, "%s: outputs at which ",
+                           leaks == 1 ? "Too much" : "Skipped");
+                ag_say_input(e, operand);
+                ag_say(e, " is %s contribute %s; all others are right. Usually a branch lost in the backward.",
+                       s.seen[0] == 1 ? "negative" : "positive",
+                       leaks == 1 ? "to analytic and should not" : "nothing to analytic and should");
                 return true;
             }
         for (int of_y = 0; of_y < entries_output(e)->ndim; of_y++)
@@ -285,68 +370,40 @@ bool ag_is_entry_moved(ag_evidence *e)
 
 /* ---- Entries times a number of their row or column ---- */
 
-/* Operands: -1 is the number 1, then the inputs, then the output. */
-static const ag_array *entries_operand(const ag_evidence *e, int operand)
+/* Whether A v = J u everywhere, u and v being numbers of the output element or of the input element; part: wherever A
+ * is wrong, on three elements at least. A v of 0 says nothing of an A that is not. */
+static bool entries_is_quotient(const ag_evidence *e, const double *u, const double *v, bool output, bool part)
 {
-    return operand < e->check->input_count ? &e->check->input[operand].x : entries_output(e);
-}
-
-static void say_operand(ag_evidence *e, int operand)
-{
-    if (operand < e->check->input_count)
-        ag_say_input(e, operand);
-    else
-        ag_say(e, "the output");
-}
-
-/* value[k] = the operand's element where it is broadcast to the shape of the output, or of the input. False: its shape
- * is another. */
-static bool entries_spread(const ag_evidence *e, int operand, bool output, double *value)
-{
-    const ag_array *to = output ? entries_output(e) : &e->input->x, *from = operand < 0 ? NULL : entries_operand(e,
-        operand);
-    int64_t n = output ? e->m : e->n, index[AG_MAX_DIMS];
-    if (operand >= 0 && (from->value == NULL || (ag_broadcast_dims(from, to) == 0 &&
-        (from->ndim != to->ndim || memcmp(from->shape, to->shape, (size_t)to->ndim * sizeof *to->shape) != 0))))
-        return false;
-    for (int64_t k = 0; k < n; k++) {
-        int64_t at = 0;
-        ag_index_of(to->ndim, to->shape, k, index);
-        for (int d = 0; from != NULL && d < from->ndim; d++)
-            at = at * from->shape[d] + (from->shape[d] == 1 ? 0 : index[d + to->ndim - from->ndim]);
-        value[k] = from == NULL ? 1 : from->value[at];
-    }
-    return true;
-}
-
-/* Whether A v = J u everywhere, u and v being numbers of the output element or of the input element. A v of 0 says
- * nothing of an A that is not. */
-static bool entries_is_quotient(const ag_evidence *e, const double *u, const double *v, bool output)
-{
+    int64_t wrong = 0, last = -1;
     for (int64_t i = 0; i < e->n; i++)
         for (int64_t j = 0; j < e->m; j++) {
             int64_t k = output ? j : i;
-            double off = e->entry[i * e->m + j] * v[k] - e->right_entry[i * e->m + j] * u[k];
-            bool vacuous = v[k] == 0 && !entries_is_zero(e, e->entry[i * e->m + j]);
+            double a = e->entry[i * e->m + j], r = e->right_entry[i * e->m + j], off = a * v[k] - r * u[k];
+            if (part && fabs(a - r) <= e->entry_tolerance)
+                continue;
+            bool vacuous = v[k] == 0 && !entries_is_zero(e, a);
             if (vacuous || !(fabs(off) <= e->entry_tolerance * fmax(fabs(u[k]), fabs(v[k]))))
                 return false;
+            wrong += i != last;
+            last = i;
         }
-    return true;
+    return !part || wrong > 2;
 }
 
-static bool say_quotient(ag_evidence *e, int u, int v)
+static bool say_quotient(ag_evidence *e, int u, int v, bool part)
 {
+    const char *where = part ? " on the wrong elements" : "";
     if (u < 0 || v < 0) {
         ag_because(e, AG_CAUSE_OPERAND, "A factor %s: ", u < 0 ? "is left out" : "too many");
         say_operand(e, u < 0 ? v : u);
-        ag_say(e, "; %s by that, analytic is the right gradient.", u < 0 ? "multiplied" : "divided");
+        ag_say(e, "; %s by that, analytic is the right gradient%s.", u < 0 ? "multiplied" : "divided", where);
         return true;
     }
     ag_because(e, AG_CAUSE_OPERAND, "A factor is wrong: ");
     say_operand(e, u);
     ag_say(e, " in place of ");
     say_operand(e, v);
-    ag_say(e, "; with that it is the right gradient.");
+    ag_say(e, "; with that it is the right gradient%s.", where);
     return true;
 }
 
@@ -357,11 +414,63 @@ static bool entries_are_one(const ag_evidence *e, int u, int v)
     return (u == e->number && v == output) || (v == e->number && u == output);
 }
 
-/* analytic is right but for a factor that is another operand of the function: A = J u / v. */
-bool ag_is_factor_of_operand(ag_evidence *e)
+/* An operand that is read in another way than forward reads it, as a factor: A = J w' / w. Right elements may lie
+ * beside wrong ones. The other half of the input itself may be left out: A = J / w'. */
+static bool entries_is_read_otherwise(ag_evidence *e)
+{
+    static const char *const words[] = { "", "at the next index", "at the index before", "at its first index",
+                                        "in reversed order", "at an index of another dim", "squared" };
+    double *u_value = e->slope, *v_value = e->slope + (e->m > e->n ? e->m : e->n);
+    if (entries_spread(e, e->number, false, HALF_AWAY, v_value) && entries_spread(e, -1, false, AS_IT_IS, u_value) &&
+        entries_is_quotient(e, u_value, v_value, false, true))
+        return ag_because(e, AG_CAUSE_OPERAND, "A factor is left out: the other half of the input; multiplied by that, "
+                          "analytic is the right gradient on the wrong elements.");
+    for (int operand = 0; operand < e->check->input_count; operand++)
+        for (int output = 1; output >= 0; output--)
+            for (entries_way way = AT_NEXT; way <= SQUARED; way++) {
+                if (operand == e->number || !entries_spread(e, operand, output == 1, AS_IT_IS, v_value) ||
+                    !entries_spread(e, operand, output == 1, way, u_value) ||
+                    !entries_is_quotient(e, u_value, v_value, output == 1, true))
+                    continue;
+                bool squared = way == SQUARED;
+                ag_because(e, squared ? AG_CAUSE_OPERAND : AG_CAUSE_WRONG_INDEX, "%s: as a factor of the gradient ",
+                           squared ? "A factor too many" : "A wrong index");
+                ag_say_input(e, operand);
+                ag_say(e, " is read %s; with its own element analytic is right.", words[way]);
+                return true;
+            }
+    return false;
+}
+
+/* An operand is a factor of the other side: A = J w(input's index) / w(output's index), or the other way round. */
+bool ag_is_factor_misplaced(ag_evidence *e)
 {
     if (e->right_entry == NULL || e->check->output_count != 1)
         return false;
+    double *u_value = e->slope, *v_value = e->slope + (e->m > e->n ? e->m : e->n);
+    for (int operand = 0; operand < e->check->input_count; operand++) {
+        if (operand == e->number || !entries_spread(e, operand, false, AS_IT_IS, u_value) ||
+            !entries_spread(e, operand, true, AS_IT_IS, v_value))
+            continue;
+        for (int64_t i = 0; i < e->n; i++)
+            for (int64_t j = 0; j < e->m; j++)
+                e->guess_entry[i * e->m + j] = fabs(v_value[j]) > 1e-6 ? e->right_entry[i * e->m + j] * u_value[i] /
+                                                                             v_value[j]
+                                                                       : (double)NAN;
+        if (!ag_fits_entries(e))
+            continue;
+        ag_because(e, AG_CAUSE_OPERAND, "A factor is in the wrong place: ");
+        ag_say_input(e, operand);
+        ag_say(e, " multiplies the result, where it multiplies gy before the sums. Usually gy in place of gy times "
+                  "that operand inside of a sum.");
+        return true;
+    }
+    return false;
+}
+
+/* A = J u / v, on all elements or (part) on the wrong ones. */
+static bool entries_is_factor(ag_evidence *e, bool part)
+{
     double *u_value = e->slope, *v_value = e->slope + (e->m > e->n ? e->m : e->n);
     int operands = e->check->input_count + 1;
     for (int pair = 0; pair < 2; pair++) /* single operands first */
@@ -369,8 +478,95 @@ bool ag_is_factor_of_operand(ag_evidence *e)
             for (int u = -1; u < operands; u++)
                 for (int v = -1; v < operands; v++)
                     if (u != v && (u >= 0 && v >= 0) == (pair == 1) && !entries_are_one(e, u, v) &&
-                        entries_spread(e, u, output == 1, u_value) && entries_spread(e, v, output == 1, v_value) &&
-                        entries_is_quotient(e, u_value, v_value, output == 1))
-                        return say_quotient(e, u, v);
+                        entries_spread(e, u, output == 1, AS_IT_IS, u_value) &&
+                        entries_spread(e, v, output == 1, AS_IT_IS, v_value) &&
+                        entries_is_quotient(e, u_value, v_value, output == 1, part))
+                        return say_quotient(e, u, v, part);
+    return false;
+}
+
+/* Each output element gives one element of the gradient an operand times gy, where the right factor is another. */
+static bool entries_are_operand(ag_evidence *e, int operand)
+{
+    int64_t entries = 0;
+    if (!entries_spread(e, operand, true, AS_IT_IS, e->slope))
+        return false;
+    for (int64_t j = 0; j < e->m; j++) {
+        int64_t at = -1;
+        for (int64_t i = 0; i < e->n; i++) {
+            double a = e->entry[i * e->m + j];
+            if (entries_is_zero(e, a) && entries_is_zero(e, e->right_entry[i * e->m + j]))
+                continue;
+            if (at >= 0 || !(fabs(a - e->slope[j]) <= 1e-3 * e->entry_tolerance + 8 * e->exact * fabs(a)))
+                return false;
+            at = i;
+        }
+        entries += at >= 0;
+    }
+    return entries > 3;
+}
+
+/* analytic is right but for a factor that is another operand of the function. */
+bool ag_is_factor_of_operand(ag_evidence *e)
+{
+    return e->right_entry != NULL && e->check->output_count == 1 && entries_is_factor(e, false);
+}
+
+/* ---- A term of the sum ---- */
+
+/* 1 or -1, if the error of each output's gradient lies at one element, and is that times the operand, or times 1: a
+ * term gy u is too much, or missing. 0: it is not. */
+static int entries_term(ag_evidence *e, int operand, double *u)
+{
+    int sign = 0;
+    int64_t terms = 0;
+    if (operand == e->number || !entries_spread(e, operand, true, AS_IT_IS, u))
+        return 0;
+    for (int64_t j = 0; j < e->m; j++) {
+        int64_t at = -1;
+        for (int64_t i = 0; i < e->n; i++) {
+            double off = e->entry[i * e->m + j] - e->right_entry[i * e->m + j];
+            if (fabs(off) <= e->entry_tolerance)
+                continue;
+            if (isnan(off) || at >= 0 || fabs(fabs(off) - fabs(u[j])) > e->entry_tolerance ||
+                off * u[j] * sign < 0)
+                return 0;
+            sign = off * u[j] < 0 ? -1 : 1;
+            at = i;
+            terms++;
+        }
+        if (at < 0 && fabs(u[j]) > e->entry_tolerance)
+            return 0;
+    }
+    return terms < 4 ? 0 : sign;
+}
+
+bool ag_is_term_missing(ag_evidence *e)
+{
+    if (e->right_entry == NULL || e->check->output_count != 1)
+        return false;
+    if (entries_is_factor(e, true) || entries_is_read_otherwise(e))
+        return true;
+    for (int operand = 0; operand < e->check->input_count; operand++)
+        if (operand != e->number && entries_are_operand(e, operand)) {
+            ag_because(e, AG_CAUSE_OPERAND, "An operand is wrong: analytic is the sum of gy times ");
+            say_operand(e, operand);
+            ag_say(e, "; the right gradient has another factor, usually a function of that, in its place.");
+            return true;
+        }
+    for (int operand = -1; operand <= e->check->input_count; operand++) {
+        int sign = entries_term(e, operand, e->slope);
+        if (sign == 0)
+            continue;
+        ag_because(e, AG_CAUSE_NOT_ACCUMULATED, "A term is %s: gy", sign < 0 ? "missing" : "too much");
+        if (operand >= 0) {
+            ag_say(e, " times ");
+            say_operand(e, operand);
+        }
+        ag_say(e, "%s", sign < 0 ? "; with that added analytic is right. Usually a path to the output, such as a skip "
+                                "connection, that the backward leaves out."
+                                 : "; without that analytic is right.");
+        return true;
+    }
     return false;
 }

@@ -70,20 +70,35 @@ bool ag_is_part_of_sum(ag_evidence *e);
 bool ag_is_swapped(ag_evidence *e);    /* two gradients exchanged */
 bool ag_is_of_another(ag_evidence *e); /* one gradient that of another input */
 bool ag_is_batch_mixed(ag_evidence *e);
-bool ag_is_operand_misread(ag_evidence *e);
+bool ag_is_stride_ignored(ag_evidence *e);
+
+/* e->cotangent = c, with 0 in output y wherever one of the dims (bits) is not at its first, or last, index. */
+void ag_keep_slice(ag_evidence *e, const ag_check_output *y, unsigned dims, bool last);
+
+/* ---- explain_part.c ---- */
+
+bool ag_is_scaled_in_part(ag_evidence *e);
+bool ag_is_scaled_by_row(ag_evidence *e);
+
+/* ---- explain_point.c: right where an input is another ---- */
+
+bool ag_is_right_elsewhere(ag_evidence *e);
+bool ag_is_operand_part_lost(ag_evidence *e);
+void ag_say_where_constant(ag_evidence *e);
 
 /* ---- explain_entries.c: entries of the Jacobian lost, moved, or times a number of their row or column ---- */
 
 bool ag_is_entry_lost(ag_evidence *e);
 bool ag_is_entry_moved(ag_evidence *e);
 bool ag_is_factor_of_operand(ag_evidence *e);
+bool ag_is_factor_misplaced(ag_evidence *e);
+bool ag_is_term_missing(ag_evidence *e);
 /* Says through which outputs the gradient is wrong, if all others are right. */
 void ag_say_wrong_entries(ag_evidence *e);
 
 /* ---- explain_index.c: operands and gradients at another index ---- */
 
 bool ag_is_index_wrong(ag_evidence *e);
-bool ag_is_operand_part_lost(ag_evidence *e);
 
 /* ---- explain_slope.c: each output depends on one element ---- */
 
@@ -97,6 +112,7 @@ typedef struct ag_slopes {
 bool ag_find_slopes(ag_evidence *e, ag_slopes *s);
 bool ag_is_mask_drawn_again(ag_evidence *e);
 bool ag_is_slope_of_another(ag_evidence *e);
+bool ag_is_slope_off_by_factor(ag_evidence *e);
 
 /* ---- explain_norm.c: layer norm and RMS norm ---- */
 

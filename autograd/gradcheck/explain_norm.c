@@ -173,8 +173,9 @@ bool ag_is_norm_weight_wrong(ag_evidence *e)
 /* What a Jacobian's rows are for one row of x: p[d] [d = e] - mean p[d] / n - term p[d] w[d] w[e] / n. raw: with x[e]
  * in place of w[e]. */
 typedef struct norm_row {
-    double mean, term; /* right: 1 and r^2 */
+    double mean, term; /* right: 1 and r^2; NaN: no multiple of p[d] */
     double raw_mean;   /* mean, if it is raw */
+    double gy_mean, gy_term; /* the same of gy in place of gy gamma, relative to r and r^3: without p[d] */
 } norm_row;
 
 /* The entries for output element j = the d-th of the row, by least squares over e /= d: p, a constant and a factor of
@@ -210,36 +211,64 @@ static bool norm_decompose(const normed_rows *l, const double *entries, int64_t 
     return true;
 }
 
+/* A number s for which most of numbers[extent] are s times size[]; NaN: there is none. */
+static double norm_ratio(const double *number, const double *size, int64_t extent, double loose)
+{
+    double product = 0, square = 0, most = 0;
+    for (int64_t d = 0; d < extent; d++) {
+        product += number[d] * size[d];
+        square += size[d] * size[d];
+        most = fmax(most, fabs(number[d]));
+    }
+    double ratio = product / square;
+    for (int64_t d = 0; d < extent; d++)
+        if (!(fabs(number[d] - ratio * size[d]) <= loose * most))
+            return (double)NAN;
+    return ratio;
+}
+
+static double norm_looseness(const ag_evidence *e)
+{
+    return fmax(1e-5, 20 * e->entry_tolerance / e->entry_max);
+}
+
 /* Writes p[d] of the row to p[], [extent]. */
 static bool norm_measure(const normed_rows *l, const double *entries, int64_t row, norm_row *of, double *p)
 {
-    double n = (double)l->rows.extent, mean = 0, means = 0, term = 0, terms = 0, raw = 0;
-    for (int64_t d = 0; d < l->rows.extent; d++) {
-        double factor[3], w = l->w[ag_row_start(&l->rows, row) + d * l->rows.step];
+    int64_t extent = l->rows.extent;
+    double n = (double)extent, loose = 20 * norm_looseness(l->e), mean[LONGEST_NORM], term[LONGEST_NORM];
+    double raw[LONGEST_NORM], w[LONGEST_NORM], pw[LONGEST_NORM], one[LONGEST_NORM];
+    if (extent > LONGEST_NORM)
+        return false;
+    for (int64_t d = 0; d < extent; d++) {
+        double factor[3];
         if (!norm_decompose(l, entries, row, d, factor))
             return false;
+        w[d] = l->w[ag_row_start(&l->rows, row) + d * l->rows.step];
         p[d] = factor[0];
-        mean -= factor[1] * factor[0] * n;
-        means += factor[0] * factor[0];
-        raw -= (factor[1] - factor[2] * l->average[row]) * factor[0] * n;
-        term -= factor[2] * factor[0] * w * n;
-        terms += factor[0] * factor[0] * w * w;
+        pw[d] = p[d] * w[d];
+        one[d] = 1;
+        mean[d] = -n * factor[1];
+        term[d] = -n * factor[2];
+        raw[d] = -n * (factor[1] - factor[2] * l->average[row]);
     }
-    *of = (norm_row){ mean / means, term / terms, raw / means };
-    return means > 0;
+    *of = (norm_row){ norm_ratio(mean, p, extent, loose), norm_ratio(term, pw, extent, loose),
+                      norm_ratio(raw, p, extent, loose), norm_ratio(mean, one, extent, loose),
+                      norm_ratio(term, w, extent, loose) };
+    if (ag_largest(mean, extent) <= loose * ag_largest(p, extent))
+        of->mean = 0;
+    if (ag_largest(term, extent) <= loose * ag_largest(pw, extent))
+        of->term = 0;
+    return ag_largest(p, extent) > 0;
 }
 
 /* What the rows of analytic have in common; bits of what holds for all. */
 enum {
     MEAN_RIGHT = 1, MEAN_ZERO = 2, MEAN_RAW = 4,
     TERM_RIGHT = 8, TERM_ZERO = 16, TERM_OPPOSITE = 32, TERM_CENTERED = 64, TERM_TWICE = 128,
-    SCALE_RIGHT = 256, SCALE_NONE = 512, SCALE_OF_TERM = 1024
+    SCALE_RIGHT = 256, SCALE_NONE = 512, SCALE_OF_TERM = 1024,
+    MEAN_OF_GY = 2048, TERM_OF_GY = 4096, MEAN_UNDIVIDED = 8192
 };
-
-static double norm_looseness(const ag_evidence *e)
-{
-    return fmax(1e-5, 20 * e->entry_tolerance / e->entry_max);
-}
 
 static unsigned norm_is_near(double a, double b, double tolerance, unsigned bit)
 {
@@ -269,11 +298,14 @@ static unsigned norm_facts_of(normed_rows *l, int64_t row, double *p)
     unsigned mean = MEAN_RIGHT;
     if (l->centered)
         mean = norm_is_near(is.mean, 1, loose, MEAN_RIGHT) | norm_is_near(is.mean, 0, loose, MEAN_ZERO) |
-               norm_is_near(is.raw_mean, 1, loose, MEAN_RAW);
+               norm_is_near(is.raw_mean, 1, loose, MEAN_RAW) | norm_is_near(is.gy_mean, r, 20 * loose * r, MEAN_OF_GY) |
+               norm_is_near(is.mean * r, 1, loose, MEAN_UNDIVIDED);
     return 1u << 31 | mean | norm_is_near(term, 1, loose, TERM_RIGHT) | norm_is_near(term, 0, loose, TERM_ZERO) |
            norm_is_near(term, -1, loose, TERM_OPPOSITE) | norm_is_near(is.term / r, 1, loose, TERM_CENTERED) |
            norm_is_near(is.term, 1, loose, TERM_TWICE) | norm_is_near(scale, 1, loose, SCALE_RIGHT) |
-           norm_is_near(scale * r, 1, loose, SCALE_NONE) | norm_is_near(scale * r / l->r[row], 1, loose, SCALE_OF_TERM);
+           norm_is_near(scale * r, 1, loose, SCALE_NONE) |
+           norm_is_near(scale * r / l->r[row], 1, loose, SCALE_OF_TERM) |
+           norm_is_near(is.gy_term, r * r * r, 20 * loose * r * r * r, TERM_OF_GY);
 }
 
 /* A term is one number times the right one in all rows: n is a sum in place of a mean. */
@@ -301,6 +333,18 @@ static bool norm_terms_are_wrong(ag_evidence *e, const normed_rows *l, unsigned 
     if ((facts & MEAN_ZERO) != 0 && (facts & TERM_ZERO) != 0)
         return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The mean and the variance term are both missing: along dim "
                                                         "%d, mean(g) and xhat mean(g xhat) in %s.", dim, form);
+    if ((facts & (MEAN_OF_GY | TERM_OF_GY)) != 0 && (facts & (MEAN_RIGHT | MEAN_OF_GY)) != 0 &&
+        (facts & (TERM_RIGHT | TERM_OF_GY)) != 0) {
+        bool mean = (facts & MEAN_RIGHT) == 0, term = (facts & TERM_RIGHT) == 0;
+        return ag_because(e, mean ? AG_CAUSE_MEAN_MISSING : AG_CAUSE_VARIANCE_MISSING, "The %s%s: along dim %d, gy in "
+                          "place of g = gy gamma in %s%s%s of %s.", mean && term ? "mean and the variance" :
+                          mean ? "mean" : "variance", mean && term ? " term are wrong" : " term is wrong", dim,
+                          mean ? "mean(g)" : "", mean && term ? " and " : "", term ? "mean(g xhat)" : "", form);
+    }
+    if ((facts & MEAN_UNDIVIDED) != 0 && (facts & TERM_CENTERED) != 0)
+        return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's division by the standard deviation is left out of both "
+                          "means: along dim %d, analytic is r g - mean(g) - xhat mean(g xhat), right is %s.", dim,
+                          form);
     bool raw = (facts & MEAN_RAW) != 0 && (facts & MEAN_RIGHT) == 0;
     if ((facts & (MEAN_RIGHT | MEAN_RAW)) != 0 && (facts & (TERM_CENTERED | TERM_TWICE)) != 0)
         return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term is wrong: along dim %d it has %s in place "
@@ -325,17 +369,85 @@ static bool norm_explain(ag_evidence *e, const normed_rows *l, unsigned facts, i
         return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's division by the standard deviation is left out: along "
                                                   "dim "
                           "%d analytic is sqrt(variance + epsilon) times the right gradient.", dim);
-    if ((facts & SCALE_OF_TERM) != 0)
-        return norm_scale_is_wrong(e, l);
+    if ((facts & SCALE_OF_TERM) != 0 && norm_scale_is_wrong(e, l))
+        return true;
     double low = l->scale[0], high = l->scale[0];
     for (int64_t row = 0; row < l->rows.count; row++) {
         low = fmin(low, l->scale[row]);
         high = fmax(high, l->scale[row]);
     }
-    return (facts & TERM_RIGHT) != 0 &&
+    return (facts & (TERM_RIGHT | SCALE_OF_TERM)) != 0 &&
            ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's division by the standard deviation is wrong: along dim %d "
                                               "each "
                       "row of analytic is another number times the right one, from %.4g to %.4g.", dim, low, high);
+}
+
+/* The number of elements that share a mean with element i, and whether j is one of them: those along a dim, or all. */
+static bool norm_share(const ag_evidence *e, int dim, int64_t i, int64_t j, double *count)
+{
+    *count = (double)e->n;
+    if (dim < 0)
+        return true;
+    ag_rows r = ag_rows_along(e, dim);
+    *count = (double)r.extent;
+    return i % r.step == j % r.step && i / (r.step * r.extent) == j / (r.step * r.extent);
+}
+
+/* Which elements the means of analytic run over. */
+typedef struct norm_means {
+    int dim, another; /* right; in analytic, -1: all */
+    bool mean, term;  /* whether that is so for mean(g), for mean(g xhat); the other is right */
+    int64_t skipped;  /* an index along the norm that neither has; -1: none */
+} norm_means;
+
+/* Entries are p_j ([i = j] - (1 + xhat_i xhat_j) / count) r_i / r_j, the 1 in layer norm only. */
+static void norm_guess_means(ag_evidence *e, const normed_rows *l, norm_means of)
+{
+    double count, right_count = (double)l->rows.extent, centre = l->centered ? 1 : 0, ignored;
+    int64_t block = l->rows.step * l->rows.extent;
+    for (int64_t j = 0; j < e->m; j++) {
+        double rj = l->right_r[j / block * l->rows.step + j % l->rows.step], wj = l->w[j];
+        double p = e->right_entry[j * e->m + j] / (1 - (centre + rj * rj * wj * wj) / right_count);
+        bool skipped = j / l->rows.step % l->rows.extent == of.skipped;
+        for (int64_t i = 0; i < e->n; i++) {
+            double ri = l->right_r[i / block * l->rows.step + i % l->rows.step], product = ri * l->w[i] * rj * wj;
+            bool near = norm_share(e, of.dim, i, j, &ignored), far = norm_share(e, of.another, i, j, &count);
+            double right = near && !skipped ? 1 / right_count : 0, other = far && !skipped ? 1 / count : 0;
+            e->guess_entry[i * e->m + j] = p * ri / rj * ((i == j) - centre * (of.mean ? other : right) -
+                                                          product * (of.term ? other : right));
+        }
+    }
+}
+
+static bool norm_is_over_others(ag_evidence *e, const normed_rows *l, int dim)
+{
+    for (int another = -1; another < e->ndim; another++)
+        for (int which = 1; which <= 3; which++) {
+            if (another == dim || ((which & 1) != 0 && !l->centered))
+                continue;
+            norm_guess_means(e, l, (norm_means){ dim, another, (which & 1) != 0, (which & 2) != 0, -1 });
+            if (!ag_fits_entries(e))
+                continue;
+            const char *terms = which == 3 ? "mean and the variance term are" : which == 2 ? "variance term is"
+                                                                                           : "mean term is";
+            ag_because(e, which == 2 ? AG_CAUSE_VARIANCE_MISSING : AG_CAUSE_MEAN_MISSING,
+                       "The %s over the wrong elements: the norm is along dim %d, in analytic %s ", terms, dim,
+                       which == 3 ? "both run" : "it runs");
+            if (another < 0)
+                ag_say(e, "over all elements.");
+            else
+                ag_say(e, "along dim %d.", another);
+            return true;
+        }
+    for (int last = 0; last < 2; last++) {
+        int64_t index = last == 1 ? l->rows.extent - 1 : 0;
+        norm_guess_means(e, l, (norm_means){ dim, dim, false, false, index });
+        if (ag_fits_entries(e))
+            return ag_because(e, AG_CAUSE_SKIPPED, "Skipped: in the norm's sums along dim %d the element at index %lld "
+                              "is left out. Usually a loop that ends too early or begins too late.", dim,
+                              (long long)index);
+    }
+    return false;
 }
 
 bool ag_is_norm_wrong(ag_evidence *e)
@@ -352,6 +464,15 @@ bool ag_is_norm_wrong(ag_evidence *e)
             for (int64_t row = 0; row < l.rows.count && facts != 0; row++)
                 facts &= norm_facts_of(&l, row, p);
             if (facts != 0 && norm_explain(e, &l, facts, dim))
+                return true;
+            bool norm = true;
+            for (int64_t row = 0; row < l.rows.count && norm; row++) {
+                norm_row right;
+                norm = norm_measure(&l, e->right_entry, row, &right, p) && right.term > 0 &&
+                       (!l.centered || norm_is_near(right.mean, 1, norm_looseness(e), 1) != 0);
+                l.right_r[row] = sqrt(right.term);
+            }
+            if (norm && norm_is_over_others(e, &l, dim))
                 return true;
         }
     return false;

@@ -176,4 +176,5 @@ void ag_explain_nothing(ag_evidence *e)
     ag_because(e, AG_CAUSE_UNKNOWN, "None of the usual faults fits the gradient as a whole. Wrong: %s.", place.text);
     say_ratios(e);
     ag_say_wrong_entries(e);
+    ag_say_where_constant(e);
 }

@@ -107,57 +107,10 @@ bool ag_is_permuted(ag_evidence *e)
     return false;
 }
 
-/* ---- Another operand, or the upstream gradient, in another order ---- */
-
-/* Swaps the last two dims of square matrices in place. */
-static void transpose_squares(const ag_array *x)
-{
-    const int64_t size = x->shape[x->ndim - 1], square = size * size;
-    int64_t n = 1;
-    for (int d = 0; d < x->ndim; d++)
-        n *= x->shape[d];
-    for (double *matrix = x->value; matrix < x->value + n; matrix += square)
-        for (int64_t row = 0; row < size; row++)
-            for (int64_t column = 0; column < row; column++) {
-                double kept = matrix[row * size + column];
-                matrix[row * size + column] = matrix[column * size + row];
-                matrix[column * size + row] = kept;
-            }
-}
-
-/* analytic is n at the point where another input is transposed: w is used instead of w^T. Takes differences, as the
- * kept Jacobian belongs to the point itself. */
-static bool is_operand_transposed(ag_evidence *e)
-{
-    ag_check *k = e->check;
-    double **jacobian = k->jacobian;
-    for (int i = 0; i < k->input_count; i++) {
-        const ag_check_input *other = &k->input[i];
-        const ag_array *x = &other->x;
-        if (i == e->number || !other->checked || other->numel == 0 || x->ndim < 2 ||
-            x->shape[x->ndim - 1] != x->shape[x->ndim - 2])
-            continue;
-        ag_set_cotangent(e);
-        transpose_squares(x);
-        k->jacobian = NULL;
-        bool fit = k->evaluate(k, k->y) && ag_fits_cotangent(e);
-        k->jacobian = jacobian;
-        transpose_squares(x);
-        if (!k->evaluate(k, k->y))
-            return false;
-        if (fit) {
-            ag_because(e, AG_CAUSE_TRANSPOSED,
-                       "An operand is transposed: analytic is the right gradient where the last two dims of ");
-            ag_say_input(e, i);
-            ag_say(e, " are swapped. Usually a transpose lost in the backward.");
-            return true;
-        }
-    }
-    return false;
-}
+/* ---- The upstream gradient in another order ---- */
 
 /* analytic = n(c with its dims in another order). */
-static bool is_stride_ignored(ag_evidence *e)
+bool ag_is_stride_ignored(ag_evidence *e)
 {
     const ag_check *k = e->check;
     for (int o = 0; o < k->output_count; o++) {
@@ -178,15 +131,9 @@ static bool is_stride_ignored(ag_evidence *e)
     return false;
 }
 
-bool ag_is_operand_misread(ag_evidence *e)
-{
-    return is_stride_ignored(e) || is_operand_transposed(e);
-}
-
 /* ---- A part of a sum ---- */
 
-/* c, with 0 in output y wherever one of the dims (bits) is not at its first, or last, index. */
-static void keep_slice(ag_evidence *e, const ag_check_output *y, unsigned dims, bool last)
+void ag_keep_slice(ag_evidence *e, const ag_check_output *y, unsigned dims, bool last)
 {
     ag_set_cotangent(e);
     for (int64_t i = 0; i < y->numel; i++) {
@@ -204,7 +151,7 @@ static void keep_slice(ag_evidence *e, const ag_check_output *y, unsigned dims, 
 static bool is_one_slice(ag_evidence *e, int o, unsigned dims, bool broadcast)
 {
     for (int last = 0; last < 2; last++) {
-        keep_slice(e, &e->check->output[o], dims, last == 1);
+        ag_keep_slice(e, &e->check->output[o], dims, last == 1);
         if (!ag_fits_cotangent(e))
             continue;
         int dim = 0;

@@ -131,59 +131,104 @@ static bool basis_softmax(ag_evidence *e, const ag_rows *r, softmax_of what, con
     return true;
 }
 
-/* Wrong row sums s' in y (c - s') or c - exp(y) s'. */
-typedef enum row_sum { MISSING, OPPOSITE, OF_ALL, OWN, UNWEIGHTED, ALONG, ROW_SUMS = ALONG + AG_MAX_DIMS } row_sum;
+/* What a backward of softmax, k p (c - s) with s = sum(c p), or of log-softmax, k (c - p s) with s = sum(c), has in the
+ * place of its terms; p is the basis, k a number that is found. FORM is right; ALONG + d: s is summed along dim d. */
+typedef enum row_sum {
+    FORM, MISSING, OPPOSITE, OF_ALL, OWN, MEAN, UNWEIGHTED, UNWEIGHTED_MEAN, BARE_SUM, NO_FACTOR, OF_THE_OTHER,
+    OF_VALUES, UNIFORM, ALONG
+} row_sum;
 
-/* guess = n + (s - s') basis, s being the right sum of each row: sum(c y), or sum(c). ALONG + d: s' is the sum along
- * dim d. */
-static void guess_row_sum(ag_evidence *e, const ag_rows *r, softmax_of what, const double *c, row_sum kind)
+/* guess = the gradient of this kind with k = 1; y: the output. */
+static void guess_row_sum(ag_evidence *e, const ag_rows *r, softmax_of what, const double *c, const double *y,
+                          row_sum kind)
 {
     ag_rows over = kind >= ALONG ? ag_rows_along(e, (int)kind - ALONG) : *r;
+    const double *p = e->basis;
+    bool soft = what == Y, exchanged = kind == UNWEIGHTED || kind == UNWEIGHTED_MEAN || kind == OF_THE_OTHER;
+    bool plain = soft == exchanged; /* s = sum(c), else sum(c p) */
     double all = 0, *sum = e->guess; /* sum: of the row along `over` that an element lies in */
     for (int64_t i = 0; i < e->n; i++)
-        all += what == Y ? c[i] * e->basis[i] : c[i];
+        all += plain ? c[i] : c[i] * p[i];
     for (int64_t row = 0; row < over.count; row++) {
         double s = 0;
         int64_t first = ag_row_start(&over, row), end = first + over.extent * over.step;
         for (int64_t i = first; i < end; i += over.step)
-            s += (what == Y) == (kind != UNWEIGHTED) ? c[i] * e->basis[i] : c[i];
+            s += plain ? c[i] : c[i] * p[i];
         for (int64_t i = first; i < end; i += over.step)
-            sum[i] = kind == MISSING    ? 0
-                     : kind == OPPOSITE ? -s
-                     : kind == OF_ALL   ? all
-                     : kind == OWN      ? c[i] * e->basis[i]
-                                        : s;
+            sum[i] = s;
     }
-    for (int64_t row = 0; row < r->count; row++) {
-        double s = 0;
-        int64_t first = ag_row_start(r, row), end = first + r->extent * r->step;
-        for (int64_t i = first; i < end; i += r->step)
-            s += what == Y ? c[i] * e->basis[i] : c[i];
-        for (int64_t i = first; i < end; i += r->step)
-            e->guess[i] = e->right[i] + (s - sum[i]) * e->basis[i];
+    for (int64_t i = 0; i < e->n; i++) {
+        bool mean = kind == MEAN || kind == UNWEIGHTED_MEAN;
+        double s = kind == MISSING    ? 0
+                   : kind == OPPOSITE ? -sum[i]
+                   : kind == OF_ALL   ? all
+                   : mean             ? sum[i] / (double)r->extent
+                   : kind != OWN      ? sum[i]
+                   : soft             ? c[i] * p[i]
+                                      : c[i];
+        bool outer = soft != (kind == OF_THE_OTHER); /* p (c - s), else c - p s */
+        double factor = kind == BARE_SUM || kind == NO_FACTOR ? 1
+                        : kind == OF_VALUES                   ? y[i]
+                        : kind == UNIFORM                     ? 1 / (double)r->extent
+                                                              : p[i];
+        e->guess[i] = outer ? (kind == NO_FACTOR ? c[i] : p[i] * c[i]) - factor * s : c[i] - factor * s;
     }
+}
+
+/* Scales the guess to the right gradient, if it is its form; else false. */
+static bool row_sum_scale(const ag_evidence *e, double *k)
+{
+    double product = 0, square = 0;
+    for (int64_t i = 0; i < e->n; i++) {
+        product += isnan(e->right[i]) ? 0 : e->guess[i] * e->right[i];
+        square += isnan(e->right[i]) ? 0 : e->guess[i] * e->guess[i];
+    }
+    *k = square > 0 ? product / square : 0;
+    for (int64_t i = 0; i < e->n; i++)
+        if (!isnan(e->right[i]) && !(fabs(*k * e->guess[i] - e->right[i]) <= e->tolerance))
+            return false;
+    return *k != 0;
 }
 
 static bool is_row_sum_known(ag_evidence *e, const ag_rows *r, int dim, softmax_of what, const ag_check_output *y)
 {
-    static const char *const words[] = { "is missing", "has the wrong sign", "is taken over all rows, not over each",
-                                        "has only the element's own part, the diagonal of the Jacobian" };
-    const char *form = what == Y ? "y (gy - sum(gy y))" : "gy - exp(y) sum(gy)";
+    static const char *const words[ALONG] = {
+        [MISSING] = "is missing", [OPPOSITE] = "has the wrong sign",
+        [OF_ALL] = "is taken over all rows, not over each", [MEAN] = "is a mean in place of a sum",
+        [OWN] = "has only the element's own part, the diagonal of the Jacobian",
+    };
+    const double *c = e->check->cotangent + y->first, *value = e->check->y + y->first;
+    const char *form = what == Y ? "y (gy - sum(gy y))" : "gy - exp(y) sum(gy)", *p = what == Y ? "y" : "exp(y)";
+    double k;
+    guess_row_sum(e, r, what, c, value, FORM);
+    if (!row_sum_scale(e, &k))
+        return false;
     for (int kind = MISSING; kind < ALONG + e->ndim; kind++) {
-        if (kind == ALONG + dim)
+        if (kind == ALONG + dim || (what == Y && (kind == OF_VALUES || kind == UNIFORM)) ||
+            (what == EXP_Y && kind == NO_FACTOR))
             continue;
-        guess_row_sum(e, r, what, e->check->cotangent + y->first, (row_sum)kind);
+        guess_row_sum(e, r, what, c, value, (row_sum)kind);
+        for (int64_t i = 0; i < e->n; i++)
+            e->guess[i] *= k;
         if (!ag_fits(e))
             continue;
+        ag_because(e, AG_CAUSE_ROW_SUM_MISSING, "The row-sum term ");
         if (kind < UNWEIGHTED)
-            return ag_because(e, AG_CAUSE_ROW_SUM_MISSING, "The row-sum term %s: the gradient is %s along dim %d.",
-                              words[kind], form, dim);
-        if (kind == UNWEIGHTED)
-            return ag_because(e, AG_CAUSE_ROW_SUM_MISSING, "The row-sum term is %s in place of %s: the gradient is %s "
-                              "along dim %d.", what == Y ? "sum(gy)" : "sum(gy exp(y))",
-                              what == Y ? "sum(gy y)" : "sum(gy)", form, dim);
-        return ag_because(e, AG_CAUSE_ROW_SUM_MISSING, "The row-sum term is summed over the wrong axis, along dim %d: "
-                                                       "the gradient is %s along dim %d.", kind - ALONG, form, dim);
+            ag_say(e, "%s", words[kind]);
+        else if (kind <= UNWEIGHTED_MEAN)
+            ag_say(e, "is %s%s in place of %s", kind == UNWEIGHTED ? "sum" : "mean", what == Y ? "(gy)" : "(gy exp(y))",
+                   what == Y ? "sum(gy y)" : "sum(gy)");
+        else if (kind == BARE_SUM || kind == NO_FACTOR)
+            ag_say(e, "is not as in forward: %s is not multiplied by %s", kind == NO_FACTOR ? "the whole" : "the sum",
+                   p);
+        else if (kind == OF_THE_OTHER)
+            ag_say(e, "is that of %s", what == Y ? "log-softmax" : "softmax");
+        else if (kind < ALONG)
+            ag_say(e, "has %s in place of exp(y)", kind == OF_VALUES ? "y" : "1/n");
+        else
+            ag_say(e, "is summed over the wrong axis, along dim %d", kind - ALONG);
+        ag_say(e, ": the gradient is %s along dim %d.", form, dim);
+        return true;
     }
     return false;
 }

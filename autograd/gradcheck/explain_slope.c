@@ -18,16 +18,28 @@ enum { TERMS = 3, FEWEST = 6, ROOM = 160 };
 
 /* ---- The slopes ---- */
 
-bool ag_find_slopes(ag_evidence *e, ag_slopes *s)
+static bool slope_is_right(const ag_evidence *e, int64_t i)
+{
+    for (int64_t k = i * e->m; k < (i + 1) * e->m; k++)
+        if (!(fabs(e->entry[k] - e->right_entry[k]) <= e->entry_tolerance))
+            return false;
+    return true;
+}
+
+/* wrong: each output depends on one of the wrong elements, such as those of one half. */
+static bool slope_find(ag_evidence *e, ag_slopes *s, bool wrong)
 {
     if (e->right_entry == NULL || e->check->output_count != 1)
         return false;
     *s = (ag_slopes){ .at = e->slope_at, .a = e->slope, .r = e->slope + e->m };
+    for (int64_t i = 0; i < e->n; i++)
+        e->basis[i] = wrong && slope_is_right(e, i) ? 1 : 0;
     for (int64_t j = 0; j < e->m; j++) {
         int64_t at = -1;
         for (int64_t i = 0; i < e->n; i++) {
             int64_t k = i * e->m + j;
-            if (fabs(e->entry[k]) <= e->entry_tolerance && fabs(e->right_entry[k]) <= e->entry_tolerance)
+            if (e->basis[i] != 0 ||
+                (fabs(e->entry[k]) <= e->entry_tolerance && fabs(e->right_entry[k]) <= e->entry_tolerance))
                 continue;
             if (at >= 0 || isnan(e->right_entry[k]))
                 return false;
@@ -39,6 +51,25 @@ bool ag_find_slopes(ag_evidence *e, ag_slopes *s)
         s->count += at >= 0;
     }
     return s->count > 0;
+}
+
+bool ag_find_slopes(ag_evidence *e, ag_slopes *s)
+{
+    return slope_find(e, s, false);
+}
+
+/* The value of the one other element on which output j depends; NaN: there is none, or are several. */
+static double slope_partner(const ag_evidence *e, const ag_slopes *s, int64_t j)
+{
+    double value = (double)NAN;
+    for (int64_t i = 0; i < e->n; i++) {
+        if (i == s->at[j] || fabs(e->right_entry[i * e->m + j]) <= e->entry_tolerance)
+            continue;
+        if (!isnan(value))
+            return (double)NAN;
+        value = e->input->x.value[i];
+    }
+    return value;
 }
 
 /* Both slopes are 0 or one number, at different places: another mask than that of forward. */
@@ -67,7 +98,8 @@ bool ag_is_mask_drawn_again(ag_evidence *e)
 
 /* ---- Families of terms ---- */
 
-typedef double term_fn(double x, double y, const double *c);
+/* Of x, y, the right slope r and constants. */
+typedef double term_fn(double x, double y, double r, const double *c);
 
 static double slope_density(double x)
 {
@@ -84,11 +116,11 @@ static double slope_t(double x, const double *c)
     return tanh(c[0] * (x + c[1] * x * x * x));
 }
 
-#define TERM(name, value)                                   \
-    static double name(double x, double y, const double *c) \
-    {                                                       \
-        (void)x, (void)y, (void)c;                          \
-        return value;                                       \
+#define TERM(name, value)                                             \
+    static double name(double x, double y, double r, const double *c) \
+    {                                                                 \
+        (void)x, (void)y, (void)r, (void)c;                           \
+        return value;                                                 \
     }
 TERM(term_one, 1)
 TERM(term_x, x)
@@ -98,7 +130,7 @@ TERM(term_y2, (y * y))
 TERM(term_phi_sum, erfc(-x / sqrt(2)) / 2)
 TERM(term_x_phi, (x * slope_density(x)))
 TERM(term_phi, slope_density(x))
-TERM(term_erf, erfc(-x) / 2)
+TERM(term_erf, erfc(-c[0] * x) / 2)
 TERM(term_x_exp, (x * exp(-x * x)))
 TERM(term_t, (1 + slope_t(x, c)) / 2)
 TERM(term_x_t, (x * (1 - slope_t(x, c) * slope_t(x, c))))
@@ -117,6 +149,25 @@ TERM(term_cos, cos(x))
 TERM(term_sin, sin(x))
 TERM(term_step, x > 0 ? 1 : 0)
 TERM(term_below, x < 0 ? 1 : 0)
+TERM(term_x2_phi, (x * x * slope_density(x)))
+TERM(term_x_grow, (x * exp(x * x / 2) / SQRT_2_PI))
+TERM(term_x_t1, (x * (1 - slope_t(x, c))))
+TERM(term_x3_t1, (x * x * x * (1 - slope_t(x, c))))
+TERM(term_x_t2, (x * (1 + slope_t(x, c) * slope_t(x, c))))
+TERM(term_x3_t2, (x * x * x * (1 + slope_t(x, c) * slope_t(x, c))))
+TERM(term_sign2, 1 / ((1 + fabs(x)) * (1 + fabs(x))))
+TERM(term_sign, 1 / (1 + fabs(x)))
+TERM(term_bell, 1 / (1 + x * x))
+TERM(term_bell_root, 1 / sqrt(1 + x * x))
+TERM(term_bell_minus, 1 / (1 - x * x))
+TERM(term_mish, tanh(log1p(exp(x))))
+TERM(term_mish_inner, (x * slope_sigmoid(x) * (1 - tanh(log1p(exp(x))) * tanh(log1p(exp(x))))))
+TERM(term_mish_outer, (x * (1 - tanh(log1p(exp(x))) * tanh(log1p(exp(x))))))
+TERM(term_f, y / x)
+TERM(term_x_df, r - y / x)
+TERM(term_df, (r - y / x) / x)
+TERM(term_r_root, r < 0 ? -sqrt(-r) : sqrt(r))
+TERM(term_r_square, (r * r))
 
 typedef struct term_family {
     term_fn *term[TERMS];
@@ -130,7 +181,7 @@ typedef struct term_family {
 #define SIGMOID(c, s) { { term_s, term_x_s, term_s_s }, { s, "x " s " (1 - " s ")", s " (1 - " s ")" }, { c, 0 }, NULL }
 
 typedef enum family_name { ERF, TANH_GELU, SILU, QUICK, TANH, OF_Y, OF_X, EXP, INVERSE, ROOT, CIRCLE,
-    STEP } family_name;
+    STEP, SOFTSIGN, BELL, MISH, PRODUCT, POWER } family_name;
 
 static const term_family term_families[] = {
     [ERF] = { { term_phi_sum, term_x_phi, term_phi }, { "Phi(x)", "x phi(x)", "phi(x)" }, { 0, 0 }, NULL },
@@ -145,8 +196,32 @@ static const term_family term_families[] = {
     [ROOT] = { { term_root, NULL, NULL }, { "1/sqrt(x)", NULL, NULL }, { 0, 0 }, NULL },
     [CIRCLE] = { { term_cos, term_sin, NULL }, { "cos(x)", "sin(x)", NULL }, { 0, 0 }, NULL },
     [STEP] = { { term_step, term_below, NULL }, { "[x > 0]", "[x < 0]", NULL }, { 0, 0 }, NULL },
-    { { term_erf, term_x_phi, term_x_exp }, { "(1 + erf(x))/2", "x phi(x)", "x exp(-x^2)" }, { 0, 0 },
+    [SOFTSIGN] = { { term_sign2, NULL, NULL }, { "1/(1 + |x|)^2", NULL, NULL }, { 0, 0 }, NULL },
+    [BELL] = { { term_bell, NULL, NULL }, { "1/(1 + x^2)", NULL, NULL }, { 0, 0 }, NULL },
+    [MISH] = { { term_mish, term_mish_inner, term_mish_outer }, { "t", "x s(x) (1 - t^2)", "x (1 - t^2)" }, { 0, 0 },
+               NULL },
+    [PRODUCT] = { { term_f, term_x_df, term_df }, { "f", "x f'", "f'" }, { 0, 0 }, NULL },
+    [POWER] = { { term_r_root, term_r_square, NULL }, { "sqrt(r)", "r^2", NULL }, { 0, 0 }, NULL },
+    { { term_sign, NULL, NULL }, { "1/(1 + |x|)", NULL, NULL }, { 0, 0 }, "a square lost" },
+    { { term_bell_root, NULL, NULL }, { "1/sqrt(1 + x^2)", NULL, NULL }, { 0, 0 }, "a square root too many" },
+    { { term_bell_minus, NULL, NULL }, { "1/(1 - x^2)", NULL, NULL }, { 0, 0 }, "a wrong sign of x^2" },
+    { { term_erf, term_x_phi, term_x_exp }, { "(1 + erf(x))/2", "x phi(x)", "x exp(-x^2)" }, { 1, 0 },
       "erf(x) in place of erf(x / sqrt(2))" },
+    { { term_erf, term_x_phi, NULL }, { "(1 + erf(x / 2))/2", "x phi(x)", NULL }, { 0.5, 0 },
+      "erf(x / 2) in place of erf(x / sqrt(2))" },
+    { { term_erf, term_x_phi, NULL }, { "(1 + erf(sqrt(2) x))/2", "x phi(x)", NULL }, { 1.4142135623730951, 0 },
+      "erf(sqrt(2) x) in place of erf(x / sqrt(2))" },
+    { { term_phi_sum, term_x_exp, term_x_phi }, { "Phi(x)", "x exp(-x^2)", "x phi(x)" }, { 0, 0 },
+      "exp(-x^2) in place of exp(-x^2 / 2)" },
+    { { term_phi_sum, term_x2_phi, NULL }, { "Phi(x)", "x^2 phi(x)", NULL }, { 0, 0 }, "x once too often" },
+    { { term_phi_sum, term_x_grow, NULL }, { "Phi(x)", "x exp(x^2 / 2) / sqrt(2 pi)", NULL }, { 0, 0 },
+      "a minus lost in the exponent of phi" },
+    { { term_one, term_phi_sum, term_x_phi }, { "1", "Phi(x)", "x phi(x)" }, { 0, 0 },
+      "1 - Phi(x) in place of Phi(x)" },
+    { { term_t, term_x_t1, term_x3_t1 }, { "(1 + t)/2", "x (1 - t)", "x^3 (1 - t)" }, { SQRT_2_OVER_PI, CUBIC },
+      "1 - t in place of 1 - t^2" },
+    { { term_t, term_x_t2, term_x3_t2 }, { "(1 + t)/2", "x (1 + t^2)", "x^3 (1 + t^2)" }, { SQRT_2_OVER_PI, CUBIC },
+      "1 + t^2 in place of 1 - t^2" },
     TANH_FORM(SQRT_2_OVER_PI / 2, CUBIC, "1/sqrt(2 pi) in place of sqrt(2/pi) in the tanh form"),
     TANH_FORM(SQRT_2_PI, CUBIC, "sqrt(2 pi) in place of sqrt(2/pi) in the tanh form"),
     TANH_FORM(1 / SQRT_2_OVER_PI, CUBIC, "sqrt(pi/2) in place of sqrt(2/pi) in the tanh form"),
@@ -179,6 +254,9 @@ TERM(value_square, (x * x))
 TERM(value_inverse, 1 / x)
 TERM(value_root, sqrt(x))
 TERM(value_log, log(x))
+TERM(value_softsign, x / (1 + fabs(x)))
+TERM(value_atan, atan(x))
+TERM(value_mish, (x * tanh(log1p(exp(x)))))
 
 static const struct known {
     const char *name;
@@ -201,6 +279,9 @@ static const struct known {
     { "1/x", value_inverse, { INVERSE, { 0, -1, 0 } } },
     { "the square root", value_root, { ROOT, { 0.5, 0, 0 } } },
     { "log", value_log, { INVERSE, { 1, 0, 0 } } },
+    { "softsign", value_softsign, { SOFTSIGN, { 1, 0, 0 } } },
+    { "atan", value_atan, { BELL, { 1, 0, 0 } } },
+    { "mish", value_mish, { MISH, { 1, 1, 0 } } },
 };
 
 enum { KNOWN = sizeof known / sizeof *known };
@@ -210,13 +291,14 @@ enum { KNOWN = sizeof known / sizeof *known };
 /* The points: x, y and a slope; what a factor of the function multiplies is divided out. */
 typedef struct points {
     int64_t count;
-    double *x, *y, *slope;
+    double *x, *y, *slope, *right; /* right: the slope that differences give */
     double largest, tolerance; /* of slope */
+    double noise; /* of right */
 } points;
 
 static double slope_term(const term_family *f, int term, const points *p, int64_t k)
 {
-    return f->term[term] == NULL ? 0 : f->term[term](p->x[k], p->y[k], f->c);
+    return f->term[term] == NULL ? 0 : f->term[term](p->x[k], p->y[k], p->right[k], f->c);
 }
 
 static double slope_at(const formula *of, const points *p, int64_t k)
@@ -265,7 +347,7 @@ static bool slope_solve(const points *p, unsigned set, formula *of)
     return true;
 }
 
-/* The formula with the fewest terms that gives the slope. */
+/* The formula with the fewest terms, none made of the right slope, that gives the slope. */
 static formula slope_formula(const points *p)
 {
     static const unsigned sets[] = { 1, 2, 4, 3, 5, 6, 7 };
@@ -274,10 +356,26 @@ static formula slope_formula(const points *p)
             for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
                 formula try = { .family = f };
                 int size = (int)((sets[s] & 1u) + (sets[s] >> 1 & 1u) + (sets[s] >> 2 & 1u));
-                if (size == terms && p->count >= terms + 3 && slope_solve(p, sets[s], &try) &&
-                    slope_misfit(&try, p) <= p->tolerance)
+                if (size == terms && f != PRODUCT && f != POWER && p->count >= terms + 3 &&
+                    slope_solve(p, sets[s], &try) && slope_misfit(&try, p) <= p->tolerance)
                     return try;
             }
+    return (formula){ .family = -1 };
+}
+
+/* analytic in the terms of y = x f(x), at most two, or as a power of the right slope. Both have that one's noise. */
+static formula slope_of_right(const points *p)
+{
+    static const unsigned sets[] = { 1, 2, 4, 3, 5, 6 };
+    for (size_t s = 0; s < sizeof sets / sizeof *sets; s++)
+        for (int family = PRODUCT; family <= POWER; family++) {
+            formula try = { .family = family };
+            bool allowed = family == PRODUCT || sets[s] <= 2;
+            if (allowed && p->count >= 6 && slope_solve(p, sets[s], &try) &&
+                slope_misfit(&try, p) <= p->noise &&
+                (family == PRODUCT || fabs(try.factor[sets[s] - 1] - 1) < 1e-4))
+                return try;
+        }
     return (formula){ .family = -1 };
 }
 
@@ -286,7 +384,7 @@ static const struct known *slope_known(const points *p)
     for (int k = 0; k < KNOWN; k++) {
         bool same = true;
         for (int64_t i = 0; i < p->count && same; i++) {
-            double value = known[k].value(p->x[i], p->y[i], NULL);
+            double value = known[k].value(p->x[i], p->y[i], 0, NULL);
             same = fabs(value - p->y[i]) <= 4e-6 * fmax(fabs(value), 1e-2);
         }
         if (same)
@@ -370,6 +468,11 @@ static void say_slopes(ag_evidence *e, const formula *analytic, const formula *r
     ag_because(e, AG_CAUSE_SLOPE, "The slope of another function: ");
     if (function != NULL)
         ag_say(e, "forward is %s with the slope %s, analytic is gy times %s", function->name, meant, is);
+    else if (analytic->family == POWER)
+        ag_say(e, "with r, the right slope, analytic is gy times %s: a square is %s", is,
+               analytic->factor[0] != 0 ? "lost" : "too many");
+    else if (right->family == PRODUCT)
+        ag_say(e, "of y = x f(x) the slope is f + x f', analytic is gy times %s", is);
     else
         ag_say(e, "the right slope is %s, analytic is gy times %s", meant, is);
     bool outer = (analytic->family == OF_X && right->family == OF_Y) ||
@@ -382,7 +485,10 @@ static void say_slopes(ag_evidence *e, const formula *analytic, const formula *r
                analytic->family == OF_X ? "y" : "x");
     else if (note != NULL)
         ag_say(e, ": %s", note);
-    for (int k = 0; k < KNOWN; k++)
+    formula itself = { OF_Y, { 0, 1, 0 } };
+    if (analytic->family == OF_Y && right->family != OF_Y && slope_is_same(analytic, &itself))
+        ag_say(e, ", the function itself");
+    for (int k = 0; k < KNOWN && !slope_is_same(analytic, &itself); k++)
         if (right->family != analytic->family && known[k].slope.family == analytic->family &&
             slope_is_same(analytic,
             &known[k].slope)) {
@@ -394,23 +500,25 @@ static void say_slopes(ag_evidence *e, const formula *analytic, const formula *r
 
 /* ---- The hypothesis ---- */
 
-/* Fills in the points of the slope `slope`, all divided by another operand; -1: by nothing. False: its shape is
- * another, or it is 0 somewhere. */
+/* Fills in the points of the slope `slope`, all divided by another operand; -1: by nothing; the number of inputs: by
+ * the other element on which the output depends. False: its shape is another, or it is 0 somewhere. */
 static bool slope_points(const ag_evidence *e, const ag_slopes *s, const double *slope, int divisor, points *p)
 {
-    const ag_array *by = divisor < 0 ? NULL : &e->check->input[divisor].x;
+    bool partner = divisor == e->check->input_count;
+    const ag_array *by = divisor < 0 || partner ? NULL : &e->check->input[divisor].x;
     p->count = 0;
     p->largest = 0;
     if (by != NULL && (by->value == NULL || e->check->input[divisor].numel != e->m))
         return false;
     for (int64_t j = 0; j < e->m; j++) {
-        double v = by == NULL ? 1 : by->value[j];
+        double v = partner ? slope_partner(e, s, j) : by == NULL ? 1 : by->value[j];
         if (s->at[j] < 0)
             continue;
-        if (fabs(v) < 1e-3)
+        if (!(fabs(v) >= 1e-3))
             return false;
         p->x[p->count] = e->input->x.value[s->at[j]];
         p->y[p->count] = e->check->y[j] / v;
+        p->right[p->count] = s->r[j] / v;
         p->slope[p->count++] = slope[j] / v;
         p->largest = fmax(p->largest, fabs(slope[j] / v));
     }
@@ -425,25 +533,96 @@ static bool slope_is_another(ag_evidence *e, const ag_slopes *s, int divisor, po
     double noise = function == NULL || e->input->doubt == NULL ? 0 : 4 * ag_largest(e->input->doubt, e->n);
     p->tolerance = fmax(noise, e->entry_tolerance) * p->largest / fmax(ag_largest(s->r, e->m), 1e-300);
     formula right = function != NULL ? function->slope : slope_formula(p);
-    if (right.family < 0 || slope_misfit(&right, p) > p->tolerance)
+    if (right.family >= 0 && slope_misfit(&right, p) > p->tolerance)
         return false;
+    p->noise = 4 * e->entry_tolerance * p->largest / fmax(ag_largest(s->r, e->m), 1e-300);
     slope_points(e, s, s->a, divisor, p);
     p->tolerance = 8 * e->exact * p->largest;
-    formula analytic = slope_formula(p);
+    p->noise = fmax(p->noise, p->tolerance);
+    formula analytic = right.family >= 0 ? slope_formula(p) : (formula){ .family = -1 };
+    if (analytic.family < 0) { /* in terms of whatever function it is */
+        right = (formula){ PRODUCT, { 1, 1, 0 } };
+        function = NULL;
+        analytic = slope_of_right(p);
+        p->tolerance = p->noise;
+    }
     if (analytic.family < 0 || slope_misfit(&right, p) <= p->tolerance)
         return false;
     say_slopes(e, &analytic, &right, function);
     return true;
 }
 
+/* c, if it is a small integer, or one over such a number; else 0. */
+static double slope_simple(double c)
+{
+    for (int k = 1; k <= 4; k++)
+        for (int over = 0; over < 2; over++) {
+            double simple = over == 1 ? 1.0 / k : k;
+            if (fabs(fabs(c) - simple) < 1e-5)
+                return c < 0 ? -simple : simple;
+        }
+    return 0;
+}
+
+/* The right slope is c times a term times analytic, or the other way round. */
+static bool slope_is_off_by_factor(ag_evidence *e, const points *p)
+{
+    double tolerance = 4 * e->entry_tolerance;
+    for (int k = 0; k < 2 * FAMILIES * TERMS; k++) {
+        const term_family *f = &term_families[k / 2 / TERMS];
+        bool left_out = k % 2 == 0, fits = p->count >= FEWEST;
+        int term = k / 2 % TERMS;
+        if (f->term[term] == NULL || f->term[term] == term_one || f == &term_families[PRODUCT] ||
+            f == &term_families[POWER])
+            continue;
+        double product = 0, square = 0;
+        for (int64_t i = 0; i < p->count; i++) {
+            double t = slope_term(f, term, p, i), from = t * (left_out ? p->slope[i] : p->right[i]);
+            product += from * (left_out ? p->right[i] : p->slope[i]);
+            square += from * from;
+        }
+        double c = slope_simple(product / square);
+        for (int64_t i = 0; i < p->count && fits; i++) {
+            double t = c * slope_term(f, term, p, i), from = t * (left_out ? p->slope[i] : p->right[i]);
+            fits = c != 0 && fabs(from - (left_out ? p->right[i] : p->slope[i])) <= tolerance * fmax(1, fabs(t));
+        }
+        if (!fits)
+            continue;
+        char number[30] = "";
+        if (c != 1)
+            ag_snprintf(number, sizeof number, "%.6g times ", c);
+        return ag_because(e, AG_CAUSE_SLOPE, "A factor of the slope %s: analytic %s %s%s is the right gradient.",
+                          left_out ? "is left out" : "is too many", left_out ? "times" : "divided by", number,
+                          f->text[term]);
+    }
+    return false;
+}
+
+/* Slopes with memory for their points. */
+static bool slope_begin(ag_evidence *e, ag_slopes *s, points *p)
+{
+    if ((!slope_find(e, s, false) && !slope_find(e, s, true)) || s->count < FEWEST)
+        return false;
+    *p = (points){ .x = e->slope + 2 * e->m, .y = e->slope + 3 * e->m, .slope = e->slope + 4 * e->m,
+                   .right = e->guess_entry };
+    return true;
+}
+
 bool ag_is_slope_of_another(ag_evidence *e)
 {
     ag_slopes s;
-    if (!ag_find_slopes(e, &s) || s.count < FEWEST)
+    points p;
+    if (!slope_begin(e, &s, &p))
         return false;
-    points p = { .x = e->slope + 2 * e->m, .y = e->slope + 3 * e->m, .slope = e->slope + 4 * e->m };
-    for (int divisor = -1; divisor < e->check->input_count; divisor++)
+    for (int divisor = -1; divisor <= e->check->input_count; divisor++)
         if (divisor != e->number && slope_is_another(e, &s, divisor, &p))
             return true;
     return false;
+}
+
+bool ag_is_slope_off_by_factor(ag_evidence *e)
+{
+    ag_slopes s;
+    points p;
+    return slope_begin(e, &s, &p) && slope_points(e, &s, s.a, -1, &p) && slope_is_off_by_factor(e, &p);
 }

@@ -60,10 +60,21 @@ static void target_softmax(const double *x, int64_t n, double *p)
 typedef struct target_facts {
     int64_t rows, counted, shift; /* shift: target of analytic - right target, modulo n */
     bool same_scale, one_shift, same_base, no_base, right_base; /* base: 0 in analytic, not 0 in the right one */
-    bool no_target;
+    bool no_target, same_peak, same_part, next_row; /* same_part: of the target alone, s times its peak */
+    bool largest;      /* analytic's target is the largest logit */
+    int64_t others;    /* rows with another target */
+    double is_peak, peak, is_s, s;
     double smoothing; /* base times n, of the one that has it */
     double is_base, base;
 } target_facts;
+
+static bool target_is_largest(const double *p, int64_t n, int64_t target)
+{
+    for (int64_t k = 0; k < n; k++)
+        if (p[k] > p[target])
+            return false;
+    return true;
+}
 
 static void target_compare(target_facts *f, const target_row *is, const target_row *right, int64_t n, double tolerance)
 {
@@ -76,6 +87,13 @@ static void target_compare(target_facts *f, const target_row *is, const target_r
     f->no_base = f->no_base && fabs(is->base) <= loose && right->base > 2 * loose;
     f->right_base = f->right_base && fabs(right->base) <= loose && is->base > 2 * loose;
     f->no_target = f->no_target && fabs(is->peak) <= loose;
+    f->same_peak = f->same_peak && fabs(is->peak - right->peak) <= loose;
+    f->same_part = f->same_part && fabs(is->s * is->peak - right->s * right->peak) <= 2 * tolerance;
+    f->others += shift != 0;
+    f->is_peak = is->peak;
+    f->peak = right->peak;
+    f->is_s = is->s;
+    f->s = right->s;
     f->is_base = is->base;
     f->base = right->base;
     f->smoothing = fmax(is->base, right->base) * (double)n;
@@ -87,6 +105,15 @@ static bool say_target(ag_evidence *e, const target_facts *f, int64_t n)
     const char *form = "the gradient of cross-entropy is s (softmax(x) - q) in each row";
     if (f->same_scale && f->no_target && f->counted == 0)
         return ag_because(e, AG_CAUSE_TARGET, "The target is not subtracted: %s, analytic is s softmax(x).", form);
+    if (f->rows > 1 && f->counted == 0 && !f->same_scale && f->others == 0 && f->same_base && f->same_part)
+        return ag_because(e, AG_CAUSE_TARGET, "The factor of softmax(x) is another: %s, and s q is right, but s is "
+                          "%.5g in analytic and %.5g in the right one in the last row. Usually a second term of the "
+                          "loss that is wrong or left out.", form, f->is_s, f->s);
+    if (f->rows > 1 && f->counted == 0 && f->same_scale && f->same_base && f->same_peak && f->others > 0 &&
+        (f->next_row || f->largest))
+        return ag_because(e, AG_CAUSE_TARGET, "The target is another in %lld of %lld rows: %s, and q of analytic "
+                          "stands for %s.", (long long)f->others, (long long)f->rows, form,
+                          f->next_row ? "the target of the next row" : "the class of the largest logit");
     if (!f->same_scale || !f->one_shift || f->rows == 0)
         return false;
     if (f->counted > 0)
@@ -107,8 +134,89 @@ static bool say_target(ag_evidence *e, const target_facts *f, int64_t n)
     if (f->shift == 0 && !f->same_base)
         return ag_because(e, AG_CAUSE_TARGET, "Label smoothing differs: %s, and q of the classes besides the target is "
                           "%.6g in analytic, %.6g in the right one.", form, f->is_base, f->base);
+    if (f->shift == 0 && !f->same_peak)
+        return ag_because(e, AG_CAUSE_TARGET, "The target's weight differs: %s, and q of the target is %.6g above that "
+                          "of the other classes in analytic, %.6g in the right one. Usually label smoothing in "
+                          "another form.", form, f->is_peak, f->peak);
     return false;
 }
+
+/* ---- Another function in the place of softmax ---- */
+
+typedef enum target_of { OF_LOGITS, OF_LOG, OF_EXP, OF_SIGMOID, OF_ANOTHER_DIM, TARGET_KINDS } target_of;
+
+/* e->guess = what may stand in the place of e->basis, the softmax of the last dim. */
+static void target_substitute(ag_evidence *e, target_of what, int dim)
+{
+    const double *x = e->input->x.value;
+    ag_rows r = ag_rows_along(e, dim);
+    for (int64_t row = 0; row < r.count; row++) {
+        int64_t first = ag_row_start(&r, row), end = first + r.extent * r.step;
+        double sum = 0;
+        for (int64_t i = first; i < end; i += r.step)
+            sum += exp(x[i]);
+        for (int64_t i = first; i < end; i += r.step)
+            e->guess[i] = what == OF_LOGITS    ? x[i]
+                          : what == OF_LOG     ? log(e->basis[i])
+                          : what == OF_EXP     ? exp(x[i])
+                          : what == OF_SIGMOID ? 1 / (1 + exp(-x[i]))
+                                               : exp(x[i]) / sum;
+    }
+}
+
+/* All rows of a gradient are s (u - q), with any s, or one for all, and any number q besides the target. */
+static bool target_fits_all(const ag_evidence *e, const double *gradient, const double *u, int64_t n, bool one)
+{
+    target_row row = { .s = 0 };
+    int64_t rows = 0;
+    for (int64_t first = 0; first < e->n; first += n) {
+        if (!target_fit(gradient + first, u + first, n, e->tolerance, one ? row.s : 0, &row))
+            return false;
+        rows += !row.zero;
+    }
+    return rows > 1;
+}
+
+/* The right gradient is s (p - q) in each row; analytic has another function in the place of p, or the slope of softmax
+ * besides. */
+static bool target_is_of_another(ag_evidence *e, int64_t n)
+{
+    static const char *const words[] = { "x itself", "log softmax(x)", "exp(x), which is not normalised,", "sigmoid(x)",
+                                        "softmax along dim " };
+    double *p = e->basis;
+    for (int64_t first = 0; first < e->n; first += n)
+        target_softmax(e->input->x.value + first, n, p + first);
+    if (!target_fits_all(e, e->right, p, n, false))
+        return false;
+    for (int kind = 0; kind < 3; kind++) {
+        static const char *const slope[] = { "p", "p (1 - p)", "softmax's Jacobian" };
+        for (int64_t first = 0; first < e->n; first += n) {
+            double sum = 0;
+            for (int64_t k = first; k < first + n; k++)
+                sum += e->right[k] * p[k];
+            for (int64_t k = first; k < first + n; k++)
+                e->guess[k] = p[k] * (e->right[k] * (kind == 1 ? 1 - p[k] : 1) - (kind == 2 ? sum : 0));
+        }
+        if (ag_fits(e))
+            return ag_because(e, AG_CAUSE_OPERAND, "A factor too many: the gradient is s (p - q) in each row, p = "
+                              "softmax(x), and analytic is that times %s. Usually the slope of softmax, which the "
+                              "gradient of cross-entropy has in it already.", slope[kind]);
+    }
+    for (target_of what = 0; what < TARGET_KINDS; what++)
+        for (int dim = 0; dim < (what == OF_ANOTHER_DIM ? e->ndim - 1 : 1); dim++) {
+            target_substitute(e, what, dim);
+            if (!target_fits_all(e, e->analytic, e->guess, n, what == OF_EXP))
+                continue;
+            ag_because(e, AG_CAUSE_OPERAND, "An operand is wrong: the gradient of cross-entropy is s (softmax(x) - q) "
+                       "in each row, and analytic has %s", words[what]);
+            if (what == OF_ANOTHER_DIM)
+                ag_say(e, "%d", dim);
+            ag_say(e, " in place of softmax(x).");
+            return true;
+        }
+    return false;
+}
+
 
 bool ag_is_target_wrong(ag_evidence *e)
 {
@@ -116,7 +224,8 @@ bool ag_is_target_wrong(ag_evidence *e)
         return false;
     int64_t n = e->shape[e->ndim - 1];
     target_facts f = { .same_scale = true, .one_shift = true, .same_base = true, .no_base = true, .right_base = true,
-                       .no_target = true };
+                       .no_target = true, .same_peak = true, .same_part = true, .next_row = true, .largest = true };
+    int64_t before = -1, first_target = -1; /* the target of analytic in the row before; the first right one */
     for (int64_t first = 0; first < e->n; first += n) {
         target_row is, right;
         target_softmax(e->input->x.value + first, n, e->basis);
@@ -126,11 +235,17 @@ bool ag_is_target_wrong(ag_evidence *e)
             (!target_fit(n_g, e->basis, n, e->tolerance, is.zero ? 0 : is.s, &right) &&
              !target_fit(n_g, e->basis, n, e->tolerance, 0, &right)) ||
             (is.zero && !right.zero))
-            return false;
-        if (right.zero)
+            return target_is_of_another(e, n);
+        if (right.zero) {
             f.counted += !is.zero;
-        else
-            target_compare(&f, &is, &right, n, e->tolerance);
+            continue;
+        }
+        target_compare(&f, &is, &right, n, e->tolerance);
+        f.largest = f.largest && target_is_largest(e->basis, n, is.target);
+        f.next_row = f.next_row && (before < 0 || before == right.target);
+        first_target = before < 0 ? right.target : first_target;
+        before = is.target;
     }
-    return say_target(e, &f, n);
+    f.next_row = f.next_row && before == first_target;
+    return (!f.same_scale && target_is_of_another(e, n)) || say_target(e, &f, n) || target_is_of_another(e, n);
 }

@@ -60,16 +60,16 @@ typedef enum ag_cause {
     AG_CAUSE_INPUT_CHANGED,   /* forward or backward writes to a read-only argument */
     AG_CAUSE_OUT_OF_BOUNDS,   /* forward or backward writes beyond an array */
     AG_CAUSE_GRADIENT_NON_FINITE, /* backward gives NaN or infinity where the right gradient is finite */
-    AG_CAUSE_SIGN,            /* sign flipped */
-    AG_CAUSE_FACTOR,          /* a constant times the right gradient */
+    AG_CAUSE_SIGN,            /* sign flipped, everywhere or in part */
+    AG_CAUSE_FACTOR,          /* a constant times the right gradient: everywhere, in part, or another in each row */
     AG_CAUSE_TRANSPOSED,      /* the last two dims are swapped */
     AG_CAUSE_PERMUTED,        /* the dims are permuted */
-    AG_CAUSE_ROW_SUM_MISSING, /* softmax without its sum term, y (gy - sum(gy y)) */
+    AG_CAUSE_ROW_SUM_MISSING, /* softmax without its sum term, y (gy - sum(gy y)), or with another */
     AG_CAUSE_MEAN_MISSING,    /* layer norm without the mean of its gradient */
     AG_CAUSE_VARIANCE_MISSING, /* layer norm without the term of its variance */
     AG_CAUSE_NOT_REDUCED,     /* one part of a broadcast instead of the sum over it */
     AG_CAUSE_UPSTREAM_IGNORED, /* gy is not used, or only its sum or mean */
-    AG_CAUSE_NOT_ACCUMULATED, /* the contribution of one use instead of the sum over all uses */
+    AG_CAUSE_NOT_ACCUMULATED, /* the contribution of one use instead of the sum over all uses; a term left out */
     AG_CAUSE_ZERO,            /* zero, everywhere or in part, where it should not be */
     AG_CAUSE_MASK_LEAK,       /* not zero where the output does not depend on the input */
     AG_CAUSE_BATCH_MIXED,     /* entries of one batch index are those of another */
@@ -78,7 +78,7 @@ typedef enum ag_cause {
     AG_CAUSE_SWAPPED,         /* the gradient of another input */
     AG_CAUSE_WRONG_INDEX,     /* shifted, reversed, a wrong stride, an index of another loop */
     AG_CAUSE_SKIPPED,         /* positions of the output, or of another input, contribute nothing */
-    AG_CAUSE_OPERAND,         /* a factor is left out, or another input is used in its place */
+    AG_CAUSE_OPERAND,         /* a factor is left out, or another input is used in its place; an input is another */
     AG_CAUSE_SLOPE,           /* the slope of another function, or a term of the slope is wrong */
     AG_CAUSE_NORM_SCALE,      /* a norm's 1 / sqrt(variance + epsilon) is computed otherwise than in forward */
     AG_CAUSE_TARGET,          /* cross-entropy with other targets, smoothing or ignored rows than in forward */
@@ -96,7 +96,7 @@ const char *ag_verdict_name(ag_verdict verdict); /* "PASS" */
 typedef struct ag_gradcheck_input {
     ag_verdict verdict;
     ag_cause cause;
-    double factor;        /* AG_CAUSE_FACTOR: analytic = factor * right */
+    double factor;        /* AG_CAUSE_FACTOR: analytic = factor * right, where it is wrong; 1: rows differ */
     int64_t index;        /* of the worst derivative: flat index of the element; -1: a random direction */
     int64_t output_index; /* of the worst derivative: flat index over all outputs; -1: sum(c y), c random */
     double analytic, numeric; /* of the worst derivative */

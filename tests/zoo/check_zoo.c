@@ -3,11 +3,9 @@
  * check_zoo.c - faults of backwards that public projects have had, in double and in float: each fails, with its cause
  * and with words that say what to look for. zoo_faults.h has them.
  */
-#include "examples/check_kernel/check_kernel.h"
-#include "tests/test.h"
+#include "tests/zoo/named_faults.h"
 
 #include <math.h>
-#include <string.h>
 
 #define REAL double
 #define OF(name) name
@@ -22,21 +20,7 @@
 #define R(function) function##f
 #include "tests/zoo/zoo_faults.h"
 
-
-#define BOTH(f, b)                                                       \
-    {                                                                    \
-        { .forward = f, .backward = b },                                 \
-        {                                                                \
-            .forward_f32 = f##_float, .backward_f32 = b##_float          \
-        }                                                                \
-    }
-
-static const struct animal {
-    ag_array_function function[2]; /* double, float */
-    const char *signature;
-    ag_cause cause;
-    const char *words;
-} zoo[] = {
+static const named_fault zoo[] = {
     { BOTH(softmax, softmax_sums_all), "x[4,5] -> y[4,5]", AG_CAUSE_ROW_SUM_MISSING, "taken over all rows" },
     { BOTH(softmax, softmax_copies), "x[4,5] -> y[4,5]", AG_CAUSE_SLOPE, "the upstream gradient gy itself" },
     { BOTH(softmax, softmax_diagonal), "x[4,5] -> y[4,5]", AG_CAUSE_ROW_SUM_MISSING, "the diagonal of the Jacobian" },
@@ -66,13 +50,7 @@ enum { ANIMALS = sizeof zoo / sizeof *zoo };
 
 START_TEST(each_is_named)
 {
-    const struct animal *a = &zoo[_i / 2];
-    const char *type = _i % 2 == 0 ? "double" : "float";
-    ag_gradcheck_result r = check_kernel_run(a->function[_i % 2], a->signature, NULL, (ag_gradcheck_config){ 0 });
-    ck_assert_msg(r.verdict == AG_FAIL, "animal %d, %s: %s: %s", _i / 2, type, ag_verdict_name(r.verdict),
-                  r.explanation);
-    ck_assert_msg(r.worst.cause == a->cause && strstr(r.explanation, a->words) != NULL, "animal %d, %s: %s: %s", _i / 2,
-                  type, ag_cause_name(r.worst.cause), r.explanation);
+    assert_named(&zoo[_i / 2], _i / 2, _i % 2);
 }
 END_TEST
 

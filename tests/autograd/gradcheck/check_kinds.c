@@ -150,7 +150,7 @@ static const kind kinds[] = {
     { "softmax", SOFTMAX_SUM_OF_GY, { AG_CAUSE_ROW_SUM_MISSING }, { "sum(gy)" } },
     { "softmax", SOFTMAX_NO_SCALE, { AG_CAUSE_FACTOR }, { "sqrt(d)" } },
     { "softmax", SOFTMAX_ROW_SUM, { AG_CAUSE_ZERO }, { "usually terms that cancel" } },
-    { "gate", GATE_NO_VALUE, { AG_CAUSE_UNKNOWN }, { "of dim 1. There" } }, /* no remainder of a loop */
+    { "gate", GATE_NO_VALUE, { AG_CAUSE_OPERAND }, { "the other half of the input" } }, /* no remainder of a loop */
     { "pool", POOL_FIRST, { AG_CAUSE_UNKNOWN }, { "Where the right gradient is not 0, analytic is 0; on " } },
     { "product", PRODUCT_NO_FACTOR, { AG_CAUSE_OPERAND }, { "A factor is left out: input 1 (b)" } },
     { "product", PRODUCT_OWN, { AG_CAUSE_OPERAND }, { "(a) in place of input 1 (b)" } },
