@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * generate.c - continues token ids with a GPT-2, Llama or Mistral model in the files of the transformers package.
+ * generate.c - continues token ids with a GPT-2, Llama, Mistral or Qwen3 model in the files of the transformers
+ * package.
  *
  * All prompts are one batch. The first pass reads the prompts; each later pass reads one token of every entry that has
  * not ended and finds the keys and values of earlier tokens in a cache. --no-cache computes all of them again instead.
@@ -17,8 +18,8 @@
 
 static const char program[] = "generate";
 static const char about[] =
-    "Continues prompts with a GPT-2, Llama or Mistral model in the files of the transformers package. Prompts and "
-    "output are token ids, as there is no tokenizer here. Each line of input is a prompt; all lines are generated "
+    "Continues prompts with a GPT-2, Llama, Mistral or Qwen3 model in the files of the transformers package. Prompts "
+    "and output are token ids, as there is no tokenizer here. Each line of input is a prompt; all lines are generated "
     "together, and each gives one line of output, the ids that follow it. An id of eos_token_id in "
     "generation_config.json, or in config.json where there is none, ends a line.";
 

@@ -169,16 +169,16 @@ ag_status ag_module_load_named(ag_module *module, const char *path, const ag_wei
 /* Saves every parameter by the first rule that matches its name: parts are joined, transposed ones transposed back. */
 ag_status ag_module_save_named(const ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count);
 
-/* The rules for models of the transformers package. */
+/* The rules for models of the transformers package; Mistral and Qwen3 have Llama's. */
 extern const ag_weight_rule ag_gpt2_names[], ag_llama_names[], ag_bert_names[];
 extern const int64_t ag_gpt2_name_count, ag_llama_name_count, ag_bert_name_count;
 
 /* ---- Pretrained models: config.json and safetensors file of the transformers package ---------------
- * model_type is "gpt2", "llama" or "mistral" for a GPT, "bert" for an encoder (with a pooler if the file has one). A
- * missing key has the default of the package's class, a key that the class does not have is ignored. A setting that
- * changes the results and that the library does not have is an error that names it. Of the package's dropout
- * probabilities the model has that of the residual branches (none in Llama and Mistral), for training. The random
- * stream is not used. */
+ * model_type is "gpt2", "llama", "mistral" or "qwen3" for a GPT, "bert" for an encoder (with a pooler if the file has
+ * one). A missing key has the default of the package's class, a key that the class does not have is ignored. A setting
+ * that changes the results and that the library does not have is an error that names it. Of the package's dropout
+ * probabilities the model has that of the residual branches (none in Llama, Mistral and Qwen3), for training. The
+ * random stream is not used. */
 AG_OWNED ag_gpt *ag_gpt_from_files(ag_ctx *ctx, const char *config_path, const char *weights_path, ag_dtype dtype);
 AG_OWNED ag_encoder *ag_encoder_from_files(ag_ctx *ctx, const char *config_path, const char *weights_path,
                                            ag_dtype dtype);

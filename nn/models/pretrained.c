@@ -50,7 +50,7 @@ typedef struct description {
 
 /* ---- Families ---- */
 
-enum { GPT2 = 1, LLAMA = 2, MISTRAL = 4, BERT = 8, ROTARY = LLAMA | MISTRAL, ANY = 15 };
+enum { GPT2 = 1, LLAMA = 2, MISTRAL = 4, BERT = 8, QWEN3 = 16, ROTARY = LLAMA | MISTRAL | QWEN3, ANY = 31 };
 
 typedef struct reader reader;
 typedef struct family {
@@ -78,6 +78,10 @@ static const family families[] = {
         .positions = 131072, .ff_size = 14336, .kv_heads = 8, .window = 4096, .norm_eps = 1e-6, .theta = 10000,
         .partial = 1, .activation = AG_SILU, .rope = ROPE_UNSAID },
       MISTRAL, false, pretrained_fill_llama, ag_llama_names, &ag_llama_name_count, NULL },
+    { { .model_type = "qwen3", .vocab_size = 151936, .emb_size = 4096, .heads = 32, .layers = 32, .positions = 32768,
+        .ff_size = 22016, .kv_heads = 32, .head_size = 128, .norm_eps = 1e-6, .theta = 10000, .partial = 1,
+        .activation = AG_SILU, .rope = ROPE_UNSAID },
+      QWEN3, false, pretrained_fill_llama, ag_llama_names, &ag_llama_name_count, NULL },
     { { .model_type = "bert", .vocab_size = 30522, .emb_size = 768, .heads = 12, .layers = 12, .positions = 512,
         .ff_size = 3072, .types = 2, .norm_eps = 1e-12, .dropout = 0.1, .activation = AG_GELU },
       BERT, true, pretrained_fill_bert, ag_bert_names, &ag_bert_name_count, "bert." },
@@ -104,7 +108,8 @@ typedef enum value_kind {
     ACTIVATION, /* ag_activation, by the package's name */
     ENDS,       /* one token id or a list of them, into end[] */
     ROPE,       /* an object of rope_keys, which replaces what was said before */
-    MUST_BE_TRUE, MUST_BE_FALSE, MUST_BE_NULL, MUST_BE_ABSOLUTE /* any other value is an error */
+    MUST_BE_TRUE, MUST_BE_FALSE, MUST_BE_NULL, MUST_BE_ABSOLUTE, /* any other value is an error */
+    MUST_BE_FULL /* a list of "full_attention" */
 } value_kind;
 
 typedef struct key {
@@ -162,7 +167,9 @@ static const key config_keys[] = {
     { "resid_pdrop", GPT2, REAL, INTO(dropout) },
     { "hidden_dropout_prob", BERT, REAL, INTO(dropout) },
     { "tie_word_embeddings", GPT2 | ROTARY, FLAG, INTO(tied) },
-    { "attention_bias", LLAMA, FLAG, INTO(attention_bias) },
+    { "attention_bias", LLAMA | QWEN3, FLAG, INTO(attention_bias) },
+    { "use_sliding_window", QWEN3, MUST_BE_FALSE, 0 },
+    { "layer_types", QWEN3, MUST_BE_FULL, 0 },
     { "mlp_bias", LLAMA, FLAG, INTO(mlp_bias) },
     { "rope_theta", ROTARY, POSITIVE, INTO(theta) },
     { "partial_rotary_factor", ROTARY, REAL, INTO(partial) },
@@ -284,6 +291,17 @@ static bool pretrained_read_ends(reader *r, const char *name)
     return good;
 }
 
+static bool pretrained_read_full(reader *r, const char *name)
+{
+    bool good = ag_json_begin(&r->json, '[');
+    while (good && ag_json_next(&r->json, ']')) {
+        const char *type = ag_json_string(&r->json);
+        good = type != NULL && (strcmp(type, "full_attention") == 0 ||
+                                pretrained_wrong(r, name, type, "must be full_attention"));
+    }
+    return good;
+}
+
 static bool pretrained_read_object(reader *r, const key *keys, size_t count);
 
 static bool pretrained_read_rope(reader *r)
@@ -303,6 +321,7 @@ static bool pretrained_read_value(reader *r, const key *k)
     case ACTIVATION: return pretrained_read_activation(r, k->name, into);
     case ENDS: return pretrained_read_ends(r, k->name);
     case ROPE: return pretrained_read_rope(r);
+    case MUST_BE_FULL: return pretrained_read_full(r, k->name);
     case MUST_BE_NULL: break;
     }
     return pretrained_wrong(r, k->name, "given", "the library does not have it");
@@ -409,7 +428,7 @@ static const family *pretrained_read_config(reader *r, bool encoder)
         i++;
     if (i == COUNT(families)) {
         pretrained_wrong(r, "model_type", r->said.model_type,
-                         encoder ? "must be bert" : "must be one of gpt2 llama mistral");
+                         encoder ? "must be bert" : "must be one of gpt2 llama mistral qwen3");
         return NULL;
     }
     r->family = families[i].bit;
@@ -546,6 +565,7 @@ static bool pretrained_fill_llama(const reader *r, ag_transformer_config *c)
     c->positions = AG_POSITIONS_NONE;
     c->attention.rotary = &ag_rotary;
     c->attention.kv_heads = d->kv_heads;
+    c->attention.qk_norm = r->family == QWEN3;
     c->attention.mask.back = d->window;
     c->no_bias = !d->attention_bias && !d->mlp_bias;
     c->no_attn_bias = !d->attention_bias;

@@ -328,6 +328,8 @@ const ag_weight_rule ag_llama_names[] = {
     BOTH("blocks.{}.attn.q", "model.layers.{}.self_attn.q_proj"),
     BOTH("blocks.{}.attn.k", "model.layers.{}.self_attn.k_proj"),
     BOTH("blocks.{}.attn.v", "model.layers.{}.self_attn.v_proj"),
+    { .ours = "blocks.{}.attn.q_norm.weight", .theirs = "model.layers.{}.self_attn.q_norm.weight" },
+    { .ours = "blocks.{}.attn.k_norm.weight", .theirs = "model.layers.{}.self_attn.k_norm.weight" },
     BOTH("blocks.{}.attn.proj", "model.layers.{}.self_attn.o_proj"),
     { .ours = "blocks.{}.norm2.weight", .theirs = "model.layers.{}.post_attention_layernorm.weight" },
     BOTH("blocks.{}.ff.up", "model.layers.{}.mlp.up_proj"),

@@ -44,7 +44,7 @@ lines() { # model, then options: what follows its prompts
     shift
     "$generate" --model "$models/$model" "$@" <"$models/$model/prompts.txt" 2>"$folder/message"
 }
-for model in gpt2 llama llama3; do
+for model in gpt2 llama llama3 qwen3; do
     want=$(cat "$models/$model/generated.txt")
     check "$model: the tokens of transformers" equal "$(lines $model --length 12)" "$want"
     check "$model: without cache" equal "$(lines $model --length 12 --no-cache)" "$want"

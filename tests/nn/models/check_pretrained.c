@@ -33,6 +33,7 @@ static const struct {
     { "gpt2", ag_gpt2_names, &ag_gpt2_name_count, "transformer." },
     { "llama", ag_llama_names, &ag_llama_name_count, NULL },
     { "llama3", ag_llama_names, &ag_llama_name_count, NULL },
+    { "qwen3", ag_llama_names, &ag_llama_name_count, NULL },
 };
 enum { GPTS = sizeof gpts / sizeof *gpts };
 

@@ -73,8 +73,8 @@ static void write_config(const char *path, const char *model, const char *key, c
 static const struct {
     const char *model, *key, *line, *message; /* the message follows the path */
 } unsupported[] = {
-    { "gpt2", "model_type", "\"model_type\": \"t5\"", "model_type is t5, must be one of gpt2 llama mistral" },
-    { "gpt2", "model_type", "\"model_type\": \"bert\"", "model_type is bert, must be one of gpt2 llama mistral" },
+    { "gpt2", "model_type", "\"model_type\": \"t5\"", "model_type is t5, must be one of gpt2 llama mistral qwen3" },
+    { "gpt2", "model_type", "\"model_type\": \"bert\"", "model_type is bert, must be one of gpt2 llama mistral qwen3" },
     { "gpt2", "model_type", "\"m\": \"gpt2\"", " has no model_type" },
     { "gpt2", "model_type", "\"model_type\": null", " has no model_type" },
     { "gpt2", "n_embd", "\"n\": 16", ": a model of 4898304 weights" }, /* of the default size */
@@ -103,6 +103,10 @@ static const struct {
     { "gpt2", NULL, "\"unknown\": 1e999", "unknown is 1e999, a number too large" },
     { "gpt2", NULL, "\"hidden_size\": 8", "is float32 [50,16], wanted [50,8] for tok.weight [50,8]" }, /* wins */
     { "gpt2", NULL, "\"is_causal\": false", "is_causal is false, must be true" },
+    { "qwen3", "use_sliding_window", "\"use_sliding_window\": true", "use_sliding_window is true, must be false" },
+    { "qwen3", NULL, "\"layer_types\": [\"sliding_attention\"]",
+      "layer_types is sliding_attention, must be full_attention" },
+    { "qwen3", NULL, "\"layer_types\": [1]", "layer_types: " },
     { "llama", NULL, "\"is_causal\": null", "is_causal is null, must be true" },
     { "gpt2", NULL, "\"per_layer_config\": {\"0\": {}}", "per_layer_config is given, the library does not have it" },
     { "llama", "rms_norm_eps", "\"rms_norm_eps\": 0", "rms_norm_eps is 0, must be greater than 0" },

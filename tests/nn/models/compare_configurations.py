@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """compare_configurations.py LIBRARY [WORD] - every key of the transformers package's GPT2Config, LlamaConfig,
-MistralConfig and BertConfig, one at a time (WORD: those whose key has it), in tiny random models: null, missing, other
-values, and the keys of the other three classes and of older versions. attngrad, LIBRARY being its libattngrad.a, must
-give equal logits (BERT: hidden states) or refuse with an error that names the key; it may never differ silently. What
-the package itself refuses is counted apart. AG_SHOW=1 lists all. Run from the project's root; skipped with a word where
-torch or transformers are missing.
+MistralConfig, Qwen3Config and BertConfig, one at a time (WORD: those whose key has it), in tiny random models: null,
+missing, other values, and the keys of the other classes and of older versions. attngrad, LIBRARY being its
+libattngrad.a, must give equal logits (BERT: hidden states) or refuse with an error that names the key; it may never
+differ silently. What the package itself refuses is counted apart. AG_SHOW=1 lists all. Run from the project's root;
+skipped with a word where torch or transformers are missing.
 """
 import copy
 import dataclasses
@@ -68,6 +68,9 @@ FAMILIES = {
     "mistral": (transformers.MistralForCausalLM, transformers.MistralConfig,
                 dict(vocab_size=V, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
                      num_key_value_heads=2, head_dim=6, max_position_embeddings=40, sliding_window=4)),
+    "qwen3": (transformers.Qwen3ForCausalLM, transformers.Qwen3Config,
+              dict(vocab_size=V, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+                   num_key_value_heads=2, head_dim=6, max_position_embeddings=40)),
     "bert": (transformers.BertModel, transformers.BertConfig,
              dict(vocab_size=V, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
                   max_position_embeddings=20)),
