@@ -265,6 +265,8 @@ test: $(test_program) $(example_binaries)
 	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags) $(LDFLAGS)
 	sh tests/examples/check_examples.sh $(build)/examples
 	sh tests/examples/check_lm.sh $(build)/examples/lm
+	sh tests/examples/check_lm_model.sh $(build)/examples/lm
+	sh tests/examples/check_package.sh $(build)/examples
 	sh tests/examples/check_crash.sh $(build)/examples/lm
 	sh tests/examples/check_uses.sh $(build)/examples
 	sh tests/examples/check_generate.sh $(build)/examples

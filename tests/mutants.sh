@@ -56,7 +56,7 @@ first_failure()
 {
     status=0 first=''
     case $1 in
-    check_lm.sh | check_crash.sh | check_output.sh)
+    check_lm.sh | check_lm_model.sh | check_crash.sh | check_output.sh)
         tested=build/examples
         [ "$1" = check_output.sh ] || tested=$tested/lm
         bounded sh "tests/examples/$1" $tested >tested 2>&1 || status=$?

@@ -16,7 +16,12 @@ static const struct {
     const char *what;
 } command[] = {
     { "train", lm_train_command, "train a model" },
+    { "finetune", lm_finetune_command, "go on with another text" },
     { "sample", lm_sample_command, "continue a prompt with it" },
+    { "eval", lm_eval_command, "how well it predicts a text" },
+    { "inspect", lm_inspect_command, "its parameters, attention, embeddings" },
+    { "tokenize", lm_tokenize_command, "texts as token ids and back" },
+    { "export", lm_export_command, "write it for the transformers package" },
 };
 enum { COMMANDS = (int)(sizeof command / sizeof *command) };
 
@@ -24,7 +29,7 @@ static int usage(FILE *file, int status)
 {
     program_streams("lm");
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(file, "%s lm %-7s [options]  %s; see lm %s --help\n", i == 0 ? "usage:" : "      ", command[i].name,
+        fprintf(file, "%s lm %-8s [options]  %s; see lm %s --help\n", i == 0 ? "usage:" : "      ", command[i].name,
                 command[i].what, command[i].name);
     return status;
 }

@@ -6,6 +6,11 @@
 #define EXAMPLES_LM_H
 
 int lm_train_command(int argc, char **argv);
+int lm_finetune_command(int argc, char **argv);
 int lm_sample_command(int argc, char **argv);
+int lm_eval_command(int argc, char **argv);
+int lm_inspect_command(int argc, char **argv);
+int lm_tokenize_command(int argc, char **argv);
+int lm_export_command(int argc, char **argv);
 
 #endif

@@ -28,6 +28,7 @@ void model_set_kinds(ag_transformer_config *config, model_kinds kinds)
     config->attention.rotary = kinds.positions == POSITIONS_ROTARY ? &ag_rotary : NULL;
     config->attention.alibi = kinds.positions == POSITIONS_ALIBI ? &ag_alibi_bias : NULL;
     config->norm = kinds.norm == NORM_LAYER ? AG_LAYER_NORM : AG_RMS_NORM;
+    config->no_bias = kinds.norm == NORM_RMS; /* as in GPT-2 and in Llama */
     config->activation = feed_forward[kinds.feed_forward].activation;
     config->gated = feed_forward[kinds.feed_forward].gated;
 }
@@ -59,7 +60,7 @@ bool model_metadata_make(model_metadata *m, const lm_model *model)
         { "lm.layers", (double)c->num_layers },   { "lm.ff", (double)c->ff_size },
         { "lm.dropout", c->dropout },             { "lm.untied", c->untied_head },
         { "lm.window", (double)c->attention.mask.back }, { "lm.qk_norm", c->attention.qk_norm },
-        { "lm.kv_heads", (double)c->attention.kv_heads },
+        { "lm.kv_heads", (double)c->attention.kv_heads }, { "lm.bias", !c->no_bias },
     };
     model_kinds kinds = model_kinds_of(c);
     for (int i = 0; i < MODEL_NUMBERS; i++) {
@@ -112,7 +113,7 @@ static bool metadata_word(const ag_safetensors *file, const char *key, const cha
 /* Entries that older files do not have: those files have the plain model. */
 static bool attention_from_metadata(ag_transformer_config *c, const ag_safetensors *file)
 {
-    int64_t qk_norm = 0;
+    int64_t qk_norm = 0, bias = 1;
     model_kinds kinds;
     if (ag_safetensors_metadata(file, "lm.kv_heads") != NULL &&
         (!metadata_count(file, "lm.window", 0, &c->attention.mask.back) ||
@@ -123,8 +124,11 @@ static bool attention_from_metadata(ag_transformer_config *c, const ag_safetenso
         !metadata_word(file, "lm.norm", norm_word, NORM_WORDS, &kinds.norm) ||
         !metadata_word(file, "lm.feed_forward", feed_forward_word, FEED_FORWARD_WORDS, &kinds.feed_forward))
         return false;
+    if (ag_safetensors_metadata(file, "lm.bias") != NULL && !metadata_count(file, "lm.bias", 0, &bias))
+        return false;
     c->attention.qk_norm = qk_norm != 0;
     model_set_kinds(c, kinds);
+    c->no_bias = bias == 0;
     return true;
 }
 
@@ -246,16 +250,18 @@ typedef struct writing {
 static void write_tokens(void *writing_)
 {
     writing *const w = writing_;
-    text_out out = { .file = w->file };
+    text_out out = { .file = w->file, .stop = w->how->stop };
+    sampling how = *w->how;
     ag_kv_cache *cache = ag_kv_cache_new(w->model->ctx, 1, ag_gpt_config_of(w->model->gpt)->num_layers);
     w->good = cache != NULL;
-    for (int64_t i = w->from; i < w->end && w->good && !ferror(w->file); i++) {
-        w->token[i] = next_token(w->model, cache, w->token, i, w->how);
+    for (int64_t i = w->from; i < w->end && w->good && !out.stopped && !ferror(w->file); i++) {
+        how.seen = w->token;
+        how.seen_count = i;
+        w->token[i] = next_token(w->model, cache, w->token, i, &how);
         w->good = w->token[i] >= 0;
         if (w->good)
             text_put(&out, &w->model->vocab, w->token[i]);
-        if (w->good && i % 16 == 0)
-            fflush(w->file); /* show each token at once */
+        fflush(w->file); /* show each token at once */
     }
     text_end(&out);
     fflush(w->file);

@@ -32,7 +32,7 @@ model_kinds model_kinds_of(const ag_transformer_config *config);
 
 /* The model's configuration and vocabulary as metadata of a checkpoint, whose texts are freed together
  * by model_metadata_free. False when out of memory. */
-enum { MODEL_NUMBERS = 11, MODEL_METADATA = MODEL_NUMBERS + 5 };
+enum { MODEL_NUMBERS = 12, MODEL_METADATA = MODEL_NUMBERS + 5 };
 typedef struct model_metadata {
     ag_metadata entry[MODEL_METADATA];
     char text[MODEL_NUMBERS][32];

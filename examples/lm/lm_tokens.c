@@ -222,16 +222,39 @@ static void put_byte(text_out *out, unsigned char byte)
         put_pending(out, utf8_decode(out->pending, (int64_t)out->have, &length) >= 0);
 }
 
+/* Prints the first bytes that are held until what is left begins `stop` with one byte more. */
+static void put_or_hold(text_out *out, unsigned char byte)
+{
+    const char *stop = out->stop;
+    while (out->held > 0 && (unsigned char)stop[out->held] != byte) {
+        size_t drop = 1;
+        while (memcmp(stop + drop, stop, out->held - drop) != 0)
+            drop++;
+        for (size_t i = 0; i < drop; i++)
+            put_byte(out, (unsigned char)stop[i]);
+        out->held -= drop;
+    }
+    if ((unsigned char)stop[out->held] != byte)
+        put_byte(out, byte);
+    else
+        out->stopped = stop[++out->held] == '\0';
+}
+
 void text_put(text_out *out, const vocab *v, int32_t token)
 {
     unsigned char space[UTF8_BYTES];
     int64_t length;
     const unsigned char *bytes = vocab_bytes(v, token, space, &length);
-    for (int64_t i = 0; i < length; i++)
-        put_byte(out, bytes[i]);
+    for (int64_t i = 0; i < length && !out->stopped; i++)
+        if (out->stop == NULL)
+            put_byte(out, bytes[i]);
+        else
+            put_or_hold(out, bytes[i]);
 }
 
 void text_end(text_out *out)
 {
+    for (size_t i = 0; i < out->held && !out->stopped; i++)
+        put_byte(out, (unsigned char)out->stop[i]);
     put_pending(out, false);
 }

@@ -52,9 +52,13 @@ int32_t vocab_start(const vocab *v);
 /* The bytes of a token, which may stand in `space`. */
 const unsigned char *vocab_bytes(const vocab *v, int32_t token, unsigned char space[UTF8_BYTES], int64_t *length);
 
-/* Prints tokens as text, whole characters only: the bytes of an unfinished character wait for the next call. */
+/* Prints tokens as text, whole characters only: the bytes of an unfinished character wait for the next call, and so do
+ * those that may begin the text `stop` (NULL: none). When all of it came, it and what follows is not printed. */
 typedef struct text_out {
     FILE *file;
+    const char *stop;
+    bool stopped;
+    size_t held; /* bytes of stop that came last */
     unsigned char pending[4];
     size_t have; /* bytes of an unfinished character */
 } text_out;

@@ -4,6 +4,7 @@
  */
 #include "examples/lm/lm_advice.h"
 #include "examples/lm/lm_plan.h"
+#include "examples/lm/lm_report.h"
 #include "examples/lm/lm_step.h"
 #include "examples/shared/learning.h"
 #include "examples/shared/program.h"
@@ -416,7 +417,9 @@ static bool end_run(training *t)
                progress_speed(&t->p));
     ag_fprintf(stderr, "best      step %.0f: validation loss %.4f nats per %s, %.4f bits per byte, on all the text\n",
                r->s.best_step, whole, token_noun[r->corpus.vocab.kind], corpus_bits_per_byte(&r->corpus, whole));
-    fprintf(stderr, "wrote     %s/: best.safetensors, last.safetensors, log.csv\nsample    ", r->folder);
+    if (!report_write(r))
+        return false;
+    fprintf(stderr, "wrote     %s/: best.safetensors, last.safetensors, log.csv, report.html\nsample    ", r->folder);
     run_print_command(stderr, (const char *const[]){ "sample", "--model", r->folder, NULL });
     fputc('\n', stderr);
     return true;

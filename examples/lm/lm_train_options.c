@@ -47,7 +47,7 @@ int train_settings(train_options *o, option settings[SETTINGS_MOST])
                                                     "[char]", .words = token_word },
         { "--vocab", OPTION_NUMBER, &o->vocab, "N", "number of tokens of --level bpe, which it implies [1024]",
           BPE_BYTES + 1, 65536 },
-        { "--from", OPTION_TEXT, &o->from, "FILE", "begin with this model's weights and tokens, on another text" },
+        { "--from", OPTION_TEXT, &o->from, "FILE", "begin with this model's or run's weights and tokens" },
         { "the model", OPTION_HEADING },
         { "--context", OPTION_NUMBER, &o->context, "N", "tokens per window [64]", 1, most },
         { "--layers", OPTION_NUMBER, &o->layers, "N", "blocks [4]", 1, most },

@@ -255,6 +255,9 @@ static bool add_token(bpe *b, bpe_pair pair, int64_t length, bool *same)
 bool bpe_add(bpe *b, bpe_pair pair, bool *same)
 {
     int64_t left = length_of(b, pair.left), right = length_of(b, pair.right), end = b->first[b->size];
+    *same = left + right > BPE_LONGEST;
+    if (*same)
+        return true;
     if (b->size == b->room && !tokens_grow(b))
         return false;
     if (end + left + right > b->text_room) {
@@ -284,8 +287,7 @@ bpe *bpe_new(const bpe_pair *merge, int32_t count)
     }
     for (int32_t i = 0; i < count && good; i++)
         good = merge[i].left >= 0 && merge[i].right >= 0 && merge[i].left < b->size && merge[i].right < b->size &&
-               length_of(b, merge[i].left) + length_of(b, merge[i].right) <= INT32_MAX && bpe_add(b, merge[i], &same) &&
-               !same;
+               bpe_add(b, merge[i], &same) && !same;
     if (good)
         return b;
     bpe_free(b);

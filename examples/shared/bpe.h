@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { BPE_BYTES = 256, BPE_MAX = 1 << 20 }; /* tokens of one byte; the most tokens */
+enum { BPE_BYTES = 256, BPE_MAX = 1 << 20, BPE_LONGEST = 256 }; /* tokens of one byte; the most tokens; bytes of one */
 
 typedef struct bpe bpe;
 typedef struct bpe_pair {
@@ -22,12 +22,14 @@ typedef struct bpe_pair {
 } bpe_pair;
 
 /* Merges for `size` tokens (BPE_BYTES to BPE_MAX): again and again the pair that occurs most often, of equally
- * frequent ones that with the smaller numbers. Ends early when no pair occurs twice. No two tokens have the same bytes.
+ * frequent ones that with the smaller numbers. Ends early when no pair occurs twice. No two tokens have the same bytes,
+ * and none more than BPE_LONGEST.
  * Only the first BPE_LEARNED bytes of the text are counted. NULL when out of memory. */
 enum { BPE_LEARNED = 1 << 26 };
 bpe *bpe_learn(const unsigned char *text, int64_t length, int32_t size);
 
-/* From merges; NULL when out of memory, a merge is not of two earlier tokens, or two tokens have the same bytes. */
+/* From merges; NULL when out of memory, a merge is not of two earlier tokens, two tokens have the same bytes, or one
+ * more than BPE_LONGEST. */
 bpe *bpe_new(const bpe_pair *merge, int32_t count);
 
 /* One more owner, each of whom frees it. NULL does nothing. */

@@ -50,7 +50,8 @@ heap_item heap_pop(heap *h);
 
 uint64_t bpe_hash_pair(bpe_pair pair);
 
-/* Adds the token of a pair. False when out of memory. *same: there is a token of the same bytes, and none is added. */
+/* Adds the token of a pair. False when out of memory. *same: there is a token of the same bytes, or it would be longer
+ * than BPE_LONGEST, and none is added. */
 bool bpe_add(bpe *b, bpe_pair pair, bool *same);
 
 #endif

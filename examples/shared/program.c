@@ -63,6 +63,24 @@ bool program_close(const char *program, FILE *file, const char *path)
     return good;
 }
 
+char *program_read(FILE *file, bool line, int64_t *length)
+{
+    size_t room = 1 << 12, have = 0;
+    char *text = malloc(room);
+    int c = 0;
+    while (text != NULL && (c = getc(file)) != EOF && !(line && c == '\n')) {
+        text[have++] = (char)c;
+        char *more = have + 1 < room ? text : realloc(text, room *= 2);
+        if (more == NULL)
+            free(text);
+        text = more;
+    }
+    *length = text == NULL || (c == EOF && have == 0 && line) ? -1 : (int64_t)have;
+    if (text != NULL)
+        text[have] = '\0';
+    return text;
+}
+
 /* ---- The context ---- */
 
 ag_ctx *program_context(const char *program, uint64_t seed, uint64_t threads)

@@ -18,6 +18,10 @@ FILE *program_open(const char *program, const char *path, const char *mode);
 /* Closes the file. False after one line on stderr when not all of it could be written. */
 bool program_close(const char *program, FILE *file, const char *path);
 
+/* The next line of a file without its end, or all that is left; *length is -1 at the file's end and when out of memory.
+ * With a NUL behind it; to be freed. */
+char *program_read(FILE *file, bool line, int64_t *length);
+
 /* A context with this seed and number of threads (0: all cores); NULL after a message on stderr. */
 AG_OWNED ag_ctx *program_context(const char *program, uint64_t seed, uint64_t threads);
 

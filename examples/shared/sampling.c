@@ -11,9 +11,14 @@
 
 bool sampling_in_range(const char *program, const sampling *how)
 {
-    if (how->top_p > 0 && how->top_p <= 1)
+    if (how->top_p > 0 && how->top_p <= 1 && how->min_p <= 1 && (how->repetition == 0 || how->repetition >= 1))
         return true;
-    ag_fprintf(stderr, "%s: --top-p is %g, must be above 0 and at most 1\n", program, how->top_p);
+    if (!(how->top_p > 0 && how->top_p <= 1))
+        ag_fprintf(stderr, "%s: --top-p is %g, must be above 0 and at most 1\n", program, how->top_p);
+    else if (how->min_p > 1)
+        ag_fprintf(stderr, "%s: --min-p is %g, must be at most 1\n", program, how->min_p);
+    else
+        ag_fprintf(stderr, "%s: --repetition is %g, must be at least 1\n", program, how->repetition);
     return false;
 }
 
@@ -50,6 +55,8 @@ static kept keep(const double *sorted, int64_t V, const sampling *how)
                 count = i + 1;
         }
     }
+    while (count > 1 && weight(sorted[count - 1], sorted[0], how->temperature) < how->min_p)
+        count--;
     kept k = { .least = sorted[count - 1] };
     while (k.ties < count && sorted[count - 1 - k.ties] == k.least)
         k.ties++;
@@ -74,6 +81,18 @@ static void forbid(double *logit, double *sorted, int64_t V, const sampling *how
     for (int64_t v = 0; v < V; v++)
         if (logit[v] < k.least || (logit[v] == k.least && k.ties-- <= 0))
             logit[v] = -(double)INFINITY;
+}
+
+/* Makes the tokens that were seen less likely. scratch[V] is memory. */
+static void penalize(double *logit, double *scratch, int64_t V, const sampling *how)
+{
+    memset(scratch, 0, (size_t)V * sizeof *scratch);
+    for (int64_t i = 0; i < how->seen_count; i++) {
+        int32_t t = how->seen[i];
+        if (scratch[t] == 0)
+            logit[t] = logit[t] > 0 ? logit[t] / how->repetition : logit[t] * how->repetition;
+        scratch[t] = 1;
+    }
 }
 
 static int64_t draw(ag_ctx *ctx, const double *logit, int64_t V, double temperature)
@@ -119,12 +138,14 @@ int32_t sampling_draw(ag_tensor *logits, const sampling *how, int64_t line, int6
         return -1;
     ag_ctx *ctx = ag_ctx_of(logits);
     int64_t V = ag_numel(logits), token = -1;
-    bool choosy = how->temperature > 0 && (how->top_k > 0 || (how->top_p > 0 && how->top_p < 1));
+    bool choosy = how->temperature > 0 && (how->top_k > 0 || (how->top_p > 0 && how->top_p < 1) || how->min_p > 0);
     ag_scope_begin(ctx, NULL);
     ag_tensor *values = ag_empty(ctx, AG_F64, AG_SHAPE(2, V)); /* the second row is scratch memory */
     if (ag_copy_into(ag_tensor_select(values, 0, 0), logits) == AG_OK) {
         double *logit = ag_data_mut(values);
         bool good = check_logits(ctx, logit, V, line, after);
+        if (good && how->repetition > 1)
+            penalize(logit, logit + V, V, how);
         if (good && choosy)
             forbid(logit, logit + V, V, how);
         if (good)

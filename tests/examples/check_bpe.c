@@ -161,6 +161,13 @@ START_TEST(merges_that_are_none)
     ck_assert_ptr_null(bpe_new((bpe_pair[]){ { -1, 'a' } }, 1));
     ck_assert_ptr_null(bpe_new((bpe_pair[]){ { 'a', 'b' }, { 'a', 'b' } }, 2));
     ck_assert_ptr_null(bpe_new((bpe_pair[]){ { 'a', 'b' }, { 'b', 'c' }, { 256, 'c' }, { 'a', 257 } }, 4));
+    bpe_pair doubled[9] = { { 'a', 'a' } };
+    for (int i = 1; i < 9; i++)
+        doubled[i] = (bpe_pair){ 255 + i, 255 + i };
+    b = bpe_new(doubled, 8); /* the last has 256 bytes */
+    ck_assert_ptr_nonnull(b);
+    bpe_free(b);
+    ck_assert_ptr_null(bpe_new(doubled, 9));
     b = bpe_learn((const unsigned char *)"", 0, 1000);
     ck_assert_int_eq(bpe_size(b), BPE_BYTES);
     bpe_free(b);

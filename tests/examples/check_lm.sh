@@ -416,7 +416,7 @@ check "a prompt of unknown characters" refused 1 "has the character 'é' (U+00E9
     --prompt 'café'
 check "a prompt that is not UTF-8" refused 1 'the prompt: byte 1 is not UTF-8' sample --model "$model" \
     --prompt "$(printf 'a\377')"
-check "more tokens than fit" refused 2 '--tokens is 1000000001, must be at most' sample --tokens 1000000001
+check "more tokens than fit" refused 2 '--tokens is 1000000001, must be 0 to 1000000000' sample --tokens 1000000001
 if python3 -c 'import pty' 2>/dev/null; then
     python3 tests/examples/check_terminal.py "$lm" "$folder/some.txt" "$folder/terminals" || failed=1
 else

@@ -33,6 +33,7 @@ def run(width, out, interrupts=0, more=(), **variables):
     environment.update(variables)
     child, master = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
         fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
         os.execve(program, arguments + list(more) + ["--out", os.path.join(folder, out)], environment)
     shown = b""

@@ -21,7 +21,7 @@ done
 i=0
 while [ $i -lt 40 ]; do echo 'a line'; i=$((i + 1)); done >"$out/text"
 for options in '--positions learned' '--positions rotary --norm rms --ff swiglu --kv-heads 1' \
-    '--level byte --window 3'; do
+    '--level byte --window 3' '--vocab 260'; do
     rm -rf "${out:?}/run"
     # shellcheck disable=SC2086
     "$lm" train "$out/text" --out "$out/run" --steps 2 --batch 2 --context 4 --layers 1 --heads 2 --emb 4 \

@@ -106,7 +106,7 @@ static const struct {
     { "qwen3", "use_sliding_window", "\"use_sliding_window\": true", "use_sliding_window is true, must be false" },
     { "qwen3", NULL, "\"layer_types\": [\"sliding_attention\"]",
       "layer_types is sliding_attention, must be full_attention" },
-    { "qwen3", NULL, "\"layer_types\": [1]", "layer_types: " },
+    { "qwen3", NULL, "\"layer_types\": [1]", "layer_types is [1, expected a string" },
     { "llama", NULL, "\"is_causal\": null", "is_causal is null, must be true" },
     { "gpt2", NULL, "\"per_layer_config\": {\"0\": {}}", "per_layer_config is given, the library does not have it" },
     { "llama", "rms_norm_eps", "\"rms_norm_eps\": 0", "rms_norm_eps is 0, must be greater than 0" },
