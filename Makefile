@@ -22,7 +22,7 @@
 #                     seed=S repeats a run, only=KIND); a case that fails is shrunk and printed as a C program
 #   make gradcheck-proof  random functions, right and wrong: the gradient checker must not err (cases=N: seeds 1 to N, or A-B)
 #   make crash-proof  training runs that are killed, stopped or out of disk at random moments go on with the same bits
-#   make mutants      plants faults in a copy: tests must catch each (only=WORD: some; update=1: writes docs/mutants.md)
+#   make mutants      plants faults in a copy: tests must catch each; writes docs/mutants.md (only=WORD: some, and no file)
 #   make install      the library, its headers, programs and manual pages (PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR=)
 #   make uninstall    removes what the same `make install` wrote
 #   make clean        removes build/
@@ -290,7 +290,7 @@ crash-proof: $(build)/examples/lm
 # Faults planted one at a time in a copy; the tests must catch each. docs/mutants.md is the table.
 .PHONY: mutants
 mutants: | check-installed
-	CC="$(CC)" sh tests/mutants.sh $(build) only='$(only)' update='$(update)'
+	CC="$(CC)" sh tests/mutants.sh $(build) only='$(only)'
 
 # The core without its annexes: a head must learn with it.
 core_program := $(build)/tests/core

@@ -2,7 +2,8 @@
 #
 # mutants.awk - reads mutants.def. mode=check: whether every fault can be planted; mode=list: the names that have `only`
 # in them or in their group's; mode=field: the text of `key_wanted` of the mutant `wanted`; mode=apply: the file of
-# `wanted` with its fault; mode=table: the kill table in Markdown, of the results in the files <results>/<name>.
+# `wanted` with its fault; mode=entry: that, and what must find it; mode=table: the kill table in Markdown, of the
+# results in the files <results>/<name>.
 
 function fail(message)
 {
@@ -132,10 +133,13 @@ END {
     for (i = 1; i <= total && mode == "list"; i++)
         if (only == "" || index(names[i], only) > 0 || index(group_of[names[i]], only) > 0)
             print names[i]
+    if (mode == "entry")
+        for (i = 1; i <= split("in kill explain", part, " "); i++)
+            print one(wanted, part[i])
+    if (mode == "apply" || mode == "entry")
+        printf "%s", mutated(wanted)
     for (i = 1; mode == "field" && i <= count[wanted, key_wanted]; i++)
         print field[wanted, key_wanted, i]
-    if (mode == "apply")
-        printf "%s", mutated(wanted)
     for (i = 1; i <= total && mode == "table"; i++)
         row(names[i])
     if (mode == "check" && !failed)

@@ -1,15 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mutants.sh FOLDER [only=WORD] [update=1] [jobs=N] - plants the faults of tests/mutants.def, one at a time, in a copy
-#     of the sources below FOLDER; each must be caught by the tests that it names, and explained by gradcheck where it
-#     says so. Prints the kill table and compares it with docs/mutants.md (update=1: writes it).
+# mutants.sh FOLDER [only=WORD] [jobs=N] - plants the faults of tests/mutants.def, one at a time, in a copy of the
+#     sources below FOLDER; each must be caught by the tests that it names, and explained by gradcheck where it says so.
+#     Prints the kill table; a whole run in which all are caught writes it to docs/mutants.md.
 # mutants.sh --check - only whether each fault's text stands in its file.
 #
-# The copy has the baseline and reference kernels only. A fault recompiles what `make` says depends on its file;
-# kernels without optimisation, which compiles six times as fast. N faults at a time, as many as there are cores. A
-# test that runs into its time limit has failed: the table says "hangs". Exit status 1 when a fault survives or is
-# explained wrongly, or when a test fails without a fault.
+# The copy has the baseline and reference kernels only. Each of N workers (as many as there are cores) has one, and takes
+# the next fault that none has taken: `make` recompiles what depends on its file (kernels without optimisation, which
+# is six times as fast) and links what its tests are; then the file and all that was built go back to the base's. A test
+# that runs into its time limit has failed: the table says "hangs". Exit status 1 when a fault survives or is explained
+# wrongly, or when a test fails without a fault.
+#
+# A result is kept, under the fault's text and a sum over all sources: a run that was stopped goes on where it was.
 set -eu
 
 def=tests/mutants.def
@@ -29,7 +32,9 @@ build() # jobs, the kernels' optimisation, targets
 {
     jobs=$1 kernels=$2
     shift 2
-    make -j"$jobs" config=scalar build=build CFLAGS= optimize=-O1 kernel_optimize="$kernels" "$@"
+    # Unquoted: words, if any.
+    # shellcheck disable=SC2086
+    make -j"$jobs" ${checked:-} config=scalar build=build CFLAGS= optimize=-O1 kernel_optimize="$kernels" "$@"
 }
 
 bounded() # command: after the limit it is ended, and when this script is
@@ -39,14 +44,28 @@ bounded() # command: after the limit it is ended, and when this script is
     wait $!
 }
 
-# In an own copy of the base, which goes when this script does.
-enter() # folder, name
+# Into the worker's copy of the base, as the base is.
+enter() # folder, worker
 {
-    own=$1/run.$2
-    trap 'rm -rf "$own"' EXIT
+    base=$1/base own=$1/worker.$2 checked='-o check-installed' # which the base has done
     trap '[ ! -f running ] || kill "$(cat running)" 2>/dev/null || :; exit 130' INT TERM HUP
-    cp -Rp "$1/base" "$own"
+    [ -d "$own" ] || cp -Rp "$base" "$own"
     cd "$own"
+}
+
+# Everything that has changed since `stamp` was made is the base's again, with its time.
+restore()
+{
+    find . -type f -newer stamp | while read -r changed; do
+        if [ -f "$base/$changed" ]; then cp -p "$base/$changed" "$changed"; else rm -f "$changed"; fi
+    done
+}
+
+# A stamp that is older than everything that is written from now on, whatever the clock's steps.
+mark()
+{
+    touch stamp
+    sleep 0.02
 }
 
 # ---- What tests and gradcheck say ----
@@ -108,15 +127,32 @@ part() { printf '%s;;\n' "${1#*: }" | cut -d';' -f"$2" | sed 's/^ *//'; } # expl
 
 # ---- One fault ----
 
+# What must be built for suites and scripts.
+targets_of()
+{
+    for test in "$@"; do
+        case $test in
+        check_lm.sh | check_crash.sh) echo build/examples/lm ;;
+        check_output.sh) echo examples ;;
+        gradcheck--all) echo build/examples/gradcheck ;;
+        *) echo build/tests/check ;;
+        esac
+    done | sort -u
+}
+
 judge() # name: prints "<verdict>|<caught by>|<explained as>"
 {
     explain=$(field "$1" explain)
-    if ! build 1 -O0 $targets >built 2>&1; then
+    kill=$(field "$1" kill)
+    # Unquoted: words.
+    # shellcheck disable=SC2046,SC2086
+    if ! build 1 -O0 $(targets_of $kill ${explain:+gradcheck--all}) >built 2>&1; then
         echo "DOES NOT BUILD|**does not build**|"
         return
     fi
     verdict=caught by='' said=
-    for suite in $(field "$1" kill); do
+    for suite in $kill; do
+        [ -n "$by" ] || by=$(first_failure "$suite")
         [ -n "$by" ] || by=$(first_failure "$suite")
     done
     [ -n "$by" ] || { verdict=SURVIVES by='**survives**'; }
@@ -128,17 +164,34 @@ judge() # name: prints "<verdict>|<caught by>|<explained as>"
     echo "$verdict|$by|$said"
 }
 
-one() # folder, name
+# The sum under which a fault's result is kept.
+key() # folder, name
+{
+    { cat "$1/sources"; query entry -v wanted="$2"; } | cksum | tr ' ' '.'
+}
+
+one() # folder, name; in a worker's copy
 {
     began=$(date +%s)
-    enter "$1" "$2"
-    file=$(field "$2" in)
+    mark
     query apply -v wanted="$2" >mutated
-    cat mutated >"$file"
-    judge "$2" >"$1/results/$2"
-    result=$(cat "$1/results/$2")
+    cat mutated >"$(field "$2" in)"
+    judge "$2" >judged
+    result=$(cat judged)
     rest=${result#*|}
+    restore
+    printf '%s\n' "$result" >"$1/results/$2"
+    key "$1" "$2" >"$1/results/$2.key"
     printf '%-36s %s: %s (%d s)\n' "$2" "${result%%|*}" "${rest%%|*}" $(($(date +%s) - began))
+}
+
+# Takes faults that no worker has taken yet.
+work() # folder, worker
+{
+    enter "$1" "$2"
+    while read -r name; do
+        ! mkdir "$1/taken/$name" 2>/dev/null || one "$1" "$name"
+    done <"$1/names"
 }
 
 # ---- No fault ----
@@ -156,7 +209,7 @@ needs()
 # The sources as they are, compiled.
 make_base() # jobs
 {
-    mkdir -p "$folder/base" "$folder/results"
+    mkdir -p "$folder/base"
     cp -Rp Makefile attngrad.h tools tensor autograd nn "$folder/base"
     tar cf - --exclude=tests/fixtures --exclude=examples/data tests examples | tar xf - -C "$folder/base"
     ln -s "$PWD/tests/fixtures" "$folder/base/tests/fixtures"
@@ -165,14 +218,19 @@ make_base() # jobs
 }
 
 # Without a fault everything passes: else the table would say nothing.
-passes() # folder, "<kernels> <suite>"
+passes() # folder, worker
 {
-    enter "$1" "none.$(echo "$2" | tr ' ' '.')"
-    kernels=${2%% *}
-    [ "$kernels" = -O1 ] || touch tensor/kernels/kernels.c
-    build 1 "$kernels" $targets >built 2>&1 || { cat built; exit 1; }
-    fault=$(first_failure "${2#* }")
-    [ -z "$fault" ] || { cat tested; echo "mutants: without a fault $fault fails"; exit 1; }
+    enter "$1" "$2"
+    while read -r kernels test; do
+        mkdir "$1/taken/none$kernels.$test" 2>/dev/null || continue
+        mark
+        [ "$kernels" = -O1 ] || touch tensor/kernels/kernels.c
+        # shellcheck disable=SC2046
+        build 1 "$kernels" $(targets_of "$test") >built 2>&1 || { cat built; exit 1; }
+        fault=$(first_failure "$test")
+        [ -z "$fault" ] || { cat tested; echo "mutants: without a fault $fault fails"; exit 1; }
+        restore
+    done <"$1/needs"
 }
 
 # ---- All ----
@@ -184,29 +242,49 @@ table() # the whole document
 
 What \`make mutants\` prints: each fault is planted alone in a copy of the sources, and a test must fail. "Caught by" is
 the first test that does, behind the name of its suite. A fault in a gradient must also be explained: the last column
-has the cause and the op that \`gradcheck\` must find. \`make mutants update=1\` writes this file.
+has the cause and the op that \`gradcheck\` must find. \`make mutants\` writes this file.
 END
-    query table -v results="$folder/results"
+    query table -v results="$folder/asked"
 }
 
-each() # command for each line of the input, $jobs at a time
+# A worker's command in every worker at once; fails when one does.
+workers() # command
 {
-    xargs -P "$jobs" -I '{}' sh tests/mutants.sh "$1" "$folder" '{}'
+    failed=0 started=''
+    for worker in $(seq "$jobs"); do
+        sh tests/mutants.sh "$1" "$folder" "$worker" &
+        started="$started $!"
+    done
+    for pid in $started; do
+        wait "$pid" || failed=1
+    done
+    return $failed
+}
+
+# What was not caught goes, and so do the results of another state of the sources or of the fault.
+forget_old()
+{
+    find tensor autograd nn tests examples Makefile attngrad.h -type f ! -name mutants.def ! -name '*.md' |
+        LC_ALL=C sort | xargs cat | cksum >"$folder/sources"
+    for name in $names; do
+        kept=$folder/results/$name
+        [ -f "$kept" ] && grep -q '^caught|' "$kept" && [ "$(cat "$kept.key")" = "$(key "$folder" "$name")" ] ||
+            rm -f "$kept" "$kept.key"
+    done
 }
 
 case ${1:-} in
 --check) query check; exit ;;
---one) one "$2" "$3"; exit ;;
+--work) work "$2" "$3"; exit ;;
 --passes) passes "$2" "$3"; exit ;;
-'') echo 'usage: mutants.sh FOLDER [only=WORD] [update=1] [jobs=N] | --check' >&2; exit 2 ;;
+'') echo 'usage: mutants.sh FOLDER [only=WORD] [jobs=N] | --check' >&2; exit 2 ;;
 esac
 
-folder=$1/mutants only='' update='' jobs=''
+folder=$1/mutants only='' jobs=''
 shift
 for option in "$@"; do
     case $option in
     only=*) only=${option#only=} ;;
-    update=*) update=${option#update=} ;;
     jobs=*) jobs=${option#jobs=} ;;
     *) echo "mutants.sh: what is $option?" >&2; exit 2 ;;
     esac
@@ -219,37 +297,39 @@ export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 query check
 names=$(query list -v only="$only")
 [ -n "$names" ] || { echo "mutants: none has '$only' in its name or group" >&2; exit 2; }
-rm -rf "$folder"
-mkdir -p "$folder"
+mkdir -p "$folder/results"
 folder=$(cd "$folder" && pwd)
 trap 'exit 130' INT TERM HUP
-# Unquoted: words.
-# shellcheck disable=SC2086
-needs $names >"$folder/needs"
-targets=build/tests/check
-grep -q check_output "$folder/needs" && targets="$targets examples"
-grep -q -e check_lm -e check_crash "$folder/needs" && targets="$targets build/examples/lm"
-grep -q gradcheck--all "$folder/needs" && targets="$targets build/examples/gradcheck"
-export targets
-make_base "$jobs"
-each --passes <"$folder/needs"
-echo "mutants: without a fault all tests pass"
-printf '%s\n' "$names" | each --one || true
+forget_old
+for name in $names; do
+    [ -f "$folder/results/$name" ] || echo "$name"
+done >"$folder/names"
+rm -rf "$folder"/base "$folder"/worker.* "$folder/taken"
+mkdir "$folder/taken"
+if [ -s "$folder/names" ]; then
+    # shellcheck disable=SC2046
+    needs $(cat "$folder/names") >"$folder/needs"
+    # shellcheck disable=SC2046
+    targets=$(targets_of $(cut -d' ' -f2 "$folder/needs"))
+    make_base "$jobs"
+    workers --passes
+    echo "mutants: without a fault all tests pass"
+    workers --work
+fi
 
+rm -rf "$folder/asked"
+mkdir "$folder/asked"
+for name in $names; do
+    cp "$folder/results/$name" "$folder/asked"
+done
 total=$(printf '%s\n' "$names" | wc -l)
-caught=$(cat "$folder"/results/* | grep -c '^caught|' || true)
-explained=$(cat "$folder"/results/* | grep -c '^caught|.*|..*' || true)
+caught=$(cat "$folder"/asked/* | grep -c '^caught|' || true)
+explained=$(cat "$folder"/asked/* | grep -c '^caught|.*|..*' || true)
 table >"$folder/table.md"
 cat "$folder/table.md"
 printf '\nmutants: %d planted, %d caught, %d of them with their explanation\n' "$total" "$caught" "$explained"
 if [ "$caught" -ne "$total" ]; then
-    (cd "$folder/results" && grep -v '^caught|' -- *) >&2 || true
+    (cd "$folder/asked" && grep -v '^caught|' -- *) >&2 || true
     exit 1
 fi
-[ -z "$only" ] || exit 0
-if [ -n "$update" ]; then
-    cp "$folder/table.md" $document
-elif ! diff -u $document "$folder/table.md"; then
-    echo "mutants: $document says something else; make mutants update=1 writes it anew" >&2
-    exit 1
-fi
+[ -n "$only" ] || cp "$folder/table.md" $document
