@@ -81,8 +81,8 @@ enum { AG_MAX_THREADS = 256 }; /* of a context */
 
 typedef struct ag_ctx_config {
     uint64_t seed;          /* of the random stream */
-    int threads;            /* at most AG_MAX_THREADS; 0: OpenMP's default, which ignores a cgroup's quota of time. Every
-                               count gives the same results */
+    int threads;            /* at most AG_MAX_THREADS; 0: OpenMP's default, which ignores a cgroup's quota of time.
+                               Every count gives the same results */
     const char *isa;        /* "reference", "baseline", "x86-64-v3", "x86-64-v4"; NULL: $AG_ISA, else the best */
     ag_allocator allocator; /* {0}: malloc and free */
 } ag_ctx_config;

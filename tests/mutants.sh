@@ -6,11 +6,11 @@
 #     Prints the kill table; a whole run in which all are caught writes it to docs/mutants.md.
 # mutants.sh --check - only whether each fault's text stands in its file.
 #
-# The copy has the baseline and reference kernels only. Each of N workers (as many as there are cores) has one, and takes
-# the next fault that none has taken: `make` recompiles what depends on its file (kernels without optimisation, which
-# is six times as fast) and links what its tests are; then the file and all that was built go back to the base's. A test
-# that runs into its time limit has failed: the table says "hangs". Exit status 1 when a fault survives or is explained
-# wrongly, or when a test fails without a fault.
+# The copy has the baseline and reference kernels only. Each of N workers (as many as there are cores) has one, and
+# takes the next fault that none has taken: `make` recompiles what depends on its file (kernels without optimisation,
+# which is six times as fast) and links what its tests are; then the file and all that was built go back to the base's.
+# A test that runs into its time limit has failed: the table says "hangs". Exit status 1 when a fault survives or is
+# explained wrongly, or when a test fails without a fault.
 #
 # A result is kept, under the fault's text and a sum over all sources: a run that was stopped goes on where it was.
 set -eu
@@ -189,9 +189,9 @@ one() # folder, name; in a worker's copy
 work() # folder, worker
 {
     enter "$1" "$2"
-    while read -r name; do
+    while read -r name <&3; do
         ! mkdir "$1/taken/$name" 2>/dev/null || one "$1" "$name"
-    done <"$1/names"
+    done 3<"$1/names"
 }
 
 # ---- No fault ----
@@ -221,7 +221,7 @@ make_base() # jobs
 passes() # folder, worker
 {
     enter "$1" "$2"
-    while read -r kernels test; do
+    while read -r kernels test <&3; do
         mkdir "$1/taken/none$kernels.$test" 2>/dev/null || continue
         mark
         [ "$kernels" = -O1 ] || touch tensor/kernels/kernels.c
@@ -230,7 +230,7 @@ passes() # folder, worker
         fault=$(first_failure "$test")
         [ -z "$fault" ] || { cat tested; echo "mutants: without a fault $fault fails"; exit 1; }
         restore
-    done <"$1/needs"
+    done 3<"$1/needs"
 }
 
 # ---- All ----
