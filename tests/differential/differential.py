@@ -248,7 +248,7 @@ def main():
     library, r = Library(sys.argv[1]), random.Random(seed)
     count, failed, shown = collections.Counter(), collections.Counter(), set()
     while time.monotonic() < ends and sum(count.values()) < most:
-        kind, = r.choices(kinds, [1 if getattr(KINDS[k], "deep", False) else 3 for k in kinds])
+        kind, = r.choices(kinds, [getattr(KINDS[k], "share", 1) for k in kinds])
         s = collections.defaultdict(int, KINDS[kind].draw(r), kind=kind)
         try:
             case = KINDS[kind].case(s)

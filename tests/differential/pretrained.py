@@ -54,6 +54,7 @@ def model_of(s):
 
 class pretrained:
     deep = values_only = True
+    share = 0.03  # files are written and read
 
     @staticmethod
     def draw(r):
