@@ -94,7 +94,7 @@ int train_settings(train_options *o, option settings[SETTINGS_MOST])
     return COUNT;
 }
 
-/* Named settings; times on two cores of an AMD EPYC (Zen 5). */
+/* Named settings. */
 static const char *const preset_word[] = {
     "toy", "tiny", "small", "baby", "nanogpt-cpu", "nanogpt-cpu-published", NULL,
 };
@@ -110,8 +110,8 @@ static const char *const preset_config[] = {
 };
 
 static const char preset_help[] =
-    "named settings; measured: toy 8 s, tiny (the default) 40 s, small, baby; of tiny Shakespeare nanogpt-cpu, "
-    "nanogpt-cpu-published";
+    "named settings; by size: toy, tiny (the default), small, baby. For tiny Shakespeare: nanogpt-cpu, which reaches "
+    "1.67 nats per character, and nanogpt-cpu-published, which has nanoGPT's kinds of layers and reaches 1.91";
 
 /* The value of the last --NAME VALUE or --NAME=VALUE on the command line; NULL: it is not there. */
 static const char *given(int argc, char **argv, const char *name)
