@@ -13,9 +13,9 @@ static bool say_sign_condition(ag_evidence *e)
 {
     for (int k = 0; k < e->check->input_count; k++) {
         const ag_check_input *in = &e->check->input[k];
-        bool fits[2] = { in->x.value != NULL && in->numel == e->n, in->x.value != NULL && in->numel == e->n };
-        for (int64_t i = 0; i < e->n; i++)
-            for (int side = 0; side < 2 && in->numel == e->n; side++) {
+        bool alike = in->x.value != NULL && in->numel == e->n, fits[2] = { alike, alike };
+        for (int64_t i = 0; i < e->n && alike; i++)
+            for (int side = 0; side < 2; side++) {
                 ag_mark mark = ag_evidence_mark(e, i);
                 bool there = side == 0 ? in->x.value[i] < 0 : in->x.value[i] > 0;
                 fits[side] = fits[side] && (mark == AG_MARK_NOTHING || there == (mark == AG_MARK_WRONG));

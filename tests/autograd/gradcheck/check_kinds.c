@@ -411,6 +411,21 @@ static void flag_forgotten(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void
     y[0] = ag_record(&forgetful_op, ag_mul(plain, plain), x, 1, NULL, 0, NULL);
 }
 
+/* y = x, whose vjp gives twice the gradient where |x| < 0.6. */
+static void branching_vjp(ag_vjp *v)
+{
+    ag_tensor *beyond = ag_add_scalar(ag_neg(ag_abs(v->input[0])), 0.6);
+    ag_vjp_add(v, 0, ag_mul(v->gy, ag_add_scalar(ag_div(ag_relu(beyond), beyond), 1)));
+}
+
+static const ag_op branching_op = { .name = "branching", .arity = 1, .keep = AG_KEEP_INPUTS, .vjp = branching_vjp };
+
+static void branch(ag_ctx *ctx, ag_tensor *const *x, ag_tensor **y, void *user)
+{
+    (void)ctx, (void)user;
+    y[0] = ag_record(&branching_op, ag_tensor_clone(ag_detach(x[0])), x, 1, NULL, 0, NULL);
+}
+
 /* In double the op on the tape is found, in float only the whole gradient is explained. */
 static const struct tensor_kind {
     ag_gradcheck_fn *f;
@@ -425,6 +440,8 @@ static const struct tensor_kind {
                      { AG_CAUSE_MASK_DRAWN_AGAIN, "random numbers drawn again" } } },
     { flag_forgotten, { { AG_CAUSE_ZERO, "The op keeps nothing (AG_KEEP_NONE): is a flag forgotten?" },
                         { AG_CAUSE_ZERO, "no gradient at all" } } },
+    { branch, { { AG_CAUSE_FACTOR, "in a part: analytic is 2 times the right gradient" },
+                { AG_CAUSE_FACTOR, "in a part: analytic is 2 times the right gradient" } } },
 };
 
 enum { TENSOR_KINDS = sizeof tensor_kinds / sizeof *tensor_kinds };
@@ -434,7 +451,8 @@ START_TEST(each_kind_on_a_tape_is_named)
     const struct tensor_kind *k = &tensor_kinds[_i / 2];
     ag_ctx *ctx = test_begin();
     ag_tensor *x = ag_require_grad(ag_randn(ctx, _i % 2 == 0 ? AG_F64 : AG_F32, AG_SHAPE(4, 5)));
-    ag_gradcheck_result r = ag_gradcheck(ctx, k->f, &x, 1, NULL, (ag_gradcheck_config){ 0 });
+    ag_tensor *unused = ag_zeros(ctx, AG_I32, AG_SHAPE(4, 5)); /* an input without values of the check */
+    ag_gradcheck_result r = ag_gradcheck(ctx, k->f, (ag_tensor *[]){ x, unused }, 2, NULL, (ag_gradcheck_config){ 0 });
     ck_assert_msg(r.verdict == AG_FAIL && r.worst.cause == k->of[_i % 2].cause &&
                       strstr(r.explanation, k->of[_i % 2].words) != NULL,
                   "%d: %s, %s: %s", _i, ag_verdict_name(r.verdict), ag_cause_name(r.worst.cause), r.explanation);
