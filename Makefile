@@ -137,7 +137,8 @@ say := @$(if $(V),:,echo)
 
 # ---- the library ----
 core_folders := tensor tensor/kernels autograd nn
-annex_folders := tensor/files autograd/watch autograd/recompute autograd/gradcheck nn/positions nn/models nn/gradcheck
+annex_folders := tensor/files tensor/threads autograd/watch autograd/recompute autograd/gradcheck \
+                 nn/positions nn/models nn/gradcheck
 folders := $(core_folders) $(annex_folders)
 library_sources := $(filter-out tensor/kernels/kernels.c,$(wildcard $(folders:%=%/*.c)))
 library_objects := $(library_sources:%.c=$(objects)/%.o)

@@ -18,5 +18,6 @@
 #include "nn/training.h"
 #include "tensor/files/files.h"
 #include "tensor/tensor.h"
+#include "tensor/threads/threads.h"
 
 #endif

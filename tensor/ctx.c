@@ -133,16 +133,6 @@ const ag_real_kernels *ag_kernels(const ag_ctx *ctx, ag_dtype dtype)
     return dtype == AG_F64 ? &ctx->kernels->f64 : &ctx->kernels->f32;
 }
 
-void ag_with_threads(ag_ctx *ctx, void (*body)(void *argument), void *argument)
-{
-    if (body == NULL && ctx != NULL)
-        ag_check_given(ctx, "with_threads", "body", NULL);
-    else if (ctx != NULL)
-        ag_team_hold(&ctx->team, body, argument);
-    else if (body != NULL)
-        body(argument);
-}
-
 /* ---- Errors ---- */
 
 void *ag_fail(ag_ctx *ctx, ag_status status, const char *where, const char *format, ...)

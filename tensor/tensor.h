@@ -97,15 +97,6 @@ int64_t ag_ctx_free(AG_TAKES ag_ctx *ctx);
 int ag_ctx_threads(const ag_ctx *ctx);
 const char *ag_ctx_isa(const ag_ctx *ctx);
 
-/* Calls body(argument), for example a training loop, inside one OpenMP parallel region. Its other threads wait until
- * an op of ctx has work for them. Entering and leaving an op's parallel part costs 0.1 us in the region and 0.5 us
- * outside of it, some percent of a small model's step; and beside other programs an op in the region never waits for a
- * thread that the system has not scheduled. Results are the same. An OpenMP region that body opens has one thread,
- * unless nested parallelism is on. body is called without a region when ctx is NULL or has one thread, inside another
- * such body, in a process forked from one that has used threads, and in a build without OpenMP. body must return (no
- * longjmp) and must not free ctx. */
-void ag_with_threads(ag_ctx *ctx, void (*body)(void *argument), void *argument);
-
 /* Bytes currently allocated, the cache of free blocks included, and the peak. */
 size_t ag_ctx_bytes(const ag_ctx *ctx);
 size_t ag_ctx_peak_bytes(const ag_ctx *ctx);
@@ -221,7 +212,7 @@ ag_tensor *ag_tensor_contiguous(ag_tensor *t);           /* t itself if it is co
 ag_tensor *ag_tensor_cast(ag_tensor *t, ag_dtype dtype); /* t itself if it has the dtype */
 ag_tensor *ag_tensor_clone(const ag_tensor *t);          /* always new storage, contiguous */
 
-/* dst[...] = src[...], broadcast and cast; src may be of another context. If the two overlap in memory, src is copied
+/* dst[...] = src[...], broadcast and cast; src may be of another context. If the two share storage, src is copied
  * first. */
 ag_status ag_copy_into(ag_tensor *dst, const ag_tensor *src);
 ag_status ag_fill(ag_tensor *t, double value);

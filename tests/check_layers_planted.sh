@@ -9,16 +9,18 @@
 # nothing else. Exit status 1 when it does not.
 set -eu
 
-left_of_nn='tensor tensor/kernels tensor/files autograd'
+left_of_autograd='tensor tensor/kernels tensor/files tensor/threads'
+left_of_nn="$left_of_autograd autograd"
 left_of_nn="$left_of_nn autograd/watch autograd/recompute autograd/gradcheck"
 table="
 tensor             tensor tensor/kernels
 tensor/kernels     tensor tensor/kernels
 tensor/files       tensor tensor/kernels tensor/files
+tensor/threads     tensor tensor/kernels tensor/threads
 autograd           tensor tensor/kernels autograd
-autograd/watch     tensor tensor/kernels tensor/files autograd autograd/watch
-autograd/recompute tensor tensor/kernels tensor/files autograd autograd/recompute
-autograd/gradcheck tensor tensor/kernels tensor/files autograd autograd/watch autograd/gradcheck
+autograd/watch     $left_of_autograd autograd autograd/watch
+autograd/recompute $left_of_autograd autograd autograd/recompute
+autograd/gradcheck $left_of_autograd autograd autograd/watch autograd/gradcheck
 nn                 tensor tensor/kernels autograd nn
 nn/positions       $left_of_nn nn nn/positions
 nn/models          $left_of_nn nn nn/positions nn/models

@@ -17,6 +17,7 @@ HOLDS = {  # what a room holds, a line each
     "tensor": ("memory, scopes, errors,", "shapes, views, random bits"),
     "tensor/kernels": ("loops over plain arrays,", "built for each machine"),
     "tensor/files": ("safetensors, JSON,", "numbers and tensors as text"),
+    "tensor/threads": ("one region for many ops",),
     "autograd": ("leaves, hooks, gradients", "the tape", "the backward walk", "ops, each with its vjp:",
                  "elementwise, rows, products,", "attention", "masks"),
     "autograd/watch": ("anomalies, profile, graph",),

@@ -5,7 +5,7 @@
  */
 #include "tests/test.h"
 
-#include "tensor/team.h"
+#include "tensor/threads/threads_impl.h"
 
 #ifdef _OPENMP
 #include <omp.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * check_team_pauses.c - team.c once more, with pauses at each step of its threads' exchange, so that they meet in every
+ * check_team_pauses.c - hold.c once more, with pauses at each step of its threads' exchange, so that they meet in every
  * order: asleep, too late, at the same moment. HAND_OVERS=N sets how many there are.
  */
 #include "tests/test.h"
@@ -13,9 +13,8 @@
 static void pause_in(const char *function);
 
 #define TEAM_PAUSE() pause_in(__func__)
-#define ag_team_run paused_team_run
 #define ag_team_hold paused_team_hold
-#include "tensor/team.c"
+#include "tensor/threads/hold.c"
 
 enum { THREADS = 4, ITEMS = 7 };
 
@@ -79,7 +78,7 @@ static void hand_over(void *argument)
     for (int64_t n = 1; n <= s->hand_overs; n++) {
         const int64_t items = 1 + n % ITEMS;
         memset(s->item, 0, sizeof s->item);
-        paused_team_run(s->team, items, add_one, &s);
+        ag_team_run(s->team, items, add_one, &s);
         for (int64_t i = 0; i < ITEMS; i++)
             ck_assert_int_eq(s->item[i], i < items);
     }
@@ -131,11 +130,11 @@ static void work_until_the_first_is_tired(const void *work, int64_t from, int64_
 static void ring_at_the_last_moment(void *argument)
 {
     ag_team *team = argument;
-    if (team->region->threads < 2)
+    if (((const held_region *)team->region)->threads < 2)
         return;
     for (int again = 0; again < 3; again++) {
         write_int(&moment, TO_BEGIN);
-        paused_team_run(team, 2, work_until_the_first_is_tired, NULL);
+        ag_team_run(team, 2, work_until_the_first_is_tired, NULL);
         ck_assert_int_eq(moment, FALLING_ASLEEP);
         write_int(&moment, OVER);
     }
