@@ -25,10 +25,12 @@
 #   make mutants      plants faults in a copy: tests must catch each; writes docs/mutants.md (only=WORD: some, and no file)
 #   make install      the library, its headers, programs and manual pages (PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR=)
 #   make uninstall    removes what the same `make install` wrote
+#   make release      the library as two files, attngrad.h and attngrad.c, and a tarball, in build/dist (needs python3, git)
+#   make check-release  compiles them as users do, and runs the suites with them
 #   make clean        removes build/
 #   make help         this text
 #
-# Variants: make config=debug|release|sanitize|threads|scalar|coverage|fuzz  CC=gcc|clang  openmp=1|0  V=1  build=FOLDER
+# Variants: make config=debug|release|sanitize|threads|scalar|single|coverage|fuzz  CC=gcc|clang  openmp=1|0  V=1  build=FOLDER
 # CC, AR, CPPFLAGS, CFLAGS, LDFLAGS and LDLIBS are honoured. make -f TREE/Makefile builds in the folder where it is called.
 
 # As many jobs as cores, unless the command line says otherwise; a make inside this one takes its jobs from this one.
@@ -113,8 +115,8 @@ else ifeq ($(config),fuzz)
 optimize := -O1 -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
 kernel_optimize := $(optimize)
 ldflags += -fsanitize=address,undefined
-else ifneq ($(filter-out release scalar,$(config)),)
-$(error config=$(config) is not one of debug release sanitize threads scalar coverage fuzz)
+else ifneq ($(filter-out release scalar single,$(config)),)
+$(error config=$(config) is not one of debug release sanitize threads scalar single coverage fuzz)
 endif
 
 # Without OpenMP the simd pragmas stay: they need no runtime.
@@ -148,7 +150,7 @@ library := $(build)/libattngrad.a
 isas := baseline reference
 isa_flags_baseline := -DAG_ISA_NAME='"baseline"'
 isa_flags_reference := -DAG_ISA_NAME='"reference"' -DAG_REFERENCE
-ifneq ($(config),scalar)
+ifeq ($(filter scalar single,$(config)),)
 ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine 2>/dev/null)),)
 isas += v3 v4
 isa_flags_v3 := -DAG_ISA_NAME='"x86-64-v3"' -march=x86-64-v3
@@ -158,6 +160,21 @@ endif
 endif
 kernel_objects := $(isas:%=$(objects)/tensor/kernels/kernels_%.o)
 
+# config=single: the library of the two files that `make release` writes.
+two_files := $(build)/two-files
+ifeq ($(config),single)
+library_objects := $(objects)/attngrad.o
+$(library): $(library_objects)
+$(library_objects): $(two_files)/attngrad.c
+	@mkdir -p $(@D)
+	$(say) "  CC    $<"
+	$(hide)$(call compile,$(optimize)) $< -o $@
+$(two_files)/attngrad.c: tools/release.py $(library_sources) $(wildcard $(folders:%=%/*.[hid]*)) attngrad.h
+	python3 $< $(@D)
+else
+$(library): $(library_objects) $(kernel_objects)
+endif
+
 # The core alone, for `make core`.
 core_sources := $(filter-out tensor/kernels/kernels.c,$(wildcard $(core_folders:%=%/*.c)))
 core_library := $(build)/libattngrad-core.a
@@ -165,7 +182,6 @@ core_library := $(build)/libattngrad-core.a
 .PHONY: all
 all: $(library) examples
 
-$(library): $(library_objects) $(kernel_objects)
 $(core_library): $(core_sources:%.c=$(objects)/%.o) $(kernel_objects)
 $(library) $(core_library):
 	$(say) "  AR    $@"
@@ -230,6 +246,22 @@ $(shared_library): $(library_objects) $(kernel_objects) tools/package.sh
 	@sh tools/package.sh exports $(public_headers) >$@.map
 	$(hide)$(link) -shared -Wl,-soname,libattngrad.so.$(soversion) -Wl,--version-script=$@.map -Wl,-z,defs \
 	    $(filter %.o,$^) $(LDLIBS) -lm -o $@
+
+# The library in two files, and the sources as they are in the last commit.
+dist := $(out)build/dist
+.PHONY: release
+release:
+	@mkdir -p $(dist)
+	python3 tools/release.py $(dist)
+	git archive --prefix=attngrad-$(version)/ HEAD | gzip -n >$(dist)/attngrad-$(version).tar.gz
+	cd $(dist) && sha256sum attngrad.c attngrad.h attngrad-$(version).tar.gz >SHA256SUMS && cat SHA256SUMS
+
+# The two files as a user compiles them, by each compiler that is here; then the suites with them.
+.PHONY: check-release
+check-release: release
+	CC="$(CC)" sh tests/check_release.sh $(dist)
+	$(MAKE) config=single build/single-$(notdir $(CC))/tests/check
+	build/single-$(notdir $(CC))/tests/check
 
 .PHONY: install uninstall
 install: $(library) $(shared_library) $(installed_programs:%=$(build)/examples/%)

@@ -174,8 +174,8 @@ bool ag_attention_operands_of(ag_attention_layer *layer, ag_tensor *x, const ag_
     if (x == NULL || !attention_check(layer, x, keys, values, with, &in->config.mask))
         return false;
     ag_tensor *y[3];
-    const ag_linear_args project[] = { ag_linear_args_of(layer->q, x), ag_linear_args_of(layer->k, keys),
-                                       ag_linear_args_of(layer->v, values) };
+    const ag_linear_args project[3] = { ag_linear_args_of(layer->q, x), ag_linear_args_of(layer->k, keys),
+                                        ag_linear_args_of(layer->v, values) };
     const bool cached = with->cache != NULL && with->memory != NULL && with->cache->memory(with, in);
     if (!ag_linear_list(layer->module.ctx, cached ? 1 : 3, project, y))
         return false;

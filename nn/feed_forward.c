@@ -64,8 +64,8 @@ ag_tensor *ag_feed_forward_onto(ag_feed_forward *layer, ag_tensor *x, ag_tensor 
         return NULL;
     ag_module *module = &layer->module;
     ag_module_begin(module);
-    ag_linear_args up[] = { ag_linear_args_of(layer->up, x),
-                            layer->gate == NULL ? (ag_linear_args){ 0 } : ag_linear_args_of(layer->gate, x) };
+    ag_linear_args up[2] = { ag_linear_args_of(layer->up, x),
+                             layer->gate == NULL ? (ag_linear_args){ 0 } : ag_linear_args_of(layer->gate, x) };
     up[layer->gate != NULL].activation = layer->activation;
     ag_tensor *wide[2], *y = NULL;
     if (ag_linear_list(module->ctx, layer->gate == NULL ? 1 : 2, up, wide)) {

@@ -23,7 +23,7 @@ fail()
 # The command that installs what the group ($1: check or ci) needs here; nothing where we know no package manager.
 install_command()
 {
-    more='' every='make git valgrind cmake pkgconf'
+    more='' every='make git valgrind cmake pkgconf python3'
     if command -v apt-get >/dev/null 2>&1; then
         [ "$1" = check ] || more=" $every gcc g++ libc6-dev libc6-dbg clang libomp-dev clang-format"
         echo "apt-get install -y --no-install-recommends check$more"
@@ -115,7 +115,7 @@ need_check() # FLAGS or nothing
 # The first of the tools that is missing or does not work; nothing when all do.
 missing_tool()
 {
-    for tool in make gcc g++ clang clang++ clang-format valgrind git cmake pkg-config; do
+    for tool in make gcc g++ clang clang++ clang-format valgrind git cmake pkg-config python3; do
         command -v $tool >/dev/null 2>&1 || { echo $tool; return; }
     done
     echo 'int main(void) { return 0; }' >"$folder/t.c"

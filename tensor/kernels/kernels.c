@@ -42,7 +42,7 @@ static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 #define REAL_IS_FLOAT 1
 #define REAL_MAX FLT_MAX
 #define SQUARE_MOST 0x1p63f
-#define FN(name) AG_JOIN2(name, f32)
+#define FN(name) AG_JOIN3(name, f32, AG_ISA)
 #include "tensor/kernels/kernels.inc"
 #undef real
 #undef REAL_IS_FLOAT
@@ -54,7 +54,7 @@ static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 #define REAL_IS_FLOAT 0
 #define REAL_MAX DBL_MAX
 #define SQUARE_MOST 0x1p511
-#define FN(name) AG_JOIN2(name, f64)
+#define FN(name) AG_JOIN3(name, f64, AG_ISA)
 #include "tensor/kernels/kernels.inc"
 #undef real
 #undef REAL_IS_FLOAT
@@ -66,12 +66,12 @@ extern const ag_kernel_table AG_JOIN2(ag_kernels, AG_ISA);
 const ag_kernel_table AG_JOIN2(ag_kernels, AG_ISA) = {
     .isa = AG_ISA_NAME,
     .f32 = {
-#define AG_KERNEL(type, name) .name = AG_JOIN2(name, f32),
+#define AG_KERNEL(type, name) .name = AG_JOIN3(name, f32, AG_ISA),
 #include "tensor/kernels/kernels.def"
 #undef AG_KERNEL
     },
     .f64 = {
-#define AG_KERNEL(type, name) .name = AG_JOIN2(name, f64),
+#define AG_KERNEL(type, name) .name = AG_JOIN3(name, f64, AG_ISA),
 #include "tensor/kernels/kernels.def"
 #undef AG_KERNEL
     },
