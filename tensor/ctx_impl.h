@@ -43,6 +43,7 @@ struct ag_ctx {
     ag_tensor *newest; /* list of the live tensors */
 
     ag_rng rng;
+    bool undrawn; /* ag_fill_uniform and ag_fill_normal do nothing */
     ag_team team;
     const ag_kernel_table *kernels;
     ag_recorder *recorder;

@@ -177,6 +177,10 @@ int64_t ag_scope_depth(const ag_ctx *ctx);
 /* Advances the random stream by `blocks` counter blocks and returns where it stood. */
 ag_rng ag_rng_take(ag_ctx *ctx, uint64_t blocks);
 
+/* While `skip` is set, ag_fill_uniform and ag_fill_normal leave the values and the random stream as they are: for a
+ * module whose parameters get their values from a file. */
+void ag_skip_draws(ag_ctx *ctx, bool skip);
+
 /* ---- The running tape of autograd. tensor/ only stores it, and ends it with the context. ---- */
 
 typedef struct ag_recorder {

@@ -10,6 +10,7 @@
  */
 #include "nn/models/models.h"
 #include "nn/module_impl.h"
+#include "nn/models/state_dict_impl.h"
 #include "nn/positions/positions.h"
 #include "tensor/files/json.h"
 #include "tensor/files/safetensors_impl.h"
@@ -621,6 +622,7 @@ static bool pretrained_check_weights(const reader *r, const char *path, const fa
         c->untied_head = pretrained_has_own_head(file, of);
     ag_scope_end(r->ctx, NULL);
     ag_safetensors_close(file);
+    ag_ctx_trim(r->ctx); /* the two tables would be at the peak */
     if (enough)
         return ag_error(r->ctx) == AG_OK;
     char count[40];
@@ -652,10 +654,10 @@ ag_gpt *ag_gpt_from_files(ag_ctx *ctx, const char *config_path, const char *weig
         return NULL;
     config.dtype = dtype;
     config.pooler = false;
-    ag_rng rng = ag_rng_get(ctx); /* initial values are overwritten: the stream is put back */
+    ag_skip_draws(ctx, true);
     ag_gpt *gpt = ag_gpt_new(ctx, config);
-    ag_rng_set(ctx, rng);
-    if (ag_module_load_named(ag_gpt_module(gpt), weights_path, of->rules, *of->rule_count, of->prefix) == AG_OK)
+    ag_skip_draws(ctx, false);
+    if (ag_names_load(ag_gpt_module(gpt), weights_path, of->rules, *of->rule_count, of->prefix, true) == AG_OK)
         return gpt;
     ag_gpt_free(gpt);
     return NULL;
@@ -670,10 +672,10 @@ ag_encoder *ag_encoder_from_files(ag_ctx *ctx, const char *config_path, const ch
     if (of == NULL)
         return NULL;
     config.dtype = dtype;
-    ag_rng rng = ag_rng_get(ctx);
+    ag_skip_draws(ctx, true);
     ag_encoder *encoder = ag_encoder_new(ctx, config);
-    ag_rng_set(ctx, rng);
-    if (ag_module_load_named(ag_encoder_module(encoder), weights_path, of->rules, *of->rule_count, of->prefix) == AG_OK)
+    ag_skip_draws(ctx, false);
+    if (ag_names_load(ag_encoder_module(encoder), weights_path, of->rules, *of->rule_count, of->prefix, true) == AG_OK)
         return encoder;
     ag_encoder_free(encoder);
     return NULL;

@@ -12,6 +12,7 @@
 #include "nn/models/models.h"
 #include "nn/module_impl.h"
 #include "nn/models/state_dict_impl.h"
+#include "tensor/files/safetensors_impl.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -158,8 +159,8 @@ static ag_tensor *names_read_place(const ag_state_file *in, ag_named_tensor ours
     return copy != NULL && ag_copy_into(copy, theirs) == AG_OK ? copy : NULL;
 }
 
-/* Reads the new values of all parameters, in the innermost scope, to want[] and read[]; an optional one that is not in
- * the file is left out. Returns their number, -1 on error. */
+/* Reads the new values of all parameters, in the innermost scope, to want[] and read[], or into fresh ones; an optional
+ * one that is not in the file is left out. Returns the number in want[], -1 on error. */
 static int64_t names_read_all(const ag_state_file *in, const ag_module *module, const ag_weight_rule *rules,
                               int64_t count, const char *prefix, ag_named_tensor *want, ag_tensor **read)
 {
@@ -176,17 +177,24 @@ static int64_t names_read_all(const ag_state_file *in, const ag_module *module, 
                     ag_shape_text(ours.tensor));
             return -1;
         }
+        const bool same = at.rule->parts == 0 && !at.rule->transposed;
+        if (in->fresh && same && ag_safetensors_read_into(in->file, at.name, ours.tensor))
+            continue;
         ag_scope_begin(in->ctx, NULL); /* frees theirs before the next is read */
         want[filled] = ours;
-        read[filled] = ag_scope_end(in->ctx, names_read_place(in, ours, &at));
-        if (read[filled++] == NULL)
+        read[filled] = ag_error(in->ctx) == AG_OK ? names_read_place(in, ours, &at) : NULL;
+        if (in->fresh && read[filled] != NULL)
+            ag_state_commit(in, &ours, 1, &read[filled]);
+        ag_scope_end(in->ctx, in->fresh ? NULL : read[filled]);
+        if (read[filled] == NULL)
             return -1;
+        filled += !in->fresh;
     }
     return filled;
 }
 
-ag_status ag_module_load_named(ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count,
-                               const char *prefix)
+ag_status ag_names_load(ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count,
+                        const char *prefix, bool fresh)
 {
     static const char where[] = "module_load_named";
     if (module == NULL)
@@ -198,7 +206,8 @@ ag_status ag_module_load_named(ag_module *module, const char *path, const ag_wei
     size_t params = (size_t)module->param_count;
     ag_named_tensor *want = ag_alloc(ctx, params * sizeof *want);
     ag_tensor **read = ag_alloc(ctx, params * sizeof *read);
-    ag_state_file in = { ctx, want == NULL || read == NULL ? NULL : ag_safetensors_open(ctx, path), where, path };
+    ag_state_file in = { ctx, want == NULL || read == NULL ? NULL : ag_safetensors_open(ctx, path), where, path,
+                         fresh };
     ag_scope_begin(ctx, NULL);
     if (in.file != NULL) {
         int64_t filled = names_read_all(&in, module, rules, count, prefix, want, read);
@@ -210,6 +219,12 @@ ag_status ag_module_load_named(ag_module *module, const char *path, const ag_wei
     ag_free(ctx, want, params * sizeof *want);
     ag_free(ctx, read, params * sizeof *read);
     return ag_error(ctx);
+}
+
+ag_status ag_module_load_named(ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count,
+                               const char *prefix)
+{
+    return ag_names_load(module, path, rules, count, prefix, false);
 }
 
 /* ---- Saving ---- */

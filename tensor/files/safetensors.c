@@ -571,3 +571,14 @@ ag_tensor *ag_safetensors_read(ag_safetensors *file, const char *name)
     bool good = t != NULL && safetensors_read_values(file, e, t);
     return ag_scope_end(file->ctx, good ? t : NULL);
 }
+
+bool ag_safetensors_read_into(ag_safetensors *file, const char *name, ag_tensor *t)
+{
+    const entry *e = safetensors_find(file, name);
+    if (e == NULL || e->info == NULL || e->info->decode == NULL || e->info->dtype != t->dtype || e->ndim != t->ndim ||
+        (e->ndim > 0 && memcmp(e->shape, t->shape, (size_t)e->ndim * sizeof *e->shape) != 0))
+        return false;
+    const bool good = safetensors_read_values(file, e, t);
+    ag_storage_changed(t, read_name);
+    return good;
+}

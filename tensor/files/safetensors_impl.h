@@ -32,6 +32,10 @@ static inline const char *ag_file_reason(int error)
  * are always decoded byte by byte, as on a machine of any byte order. */
 AG_OWNED ag_safetensors *ag_safetensors_open_memory(ag_ctx *ctx, const char *name, const void *bytes, size_t size);
 
+/* Reads a tensor into t, which is dense. False without an error: the file has none of this name that
+ * ag_safetensors_read would give t's shape and dtype. False with an error: its values can not be read. */
+bool ag_safetensors_read_into(ag_safetensors *file, const char *name, ag_tensor *t);
+
 /* Bytes of all tensors' values. */
 int64_t ag_safetensors_data_size(const ag_safetensors *file);
 

@@ -346,6 +346,46 @@ START_TEST(older_configuration)
 }
 END_TEST
 
+/* ---- Memory ---- */
+
+/* A Llama with weights of 8 MB, written to the path. */
+static void write_llama(const char *path)
+{
+    ag_ctx *ctx = test_begin_serial();
+    ag_gpt *gpt = ag_gpt_new(ctx, (ag_transformer_config){
+        .vocab_size = 1000, .emb_size = 256, .num_heads = 4, .num_layers = 2, .ff_size = 700, .max_seq_len = 64,
+        .norm = AG_RMS_NORM, .gated = true, .activation = AG_SILU, .positions = AG_POSITIONS_NONE, .no_bias = true,
+        .attention = { .rotary = &ag_rotary } });
+    assert_ok(ctx, ag_module_save_named(ag_gpt_module(gpt), path, ag_llama_names, ag_llama_name_count));
+    ag_gpt_free(gpt);
+    test_end(ctx);
+}
+
+/* Values are read into the parameters: there is no second copy at any time, and nothing is drawn. */
+START_TEST(loading_takes_the_memory_of_the_weights)
+{
+    static const char text[] =
+        "{\"model_type\": \"llama\", \"vocab_size\": 1000, \"hidden_size\": 256, \"num_attention_heads\": 4,"
+        " \"num_hidden_layers\": 2, \"intermediate_size\": 700, \"max_position_embeddings\": 64}";
+    char weights[64], config[80];
+    snprintf(weights, sizeof weights, "%s", test_file());
+    write_llama(weights);
+    snprintf(config, sizeof config, "%s.json", weights);
+    write_text(config, text, sizeof text - 1);
+    ag_ctx *ctx = test_begin_serial();
+    const ag_rng before = ag_rng_get(ctx);
+    ag_gpt *gpt = ag_gpt_from_files(ctx, config, weights, AG_F32);
+    ck_assert_msg(gpt != NULL, "%s", ag_error_message(ctx));
+    const double bytes = 4 * (double)ag_module_numel(ag_gpt_module(gpt)), peak = (double)ag_ctx_peak_bytes(ctx);
+    ck_assert_msg(bytes > 8e6 && peak < 1.1 * bytes, "weights of %.0f bytes, %.0f at the peak", bytes, peak);
+    ck_assert_uint_eq(ag_rng_get(ctx).counter, before.counter);
+    ag_gpt_free(gpt);
+    test_end(ctx);
+    remove(config);
+    remove(weights);
+}
+END_TEST
+
 /* ---- Files that no one should believe ---- */
 
 static const char *const damaged[] = { "gpt2", "llama", "llama3" };
@@ -452,6 +492,7 @@ Suite *pretrained_settings_suite(void)
     tcase_add_test(tcase, ends_of_texts);
     tcase_add_test(tcase, bert_refused);
     tcase_add_test(tcase, older_configuration);
+    tcase_add_test(tcase, loading_takes_the_memory_of_the_weights);
     tcase_add_loop_test(tcase, damaged_configurations, 0, sizeof damaged / sizeof *damaged);
     tcase_add_test(tcase, json_values);
     suite_add_tcase(suite, tcase);
