@@ -622,7 +622,6 @@ static bool pretrained_check_weights(const reader *r, const char *path, const fa
         c->untied_head = pretrained_has_own_head(file, of);
     ag_scope_end(r->ctx, NULL);
     ag_safetensors_close(file);
-    ag_ctx_trim(r->ctx); /* the two tables would be at the peak */
     if (enough)
         return ag_error(r->ctx) == AG_OK;
     char count[40];
@@ -641,6 +640,7 @@ static const family *pretrained_configure(ag_ctx *ctx, const char *where, bool e
     if (of != NULL && (!of->fill(&r, c) || !pretrained_check_weights(&r, weights_path, of, c)))
         of = NULL;
     pretrained_close(&r);
+    ag_ctx_trim(ctx); /* what was read would lie beside the model */
     return of;
 }
 
