@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 static const char runs_folder[] = "runs", last_name[] = "last.safetensors", best_name[] = "best.safetensors";
+static const char model_name[] = "model.safetensors"; /* a link to the best one */
 static const char log_name[] = "log.csv", samples_name[] = "samples.txt", config_name[] = "config.json";
 static const char log_header[] = "step,loss,val,gnorm,lr\n";
 
@@ -131,7 +132,11 @@ bool run_save(run *r)
 
 bool run_save_best(run *r)
 {
-    return restore_folder(r) && save_as(r, best_name, NULL);
+    char path[RUN_PATH];
+    if (!restore_folder(r) || !save_as(r, best_name, NULL) || !path_in(path, r->folder, model_name))
+        return false;
+    const bool none = symlink(best_name, path) != 0 && errno != EEXIST;
+    return !none || errno == EPERM || errno == ENOTSUP || system_error(path); /* these: the file system has no links */
 }
 
 /* Reads the checkpoint's numbers and the mark of its text. */

@@ -6,6 +6,7 @@
  *     log.csv             a row per report; samples.txt: what the model wrote on the way
  *     last.safetensors    a checkpoint: the run goes on from it with the same bits
  *     best.safetensors    the parameters with the lowest validation loss
+ *     model.safetensors   a link to it, where the file system has links
  *     text.txt, val.txt   the text, where it came from a pipe
  *
  * log.csv and samples.txt are on disk before the checkpoint that counts their bytes; a run that goes on cuts off what

@@ -178,8 +178,8 @@ static int new_run(int argc, char **argv)
 {
     train_options o = defaults();
     const char *unused = NULL;
+    char *data = NULL, *config = NULL;
     int preset;
-    char *config = NULL;
     if (!base(argc, argv, &o, &config)) {
         free(o.files.word);
         free(config);
@@ -196,6 +196,7 @@ static int new_run(int argc, char **argv)
         { "--preset", OPTION_CHOICE, &preset, "NAME", preset_help, .words = preset_word },
         { "--config", OPTION_TEXT, &unused, "FILE", "settings to begin with, as a run's config.json" },
         { "--dry-run", OPTION_FLAG, &o.dry_run, NULL, "print parameters, memory and time; train for two seconds only" },
+        { "--data", OPTION_TEXT, &data, "FILE", "a text, in place of FILE" },
         { "--out", OPTION_TEXT, &o.out, "DIR", "folder of the run [the next number in runs/]" },
         { "--continue", OPTION_TEXT, &unused, "[RUN]",
           "go on with a run that was stopped [the newest in runs/]; lm train --continue --help" },
@@ -210,8 +211,13 @@ static int new_run(int argc, char **argv)
     memcpy(options + count, others, sizeof others);
     count += (int)(sizeof others / sizeof *others);
     int status = options_read(program, about, options, count, argc, argv);
+    if (data != NULL && o.files.count > 0 && status == OPTIONS_RUN) {
+        fprintf(stderr, "%s: --data %s and %s are both texts; give them as FILE FILE\n", program, data,
+                o.files.word[0]);
+        status = OPTIONS_WRONG;
+    }
     if (o.files.count == 0)
-        o.files = configured;
+        o.files = data != NULL ? (option_words){ &data, 1 } : configured;
     if (o.vocab > 0)
         o.level = TOKENS_BPE;
     if (status == OPTIONS_RUN)

@@ -51,6 +51,9 @@ train two --steps 12 --threads 2
 train again --steps 12 --threads 2
 check "1 and 2 threads write the same losses" same_losses one two
 check "and the same model" same_model one two
+check "model.safetensors is the best model" cmp -s "$folder/one/model.safetensors" "$folder/one/best.safetensors"
+check "--data is a text" refused 1 "$folder/none.txt" train --data "$folder/none.txt" --out "$folder/none"
+check "beside none that is a word" refused 2 'are both texts' train --data a b
 check "two runs write the same losses" same_losses two again
 train other --steps 12 --seed 2
 check "another seed writes other losses" other_losses one other
