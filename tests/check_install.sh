@@ -112,6 +112,10 @@ END
         fi
         grep -q '^\.SH DESCRIPTION\|^\.SH ATTNGRAD' "$page" || fail "$page describes nothing"
     done
+    cd "$stage" # where the bundled text is not
+    "$root/bin/attngrad-lm" train --steps 2 --sample 0 --out run >log 2>&1 || { cat log; fail 'attngrad-lm train failed'; }
+    rm -r run
+    cd - >/dev/null
     "$root/bin/attngrad-gradcheck" linear >"$stage/log" || fail 'attngrad-gradcheck linear failed'
 
     make_it uninstall PREFIX=/opt/ag LIBDIR=$libdir

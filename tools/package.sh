@@ -121,6 +121,7 @@ each()
     "$1" 644 "$libdir/pkgconfig/attngrad.pc" pkg_config_file
     "$1" 644 "$libdir/cmake/attngrad/attngradConfig.cmake" cmake_config
     "$1" 644 "$libdir/cmake/attngrad/attngradConfigVersion.cmake" cmake_version
+    "$1" 644 "$prefix/share/attngrad/pride_and_prejudice.txt" cat examples/data/pride_and_prejudice.txt
     for program in $programs; do
         "$1" 755 "$prefix/bin/attngrad-$program" cat "$build/examples/$program"
         # Unquoted: words.

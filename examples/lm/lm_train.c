@@ -77,18 +77,22 @@ static void fill_in(train_options *o)
 }
 
 /* The bundled novel's path: from a folder above the program, where the program's is known, so that `lm train` works in
- * every working directory. */
+ * every working directory; in the sources or, of an installed program, in share/. */
 static void bundled_text(char path[RUN_PATH])
 {
-    static const char name[] = "examples/data/pride_and_prejudice.txt";
-    ssize_t length = readlink("/proc/self/exe", path, RUN_PATH - sizeof name);
+    static const char *const name[] = { "examples/data/pride_and_prejudice.txt",
+                                        "share/attngrad/pride_and_prejudice.txt" };
+    enum { NAMES = sizeof name / sizeof *name, LONGEST = 40 };
+    ssize_t length = readlink("/proc/self/exe", path, RUN_PATH - LONGEST);
     path[length < 0 ? 0 : length] = '\0';
-    for (char *slash; length > 0 && (slash = strrchr(path, '/')) != NULL; *slash = '\0') {
-        strcpy(slash + 1, name);
-        if (access(path, R_OK) == 0)
-            return;
-    }
-    strcpy(path, name);
+    for (char *slash; length > 0 && (slash = strrchr(path, '/')) != NULL; *slash = '\0')
+        for (int i = 0; i < NAMES; i++) {
+            strcpy(slash + 1, name[i]);
+            if (access(path, R_OK) == 0)
+                return;
+            slash[1] = '\0';
+        }
+    strcpy(path, name[0]);
 }
 
 /* Whether part divides whole; if not, says which numbers do. */

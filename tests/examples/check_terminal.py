@@ -17,6 +17,7 @@ program, text, folder = sys.argv[1:]
 arguments = [program, "train", text, "--batch", "2", "--context", "16", "--layers", "1", "--heads", "2", "--emb", "16",
              "--steps", "8000", "--report", "1600", "--sample", "0", "--threads", "1"]
 failed = False
+signal.alarm(300)  # a program that hangs fails the check
 
 
 def check(name, good, shown=b""):
