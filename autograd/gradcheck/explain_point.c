@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LEAST_ELEMENTS = 4, HALVINGS = 40, MOST_INDICES = 16 };
+enum { LEAST_ELEMENTS = 4, HALVINGS = 40, MOST_INDICES = 16, MOST_INPUTS = 8 };
 
 typedef enum move_kind {
     TRANSPOSED, NEGATED, ONES, ZEROS, OUTPUT, SHIFTED, SHIFTED_BACK, FIRST_FOR_ALL, WITHOUT, ALONE, SCALED, LEVELLED
@@ -283,10 +283,11 @@ static bool point_of_kinds(point *p, move_kind first, move_kind last)
     return false;
 }
 
-/* Without the Jacobians' entries, which a large function has not, only a transposed operand: the rest takes long. */
+/* Of a large function, without the Jacobians' entries or with a model's many parameters, only a transposed operand: the
+ * rest takes long. */
 static bool point_search(ag_evidence *e, bool parts)
 {
-    bool found = false, small = e->right_entry != NULL;
+    bool found = false, small = e->right_entry != NULL && e->check->input_count <= MOST_INPUTS;
     for (int input = 0; input < e->check->input_count && !found && ag_error(e->check->ctx) == AG_OK; input++) {
         bool own = input == e->number;
         point p;

@@ -64,6 +64,23 @@ static char *settings_text(const run *r)
     return config_text(settings, count);
 }
 
+static bool exists(const char *folder, const char *name);
+static bool restore_folder(run *r);
+
+/* Writes the checkpoint; once more when the folder was removed meanwhile. */
+static bool save_checkpoint(run *r, const char *path, const ag_optimizer *optimizer, const ag_metadata *entry,
+                            int count)
+{
+    ag_module *module = ag_gpt_module(r->model.gpt);
+    if (ag_checkpoint_save(path, module, optimizer, entry, count) == AG_OK)
+        return true;
+    if (exists(r->folder, log_name))
+        return library_error(r);
+    ag_error_clear(r->model.ctx);
+    return restore_folder(r) &&
+           (ag_checkpoint_save(path, module, optimizer, entry, count) == AG_OK || library_error(r));
+}
+
 /* Without an optimizer the best model, else the whole state. */
 static bool save_as(run *r, const char *name, const ag_optimizer *optimizer)
 {
@@ -86,8 +103,7 @@ static bool save_as(run *r, const char *name, const ag_optimizer *optimizer)
             entry[count++] = (ag_metadata){ "lm.text", r->mark };
             entry[count++] = (ag_metadata){ "lm.config", config };
         }
-        good = ag_checkpoint_save(path, ag_gpt_module(r->model.gpt), optimizer, entry, count) == AG_OK ||
-               library_error(r);
+        good = save_checkpoint(r, path, optimizer, entry, count);
     }
     model_metadata_free(&model);
     free(config);
@@ -119,8 +135,6 @@ static bool sync_stream(const run *r, FILE *file, const char *name, double *byte
     *bytes = (double)ftell(file);
     return good;
 }
-
-static bool restore_folder(run *r);
 
 bool run_save(run *r)
 {
