@@ -19,7 +19,7 @@ fail()
 
 make_it() # target, further variables
 {
-    make --no-print-directory build="$build" DESTDIR="$stage/root" "$@" >"$stage/log" 2>&1 || {
+    make --no-print-directory build="$build" DESTDIR="$stage/staged" "$@" >"$stage/log" 2>&1 || {
         cat "$stage/log" >&2
         fail "make $1 failed"
     }
@@ -34,7 +34,7 @@ prints_10() # how, program
 
 for libdir in /opt/ag/lib /opt/ag/lib/arch; do
     make_it install PREFIX=/opt/ag LIBDIR=$libdir
-    root=$stage/root/opt/ag lib=$stage/root$libdir
+    top=$stage/staged/opt/ag lib=$stage/staged$libdir
     mkdir -p "$stage/use"
     cat >"$stage/use/program.c" <<'END'
 #include <attngrad.h>
@@ -60,7 +60,7 @@ END
     # shellcheck disable=SC2086
     {
     if command -v pkg-config >/dev/null 2>&1; then
-        PKG_CONFIG_PATH=$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$stage/root
+        PKG_CONFIG_PATH=$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$stage/staged
         export PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
         $cc -std=c99 program.c $(pkg-config --cflags --libs attngrad) -o shared ${LDFLAGS-}
         LD_LIBRARY_PATH=$lib prints_10 'pkg-config, shared' ./shared
@@ -70,10 +70,10 @@ END
     else
         echo 'check_install: skipped, no pkg-config'
     fi
-    $cc -std=c99 -I"$root/include/attngrad" program.c -L"$lib" -lattngrad -o plain ${LDFLAGS-}
+    $cc -std=c99 -I"$top/include/attngrad" program.c -L"$lib" -lattngrad -o plain ${LDFLAGS-}
     LD_LIBRARY_PATH=$lib prints_10 'plain cc' ./plain
     sed 's|<attngrad.h>|<attngrad/attngrad.h>|' program.c >folder.c
-    $cc -std=c99 -I"$root/include" folder.c -L"$lib" -lattngrad -o folder ${LDFLAGS-}
+    $cc -std=c99 -I"$top/include" folder.c -L"$lib" -lattngrad -o folder ${LDFLAGS-}
     LD_LIBRARY_PATH=$lib prints_10 'plain cc, <attngrad/attngrad.h>' ./folder
     }
     if command -v cmake >/dev/null 2>&1; then
@@ -104,21 +104,21 @@ END
     nm -D --defined-only "$lib/libattngrad.so" | awk '{ print $3 }' | LC_ALL=C sort >"$stage/exported"
     grep -v '^ag_' "$stage/exported" && fail 'exports names that are not ag_'
     grep -qx ag_mha_forward "$stage/exported" || fail 'does not export ag_mha_forward'
-    grep -rhow 'ag_[a-z0-9_]*' "$root/include" | LC_ALL=C sort -u >"$stage/declared"
+    grep -rhow 'ag_[a-z0-9_]*' "$top/include" | LC_ALL=C sort -u >"$stage/declared"
     LC_ALL=C comm -23 "$stage/exported" "$stage/declared" | grep . && fail 'exports what no header declares'
-    for page in "$root"/share/man/man1/*.1; do
+    for page in "$top"/share/man/man1/*.1; do
         if command -v groff >/dev/null 2>&1; then
             groff -man -ww -z "$page" 2>"$stage/log" && [ ! -s "$stage/log" ] || { cat "$stage/log"; fail "$page"; }
         fi
         grep -q '^\.SH DESCRIPTION\|^\.SH ATTNGRAD' "$page" || fail "$page describes nothing"
     done
     cd "$stage" # where the bundled text is not
-    "$root/bin/attngrad-lm" train --steps 2 --sample 0 --out run >log 2>&1 || { cat log; fail 'attngrad-lm train failed'; }
+    "$top/bin/attngrad-lm" train --steps 2 --sample 0 --out run >log 2>&1 || { cat log; fail 'attngrad-lm train failed'; }
     rm -r run
     cd - >/dev/null
-    "$root/bin/attngrad-gradcheck" linear >"$stage/log" || fail 'attngrad-gradcheck linear failed'
+    "$top/bin/attngrad-gradcheck" linear >"$stage/log" || fail 'attngrad-gradcheck linear failed'
 
     make_it uninstall PREFIX=/opt/ag LIBDIR=$libdir
-    find "$stage/root" ! -type d | grep . && fail 'make uninstall left these'
+    find "$stage/staged" ! -type d | grep . && fail 'make uninstall left these'
 done
 echo "check_install: all is gone after make uninstall"
