@@ -113,7 +113,8 @@ END
         grep -q '^\.SH DESCRIPTION\|^\.SH ATTNGRAD' "$page" || fail "$page describes nothing"
     done
     cd "$stage" # where the bundled text is not
-    "$top/bin/attngrad-lm" train --steps 2 --sample 0 --out run >log 2>&1 || { cat log; fail 'attngrad-lm train failed'; }
+    "$top/bin/attngrad-lm" train --steps 2 --sample 0 --out run >log 2>&1 ||
+        { cat log; fail 'attngrad-lm train failed'; }
     rm -r run
     cd - >/dev/null
     "$top/bin/attngrad-gradcheck" linear >"$stage/log" || fail 'attngrad-gradcheck linear failed'
