@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ctx_impl.h - the context's struct, for ctx.c, memory.c, tensor.c and text.c alone (private header).
+ * ctx_impl.h - the context's struct, for ctx.c, memory.c, random.c, tensor.c and text.c alone (private header).
  */
 #ifndef AG_CTX_IMPL_H
 #define AG_CTX_IMPL_H

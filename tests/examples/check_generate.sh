@@ -11,18 +11,8 @@ for program in "$generate" "$encode"; do
     [ -x "$program" ] || { echo "FAIL  generate: there is no program $program"; exit 1; }
 done
 models=tests/fixtures/pretrained
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-failed=0
-
-check() { # name, then a command that must succeed
-    name=$1
-    shift
-    if "$@"; then echo "ok    generate: $name"; else echo "FAIL  generate: $name"; failed=1; fi
-}
-says() { # text: the last run's messages have it
-    grep -qF -- "$1" "$folder/message" || { cat "$folder/message"; return 1; }
-}
+subject=generate
+. tests/examples/checks.sh
 refused() { # status, text, then a command
     status=$1 text=$2
     shift 2

@@ -8,15 +8,8 @@ set -eu
 
 lm=$1
 [ -x "$lm" ] || { echo "FAIL  lm: there is no program $lm"; exit 1; }
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-failed=0
-
-check() { # name, then a command that must succeed
-    name=$1
-    shift
-    if "$@"; then echo "ok    lm: $name"; else echo "FAIL  lm: $name"; failed=1; fi
-}
+subject=lm
+. tests/examples/checks.sh
 
 train() { # folder, then options
     out=$1
@@ -33,9 +26,6 @@ same_run() { # the same files, byte for byte
     for file in log.csv samples.txt best.safetensors last.safetensors config.json; do
         cmp "$folder/$1/$file" "$folder/$2/$file" || return 1
     done
-}
-says() { # text: the last run's messages have it
-    grep -qF -- "$1" "$folder/message" || { cat "$folder/message"; return 1; }
 }
 quiet() { "$@" >"$folder/message" 2>&1; }
 refused() { # status, text, then arguments

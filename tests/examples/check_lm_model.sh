@@ -7,18 +7,8 @@ set -eu
 
 lm=$1
 [ -x "$lm" ] || { echo "FAIL  lm: there is no program $lm"; exit 1; }
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-failed=0
-
-check() { # name, then a command that must succeed
-    name=$1
-    shift
-    if "$@"; then echo "ok    lm: $name"; else echo "FAIL  lm: $name"; failed=1; fi
-}
-says() { # text: the last run's messages have it
-    grep -qF -- "$1" "$folder/message" || { cat "$folder/message"; return 1; }
-}
+subject=lm
+. tests/examples/checks.sh
 refused() { # status, text, then arguments
     status=$1 text=$2
     shift 2

@@ -7,15 +7,8 @@
 set -eu
 
 programs=$1
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-failed=0
-
-check() { # name, then a command that must succeed
-    name=$1
-    shift
-    if "$@"; then echo "ok    output: $name"; else echo "FAIL  output: $name"; failed=1; fi
-}
+subject=output
+. tests/examples/checks.sh
 lost() { # the text on stderr, then a program that must end with another status than 0 and one line
     text=$1 program=$2
     shift 2

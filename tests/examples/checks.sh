@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+#
+# checks.sh - sourced by scripts that check programs, with `subject` set: a folder that is gone at the end, a check that
+# prints its line, and what the last program said. Such a script ends with `exit $failed`.
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+failed=0
+
+check() { # name, then a command that must succeed
+    name=$1
+    shift
+    if "$@"; then echo "ok    $subject: $name"; else echo "FAIL  $subject: $name"; failed=1; fi
+}
+says() { # text: the last run's messages have it
+    grep -qF -- "$1" "$folder/message" || { cat "$folder/message"; return 1; }
+}
