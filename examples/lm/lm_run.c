@@ -212,6 +212,11 @@ bool run_has_best(const run *r)
     return exists(r->folder, best_name);
 }
 
+bool run_has_ended(const run *r)
+{
+    return exists(r->folder, "report.html");
+}
+
 /* Makes each folder on the way to path. */
 static bool make_folders(const char *path)
 {

@@ -69,6 +69,7 @@ bool run_open_model(run *r);
 bool run_load(run *r);
 bool run_load_best(run *r);
 bool run_has_best(const run *r);
+bool run_has_ended(const run *r); /* has its report, which a run writes last */
 
 /* Closes log and samples. */
 bool run_close(run *r);

@@ -341,7 +341,7 @@ static bool train_loop(training *t)
     const double total = (double)r->o.steps;
     double loss;
     progress_begin(&t->p, (int64_t)r->s.step, (int64_t)r->o.steps, (double)(r->o.batch * r->o.context));
-    t->patient = true;
+    t->patient = is_patient(r);
     while (r->s.step < total && t->patient && !interrupted) {
         if (!run_step(r, false, &loss))
             return failed_step(t);
@@ -435,9 +435,11 @@ static void train(void *argument)
     t->good = train_loop(t) && end_run(t);
 }
 
-/* Whether there is something left to train; if not, says so. */
+/* Whether there is something left to train, or the run was stopped in its ending; if not, says so. */
 static bool goes_on(const run *r)
 {
+    if (!run_has_ended(r))
+        return true;
     bool all = r->s.step >= (double)r->o.steps;
     if (all)
         ag_fprintf(stderr, "lm train: %s has made all its %.0f steps; --steps N, more than that, trains it further\n",

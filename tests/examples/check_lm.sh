@@ -76,6 +76,10 @@ goes_on_as() { # the step of the checkpoint, then options
 goes_on_as 8 --optimizer adamw
 goes_on_as 8 --optimizer sgd --patience 2
 goes_on_as 10 --sample 3 --report 5
+rm "$folder/part/report.html"
+check "a run that was stopped in its ending ends" quiet "$lm" train --continue "$folder/part"
+check "with a report" test -s "$folder/part/report.html"
+check "as the run that never stopped" same_run whole part
 check "a run that has made all its steps" refused 1 'has made all its 12 steps; --steps N, more than that, trains' \
     train --continue "$folder/part"
 check "another option is the run's own" refused 2 "lm train --continue: unknown option '--emb'" train \
