@@ -69,7 +69,7 @@ static void add_one(const void *work, int64_t from, int64_t to)
     for (int64_t i = from; i < to; i++)
         s->item[i]++;
     if (draw_below(32) == 0)
-        pause_for(WAKEFUL);
+        pause_for(draw_below(2) == 0 ? IMPATIENT : PATIENT);
 }
 
 static void hand_over(void *argument)
