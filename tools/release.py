@@ -11,8 +11,7 @@ import pathlib
 import re
 import sys
 
-FOLDERS = ['tensor', 'tensor/kernels', 'tensor/files', 'autograd', 'autograd/watch', 'autograd/recompute',
-           'autograd/gradcheck', 'nn', 'nn/positions', 'nn/models', 'nn/gradcheck']
+PARTS = ['tensor', 'autograd', 'nn']
 KERNELS = 'tensor/kernels/kernels.c'
 TEMPLATES = 'tensor/kernels/kernels.inc'
 POSIX = 'tensor/files/replace.c'  # asks for it before its first header: here before any header of the system
@@ -135,7 +134,7 @@ def main():
     write('attngrad.h', 'The public headers', lines_of('attngrad.h', seen))
     posix = re.search(r'^ \*/\n(#if .*?)\n\n', text_of(POSIX), re.M | re.S)[1].splitlines()
     library = ['#else'] + posix + ['#include "attngrad.h"', LEVELS]
-    for path in (str(p) for d in FOLDERS for p in sorted(pathlib.Path(d).glob('*.c'))):
+    for path in (str(p) for part in PARTS for p in sorted(pathlib.Path(part).rglob('*.c'))):
         if path != KERNELS:
             library += source_of(path, seen)
     kernels = lines_of(KERNELS, seen)
