@@ -258,8 +258,8 @@ release:
 
 # The two files as a user compiles them, by each compiler that is here; then the suites with them.
 .PHONY: check-release
-check-release: release
-	CC="$(CC)" sh tests/check_release.sh $(dist)
+check-release: release $(library)
+	CC="$(CC)" sh tests/check_release.sh $(dist) $(library)
 	$(MAKE) config=single build/single-$(notdir $(CC))/tests/check
 	build/single-$(notdir $(CC))/tests/check
 
@@ -293,20 +293,23 @@ $(test_program): $(test_objects) $(example_library) $(library)
 	$(say) "  LINK  $@"
 	$(hide)$(link) $^ $$(cat $(check_flags)) $(LDLIBS) -lm -o $@
 
-.PHONY: test
-test: $(test_program) $(example_binaries)
+# Each script is a target, so that `make -j2` runs two at a time; the suites come last, and Check's summary with them.
+script_checks := docs examples lm lm_model package crash uses generate locale output python mutants
+.PHONY: test $(script_checks:%=check-script-%)
+$(script_checks:%=check-script-%): $(test_program) $(example_binaries)
+check-script-docs:
 	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags) $(LDFLAGS)
-	sh tests/examples/check_examples.sh $(build)/examples
-	sh tests/examples/check_lm.sh $(build)/examples/lm
-	sh tests/examples/check_lm_model.sh $(build)/examples/lm
-	sh tests/examples/check_package.sh $(build)/examples
-	sh tests/examples/check_crash.sh $(build)/examples/lm
-	sh tests/examples/check_uses.sh $(build)/examples
-	sh tests/examples/check_generate.sh $(build)/examples
+check-script-examples check-script-package check-script-uses check-script-generate check-script-output: check-script-%:
+	sh tests/examples/check_$*.sh $(build)/examples
+check-script-lm check-script-lm_model check-script-crash: check-script-%:
+	sh tests/examples/check_$*.sh $(build)/examples/lm
+check-script-locale:
 	CC="$(CC)" sh tests/check_locale.sh $(build)
-	sh tests/examples/check_output.sh $(build)/examples
+check-script-python:
 	CC="$(CC)" sh tests/examples/check_python.sh
+check-script-mutants:
 	sh tests/mutants.sh --check
+test: $(script_checks:%=check-script-%)
 	$(test_program)
 
 # The checker on N random functions with right gradients and N with planted faults; N = 100000 takes half an hour.
