@@ -105,7 +105,7 @@ int lm_eval_command(int argc, char **argv)
     bool good = model.ctx != NULL && run_model(where, path) && model_load(&model, path) &&
                 text_read(&t, (text_files){ files.count > 0 ? (const char *const *)files.word : &standard,
                                             files.count > 0 ? files.count : 1, NULL },
-                          model.vocab.kind != TOKENS_CHAR) &&
+                          model.vocab.kind) &&
                 evaluate(&model, &t, color);
     text_free(&t);
     model_free(&model);

@@ -56,6 +56,11 @@ bool measure_surprise(lm_model *model, const int32_t *token, int64_t count, doub
     nats[0] = 0;
     ag_module_set_training(ag_gpt_module(model->gpt), false);
     ag_with_threads(model->ctx, measure_windows, &(measuring){ model, token, count, nats });
+    for (int64_t i = 1; i < count && ag_error(model->ctx) == AG_OK; i++)
+        if (!isfinite(nats[i])) {
+            fprintf(stderr, "lm: the logits after token %lld are not finite\n", (long long)i);
+            return false;
+        }
     return no_error(model);
 }
 

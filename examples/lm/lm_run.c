@@ -505,7 +505,8 @@ char *run_settings(const char *where, char folder[RUN_PATH], train_options *o)
     ag_ctx_free(ctx);
     option settings[SETTINGS_MOST];
     int count = train_settings(o, settings);
-    if (config != NULL && !config_apply("lm train", path, config, settings, count)) {
+    if (config != NULL && !config_apply("lm train", path, config, strlen(config), settings, count)) {
+        free(o->files.word);
         free(config);
         config = NULL;
     }

@@ -6,6 +6,7 @@
 #include "examples/lm/lm.h"
 #include "examples/lm/lm_model.h"
 #include "examples/lm/lm_run.h"
+#include "examples/lm/lm_text.h"
 #include "examples/shared/options.h"
 #include "examples/shared/program.h"
 
@@ -23,10 +24,14 @@ typedef struct asked {
     sampling how;
 } asked;
 
-/* Writes a->samples continuations of one prompt. */
+/* Writes a->samples continuations of one prompt, whose byte order mark is removed. */
 static bool write_samples(lm_model *model, const asked *a, const char *prompt, int64_t length)
 {
-    int64_t count = 0;
+    int64_t count = 0, mark = model->vocab.kind == TOKENS_BYTE ? 0 : text_mark_size("the prompt", prompt, length);
+    if (mark < 0)
+        return false;
+    prompt += mark;
+    length -= mark;
     int32_t *token = vocab_encode_said(&model->vocab, "the prompt", (const unsigned char *)prompt, length, &count);
     bool good = token != NULL;
     if (good && count == 0)
@@ -57,7 +62,7 @@ static bool converse(lm_model *model, const asked *a)
         free(prompt);
         fflush(stdout);
         if (length < 0 || ag_error(model->ctx) != AG_OK)
-            return ag_error(model->ctx) == AG_OK;
+            return program_was_read("lm sample", stdin, "standard input") && ag_error(model->ctx) == AG_OK;
     }
 }
 
@@ -71,7 +76,8 @@ static bool from_file(lm_model *model, const asked *a)
     char *prompt = program_read(file, false, &length);
     if (length > 0 && prompt[length - 1] == '\n')
         length--;
-    bool good = length >= 0 && write_samples(model, a, prompt, length);
+    bool good = program_was_read("lm sample", file, standard ? "standard input" : a->file) && length >= 0 &&
+                write_samples(model, a, prompt, length);
     free(prompt);
     if (!standard)
         fclose(file);

@@ -37,40 +37,32 @@ static bool append(raw_text *t, FILE *file)
     return good && !ferror(file);
 }
 
-/* Prints why the text of a file is not UTF-8 without NUL: its byte `at`. */
-static void explain_byte(const char *path, const unsigned char *byte, int64_t size, int64_t at)
+int64_t text_mark_size(const char *name, const char *text, int64_t size)
 {
+    const unsigned char *byte = (const unsigned char *)text;
     bool wide = size >= 4 && ((byte[0] == 0xff && byte[1] == 0xfe) || (byte[0] == 0xfe && byte[1] == 0xff) ||
                               (byte[0] == 0 && byte[2] == 0) || (byte[1] == 0 && byte[3] == 0));
     if (wide)
-        fprintf(stderr, "lm: %s: looks like UTF-16 or UTF-32; convert it to UTF-8, as with iconv\n", path);
-    else if (byte[at] == 0)
-        fprintf(stderr, "lm: %s: byte %lld is NUL, which no text has; remove it, or use --level byte\n", path,
-                (long long)at);
-    else
-        fprintf(stderr, "lm: %s: byte %lld is not UTF-8; convert it, as with iconv, or use --level byte\n", path,
-                (long long)at);
+        fprintf(stderr, "lm: %s: looks like UTF-16 or UTF-32; convert it to UTF-8, as with iconv\n", name);
+    return wide ? -1 : size >= 3 && memcmp(byte, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 }
 
-/* Whether the text from `from` on, which is the file's, is UTF-8 without NUL; its byte order mark is removed. */
-static bool check_characters(raw_text *t, const char *path, int64_t from)
+/* Whether a text is UTF-8 without NUL; if not, says so. */
+static bool check_characters(const char *name, const unsigned char *byte, int64_t size)
 {
-    unsigned char *byte = t->byte + from;
-    int64_t size = t->size - from;
     int length = 1;
     for (int64_t at = 0; at < size; at += length)
         if (utf8_decode(byte + at, size - at, &length) <= 0) {
-            explain_byte(path, byte, size, at);
+            fprintf(stderr, byte[at] == 0
+                                ? "lm: %s: byte %lld is NUL, which no text has; remove it, or use --level byte\n"
+                                : "lm: %s: byte %lld is not UTF-8; convert it, as with iconv, or use --level byte\n",
+                    name, (long long)at);
             return false;
         }
-    if (size >= 3 && memcmp(byte, "\xef\xbb\xbf", 3) == 0) {
-        memmove(byte, byte + 3, (size_t)size - 3);
-        t->size -= 3;
-    }
     return true;
 }
 
-static bool read_file(raw_text *t, const char *path, bool bytes)
+static bool read_file(raw_text *t, const char *path, token_kind kind)
 {
     bool standard = strcmp(path, "-") == 0;
     int64_t from = t->size;
@@ -84,7 +76,16 @@ static bool read_file(raw_text *t, const char *path, bool bytes)
     if (!good)
         fprintf(stderr, "lm: %s: %s\n", path, strerror(error));
     t->files++;
-    return good && (bytes || check_characters(t, standard ? "standard input" : path, from));
+    if (!good || kind == TOKENS_BYTE)
+        return good;
+    const char *name = standard ? "standard input" : path;
+    unsigned char *text = t->byte + from;
+    const int64_t mark = text_mark_size(name, (const char *)text, t->size - from);
+    if (mark < 0 || (kind == TOKENS_CHAR && !check_characters(name, text, t->size - from)))
+        return false;
+    t->size -= mark;
+    memmove(text, text + mark, (size_t)(t->size - from));
+    return true;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -120,35 +121,35 @@ static char **list_folder(const char *path, int *count)
 }
 
 /* A file, or the files of a folder and of the folders in it, down to `depth`. */
-static bool read_path(raw_text *t, const char *path, bool bytes, int depth)
+static bool read_path(raw_text *t, const char *path, token_kind kind, int depth)
 {
     struct stat what;
     if (strcmp(path, "-") == 0 || stat(path, &what) != 0 || !S_ISDIR(what.st_mode))
-        return read_file(t, path, bytes);
+        return read_file(t, path, kind);
     int count;
     char **list = list_folder(path, &count);
     bool good = count >= 0 && depth > 0;
     if (!good)
         fprintf(stderr, "lm: %s: %s\n", path, depth > 0 ? strerror(errno) : "folders nest too deep");
     for (int i = 0; i < count; i++) {
-        good = good && read_path(t, list[i], bytes, depth - 1);
+        good = good && read_path(t, list[i], kind, depth - 1);
         free(list[i]);
     }
     free(list);
     return good;
 }
 
-bool text_read(raw_text *t, text_files files, bool bytes)
+bool text_read(raw_text *t, text_files files, token_kind kind)
 {
     enum { DEEPEST = 20 };
     *t = (raw_text){ .size = 0 };
     bool good = true;
     for (int i = 0; i < files.count && good; i++)
-        good = read_path(t, files.path[i], bytes, DEEPEST);
+        good = read_path(t, files.path[i], kind, DEEPEST);
     t->train_size = t->size;
     const char *empty = t->size > 0 ? NULL : strcmp(files.path[0], "-") == 0 ? "standard input" : files.path[0];
     if (good && empty == NULL && files.val != NULL) {
-        good = read_path(t, files.val, bytes, DEEPEST);
+        good = read_path(t, files.val, kind, DEEPEST);
         empty = t->size > t->train_size ? NULL : files.val;
     }
     if (good && empty != NULL)

@@ -24,10 +24,15 @@ typedef struct raw_text {
     bool stream;              /* some of it can not be read again: a pipe, standard input */
 } raw_text;
 
-/* Reads the files. With `bytes` they may hold any bytes, else they must be UTF-8 without NUL. On failure, or when the
- * text is empty, prints one line to stderr and returns false. */
-bool text_read(raw_text *t, text_files files, bool bytes);
+/* Reads the files, for tokens of this kind: for characters they must be UTF-8 without NUL, for bytes they may be
+ * anything. Byte order marks are removed, but for bytes. On failure, or when the text is empty, prints one line to
+ * stderr and returns false. */
+bool text_read(raw_text *t, text_files files, token_kind kind);
 void text_free(raw_text *t);
+
+/* The bytes of the byte order mark with which a text begins: 3 or 0. -1, after one line on stderr that begins with
+ * `name`, when the text looks like UTF-16 or UTF-32. */
+int64_t text_mark_size(const char *name, const char *text, int64_t size);
 
 /* The text's size and a hash of its bytes and border, to tell it from another: 16 hexadecimal digits and a NUL. */
 enum { TEXT_MARK = 17 };

@@ -4,6 +4,7 @@
  */
 #include "examples/lm/lm.h"
 #include "examples/lm/lm_run.h"
+#include "examples/lm/lm_text.h"
 #include "examples/shared/options.h"
 #include "examples/shared/pretrained_model.h"
 #include "examples/shared/program.h"
@@ -20,7 +21,10 @@ static bool write_ids(const vocab *v, bool lines)
     bool good = true;
     do {
         char *text = program_read(stdin, lines, &length);
-        int32_t *token = length < 0 ? NULL : vocab_encode_said(v, "the text", (unsigned char *)text, length, &count);
+        const int64_t mark = length < 0 || v->kind == TOKENS_BYTE ? 0 : text_mark_size("the text", text, length);
+        int32_t *token = length < 0 || mark < 0
+                             ? NULL
+                             : vocab_encode_said(v, "the text", (unsigned char *)text + mark, length - mark, &count);
         good = token != NULL || (lines && length < 0 && text != NULL);
         for (int64_t i = 0; token != NULL && i < count; i++)
             printf(i == 0 ? "%d" : " %d", (int)token[i]);
@@ -29,7 +33,7 @@ static bool write_ids(const vocab *v, bool lines)
         free(text);
         free(token);
     } while (good && lines && length >= 0);
-    return good;
+    return program_was_read("lm tokenize", stdin, "standard input") && good;
 }
 
 static bool write_texts(const vocab *v)

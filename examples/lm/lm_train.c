@@ -158,7 +158,7 @@ static bool read_corpus(training *t, raw_text *raw)
         r->o.files = (option_words){ only, 1 };
     }
     if (!text_read(raw, (text_files){ (const char *const *)r->o.files.word, r->o.files.count, r->o.val },
-                   kind != TOKENS_CHAR))
+                   kind))
         return false;
     r->file_count = raw->files;
     text_mark(raw, r->mark);

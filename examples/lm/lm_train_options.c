@@ -5,6 +5,7 @@
 #include "examples/lm/lm.h"
 #include "examples/lm/lm_run.h"
 #include "examples/shared/config.h"
+#include "examples/shared/program.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -126,22 +127,19 @@ static const char *given(int argc, char **argv, const char *name)
     return value;
 }
 
-/* A whole file as text, to be freed; NULL after a line on stderr. */
-static char *read_text(const char *path)
+/* A whole file as text with a NUL behind it, to be freed; NULL after a line on stderr. */
+static char *read_text(const char *path, size_t *size)
 {
-    enum { LARGEST = 1 << 20 };
-    FILE *file = fopen(path, "rb");
-    char *text = file == NULL ? NULL : malloc(LARGEST);
-    size_t size = text == NULL ? 0 : fread(text, 1, LARGEST - 1, file);
-    if (text == NULL || ferror(file)) {
-        fprintf(stderr, "%s: %s: %s\n", program, path, strerror(errno));
+    FILE *file = program_open(program, path, "rb");
+    int64_t length = 0;
+    char *text = file == NULL ? NULL : program_read(file, false, &length);
+    if (file != NULL && !program_was_read(program, file, path)) {
         free(text);
         text = NULL;
     }
     if (file != NULL)
         fclose(file);
-    if (text != NULL)
-        text[size] = '\0';
+    *size = (size_t)length;
     return text;
 }
 
@@ -160,11 +158,12 @@ static bool base(int argc, char **argv, train_options *o, char **config)
         if (!option_set(program, &named, word))
             return false;
         snprintf(text, sizeof text, "%s", preset_config[preset]);
-        config_apply(program, word, text, settings, count);
+        config_apply(program, word, text, strlen(text), settings, count);
     }
-    if (path != NULL && path[0] != '\0')
-        *config = read_text(path);
-    if (path != NULL && path[0] != '\0' && (*config == NULL || !config_apply(program, path, *config, settings, count)))
+    size_t size;
+    if (path != NULL && path[0] != '\0' &&
+        ((*config = read_text(path, &size)) == NULL ||
+         !config_apply(program, path, *config, size, settings, count)))
         return false;
     if (given(argc, argv, "--minutes") != NULL) {
         o->steps = 0;

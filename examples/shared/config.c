@@ -198,7 +198,7 @@ static void words(reader *r, option_words *to)
 {
     if (!want(r, '[', "[\"...\"] is missing"))
         return;
-    *to = (option_words){ .count = 0 };
+    to->count = 0;
     while (r->good && !skip(r, ']')) {
         if (to->count > 0)
             want(r, ',', "a comma is missing");
@@ -242,7 +242,7 @@ static const option *named(const option *options, int count, const char *key)
     return NULL;
 }
 
-bool config_apply(const char *program, const char *name, char *text, const option *options, int count)
+bool config_apply(const char *program, const char *name, char *text, size_t size, const option *options, int count)
 {
     char who[400];
     snprintf(who, sizeof who, "%s: %s", program, name);
@@ -264,5 +264,8 @@ bool config_apply(const char *program, const char *name, char *text, const optio
         if (key != NULL && want(&r, ':', "a colon is missing"))
             value(&r, o);
     }
+    r.at += strspn(r.at, " \t\r\n");
+    if (r.good && r.at != text + size)
+        wrong(&r, "there is more behind the object's }");
     return r.good;
 }

@@ -10,12 +10,15 @@
 
 #include "examples/shared/options.h"
 
+#include <stddef.h>
+
 /* The values of all options, to be freed; NULL: out of memory. Options without a value (a NULL text, a number below
  * its range) are left out. */
 char *config_text(const option *options, int count);
 
-/* Sets the options that the text names, which `name` stands for in messages. The text is overwritten and must live as
- * long as the options; the words' array is to be freed. False after a line on stderr. */
-bool config_apply(const char *program, const char *name, char *text, const option *options, int count);
+/* Sets the options that text[size + 1] names, which ends with a NUL; `name` stands for it in messages. The text is
+ * overwritten and must live as long as the options. The words' array, NULL before, is to be freed. False after a line
+ * on stderr. */
+bool config_apply(const char *program, const char *name, char *text, size_t size, const option *options, int count);
 
 #endif

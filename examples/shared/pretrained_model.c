@@ -3,6 +3,7 @@
  * pretrained_model.c - see pretrained_model.h.
  */
 #include "examples/shared/pretrained_model.h"
+#include "examples/shared/program.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +124,7 @@ bool token_lines_read(token_lines *lines, const char *program, const char *token
             line_begun = false;
         }
     }
+    good = good && (tokens != NULL || program_was_read(program, stdin, "standard input"));
     if (good && lines->count == 0) {
         fprintf(stderr, "%s: there are no tokens\n", program);
         good = false;

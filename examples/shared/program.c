@@ -3,6 +3,7 @@
  * program.c - see program.h.
  */
 #include "examples/shared/program.h"
+#include "examples/shared/quota.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -81,6 +82,13 @@ char *program_read(FILE *file, bool line, int64_t *length)
     return text;
 }
 
+bool program_was_read(const char *program, FILE *file, const char *name)
+{
+    if (ferror(file))
+        fprintf(stderr, "%s: %s: %s\n", program, name, strerror(errno));
+    return !ferror(file);
+}
+
 /* ---- The context ---- */
 
 ag_ctx *program_context(const char *program, uint64_t seed, uint64_t threads)
@@ -91,6 +99,11 @@ ag_ctx *program_context(const char *program, uint64_t seed, uint64_t threads)
         return NULL;
     }
     ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = seed, .threads = (int)threads });
+    const int quota = threads == 0 && getenv("OMP_NUM_THREADS") == NULL ? quota_processors("") : 0;
+    if (quota > 0 && quota < ag_ctx_threads(ctx)) {
+        ag_ctx_free(ctx);
+        ctx = ag_ctx_new((ag_ctx_config){ .seed = seed, .threads = quota });
+    }
     if (ctx == NULL)
         fprintf(stderr, "%s: no context: out of memory, or AG_ISA names what this machine does not run\n", program);
     return ctx;

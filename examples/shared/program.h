@@ -22,7 +22,11 @@ bool program_close(const char *program, FILE *file, const char *path);
  * With a NUL behind it; to be freed. */
 char *program_read(FILE *file, bool line, int64_t *length);
 
-/* A context with this seed and number of threads (0: all cores); NULL after a message on stderr. */
+/* Whether reading has ended for another reason than an error; if not, says so of `name`. */
+bool program_was_read(const char *program, FILE *file, const char *name);
+
+/* A context with this seed and number of threads (0: all cores, or as many as a quota of processor time is worth); NULL
+ * after a message on stderr. */
 AG_OWNED ag_ctx *program_context(const char *program, uint64_t seed, uint64_t threads);
 
 /* The same with all cores; exits with 1 after the message. */

@@ -105,6 +105,13 @@ check "a config that is cut off" refused 2 'wrong.json: line 2: a comma is missi
 printf '{"steps": 5, "seed": -1}' >"$folder/wrong.json"
 check "a config with a wrong value" refused 2 "wrong.json: --seed is '-1', which is not" train \
     --config "$folder/wrong.json"
+printf '{"seed": 1}\n{"seed": 2}' >"$folder/wrong.json"
+check "a config with more behind it" refused 2 "wrong.json: line 2: there is more behind the object's }" train \
+    --config "$folder/wrong.json"
+printf '{"seed": 1}\000' >"$folder/wrong.json"
+check "a NUL, too" refused 2 "wrong.json: line 1: there is more behind the object's }" train \
+    --config "$folder/wrong.json"
+check "a folder as config" refused 2 "$folder: Is a directory" train --config "$folder"
 check "no config" refused 2 "no-such.json: No such file" train --config no-such.json
 
 # Numbered runs, the newest of them, from a folder of its own; what is printed is a command.
@@ -336,6 +343,9 @@ check "UTF-16 without a mark" text_refused 'looks like UTF-16' 'a\000b\000c\000'
 check "and the other way round" text_refused 'looks like UTF-16' '\000a\000b\000c'
 check "an empty text" text_refused 'the text is empty' ''
 check "a text of a mark alone" text_refused 'the text is empty' '\357\273\277'
+check "UTF-16 for byte pairs" sh -c "printf 'a\\000b\\000c\\000' >'$folder/wide.txt'
+    ! '$lm' train '$folder/wide.txt' --vocab 300 --out '$folder/none' 2>'$folder/message'
+    grep -q 'wide.txt: looks like UTF-16' '$folder/message' && ! [ -e '$folder/none' ]"
 check "a text cut within a character" text_refused 'byte 2 is not UTF-8; convert it' 'ab\342\202'
 check "a text that is not UTF-8" refused 1 'byte 2 is not UTF-8; convert it' train "$folder/broken.txt"
 # Before a run: a model that does not fit, a plan, presets, a run of a given time.

@@ -58,6 +58,14 @@ from_file() { "$lm" sample --model "$model" --tokens 40 --temperature 0 --prompt
 check "a prompt from a file" [ "$(from_file "$folder/prompt.txt")" = "$whole" ]
 check "from standard input" [ "$(from_file - <"$folder/prompt.txt")" = "$whole" ]
 check "no such prompt" refused 1 'lm sample: nothing.txt: ' sample --model "$model" --prompt-file nothing.txt
+{ printf '\357\273\277'; cat "$folder/prompt.txt"; } >"$folder/marked.txt"
+printf 'I\000 \000a\000m\000' >"$folder/wide.txt"
+pairs() { "$lm" sample --model "$folder/pairs" --tokens 20 --temperature 0 --prompt-file "$1"; }
+check "without its byte order mark" [ "$(from_file "$folder/marked.txt")" = "$whole" ]
+check "of byte pairs, too" [ "$(pairs "$folder/marked.txt")" = "$(pairs "$folder/prompt.txt")" ]
+check "UTF-16 is no prompt" refused 1 'lm: the prompt: looks like UTF-16' sample --model "$folder/pairs" \
+    --prompt-file "$folder/wide.txt"
+check "nor is a folder" refused 1 "lm sample: $folder: Is a directory" sample --model "$model" --prompt-file "$folder"
 check "each line is continued" [ "$(printf 'I am \nI am \n' | "$lm" sample --model "$model" --tokens 40 \
     --temperature 0 --interactive 2>/dev/null)" = "$whole
 $whole" ]
@@ -98,6 +106,15 @@ printf 'a' >"$folder/a.txt"
 check "a text of one token" refused 1 'the text has 1 token, of which none is predicted' eval --model "$model" \
     "$folder/a.txt"
 
+check "UTF-16 is no text" refused 1 'wide.txt: looks like UTF-16' eval --model "$folder/pairs" "$folder/wide.txt"
+tokens_of() { "$lm" eval --model "$folder/pairs" "$1" | head -n 1; }
+check "a byte order mark is no part of it" [ "$(tokens_of "$folder/marked.txt")" = "$(tokens_of "$folder/prompt.txt")" ]
+cp "$folder/chars/best.safetensors" "$folder/nan.safetensors"
+printf '\000\000\300\177' | dd of="$folder/nan.safetensors" bs=1 conv=notrunc 2>"$folder/message" \
+    seek=$(($(wc -c <"$folder/nan.safetensors") - 4))
+check "weights that are no numbers" refused 1 'lm: the logits after token 1 are not finite' \
+    eval --model "$folder/nan.safetensors" "$folder/abc.txt"
+
 # ---- inspect ----
 check "parameters" prints 'blocks.1.attn.q.weight              [32,32]       1024' inspect --model "$model"
 check "attention of a prompt" prints 'rows: query; columns: key' inspect --model "$model" --prompt 'I am' --layer 1
@@ -121,6 +138,11 @@ printf 'a\0\377\n\r\n\0' >"$folder/any"
 "$lm" tokenize --model "$folder/pairs" <"$folder/any" | "$lm" tokenize --model "$folder/pairs" --decode >"$folder/again"
 check "so are any bytes" cmp -s "$folder/again" "$folder/any"
 check "a line of ids per line" [ "$(printf 'I am\nso\n' | "$lm" tokenize --model "$model" --lines | wc -l)" -eq 2 ]
+no_folder() { # options
+    ! "$lm" tokenize --model "$model" "$@" <"$folder" 2>"$folder/message" && says 'standard input: Is a directory'
+}
+check "a folder is no text" no_folder
+check "nor ids" no_folder --decode
 check "an id that is none" sh -c 'echo 999 | "$0" tokenize --model "$1" --decode 2>&1 | grep -q "999 is no token"' \
     "$lm" "$model"
 check "export" prints 'a Qwen3ForCausalLM of the transformers package' export --model "$model" --out "$folder/out"

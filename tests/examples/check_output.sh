@@ -40,6 +40,9 @@ each_program() { # a command that is given a program and its arguments, each of 
     "$@" lm --help || failures=1
     "$@" lm train --help || failures=1
     "$@" lm sample --model "$model" --tokens 50 || failures=1
+    "$@" lm eval --model "$model" "$folder/text" || failures=1
+    "$@" lm inspect --model "$model" --prompt text || failures=1
+    "$@" lm tokenize --model "$model" <"$folder/text" || failures=1
     "$@" generate --model $gpt2 --tokens 1 --length 4 2>&1 || failures=1
     "$@" encode --model $bert --tokens 1 || failures=1
     "$@" head_attention --out "$folder/a.svg" || failures=1
