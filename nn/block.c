@@ -8,6 +8,7 @@
  *
  * The feed-forward layer applies the dropout of its own result; the block applies that of the attention layers.
  */
+#include "autograd/mask_impl.h"
 #include "nn/layers_impl.h"
 #include "nn/norm_impl.h"
 
@@ -123,11 +124,13 @@ static ag_attend block_over_memory(const ag_block_inputs *with)
 
 static bool block_check_memory(const ag_block *block, const ag_block_inputs *with)
 {
-    if ((block->cross != NULL) == (with->memory != NULL))
+    const bool masked = with->memory_mask.causal || ag_mask_given(&with->memory_mask) != 0;
+    if (block->cross != NULL ? with->memory != NULL : with->memory == NULL && !masked)
         return true;
     ag_fail(block->module.ctx, AG_ERR_ARGUMENT, block_kind,
             block->cross != NULL ? "memory is NULL; a block with cross requires it"
-                                 : "memory is given, but the block has no cross-attention");
+                                 : "%s is given, but the block has no cross-attention",
+            with->memory != NULL ? "memory" : "memory_mask");
     return false;
 }
 

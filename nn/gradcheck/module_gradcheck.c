@@ -32,6 +32,9 @@ int64_t ag_unused_parameters(const ag_module *module, ag_named_tensor *unused, i
     int64_t count = 0;
     if (module != NULL && capacity > 0 && !ag_check_given(module->ctx, "unused_parameters", "unused", unused))
         return 0;
+    if (module != NULL && capacity < 0)
+        ag_fail(module->ctx, AG_ERR_ARGUMENT, "unused_parameters", "capacity is %lld, must not be negative",
+                (long long)capacity);
     for (int64_t i = 0; i < ag_module_param_count(module); i++) {
         if (ag_grad(module->param[i].tensor) != NULL)
             continue;

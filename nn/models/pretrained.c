@@ -451,13 +451,18 @@ static const char *pretrained_sibling(const char *config_path, char path[1024])
 
 int64_t ag_eos_from_file(ag_ctx *ctx, const char *config_path, int32_t *ids, int64_t capacity)
 {
-    if (ctx == NULL || config_path == NULL || ag_error(ctx) != AG_OK ||
-        (capacity > 0 && !ag_check_given(ctx, "eos_from_file", "ids", ids)))
+    static const char where[] = "eos_from_file";
+    if (ctx == NULL || ag_error(ctx) != AG_OK || !ag_check_given(ctx, where, "config_path", config_path) ||
+        (capacity > 0 && !ag_check_given(ctx, where, "ids", ids)))
         return -1;
+    if (capacity < 0) {
+        ag_fail(ctx, AG_ERR_ARGUMENT, where, "capacity is %" PRId64 ", must not be negative", capacity);
+        return -1;
+    }
     char sibling[1024];
     const char *path = pretrained_sibling(config_path, sibling);
     FILE *file = path == NULL ? NULL : fopen(path, "rb");
-    reader r = { .ctx = ctx, .where = "eos_from_file", .path = file != NULL ? path : config_path, .family = ANY };
+    reader r = { .ctx = ctx, .where = where, .path = file != NULL ? path : config_path, .family = ANY };
     bool good = file != NULL ? pretrained_load_text(&r, file) : pretrained_open(&r);
     int64_t count = good && pretrained_read_keys(&r, end_keys, COUNT(end_keys)) ? r.said.end_count : -1;
     for (int64_t i = 0; i < count && i < capacity; i++)
@@ -635,6 +640,9 @@ static bool pretrained_check_weights(const reader *r, const char *path, const fa
 static const family *pretrained_configure(ag_ctx *ctx, const char *where, bool encoder, const char *config_path,
                                           const char *weights_path, ag_transformer_config *c)
 {
+    if (ag_error(ctx) != AG_OK || !ag_check_given(ctx, where, "config_path", config_path) ||
+        !ag_check_given(ctx, where, "weights_path", weights_path))
+        return NULL;
     reader r = { .ctx = ctx, .where = where, .path = config_path };
     const family *of = pretrained_read_config(&r, encoder);
     if (of != NULL && (!of->fill(&r, c) || !pretrained_check_weights(&r, weights_path, of, c)))
@@ -646,7 +654,7 @@ static const family *pretrained_configure(ag_ctx *ctx, const char *where, bool e
 
 ag_gpt *ag_gpt_from_files(ag_ctx *ctx, const char *config_path, const char *weights_path, ag_dtype dtype)
 {
-    if (ctx == NULL || config_path == NULL || weights_path == NULL || ag_error(ctx) != AG_OK)
+    if (ctx == NULL)
         return NULL;
     ag_transformer_config config;
     const family *of = pretrained_configure(ctx, "gpt_from_files", false, config_path, weights_path, &config);
@@ -665,7 +673,7 @@ ag_gpt *ag_gpt_from_files(ag_ctx *ctx, const char *config_path, const char *weig
 
 ag_encoder *ag_encoder_from_files(ag_ctx *ctx, const char *config_path, const char *weights_path, ag_dtype dtype)
 {
-    if (ctx == NULL || config_path == NULL || weights_path == NULL || ag_error(ctx) != AG_OK)
+    if (ctx == NULL)
         return NULL;
     ag_transformer_config config;
     const family *of = pretrained_configure(ctx, "encoder_from_files", true, config_path, weights_path, &config);

@@ -322,6 +322,7 @@ START_TEST(bert_refused)
     assert_error(ctx, AG_ERR_FILE, "no/such/config can not be read");
     ck_assert_ptr_null(ag_encoder_from_files(NULL, path, path, AG_F32));
     ck_assert_ptr_null(ag_gpt_from_files(ctx, NULL, path, AG_F32));
+    assert_error(ctx, AG_ERR_ARGUMENT, "config_path is NULL");
     remove(path);
     test_end(ctx);
 }
