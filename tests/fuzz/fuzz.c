@@ -4,13 +4,11 @@
  */
 #include "tests/fuzz/fuzz.h"
 
+#include <sanitizer/allocator_interface.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
-
-static struct {
-    size_t bytes, most;
-} memory;
 
 void fuzz_demand(bool holds)
 {
@@ -18,27 +16,69 @@ void fuzz_demand(bool holds)
         abort();
 }
 
-static void *bounded_alloc(void *user, size_t size)
+/* ---- One input, its memory and its time ---- */
+
+/* Of the input that runs; and of all inputs so far. */
+static struct {
+    bool runs;
+    size_t bytes, peak;
+    size_t largest, largest_of; /* peak, and the size of its input */
+    double slowest;             /* seconds of processor time */
+} spent;
+
+static void count_malloc(const volatile void *block, size_t size)
 {
-    (void)user;
-    memory.bytes += size;
-    fuzz_demand(memory.bytes <= memory.most);
-    return malloc(size);
+    (void)block;
+    if (!spent.runs)
+        return;
+    spent.bytes += size;
+    spent.peak = spent.bytes > spent.peak ? spent.bytes : spent.peak;
 }
 
-static void bounded_free(void *user, void *block, size_t size)
+static void count_free(const volatile void *block)
 {
-    (void)user;
-    memory.bytes -= size;
-    free(block);
+    if (spent.runs && block != NULL)
+        spent.bytes -= __sanitizer_get_allocated_size(block);
 }
 
-ag_ctx *fuzz_begin(size_t size)
+static FILE *out; /* the stderr that libFuzzer has, which -close_fd_mask keeps from the target */
+
+static void report(void)
 {
-    memory.bytes = 0;
-    memory.most = ((size_t)8 << 20) + 256 * size;
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .isa = "baseline", .threads = 1,
-                                              .allocator = { bounded_alloc, bounded_free, NULL } });
+    fprintf(out, "stat::largest_memory_bytes:      %zu of an input of %zu\n", spent.largest, spent.largest_of);
+    fprintf(out, "stat::slowest_input_seconds:     %.3f\n", spent.slowest);
+    fflush(out);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc, (void)argv;
+    out = fdopen(dup(STDERR_FILENO), "w");
+    fuzz_demand(out != NULL && atexit(report) == 0);
+    fuzz_demand(__sanitizer_install_malloc_and_free_hooks(count_malloc, count_free) != 0);
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    spent.bytes = spent.peak = 0;
+    spent.runs = true;
+    const clock_t began = clock();
+    fuzz_input(data, size);
+    const double seconds = (double)(clock() - began) / CLOCKS_PER_SEC;
+    spent.runs = false;
+    fuzz_demand(spent.peak <= FUZZ_MEMORY + FUZZ_MEMORY_PER_BYTE * size && seconds < FUZZ_SECONDS);
+    if (spent.peak > spent.largest) {
+        spent.largest = spent.peak;
+        spent.largest_of = size;
+    }
+    spent.slowest = seconds > spent.slowest ? seconds : spent.slowest;
+    return 0;
+}
+
+ag_ctx *fuzz_begin(void)
+{
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .isa = "baseline", .threads = 1 });
     fuzz_demand(ctx != NULL);
     return ctx;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * fuzz.h - what the libFuzzer targets share: a context whose memory is bounded by the input's size, the input as a
- * file, and mutations of texts, JSON and safetensors files that keep their structure.
+ * fuzz.h - what the libFuzzer targets share: bounds of an input's memory and time, the input as a file, and mutations
+ * of texts, JSON and safetensors files that keep their structure.
  *
  * `make fuzz seconds=N` runs every target for so long, from the files of tests/fixtures (seeds.sh).
  */
@@ -12,12 +12,17 @@
 
 #include <stdint.h>
 
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
 
-/* A context that ends the program when it needs more memory than an input of this size justifies. */
-ag_ctx *fuzz_begin(size_t size);
+/* What a target does with an input. fuzz.c ends the program when memory or time is more than the input justifies: the
+ * peak of what is allocated meanwhile, and processor time, which no other program lengthens. */
+void fuzz_input(const uint8_t *data, size_t size);
+enum { FUZZ_MEMORY = 8 << 20, FUZZ_MEMORY_PER_BYTE = 256, FUZZ_SECONDS = 1 };
+
+ag_ctx *fuzz_begin(void);
 void fuzz_end(ag_ctx *ctx); /* ends the program when a tensor is held */
 
 /* Writes a file; its path, valid until the next call with this `which`, 0 or 1. */

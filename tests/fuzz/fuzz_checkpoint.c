@@ -5,10 +5,10 @@
  */
 #include "tests/fuzz/fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+void fuzz_input(const uint8_t *data, size_t size)
 {
     const char *path = fuzz_file(0, data, size);
-    ag_ctx *ctx = fuzz_begin(size);
+    ag_ctx *ctx = fuzz_begin();
     ag_linear_layer *layer = ag_linear_new(ctx, (ag_linear_config){ .in_features = 3, .out_features = 2 });
     ag_module *module = ag_linear_module(layer);
     ag_tensor *weight = ag_module_find(module, "weight"), *before = ag_tensor_clone(weight);
@@ -25,7 +25,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ag_optimizer_free(adamw);
     ag_linear_free(layer);
     fuzz_end(ctx);
-    return 0;
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)

@@ -6,10 +6,10 @@
 
 #include "examples/lm/lm_model.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+void fuzz_input(const uint8_t *data, size_t size)
 {
     const char *path = fuzz_file(0, data, size);
-    lm_model model = { .ctx = fuzz_begin(size) };
+    lm_model model = { .ctx = fuzz_begin() };
     ag_safetensors *file = ag_safetensors_open(model.ctx, path);
     bool good = file != NULL && model_from_metadata(&model, file, path);
     ag_safetensors_close(file);
@@ -19,7 +19,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     model_free(&model);
     fuzz_end(model.ctx);
-    return 0;
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)

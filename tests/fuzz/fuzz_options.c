@@ -11,7 +11,7 @@
 
 enum { WORDS = 64 };
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+void fuzz_input(const uint8_t *data, size_t size)
 {
     bool flag = false;
     const char *text = NULL, *prose = NULL, *maybe = NULL;
@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     };
     char *line = malloc(size + 1), *argv[WORDS + 1] = { "fuzz" };
     if (line == NULL)
-        return 0;
+        return;
     memcpy(line, data, size);
     line[size] = '\0';
     int argc = 1;
@@ -43,7 +43,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_demand(status == OPTIONS_RUN || status == OPTIONS_HELP_SHOWN || status == OPTIONS_WRONG);
     fuzz_demand((status != OPTIONS_RUN || real >= 0) && words.count < WORDS && (text == NULL || *text != '\0'));
     free(line);
-    return 0;
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)

@@ -14,14 +14,14 @@ static size_t config_size(const uint8_t *data, size_t size)
     return wanted < size - 2 ? wanted : size - 2;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+void fuzz_input(const uint8_t *data, size_t size)
 {
     if (size < 2)
-        return 0;
+        return;
     size_t config = config_size(data, size);
     const char *config_path = fuzz_file(0, data + 2, config);
     const char *weights_path = fuzz_file(1, data + 2 + config, size - 2 - config);
-    ag_ctx *ctx = fuzz_begin(size);
+    ag_ctx *ctx = fuzz_begin();
     ag_tensor *tokens = ag_zeros(ctx, AG_I32, AG_SHAPE(1, 3));
     ag_gpt *gpt = ag_gpt_from_files(ctx, config_path, weights_path, AG_F32);
     fuzz_demand((gpt == NULL) == (ag_error(ctx) != AG_OK));
@@ -37,7 +37,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int64_t ends = ag_eos_from_file(ctx, config_path, end, 4);
     fuzz_demand((ends < 0) == (ag_error(ctx) != AG_OK));
     fuzz_end(ctx);
-    return 0;
 }
 
 /* The configuration or the weights, each as what it is. */

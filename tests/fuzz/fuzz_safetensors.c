@@ -13,7 +13,7 @@
 
 static void read_file(const uint8_t *bytes, size_t size)
 {
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .isa = "baseline", .threads = 1 });
+    ag_ctx *ctx = fuzz_begin();
     ag_safetensors *file = ag_safetensors_open_memory(ctx, "fuzz", bytes, size);
     if ((file == NULL) != (ag_error(ctx) != AG_OK))
         abort();
@@ -28,25 +28,23 @@ static void read_file(const uint8_t *bytes, size_t size)
     }
     ag_safetensors_metadata(file, "format");
     ag_safetensors_close(file);
-    if (ag_ctx_free(ctx) != 0)
-        abort();
+    fuzz_end(ctx);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+void fuzz_input(const uint8_t *data, size_t size)
 {
     if (size == 0)
-        return 0;
+        return;
     size_t rest = size - 1, total = data[0] % 2 == 1 ? rest : 8 + rest + 64;
     uint8_t *bytes = calloc(1, total + 1); /* + 1: never of 0 bytes, which may give NULL */
     if (bytes == NULL)
-        return 0;
+        return;
     size_t begin = total - rest - (data[0] % 2 == 1 ? 0 : 64);
     for (size_t i = 0; i < begin; i++)
         bytes[i] = (uint8_t)(rest >> (8 * i) & 0xff);
     memcpy(bytes + begin, data + 1, rest);
     read_file(bytes, total);
     free(bytes);
-    return 0;
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)

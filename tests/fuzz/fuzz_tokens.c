@@ -6,12 +6,12 @@
 
 #include "examples/shared/pretrained_model.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+void fuzz_input(const uint8_t *data, size_t size)
 {
     fuzz_demand(freopen(fuzz_file(0, data, size), "rb", stdin) != NULL);
     token_lines lines;
     if (!token_lines_read(&lines, "fuzz", NULL))
-        return 0;
+        return;
     fuzz_demand(lines.count > 0 && lines.longest > 0);
     for (int64_t i = 0; i < lines.count; i++) {
         int64_t length = lines.first[i + 1] - lines.first[i];
@@ -20,7 +20,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             fuzz_demand(lines.token[k] >= 0);
     }
     token_lines_free(&lines);
-    return 0;
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)

@@ -6,10 +6,10 @@
 set -eu
 
 out=$1 lm=$2 fixtures=tests/fixtures
-for target in safetensors json pretrained checkpoint lm_model options tokens; do
+for target in safetensors json pretrained checkpoint lm_model config options tokens text; do
     mkdir -p "$out/$target"
 done
-for model in gpt2 llama llama3 bert; do
+for model in gpt2 llama llama3 qwen3 bert; do
     folder=$fixtures/pretrained/$model
     cp $folder/config.json "$out/json/$model"
     size=$(wc -c <$folder/config.json)
@@ -19,14 +19,15 @@ for model in gpt2 llama llama3 bert; do
     { printf '\001'; cat $folder/model.safetensors; } >"$out/safetensors/$model"
 done
 i=0
-while [ $i -lt 40 ]; do echo 'a line'; i=$((i + 1)); done >"$out/text"
+while [ $i -lt 40 ]; do echo 'a line'; i=$((i + 1)); done >"$out/lines"
 for options in '--positions learned' '--positions rotary --norm rms --ff swiglu --kv-heads 1' \
     '--level byte --window 3' '--vocab 260'; do
     rm -rf "${out:?}/run"
     # shellcheck disable=SC2086
-    "$lm" train "$out/text" --out "$out/run" --steps 2 --batch 2 --context 4 --layers 1 --heads 2 --emb 4 \
+    "$lm" train "$out/lines" --out "$out/run" --steps 2 --batch 2 --context 4 --layers 1 --heads 2 --emb 4 \
         --sample 0 $options >/dev/null 2>&1
     cp "$out/run/last.safetensors" "$out/lm_model/$(echo "$options" | tr -d ' ')"
+    cp "$out/run/config.json" "$out/config/$(echo "$options" | tr -d ' ')"
     cp "$out/run/last.safetensors" "$out/checkpoint/$(echo "$options" | tr -d ' ')"
 done
 # The safetensors target's own form: a byte that is even, and a header for 64 bytes.
@@ -42,3 +43,8 @@ printf -- 'word\n--\n--flag' >"$out/options/words"
 printf -- '--help' >"$out/options/help"
 printf '1 2 3\n4,5\r\n6\t7' >"$out/tokens/lines"
 printf '\357\273\2771, 2\n\n3' >"$out/tokens/mark"
+for kind in 0 1 2; do
+    { printf "\\00$kind"
+        printf 'a caf\303\251, a caf\303\251 and tea\r\n  for "two" \342\202\254 12345\n'
+    } >"$out/text/$kind"
+done
