@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- Streams ---- */
@@ -119,7 +120,8 @@ ag_ctx *program_begin(const char *program, uint64_t seed)
 
 bool program_can_write(const char *program, const char *path)
 {
-    const bool there = access(path, F_OK) == 0;
+    struct stat old;
+    const bool there = lstat(path, &old) == 0; /* also a link that leads nowhere yet */
     FILE *file = program_open(program, path, "ab");
     bool good = file != NULL && program_close(program, file, path);
     if (good && !there)

@@ -79,6 +79,12 @@ full_samples() {
 full_picture() { # program, option
     ! "$programs/$1" "$2" /dev/full >"$folder/out" 2>"$folder/message" && [ "$(wc -l <"$folder/message")" -eq 1 ]
 }
+through_link() {
+    ln -s "$folder/later.svg" "$folder/link.svg"
+    "$programs/classify" --steps 1 --out "$folder/link.svg" >"$folder/out" 2>"$folder/message" &&
+        [ -L "$folder/link.svg" ] && grep -q '</svg>' "$folder/later.svg"
+}
+check "a picture goes where a link leads that leads nowhere yet" through_link
 if [ -c /dev/full ]; then
     check "a full disk" each_program without_generate full
     check "a full disk under generate" full_generate

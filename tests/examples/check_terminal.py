@@ -49,7 +49,7 @@ def run(width, out, interrupts=0, more=(), **variables):
         if interrupts > 0 and b"tok/s" in shown:
             for _ in range(interrupts):
                 os.kill(child, signal.SIGINT)
-                time.sleep(0.01)
+                time.sleep(0.1)  # else both may come as one
             interrupts = 0
     os.close(master)
     return shown.decode("utf-8"), os.waitpid(child, 0)[1]
