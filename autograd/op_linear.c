@@ -91,6 +91,9 @@ static bool linear_check(const ag_tensor *like, const ag_linear_args *args)
         !ag_same_real("linear", like, x))
         return false;
     ag_ctx *ctx = x->ctx;
+    if (!ag_check_home(like->ctx, "linear", x) || !ag_check_home(ctx, "linear", w) ||
+        !ag_check_home(ctx, "linear", bias))
+        return false;
     if (w->ndim != 2)
         return ag_fail(ctx, AG_ERR_SHAPE, "linear", "the weight is %s, must be [out,in]", ag_shape_text(w));
     if (x->ndim == 0 || x->shape[x->ndim - 1] != w->shape[1])
@@ -163,9 +166,12 @@ static ag_tensor *linear_record(const linear_run *l)
 {
     const ag_linear_args *args = l->args;
     ag_tensor *const input[] = { args->x, args->w, args->bias }, *residual = args->residual, *y = l->y;
-    ag_scope_begin(y->ctx, args->module);
-    ag_tensor *before = ag_record(&ag_op_linear, l->before, input, args->bias == NULL ? 2 : 3, NULL, 0, NULL);
-    before = ag_scope_end(y->ctx, before);
+    ag_tensor *before = l->before;
+    if (ag_recording(y->ctx)) {
+        ag_scope_begin(y->ctx, args->module);
+        before = ag_record(&ag_op_linear, before, input, args->bias == NULL ? 2 : 3, NULL, 0, NULL);
+        before = ag_scope_end(y->ctx, before);
+    }
     if (before == NULL)
         return NULL;
     const bool ended = l->epilogue.kernel != NULL;

@@ -183,11 +183,23 @@ const char *ag_module_path(const ag_ctx *ctx)
     return ctx == NULL || ctx->scope_count == 0 ? "" : ctx->scopes[ctx->scope_count - 1].path;
 }
 
+/* ag_intern's "<outer>.<name>", found by the addresses of both if they were used before. */
+static const char *scope_path(ag_ctx *ctx, const char *outer, const char *name)
+{
+    ag_known_path *known = &ctx->known_paths[((uintptr_t)outer / 8 + (uintptr_t)name / 64) % AG_KNOWN_PATHS];
+    if (known->outer != outer || known->name != name || strcmp(known->path + known->name_at, name) != 0) {
+        const char *path = ag_intern(ctx, outer, name);
+        if (path == NULL)
+            return NULL;
+        *known = (ag_known_path){ outer, name, path, *outer == '\0' ? 0 : strlen(outer) + 1 };
+    }
+    return known->path;
+}
+
 void ag_scope_begin(ag_ctx *ctx, const char *name)
 {
-    const char *path = ag_module_path(ctx);
     if (ctx != NULL)
-        ag_scope_begin_at(ctx, name == NULL ? path : ag_intern(ctx, path, name));
+        ag_scope_begin_at(ctx, name == NULL ? ag_module_path(ctx) : scope_path(ctx, ag_module_path(ctx), name));
 }
 
 void ag_scope_begin_at(ag_ctx *ctx, const char *path)

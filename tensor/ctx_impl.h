@@ -11,6 +11,7 @@
 #define AG_TEXT_BYTES 192
 #define AG_SIZE_CLASSES 1024
 #define AG_INTERNED_LISTS 1024
+#define AG_KNOWN_PATHS 512
 
 /* A freed block in the cache; the link lies in the block itself. */
 typedef struct ag_free_block {
@@ -29,11 +30,18 @@ typedef struct ag_interned {
     char text[];
 } ag_interned;
 
+/* A module path that was made lately: outer, interned, and name, whose text may have changed since. */
+typedef struct ag_known_path {
+    const char *outer, *name, *path;
+    size_t name_at; /* where the name begins in the path */
+} ag_known_path;
+
 struct ag_ctx {
     ag_allocator allocator;
     ag_free_block *cache[AG_SIZE_CLASSES];
     size_t bytes, peak_bytes;
     ag_interned *interned[AG_INTERNED_LISTS];
+    ag_known_path known_paths[AG_KNOWN_PATHS];
 
     ag_scope *scopes;
     int64_t scope_count, scope_capacity;

@@ -45,10 +45,19 @@ static ag_tensor *tensor_new(ag_ctx *ctx, ag_storage *storage, ag_dtype dtype, i
             storage_release(storage);
         return NULL;
     }
-    *t = (ag_tensor){
-        .ctx = ctx, .storage = storage, .refs = 1, .offset = offset, .numel = 1, .older = ctx->newest, .dtype = dtype,
-        .ndim = ndim,
-    };
+    /* Field by field: an initialiser for the whole struct takes longer than the rest of this function. */
+    t->ctx = ctx;
+    t->storage = storage;
+    t->refs = t->numel = 1;
+    t->offset = offset;
+    t->newer = NULL;
+    t->older = ctx->newest;
+    t->attachment = NULL;
+    t->tape = t->depends = 0;
+    t->node = 0;
+    t->cut_by = NULL;
+    t->dtype = dtype;
+    t->ndim = ndim;
     for (int d = 0; d < ndim; d++) {
         t->shape[d] = shape[d];
         t->stride[d] = stride[d];

@@ -34,7 +34,7 @@ struct ag_tensor {
     int64_t refs;
     int64_t offset; /* of the first element, in elements */
     int64_t numel;
-    int64_t shape[AG_MAX_DIMS];
+    int64_t shape[AG_MAX_DIMS]; /* undefined from ndim on, as is stride */
     int64_t stride[AG_MAX_DIMS];
     ag_tensor *newer, *older; /* the context's list of live tensors */
     ag_attachment *attachment;

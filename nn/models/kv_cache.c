@@ -9,6 +9,7 @@
  */
 #include "nn/models/kv_cache_impl.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -272,12 +273,17 @@ static bool kv_make_numbers(const kv_cache *cache, ag_tensor **t)
     return *t != NULL;
 }
 
-/* to[b,:,row .. row + count - 1,:] = from[b,:,0 .. count - 1,:] */
-static bool kv_write_rows(ag_tensor *to, ag_tensor *from, int64_t b, int64_t row, int64_t count)
+/* to[b,:,row .. row + count - 1,:] = from[b,:,0 .. count - 1,:]; `to` is dense, and rows of `from` are. */
+static void kv_write_rows(ag_tensor *to, const ag_tensor *from, int64_t b, int64_t row, int64_t count)
 {
-    ag_tensor *rows = ag_tensor_slice(ag_tensor_select(to, 0, b), 1, row, row + count, 1);
-    ag_tensor *values = ag_tensor_slice(ag_tensor_select(from, 0, b), 1, 0, count, 1);
-    return rows != NULL && values != NULL && ag_copy_into(rows, values) == AG_OK;
+    const int64_t D = to->shape[3], *stride = from->stride;
+    const size_t size = ag_dtype_size(to->dtype);
+    assert(D == 1 || stride[3] == 1);
+    char *data = ag_data_mut(to);
+    for (int64_t h = 0; h < to->shape[1]; h++)
+        for (int64_t t = 0; t < count; t++)
+            memcpy(data + (size_t)(((b * to->shape[1] + h) * to->shape[2] + row + t) * D) * size,
+                   ag_address(from, b * stride[0] + h * stride[1] + t * stride[2]), (size_t)D * size);
 }
 
 static bool kv_join_rows(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, ag_mask *mask)
@@ -291,8 +297,8 @@ static bool kv_join_rows(const ag_kv_pass *pass, ag_tensor **k, ag_tensor **v, a
     int64_t longest = 0;
     for (int64_t b = 0; b < cache->batch; b++) {
         int64_t count = kv_count(pass, b), row = cache->length[b] - slot->dropped[b];
-        if (!kv_write_rows(slot->k, *k, b, row, count) || !kv_write_rows(slot->v, *v, b, row, count))
-            return false;
+        kv_write_rows(slot->k, *k, b, row, count);
+        kv_write_rows(slot->v, *v, b, row, count);
         slot->held[b] = cache->length[b] + count;
         start[b] = (int32_t)row;
         key_length[b] = (int32_t)(row + count);
