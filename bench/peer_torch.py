@@ -10,6 +10,7 @@ inference mode, and keys and values kept in tensors that are allocated once.
     peer_torch.py generate --weights FILE
     peer_torch.py op
     each with [--threads 0,1,2]: does the work with each of these counts; 0, PyTorch's own choice, can only be first
+    step with [--how eager|compile|bfloat16]: torch.compile of the model; its products and attention in bfloat16
 
 The weights come from `bench_step --save FILE` and `bench_generate --save FILE`. No layers: one attention layer, its
 loss the mean square of the output. Prints a JSON list with a result for each count of threads.
@@ -144,9 +145,13 @@ def make_step(args):
     tokens = (noise(args.batch * args.time) % args.vocab).reshape(shape)
     targets = noise(args.batch * args.time, 1 << 30) % args.vocab
 
+    run = torch.compile(model) if args.how == "compile" else model
+
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(model(tokens).flatten(0, 1), targets)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.how == "bfloat16"):
+            logits = run(tokens)
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -240,6 +245,7 @@ def main():
         parser.add_argument(f"--{size}", type=int, default=0)
     parser.add_argument("--weights")
     parser.add_argument("--threads", default="0")
+    parser.add_argument("--how", choices=("eager", "compile", "bfloat16"), default="eager")
     args = parser.parse_args()
 
     results = []

@@ -20,6 +20,8 @@ GOALS = {  # of a step: PyTorch's time by ours, the fraction of the peak
     "toy": (6, 0.50), "tiny": (2.2, 0.65), "baby": (1.25, 0.78), "long": (2, 0.55),
     "mha-50": (2, 0.50), "mha-256": (1.3, 0.75), "mha-1024": (1.3, 0.65), "mha-4096": (1.5, 0.60),
 }
+PEER_GOALS = {"toy": 4.5, "tiny": 2.6, "baby": 2.3, "long": 2.7}  # the best peer's time in float32 by ours
+PEERS = ("PyTorch eager", "torch.compile", "JAX jit")
 GEMM_GOALS = (1.0, 0.85)  # geometric mean, worst
 OP_GOAL_NS = 150
 GENERATION_GOALS = {"whole": 20, "cached": 5}
@@ -113,7 +115,8 @@ def machine(results):
     gemm = results["parts"].get("gemm")
     lines = [("date", results["date"]), ("processor", f"{m['cpu']}, {m['cores']} cores; {m['caches']}"),
              ("system", m["kernel"]), ("compiler", m["compiler"]), ("flags", f"`{m['flags']}`"),
-             ("attngrad", f"{commits(results)}; {limits['isa']}"), ("PyTorch", m["torch"] or "not installed")]
+             ("attngrad", f"{commits(results)}; {limits['isa']}"), ("PyTorch", m["torch"] or "not installed"),
+             ("JAX", m.get("jax") or "not installed")]
     if gemm:
         lines.append(("OpenBLAS", gemm[0]["peer"] or "not installed"))
     return table(("", ""), lines)
@@ -147,6 +150,20 @@ def steps(results):
                      against(fraction, peak_goal, f"{100 * fraction:.1f} %"), percent(of_peak(results, row, alone)[1])))
     return table(("step", ">ours, ms", ">1 thread, ms", ">PyTorch, ms", "on", "ratio", ">GFLOP/s", "of the peak",
                   ">1 thread, of its peak"), rows)
+
+
+def peers(results):
+    rows = []
+    for row in results["parts"]["peers"]:
+        ms = {side: entry["ms"] for side, entry in row["sides"].items()}
+        found = [ms[side] for side in PEERS if side in ms]
+        ratio = min(found) / ms["ours"] if found else None
+        narrow = ms.get("PyTorch bfloat16")
+        rows.append((row["model"], number(ms["ours"]), *(number(ms.get(side)) for side in PEERS),
+                     against(ratio, PEER_GOALS[row["model"]], f"{ratio:.2f}" if ratio else ""), number(narrow),
+                     against(narrow and narrow / ms["ours"], 1, f"{narrow / ms['ours']:.2f}" if narrow else "")))
+    return table(("step", ">ours, ms", *(f">{side}, ms" for side in PEERS), "the best by ours",
+                  ">PyTorch bfloat16, ms", "by ours"), rows)
 
 
 def isa(results):
@@ -324,7 +341,8 @@ def summary(results):
 TABLES = {  # heading, function
     "summary": ("In brief", summary),
     "machine": ("What it ran on", machine), "limits": ("The machine's limits", limits),
-    "steps": ("Training steps", steps), "isa": ("Instruction sets", isa), "gemm": ("Matrix product", gemm),
+    "steps": ("Training steps", steps), "peers": ("Training steps beside compiled ones", peers),
+    "isa": ("Instruction sets", isa), "gemm": ("Matrix product", gemm),
     "op": ("One small op", op),
     "generation": ("Generation", generation), "memory": ("Peak memory of the process", memory),
     "busy": ("Beside other programs", busy),

@@ -11,7 +11,7 @@ Each figure is the median over rounds, in which all rows of a part have their tu
 process of its own that reports the median of its repeats, PyTorch's with each count of threads. Sides that start from
 the same weights must come to the same losses and gradient norm, to four digits, and to the same tokens: exit status 1
 where they do not, and where a program fails; the other parts go on. A goal that is missed is shown, no more. Without
-PyTorch or OpenBLAS the columns of the peer stay empty.
+PyTorch, JAX or OpenBLAS the columns of the peer stay empty.
 """
 import argparse
 import contextlib
@@ -32,7 +32,9 @@ MODELS = ("toy", "tiny", "baby", "long")
 LAYERS = ("mha-50", "mha-256", "mha-1024", "mha-4096")
 SIZES = ("batch", "time", "emb", "heads", "layers", "vocab")
 PEER = pathlib.Path(__file__).resolve().parent / "peer_torch.py"
+JAX_PEER = PEER.with_name("peer_jax.py")
 SETTINGS = {"default": 0, "1 thread": 1, "2 threads": 2}  # of PyTorch: threads
+PEERS = {"PyTorch eager": "eager", "torch.compile": "compile", "PyTorch bfloat16": "bfloat16"}
 BUSY = (0, 1, 2, 4)  # processes beside a step
 BUSY_REPEATS = {"toy": 300, "tiny": 15, "baby": 2}
 GROWTH = {  # one size of this model at a time
@@ -65,6 +67,12 @@ def close(a, b):
     return abs(a - b) <= 1e-4 * abs(b)
 
 
+def version_of(module):
+    found = subprocess.run([sys.executable, "-c", f"import {module}; print({module}.__version__)"],
+                           capture_output=True, text=True)
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
 def median(results, key="ms"):
     return statistics.median(r[key] for r in results)
 
@@ -72,11 +80,11 @@ def median(results, key="ms"):
 class Bench:
     def __init__(self, build, rounds, folder):
         self.build, self.rounds, self.folder = build, rounds, pathlib.Path(folder)
-        found = subprocess.run([sys.executable, "-c", "import torch; print(torch.__version__)"], capture_output=True,
-                               text=True)
-        self.torch = found.stdout.strip() if found.returncode == 0 else None
-        if self.torch is None:
-            print("No comparison with PyTorch: python3 has no torch (pip install torch).", file=sys.stderr)
+        self.torch = version_of("torch")
+        self.jax = version_of("jax")
+        for name, version in (("PyTorch", self.torch), ("JAX", self.jax)):
+            if version is None:
+                print(f"No comparison with {name}: python3 can not import it (pip install torch jax).", file=sys.stderr)
 
     def ours(self, program, *options, isa=None, **environment):
         if isa:
@@ -150,6 +158,28 @@ class Bench:
         check_work(model, results)
         return {**sizes, "loss": results["ours"][0]["loss"], "parameters": results["ours"][0]["parameters"],
                 "peaks": peaks, "sides": {side: summary(r) for side, r in results.items()}}
+
+    def peers(self):
+        """Beside what compiles a step, and beside PyTorch in bfloat16, which is not the same work."""
+        saved = {model: self.weights(model) for model in MODELS}
+        rows = self.take_turns("peers", {model: self.peers_sides(*saved[model]) for model in MODELS},
+                               rounds=min(3, self.rounds))
+        for model, sides in rows.items():
+            check_work(model, {side: r for side, r in sides.items() if side != "PyTorch bfloat16"})
+        return [{**saved[model][1], "sides": {side: summary(r) for side, r in rows[model].items()}}
+                for model in MODELS]
+
+    def peers_sides(self, weights, sizes):
+        start = ("--weights", weights)
+        fewer = {**sizes, "repeats": max(10, sizes["repeats"] // 3)}
+        sides = {"ours": lambda: self.step(sizes, *start)}
+        if self.torch:
+            for side, how in PEERS.items():
+                sides[side] = lambda how=how: next(iter(self.peer_step(fewer, *start, "--how", how).values()))
+        if self.jax:
+            given = [word for size in (*SIZES, "repeats") for word in (f"--{size}", fewer[size])]
+            sides["JAX jit"] = lambda: json.loads(call(sys.executable, JAX_PEER, *given, *start))[0]
+        return sides
 
     def isa(self):
         """Builds for less than the best, and PyTorch told to use AVX2 at most."""
@@ -344,7 +374,7 @@ def commit():
         return "unknown"
 
 
-def describe_machine(args, torch):
+def describe_machine(args, bench):
     cpu = platform.processor() or platform.machine()
     caches = []
     try:
@@ -359,10 +389,10 @@ def describe_machine(args, torch):
     flags = [flag for flag in args.flags.split() if not flag.startswith(("-W", "-I"))]
     return {"cpu": cpu, "cores": os.cpu_count(), "caches": ", ".join(caches),
             "kernel": f"{platform.system()} {platform.release().partition('-')[0]}", "compiler": args.compiler,
-            "flags": " ".join(flags), "torch": torch}
+            "flags": " ".join(flags), "torch": bench.torch, "jax": bench.jax}
 
 
-PARTS = ("steps", "isa", "gemm", "op", "generation", "busy", "start", "growth", "profile")
+PARTS = ("steps", "peers", "isa", "gemm", "op", "generation", "busy", "start", "growth", "profile")
 
 
 def main():
@@ -384,7 +414,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(args.build, args.rounds, folder)
         progress("the machine's limits")
-        results["machine"] = describe_machine(args, bench.torch)
+        results["machine"] = describe_machine(args, bench)
         measured = commit()  # now: a later one is not what was built
         bench.limits = bench.machine()
         if set(results["parts"]) - set(parts):  # what is kept was measured beside its own
