@@ -327,7 +327,7 @@ z_array *z_sum(z_array *x, int count, const int *dims, bool keepdim)
         return NULL;
     bool reduced[AG_MAX_DIMS] = { false };
     int64_t kept[AG_MAX_DIMS], shape[AG_MAX_DIMS];
-    int order[AG_MAX_DIMS], first = 0, ndim = 0; /* the dims that stay, then the reduced ones */
+    int order[AG_MAX_DIMS] = { 0 }, first = 0, ndim = 0; /* the dims that stay, then the reduced ones */
     for (int i = 0; i < (count == 0 ? x->ndim : count); i++)
         reduced[count == 0 ? i : dim_of(x, dims[i])] = true;
     for (int d = 0; d < x->ndim; d++) {

@@ -84,12 +84,12 @@ int64_t bpe_piece(const unsigned char *text, int64_t length)
     return first == BLANKS && end < length && last > 0 ? last : end;
 }
 
-static uint64_t hash_bytes(const unsigned char *text, int64_t length) /* FNV-1a */
+static size_t hash_bytes(const unsigned char *text, int64_t length) /* FNV-1a */
 {
     uint64_t hash = 0xcbf29ce484222325;
     for (int64_t i = 0; i < length; i++)
         hash = (hash ^ text[i]) * 0x100000001b3;
-    return hash ^ hash >> 32;
+    return (size_t)(hash ^ hash >> 32);
 }
 
 static bool pieces_grow(pieces *p)
@@ -179,10 +179,10 @@ heap_item heap_pop(heap *h)
 
 /* ---- Tokens ---- */
 
-uint64_t bpe_hash_pair(bpe_pair pair)
+size_t bpe_hash_pair(bpe_pair pair)
 {
     uint64_t hash = ((uint64_t)(uint32_t)pair.left << 32 | (uint32_t)pair.right) * 0x9e3779b97f4a7c15;
-    return hash ^ hash >> 32;
+    return (size_t)(hash ^ hash >> 32);
 }
 
 static int64_t length_of(const bpe *b, int32_t token)

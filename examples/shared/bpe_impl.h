@@ -48,7 +48,7 @@ heap_item heap_pop(heap *h);
 
 /* ---- Merges ---- */
 
-uint64_t bpe_hash_pair(bpe_pair pair);
+size_t bpe_hash_pair(bpe_pair pair);
 
 /* Adds the token of a pair. False when out of memory. *same: there is a token of the same bytes, or it would be longer
  * than BPE_LONGEST, and none is added. */
