@@ -21,6 +21,7 @@
 #   make differential random cases against PyTorch and the transformers package, where python3 has them (minutes=N,
 #                     seed=S repeats a run, only=KIND); a case that fails is shrunk and printed as a C program
 #   make gradcheck-proof  random functions, right and wrong: the gradient checker must not err (cases=N: seeds 1 to N, or A-B)
+#   make gradcheck-kinds  the kinds of mistakes in a backward, in double and in float: is the right cause named?
 #   make crash-proof  training runs that are killed, stopped or out of disk at random moments go on with the same bits
 #   make mutants      plants faults in a copy: tests must catch each; writes docs/mutants.md (only=WORD: some, and no file)
 #   make install      the library, its headers, programs and manual pages (PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR=)
@@ -317,6 +318,14 @@ cases ?= 10000
 .PHONY: gradcheck-proof
 gradcheck-proof: $(test_program)
 	AG_GRADCHECK_PROOF='$(cases)' $(test_program) gradcheck_proof
+
+# Right: the cause and the words to look for; vague: the place alone; misleading: another cause; missed: a pass.
+.PHONY: gradcheck-kinds
+gradcheck-kinds: $(test_program)
+	AG_GRADCHECK_KINDS=1 $(test_program) kinds | awk '/^kind: / { print; of["in double", $$(NF - 1)]++; \
+	    of["in float", $$NF]++ } END { for (t = 0; t < 2; t++) { in_type = t == 0 ? "in double" : "in float"; \
+	    printf "%s: %d right, %d vague, %d misleading, %d missed\n", in_type, of[in_type, "right"], \
+	    of[in_type, "vague"], of[in_type, "misleading"], of[in_type, "missed"] } }'
 
 # Training runs that are killed, stopped and run out of disk at random moments; the last needs root, for a tmpfs.
 .PHONY: crash-proof

@@ -33,6 +33,7 @@ static const double NOISE_OF_SLOPE = 6, NOISE_OF_BEND = 12; /* the same of one d
 /* A change of more than SEEN times the noise is seen. Where none is, the function may bend on a scale FINER than x,
  * below the noise. */
 static const double SEEN = 100, FINER = 0x1p16;
+static const double FINER_STEP = 16; /* of successive steps at which a failure is confirmed */
 
 static const double PROBE = 1e5; /* the noise is at most this part of the probe's difference */
 static const double NOISY = 1e-5; /* relative error with which a derivative limited by noise is good enough */
@@ -669,8 +670,8 @@ bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotan
         return true;
     claim q = claim_of(check, d, cotangent, &w, numeric, analytic, apart);
     bool denies = true;
-    if (q.fine < q.most) {
-        double slope = claim_slope(check, &q, &w, 0, q.fine);
+    for (double h = q.fine; denies && q.fine < q.most && h >= q.fine / FINER_STEP; h /= FINER_STEP) {
+        double slope = claim_slope(check, &q, &w, 0, h);
         denies = !isfinite(slope) || fabs(slope - numeric.value) <= fabs(slope - analytic);
     }
     denies = denies && !claim_is_on_stairs(check, &q, &w);

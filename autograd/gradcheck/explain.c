@@ -303,10 +303,8 @@ static bool explain_is_leak_and_scaled(ag_evidence *e)
 static bool explain_is_tail(ag_evidence *e)
 {
     ag_place place = ag_evidence_place(e);
-    bool vectors = explain_vector_width(&place) > 0;
-    if (place.tail == 0 || place.right < place.wrong || (place.wrong == 1 && !vectors))
-        return false;
-    if (2 * place.tail == place.tail_extent && !vectors) /* halves mean different things, as values and gates do */
+    if (explain_vector_width(&place) == 0 || place.right < place.wrong) /* else parts may mean different things, as
+                                                                           values and gates do */
         return false;
     ag_because(e, AG_CAUSE_TAIL, "Wrong at the end: analytic is wrong on %s, and right before.", place.text);
     say_vectors(e, &place);
@@ -354,6 +352,7 @@ static const struct hypothesis {
     { ag_is_factor_misplaced, true, true },
     { ag_is_entry_moved, true, true },
     { explain_is_leak_and_scaled, true, true },
+    { ag_is_attention_wrong, true, true },
     { ag_is_norm_weight_wrong, true, true },
     { ag_is_norm_wrong, true, true },
     { ag_is_moment_missing, true, true }, /* before the next: without weights layer norm's result is its own xhat */

@@ -114,6 +114,10 @@ bool ag_is_mask_drawn_again(ag_evidence *e);
 bool ag_is_slope_of_another(ag_evidence *e);
 bool ag_is_slope_off_by_factor(ag_evidence *e);
 
+/* ---- explain_attention.c ---- */
+
+bool ag_is_attention_wrong(ag_evidence *e);
+
 /* ---- explain_norm.c: layer norm and RMS norm ---- */
 
 bool ag_is_norm_weight_wrong(ag_evidence *e);

@@ -34,8 +34,6 @@ typedef struct reading {
     pair *pair;
     int64_t count;
     affine map[AG_MAX_DIMS]; /* per dim of the operand */
-    int64_t extent[2];       /* more factors that a map may have */
-    int extents;
 } reading;
 
 static int64_t index_variable(const reading *r, int variable, const pair *p)
@@ -93,17 +91,14 @@ static bool index_fits(const reading *r, int dim, affine *a)
 /* Finds the map of one dim with the fewest variables and the smallest factors. */
 static bool index_find_map(const reading *r, int dim, affine *a)
 {
-    static const int64_t factors[] = { 1, -1, 2, -2, 3, -3, 4, -4 };
-    enum { FACTORS = sizeof factors / sizeof *factors };
-    int variables = r->y->ndim + r->e->ndim, count = FACTORS + r->extents;
-    int64_t factor[FACTORS + 2];
-    memcpy(factor, factors, sizeof factors);
-    memcpy(factor + FACTORS, r->extent, sizeof r->extent);
+    static const int64_t factor[] = { 1, -1, 2, -2, 3, -3, 4, -4 };
+    enum { FACTORS = sizeof factor / sizeof *factor };
+    int variables = r->y->ndim + r->e->ndim;
     *a = (affine){ { -1, -1 }, { 0, 0 }, 0, 1 };
     if (index_fits(r, dim, a))
         return true;
     for (int v = 0; v < variables; v++)
-        for (int f = 0; f < count; f++) {
+        for (int f = 0; f < FACTORS; f++) {
             *a = (affine){ { v, -1 }, { factor[f], 0 }, 0, 1 };
             if (index_fits(r, dim, a))
                 return true;
@@ -111,8 +106,8 @@ static bool index_find_map(const reading *r, int dim, affine *a)
     for (int64_t divisor = 1; divisor <= 3; divisor++)
         for (int v = 0; v < variables; v++)
             for (int w = v + 1; w < variables; w++)
-                for (int f = 0; f < count * count; f++) {
-                    *a = (affine){ { v, w }, { factor[f / count], factor[f % count] }, 0, divisor };
+                for (int f = 0; f < FACTORS * FACTORS; f++) {
+                    *a = (affine){ { v, w }, { factor[f / FACTORS], factor[f % FACTORS] }, 0, divisor };
                     if (index_fits(r, dim, a))
                         return true;
                 }
@@ -333,33 +328,6 @@ static bool index_is_elsewhere(ag_evidence *e, pair *pairs, bool of_output)
                       index_difference(&r.map[d], &right[d]));
 }
 
-/* A matrix is read as if its memory had another shape. */
-static bool index_is_misread_in_memory(ag_evidence *e, reading *r)
-{
-    const ag_array *z = r->z;
-    if (z->ndim != 2)
-        return false;
-    ag_array flat = { .value = z->value, .ndim = 1, .shape = { z->shape[0] * z->shape[1] } };
-    r->z = &flat;
-    r->extent[0] = z->shape[0];
-    r->extent[1] = z->shape[1];
-    r->extents = 2;
-    char is[INDEX_TEXT], meant[INDEX_TEXT];
-    bool fits = index_find_maps(r, e->right_entry) && index_reproduces(r, e->right_entry);
-    if (fits)
-        index_text(r, &r->map[0], meant);
-    fits = fits && index_find_maps(r, e->entry) && index_reproduces(r, e->entry);
-    if (fits) {
-        index_text(r, &r->map[0], is);
-        ag_because(e, AG_CAUSE_TRANSPOSED, "An operand is misread: element %s in memory of ", is);
-        ag_say_input(e, r->number);
-        ag_say(e, " is read, right is %s (j: index of the output, i: of this gradient). Usually rows and columns "
-                  "exchanged.", meant);
-    }
-    r->extents = 0;
-    return fits;
-}
-
 bool ag_is_index_wrong(ag_evidence *e)
 {
     if (e->right_entry == NULL || e->check->output_count != 1)
@@ -377,7 +345,6 @@ bool ag_is_index_wrong(ag_evidence *e)
             continue;
         memcpy(right, r.map, sizeof right);
         found = index_find_maps(&r, e->entry) && index_reproduces(&r, e->entry) && say_reading(e, &r, right);
-        found = found || index_is_misread_in_memory(e, &r);
     }
     found = found || (pairs != NULL && (index_is_elsewhere(e, pairs, true) || index_is_elsewhere(e, pairs, false)));
     ag_free(e->check->ctx, pairs, bytes);

@@ -14,10 +14,12 @@
 
 enum { LONGEST_NORM = 512 };
 
-/* The rows of x along one dim. */
+/* The rows of x. */
 typedef struct normed_rows {
     const ag_evidence *e;
     bool centered; /* layer norm, else RMS norm */
+    int dim;       /* along which; -1: groups of successive elements, as in group norm */
+    char along[40]; /* "along dim 1" */
     const double *x;
     ag_rows rows;
     double *w; /* as x */
@@ -26,27 +28,45 @@ typedef struct normed_rows {
     double r[LONGEST_NORM], right_r[LONGEST_NORM]; /* analytic, right */
 } normed_rows;
 
-static bool norm_begin(normed_rows *l, const ag_evidence *e, const ag_array *x, int dim, bool centered)
+/* Form number `form` of the rows of x: along each dim, the last one first, then groups of successive elements; each in
+ * a layer norm and in an RMS norm. False: there are no more. */
+static bool norm_begin(normed_rows *l, const ag_evidence *e, const ag_array *x, int form)
 {
-    int64_t n = 1, step = 1;
-    for (int d = 0; d < x->ndim; d++) {
+    int64_t n = 1, group = 1;
+    int dims = x->ndim, groups = form / 2 - dims;
+    for (int d = 0; d < dims; d++)
         n *= x->shape[d];
-        step *= d > dim ? x->shape[d] : 1;
+    *l = (normed_rows){ .e = e, .centered = form % 2 == 0, .x = x->value, .w = e->slope + 2 * e->m, .dim = -1 };
+    if (groups < 0) {
+        l->dim = dims - 1 - form / 2;
+        for (int d = l->dim + 1; d < dims; d++)
+            group *= x->shape[d];
+        l->rows = (ag_rows){ n / x->shape[l->dim], x->shape[l->dim], group };
+        ag_snprintf(l->along, sizeof l->along, "along dim %d", l->dim);
+        return true;
     }
-    l->e = e;
-    l->centered = centered;
-    l->x = x->value;
-    l->rows = (ag_rows){ n / x->shape[dim], x->shape[dim], step };
-    l->w = e->slope + 2 * e->m;
-    if (n != e->m || l->rows.extent < 4 || l->rows.count > LONGEST_NORM)
+    for (int64_t size = dims == 0 ? n : x->shape[dims - 1] + 1; size <= n / 2; size++) /* the groups-th divisor of n */
+        if (n % size == 0 && groups-- == 0) {
+            l->rows = (ag_rows){ n / size, size, 1 };
+            ag_snprintf(l->along, sizeof l->along, "in groups of %lld elements", (long long)size);
+            return true;
+        }
+    return false;
+}
+
+/* Computes w, v and average. False: there are too few elements, or too many. */
+static bool norm_is_usable(normed_rows *l)
+{
+    const ag_rows *r = &l->rows;
+    if (r->count * r->extent != l->e->m || r->extent < 4 || r->extent > LONGEST_NORM || r->count > LONGEST_NORM)
         return false;
-    for (int64_t row = 0; row < l->rows.count; row++) {
-        int64_t first = ag_row_start(&l->rows, row), end = first + l->rows.extent * step;
-        double size = (double)l->rows.extent;
+    for (int64_t row = 0; row < r->count; row++) {
+        int64_t first = ag_row_start(r, row), end = first + r->extent * r->step;
+        double size = (double)r->extent;
         l->v[row] = l->average[row] = 0;
-        for (int64_t i = first; i < end && centered; i += step)
+        for (int64_t i = first; i < end && l->centered; i += r->step)
             l->average[row] += l->x[i] / size;
-        for (int64_t i = first; i < end; i += step) {
+        for (int64_t i = first; i < end; i += r->step) {
             l->w[i] = l->x[i] - l->average[row];
             l->v[row] += l->w[i] * l->w[i] / size;
         }
@@ -160,10 +180,9 @@ bool ag_is_norm_weight_wrong(ag_evidence *e)
         const ag_array *x = &e->check->input[k].x;
         if (k == e->number || x->value == NULL || e->check->input[k].numel != e->m)
             continue;
-        for (int dim = x->ndim - 1; dim >= 0; dim--)
-            for (int centered = 1; centered >= 0; centered--)
-                if (norm_begin(&l, e, x, dim, centered == 1) && norm_weight_of(e, &s, x, &l))
-                    return true;
+        for (int form = 0; norm_begin(&l, e, x, form); form++)
+            if (norm_is_usable(&l) && norm_weight_of(e, &s, x, &l))
+                return true;
     }
     return false;
 }
@@ -238,8 +257,6 @@ static bool norm_measure(const normed_rows *l, const double *entries, int64_t ro
     int64_t extent = l->rows.extent;
     double n = (double)extent, loose = 20 * norm_looseness(l->e), mean[LONGEST_NORM], term[LONGEST_NORM];
     double raw[LONGEST_NORM], w[LONGEST_NORM], pw[LONGEST_NORM], one[LONGEST_NORM];
-    if (extent > LONGEST_NORM)
-        return false;
     for (int64_t d = 0; d < extent; d++) {
         double factor[3];
         if (!norm_decompose(l, entries, row, d, factor))
@@ -308,67 +325,71 @@ static unsigned norm_facts_of(normed_rows *l, int64_t row, double *p)
            norm_is_near(is.gy_term, r * r * r, 20 * loose * r * r * r, TERM_OF_GY);
 }
 
-/* A term is one number times the right one in all rows: n is a sum in place of a mean. */
-static bool norm_term_is_scaled(ag_evidence *e, const normed_rows *l, const double *ratio, bool mean, int dim)
+/* A term, or both, is one number times the right one in all rows: n is a sum in place of a mean. */
+static bool norm_term_is_scaled(ag_evidence *e, const normed_rows *l, const double *ratio, const char *what)
 {
     double factor, n = (double)l->rows.extent, loose = norm_looseness(e);
     if (!norm_is_constant(ratio, l->rows.count, loose * fmax(1, fabs(ratio[0])), &factor) ||
         fabs(factor - 1) < 10 * loose) /* noise may do that */
         return false;
-    ag_because(e, mean ? AG_CAUSE_MEAN_MISSING : AG_CAUSE_VARIANCE_MISSING, "The %s term is wrong: along dim %d, %s "
-                                                                            "in r (g "
-               "%s- xhat mean(g xhat)) is %.6g times the right one", mean ? "mean" : "variance", dim,
-               mean ? "mean(g)" : "xhat mean(g xhat)", l->centered ? "- mean(g) " : "", factor);
-    ag_say(e, "%s.", fabs(factor - n) <= loose * n ? ", a sum in place of a mean" : "");
+    bool mean = ratio == l->mean;
+    ag_because(e, mean ? AG_CAUSE_MEAN_MISSING : AG_CAUSE_VARIANCE_MISSING, "The %s wrong: %s, %s in r (g %s- xhat "
+               "mean(g xhat)) %s %.6g times the right one", what, l->along, mean ? "mean(g)" : "xhat mean(g xhat)",
+               l->centered ? "- mean(g) " : "", "is", factor);
+    ag_say(e, "%s.", fabs(factor - n) <= loose * n           ? ", a sum in place of a mean"
+                     : fabs(factor - n / (n - 1)) <= loose   ? ", a mean over n - 1"
+                                                             : "");
     return true;
 }
 
 /* The scale of the whole gradient is right. */
-static bool norm_terms_are_wrong(ag_evidence *e, const normed_rows *l, unsigned facts, int dim)
+static bool norm_terms_are_wrong(ag_evidence *e, const normed_rows *l, unsigned facts)
 {
     const char *form = l->centered ? "r (g - mean(g) - xhat mean(g xhat))" : "r (g - xhat mean(g xhat))";
     if ((facts & MEAN_ZERO) != 0 && (facts & TERM_RIGHT) != 0)
-        return ag_because(e, AG_CAUSE_MEAN_MISSING, "The mean term is missing: along dim %d, mean(g) in %s, g = gy "
-                          "gamma.", dim, form);
+        return ag_because(e, AG_CAUSE_MEAN_MISSING, "The mean term is missing: %s, mean(g) in %s, g = gy gamma.",
+                          l->along, form);
     if ((facts & MEAN_ZERO) != 0 && (facts & TERM_ZERO) != 0)
-        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The mean and the variance term are both missing: along dim "
-                                                        "%d, mean(g) and xhat mean(g xhat) in %s.", dim, form);
+        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The mean and the variance term are both missing: %s, mean(g) "
+                          "and xhat mean(g xhat) in %s.", l->along, form);
     if ((facts & (MEAN_OF_GY | TERM_OF_GY)) != 0 && (facts & (MEAN_RIGHT | MEAN_OF_GY)) != 0 &&
         (facts & (TERM_RIGHT | TERM_OF_GY)) != 0) {
         bool mean = (facts & MEAN_RIGHT) == 0, term = (facts & TERM_RIGHT) == 0;
-        return ag_because(e, mean ? AG_CAUSE_MEAN_MISSING : AG_CAUSE_VARIANCE_MISSING, "The %s%s: along dim %d, gy in "
-                          "place of g = gy gamma in %s%s%s of %s.", mean && term ? "mean and the variance" :
-                          mean ? "mean" : "variance", mean && term ? " term are wrong" : " term is wrong", dim,
-                          mean ? "mean(g)" : "", mean && term ? " and " : "", term ? "mean(g xhat)" : "", form);
+        return ag_because(e, mean ? AG_CAUSE_MEAN_MISSING : AG_CAUSE_VARIANCE_MISSING, "The %s%s: %s, gy in place of g "
+                          "= gy gamma in %s%s%s of %s.", mean && term ? "mean and the variance"
+                                                         : mean       ? "mean"
+                                                                      : "variance",
+                          mean && term ? " term are wrong" : " term is wrong", l->along, mean ? "mean(g)" : "",
+                          mean && term ? " and " : "", term ? "mean(g xhat)" : "", form);
     }
     if ((facts & MEAN_UNDIVIDED) != 0 && (facts & TERM_CENTERED) != 0)
         return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's division by the standard deviation is left out of both "
-                          "means: along dim %d, analytic is r g - mean(g) - xhat mean(g xhat), right is %s.", dim,
-                          form);
+                          "means: %s, analytic is r g - mean(g) - xhat mean(g xhat), right is %s.", l->along, form);
     bool raw = (facts & MEAN_RAW) != 0 && (facts & MEAN_RIGHT) == 0;
     if ((facts & (MEAN_RIGHT | MEAN_RAW)) != 0 && (facts & (TERM_CENTERED | TERM_TWICE)) != 0)
-        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term is wrong: along dim %d it has %s in place "
-                                                        "of "
-                          "the normalised x%s in %s.", dim, raw || !l->centered ? "x" : "x - mean(x)",
+        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term is wrong: %s it has %s in place of the "
+                          "normalised x%s in %s.", l->along, raw || !l->centered ? "x" : "x - mean(x)",
                           (facts & TERM_TWICE) != 0 ? ", twice," : "", form);
     if ((facts & MEAN_RIGHT) != 0 && (facts & (TERM_ZERO | TERM_OPPOSITE)) != 0)
-        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term %s: along dim %d, xhat mean(g xhat) in %s, "
-                                                        "g "
-                          "= gy gamma.", (facts & TERM_ZERO) != 0 ? "is missing" : "has the wrong sign", dim, form);
-    return ((facts & TERM_RIGHT) != 0 && norm_term_is_scaled(e, l, l->mean, true, dim)) ||
-           ((facts & MEAN_RIGHT) != 0 && norm_term_is_scaled(e, l, l->term, false, dim));
+        return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term %s: %s, xhat mean(g xhat) in %s, g = gy "
+                          "gamma.", (facts & TERM_ZERO) != 0 ? "is missing" : "has the wrong sign", l->along, form);
+    bool both = true;
+    for (int64_t row = 0; row < l->rows.count; row++)
+        both = both && fabs(l->mean[row] - l->term[row]) <= norm_looseness(e) * fabs(l->mean[row]);
+    return ((facts & TERM_RIGHT) != 0 && norm_term_is_scaled(e, l, l->mean, "mean term is")) ||
+           ((facts & MEAN_RIGHT) != 0 && norm_term_is_scaled(e, l, l->term, "variance term is")) ||
+           (both && l->centered && norm_term_is_scaled(e, l, l->mean, "mean term and the variance term are"));
 }
 
-static bool norm_explain(ag_evidence *e, const normed_rows *l, unsigned facts, int dim)
+static bool norm_explain(ag_evidence *e, const normed_rows *l, unsigned facts)
 {
-    if ((facts & SCALE_RIGHT) != 0 && norm_terms_are_wrong(e, l, facts, dim))
+    if ((facts & SCALE_RIGHT) != 0 && norm_terms_are_wrong(e, l, facts))
         return true;
     if ((facts & MEAN_RIGHT) == 0)
         return false;
     if ((facts & SCALE_NONE) != 0 && (facts & TERM_RIGHT) != 0)
-        return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's division by the standard deviation is left out: along "
-                                                  "dim "
-                          "%d analytic is sqrt(variance + epsilon) times the right gradient.", dim);
+        return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's division by the standard deviation is left out: %s "
+                          "analytic is sqrt(variance + epsilon) times the right gradient.", l->along);
     if ((facts & SCALE_OF_TERM) != 0 && norm_scale_is_wrong(e, l))
         return true;
     double low = l->scale[0], high = l->scale[0];
@@ -377,9 +398,8 @@ static bool norm_explain(ag_evidence *e, const normed_rows *l, unsigned facts, i
         high = fmax(high, l->scale[row]);
     }
     return (facts & (TERM_RIGHT | SCALE_OF_TERM)) != 0 &&
-           ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's division by the standard deviation is wrong: along dim %d "
-                                              "each "
-                      "row of analytic is another number times the right one, from %.4g to %.4g.", dim, low, high);
+           ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's division by the standard deviation is wrong: %s each row of "
+                      "analytic is another number times the right one, from %.4g to %.4g.", l->along, low, high);
 }
 
 /* The number of elements that share a mean with element i, and whether j is one of them: those along a dim, or all. */
@@ -395,23 +415,27 @@ static bool norm_share(const ag_evidence *e, int dim, int64_t i, int64_t j, doub
 
 /* Which elements the means of analytic run over. */
 typedef struct norm_means {
-    int dim, another; /* right; in analytic, -1: all */
+    int another;      /* the dim, -1: all */
     bool mean, term;  /* whether that is so for mean(g), for mean(g xhat); the other is right */
     int64_t skipped;  /* an index along the norm that neither has; -1: none */
+    bool first;       /* each row's mean and r are those of the first row */
 } norm_means;
 
 /* Entries are p_j ([i = j] - (1 + xhat_i xhat_j) / count) r_i / r_j, the 1 in layer norm only. */
 static void norm_guess_means(ag_evidence *e, const normed_rows *l, norm_means of)
 {
-    double count, right_count = (double)l->rows.extent, centre = l->centered ? 1 : 0, ignored;
+    double count, right_count = (double)l->rows.extent, centre = l->centered ? 1 : 0;
     int64_t block = l->rows.step * l->rows.extent;
     for (int64_t j = 0; j < e->m; j++) {
-        double rj = l->right_r[j / block * l->rows.step + j % l->rows.step], wj = l->w[j];
-        double p = e->right_entry[j * e->m + j] / (1 - (centre + rj * rj * wj * wj) / right_count);
+        int64_t row_j = j / block * l->rows.step + j % l->rows.step;
+        double rj = l->right_r[row_j], shift = of.first ? l->average[row_j] - l->average[0] : 0;
+        double p = e->right_entry[j * e->m + j] / (1 - (centre + rj * rj * l->w[j] * l->w[j]) / right_count);
+        double used_r = of.first ? l->right_r[0] : rj, wj = l->w[j] + shift;
         bool skipped = j / l->rows.step % l->rows.extent == of.skipped;
         for (int64_t i = 0; i < e->n; i++) {
-            double ri = l->right_r[i / block * l->rows.step + i % l->rows.step], product = ri * l->w[i] * rj * wj;
-            bool near = norm_share(e, of.dim, i, j, &ignored), far = norm_share(e, of.another, i, j, &count);
+            int64_t row_i = i / block * l->rows.step + i % l->rows.step;
+            double ri = of.first ? l->right_r[0] : l->right_r[row_i], product = ri * (l->w[i] + shift) * used_r * wj;
+            bool near = row_i == row_j, far = norm_share(e, of.another, i, j, &count);
             double right = near && !skipped ? 1 / right_count : 0, other = far && !skipped ? 1 / count : 0;
             e->guess_entry[i * e->m + j] = p * ri / rj * ((i == j) - centre * (of.mean ? other : right) -
                                                           product * (of.term ? other : right));
@@ -419,19 +443,20 @@ static void norm_guess_means(ag_evidence *e, const normed_rows *l, norm_means of
     }
 }
 
-static bool norm_is_over_others(ag_evidence *e, const normed_rows *l, int dim)
+static bool norm_is_over_others(ag_evidence *e, const normed_rows *l)
 {
     for (int another = -1; another < e->ndim; another++)
         for (int which = 1; which <= 3; which++) {
-            if (another == dim || ((which & 1) != 0 && !l->centered))
+            if ((l->dim >= 0 && another == l->dim) || ((which & 1) != 0 && !l->centered))
                 continue;
-            norm_guess_means(e, l, (norm_means){ dim, another, (which & 1) != 0, (which & 2) != 0, -1 });
+            norm_guess_means(e, l, (norm_means){ another, (which & 1) != 0, (which & 2) != 0, -1, false });
             if (!ag_fits_entries(e))
                 continue;
-            const char *terms = which == 3 ? "mean and the variance term are" : which == 2 ? "variance term is"
-                                                                                           : "mean term is";
+            const char *terms = which == 3   ? "mean and the variance term are"
+                                : which == 2 ? "variance term is"
+                                             : "mean term is";
             ag_because(e, which == 2 ? AG_CAUSE_VARIANCE_MISSING : AG_CAUSE_MEAN_MISSING,
-                       "The %s over the wrong elements: the norm is along dim %d, in analytic %s ", terms, dim,
+                       "The %s over the wrong elements: the norm is %s, in analytic %s ", terms, l->along,
                        which == 3 ? "both run" : "it runs");
             if (another < 0)
                 ag_say(e, "over all elements.");
@@ -441,13 +466,30 @@ static bool norm_is_over_others(ag_evidence *e, const normed_rows *l, int dim)
         }
     for (int last = 0; last < 2; last++) {
         int64_t index = last == 1 ? l->rows.extent - 1 : 0;
-        norm_guess_means(e, l, (norm_means){ dim, dim, false, false, index });
+        norm_guess_means(e, l, (norm_means){ -1, false, false, index, false });
         if (ag_fits_entries(e))
-            return ag_because(e, AG_CAUSE_SKIPPED, "Skipped: in the norm's sums along dim %d the element at index %lld "
-                              "is left out. Usually a loop that ends too early or begins too late.", dim,
+            return ag_because(e, AG_CAUSE_SKIPPED, "Skipped: in the norm's sums %s the element at index %lld is left "
+                              "out. Usually a loop that ends too early or begins too late.", l->along,
                               (long long)index);
     }
-    return false;
+    norm_guess_means(e, l, (norm_means){ -1, false, false, -1, true });
+    return ag_fits_entries(e) &&
+           ag_because(e, AG_CAUSE_WRONG_INDEX, "The norm's mean and standard deviation are read at a wrong index: %s, "
+                      "every row of analytic has those of the first row.", l->along);
+}
+
+/* Whether the right gradient is that of a norm; writes right_r. */
+static bool norm_is_right(normed_rows *l, double *p)
+{
+    const ag_evidence *e = l->e;
+    for (int64_t row = 0; row < l->rows.count; row++) {
+        norm_row right;
+        if (!norm_measure(l, e->right_entry, row, &right, p) || !(right.term > 0) ||
+            (l->centered && norm_is_near(right.mean, 1, norm_looseness(e), 1) == 0))
+            return false;
+        l->right_r[row] = sqrt(right.term);
+    }
+    return true;
 }
 
 bool ag_is_norm_wrong(ag_evidence *e)
@@ -456,24 +498,14 @@ bool ag_is_norm_wrong(ag_evidence *e)
     if (e->right_entry == NULL || e->check->output_count != 1 || e->n != e->m)
         return false;
     double *p = e->slope;
-    for (int dim = e->ndim - 1; dim >= 0; dim--)
-        for (int centered = 1; centered >= 0; centered--) {
-            if (!norm_begin(&l, e, &e->input->x, dim, centered == 1) || 2 * l.rows.extent > e->m)
-                continue;
-            unsigned facts = ~0u;
-            for (int64_t row = 0; row < l.rows.count && facts != 0; row++)
-                facts &= norm_facts_of(&l, row, p);
-            if (facts != 0 && norm_explain(e, &l, facts, dim))
-                return true;
-            bool norm = true;
-            for (int64_t row = 0; row < l.rows.count && norm; row++) {
-                norm_row right;
-                norm = norm_measure(&l, e->right_entry, row, &right, p) && right.term > 0 &&
-                       (!l.centered || norm_is_near(right.mean, 1, norm_looseness(e), 1) != 0);
-                l.right_r[row] = sqrt(right.term);
-            }
-            if (norm && norm_is_over_others(e, &l, dim))
-                return true;
-        }
+    for (int form = 0; norm_begin(&l, e, &e->input->x, form); form++) {
+        if (2 * l.rows.extent > e->m || !norm_is_usable(&l) || !norm_is_right(&l, p))
+            continue;
+        unsigned facts = ~0u;
+        for (int64_t row = 0; row < l.rows.count && facts != 0; row++)
+            facts &= norm_facts_of(&l, row, p);
+        if ((facts != 0 && norm_explain(e, &l, facts)) || norm_is_over_others(e, &l))
+            return true;
+    }
     return false;
 }

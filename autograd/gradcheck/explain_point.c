@@ -10,9 +10,11 @@
 #include <string.h>
 
 enum { LEAST_ELEMENTS = 4, HALVINGS = 40, MOST_INDICES = 16, MOST_INPUTS = 8 };
+enum { WHERE_LARGE = 20, WHERE_FAR = 180 }; /* the slope of relu, gelu and silu is 1; that of tanh is 0 */
 
 typedef enum move_kind {
-    TRANSPOSED, NEGATED, ONES, ZEROS, OUTPUT, SHIFTED, SHIFTED_BACK, FIRST_FOR_ALL, WITHOUT, ALONE, SCALED, LEVELLED
+    TRANSPOSED, NEGATED, ONES, ZEROS, LARGE, FAR, OUTPUT, SHIFTED, SHIFTED_BACK, FIRST_FOR_ALL, WITHOUT, ALONE, SCALED,
+    LEVELLED
 } move_kind;
 
 /* The dim along which; the index that is left out or alone; the factor of SCALED. */
@@ -75,6 +77,16 @@ static int64_t point_index(const point *p, int64_t i, int dim)
     return i / step % p->x->shape[dim];
 }
 
+/* The element that a backward reads which takes dims `dim` and dim + 1 for each other, in memory. */
+static int64_t point_transposed(const point *p, int64_t i, int dim)
+{
+    int64_t step = 1, rows = p->x->shape[dim], columns = p->x->shape[dim + 1];
+    for (int d = dim + 2; d < p->x->ndim; d++)
+        step *= p->x->shape[d];
+    int64_t block = i / (step * rows * columns), at = i / step % (rows * columns);
+    return (block * rows * columns + at % columns * rows + at / columns) * step + i % step;
+}
+
 static double point_mean(const point *p, int64_t i, int dim)
 {
     double sum = 0;
@@ -92,14 +104,17 @@ static double point_moved(const point *p, int64_t i, move to)
     int64_t extent = of_dim ? x->shape[to.dim] : 1, at = of_dim ? point_index(p, i, to.dim) : 0;
     switch (to.kind) {
     case TRANSPOSED:
-        return p->saved[point_beside(p, point_beside(p, i, x->ndim - 2, point_index(p, i, x->ndim - 1)), x->ndim - 1,
-                                     point_index(p, i, x->ndim - 2))];
+        return p->saved[point_transposed(p, i, to.dim)];
     case NEGATED:
         return -old;
     case ONES:
         return 1;
     case ZEROS:
         return 0;
+    case LARGE:
+        return WHERE_LARGE;
+    case FAR:
+        return to.factor * WHERE_FAR;
     case SHIFTED:
         return p->saved[point_beside(p, i, to.dim, (at + 1) % extent)];
     case SHIFTED_BACK:
@@ -122,7 +137,7 @@ static bool point_go(point *p, move to)
 {
     ag_check *k = p->e->check;
     const ag_array *x = p->x, *y = &k->output[0].y;
-    if (to.kind == TRANSPOSED && (x->ndim < 2 || x->shape[x->ndim - 1] != x->shape[x->ndim - 2]))
+    if (to.kind == TRANSPOSED && (to.dim + 1 >= x->ndim || x->shape[to.dim] == 1 || x->shape[to.dim + 1] == 1))
         return false;
     if (to.kind == OUTPUT && (k->output_count != 1 || y->ndim != x->ndim ||
                               memcmp(y->shape, x->shape, (size_t)x->ndim * sizeof *x->shape) != 0))
@@ -161,10 +176,15 @@ static bool say_point(point *p, move to)
         const char *what, *where;
     } words[] = {
         [TRANSPOSED] = { AG_CAUSE_TRANSPOSED, "An operand is transposed",
-                         " has its last two dims swapped. Usually a transpose lost in the backward." },
+                         " has two dims swapped in memory, from dim " },
         [NEGATED] = { AG_CAUSE_SIGN, "A sign is wrong", " has the opposite sign." },
         [ONES] = { AG_CAUSE_OPERAND, "An operand is left out", " is 1 everywhere." },
         [ZEROS] = { AG_CAUSE_OPERAND, "An operand is left out", " is 0 everywhere." },
+        [LARGE] = { AG_CAUSE_SLOPE, "The slope of an activation is left out",
+                    " is 20 everywhere, where the slope of relu, gelu and silu is 1." },
+        [FAR] = { AG_CAUSE_NOT_ACCUMULATED, "A path is left out",
+                             " is far from 0 everywhere, on either side, where tanh and sigmoid are constant. Usually "
+                             "what passes through one of them." },
         [OUTPUT] = { AG_CAUSE_OPERAND, "An operand is wrong", " is the output: y is used where x is meant." },
         [SHIFTED] = { AG_CAUSE_WRONG_INDEX, "An operand is read at a wrong index",
                       " is shifted by one, element i being element i + 1, along dim " },
@@ -177,7 +197,9 @@ static bool say_point(point *p, move to)
     ag_because(e, words[to.kind].cause, "%s: analytic is the right gradient where ", words[to.kind].what);
     ag_say_input(e, p->input);
     ag_say(e, "%s", words[to.kind].where);
-    if (to.kind >= SHIFTED)
+    if (to.kind == TRANSPOSED)
+        ag_say(e, "%d. Usually a transpose, or an order of the indices, lost in the backward.", to.dim);
+    else if (to.kind >= SHIFTED)
         ag_say(e, "%d. Usually an index off by one, or left out.", to.dim);
     return true;
 }
@@ -214,6 +236,8 @@ static bool point_explains(point *p, move to)
         ag_keep_slice(e, &e->check->output[0], 1u << d, true);
         fits = ag_fits_cotangent(e);
     }
+    if (fits && (to.kind == LARGE || to.kind == FAR)) /* tanh is constant on both sides, relu on one */
+        fits = (point_go(p, (move){ FAR, 0, 0, -1 }) && ag_fits_cotangent(e)) == (to.kind == FAR);
     return fits && (to.kind >= WITHOUT ? point_adds_up(p, to) && say_part(p, to) : say_point(p, to));
 }
 
@@ -272,7 +296,7 @@ static bool point_is_multiple(point *p)
 static bool point_of_kinds(point *p, move_kind first, move_kind last)
 {
     for (move_kind kind = first; kind <= last; kind++) {
-        int dims = kind >= SHIFTED ? p->x->ndim : 1;
+        int dims = kind >= SHIFTED || kind == TRANSPOSED ? p->x->ndim : 1;
         for (int dim = 0; dim < dims; dim++) {
             int64_t extent = kind >= SHIFTED ? p->x->shape[dim] : 2, indices = kind >= WITHOUT ? extent : 1;
             for (int64_t index = 0; index < indices && extent > 1 && indices <= MOST_INDICES; index++)
@@ -294,6 +318,8 @@ static bool point_search(ag_evidence *e, bool parts)
         if (e->n < LEAST_ELEMENTS || (own && parts) || (!small && (own || parts)) || !point_begin(&p, e, input))
             continue;
         found = own     ? point_explains(&p, (move){ NEGATED, 0, 0, 1 }) ||
+                              point_explains(&p, (move){ LARGE, 0, 0, 1 }) ||
+                              point_explains(&p, (move){ FAR, 0, 0, 1 }) ||
                               point_explains(&p, (move){ OUTPUT, 0, 0, 1 }) || point_is_multiple(&p)
                 : parts ? point_of_kinds(&p, WITHOUT, ALONE)
                         : point_of_kinds(&p, TRANSPOSED, small ? FIRST_FOR_ALL : TRANSPOSED);

@@ -134,8 +134,13 @@ TERM(term_erf, erfc(-c[0] * x) / 2)
 TERM(term_x_exp, (x * exp(-x * x)))
 TERM(term_t, (1 + slope_t(x, c)) / 2)
 TERM(term_x_t, (x * (1 - slope_t(x, c) * slope_t(x, c))))
+TERM(term_x2_t, (x * x * (1 - slope_t(x, c) * slope_t(x, c))))
 TERM(term_x3_t, (x * x * x * (1 - slope_t(x, c) * slope_t(x, c))))
 TERM(term_s, (slope_sigmoid(c[0] * x)))
+TERM(term_x_s1, (x * slope_sigmoid(c[0] * x)))
+TERM(term_x_s2, (x * slope_sigmoid(c[0] * x) * slope_sigmoid(c[0] * x)))
+TERM(term_s_not, slope_sigmoid(-x))
+TERM(term_tanh_slope, (1 - tanh(x) * tanh(x)))
 TERM(term_x_s, (x * slope_sigmoid(c[0] * x) * slope_sigmoid(-c[0] * x)))
 TERM(term_s_s, (slope_sigmoid(c[0] * x) * slope_sigmoid(-c[0] * x)))
 TERM(term_tanh, tanh(x))
@@ -218,6 +223,14 @@ static const term_family term_families[] = {
       "a minus lost in the exponent of phi" },
     { { term_one, term_phi_sum, term_x_phi }, { "1", "Phi(x)", "x phi(x)" }, { 0, 0 },
       "1 - Phi(x) in place of Phi(x)" },
+    { { term_s, term_x_s1, term_x_s2 }, { "s(x)", "x s(x)", "x s(x)^2" }, { 1, 0 },
+      "another factor in place of s(x) (1 - s(x))" },
+    { { term_s, term_x, term_x_s1 }, { "s(x)", "x", "x s(x)" }, { 1, 0 }, "a factor s(x) lost" },
+    { { term_s, term_x_s1, term_x_s2 }, { "s(1.702 x)", "x s(1.702 x)", "x s(1.702 x)^2" }, { 1.702, 0 },
+      "another factor in place of s(1.702 x) (1 - s(1.702 x))" },
+    { { term_s_not, term_tanh_slope, NULL }, { "(1 - s(x))", "(1 - tanh(x)^2)", NULL }, { 0, 0 }, NULL },
+    { { term_t, term_x_t, term_x2_t }, { "(1 + t)/2", "x (1 - t^2)", "x^2 (1 - t^2)" }, { SQRT_2_OVER_PI, CUBIC },
+      "x in place of x^2 in the slope of the cubic term" },
     { { term_t, term_x_t1, term_x3_t1 }, { "(1 + t)/2", "x (1 - t)", "x^3 (1 - t)" }, { SQRT_2_OVER_PI, CUBIC },
       "1 - t in place of 1 - t^2" },
     { { term_t, term_x_t2, term_x3_t2 }, { "(1 + t)/2", "x (1 + t^2)", "x^3 (1 + t^2)" }, { SQRT_2_OVER_PI, CUBIC },
@@ -564,65 +577,113 @@ static double slope_simple(double c)
     return 0;
 }
 
-/* The right slope is c times a term times analytic, or the other way round. */
-static bool slope_is_off_by_factor(ag_evidence *e, const points *p)
+/* What a factor of entry (i, j) is a function of. source: -1, the element itself; then the inputs and the outputs, at
+ * the output's index; then the elements on which the output depends, in turn. NaN: there is none. */
+static double slope_source(const ag_evidence *e, int source, int64_t i, int64_t j)
 {
-    double tolerance = 4 * e->entry_tolerance;
-    for (int k = 0; k < 2 * FAMILIES * TERMS; k++) {
-        const term_family *f = &term_families[k / 2 / TERMS];
-        bool left_out = k % 2 == 0, fits = p->count >= FEWEST;
-        int term = k / 2 % TERMS;
-        if (f->term[term] == NULL || f->term[term] == term_one || f == &term_families[PRODUCT] ||
-            f == &term_families[POWER])
-            continue;
-        double product = 0, square = 0;
-        for (int64_t i = 0; i < p->count; i++) {
-            double t = slope_term(f, term, p, i), from = t * (left_out ? p->slope[i] : p->right[i]);
-            product += from * (left_out ? p->right[i] : p->slope[i]);
-            square += from * from;
-        }
-        double c = slope_simple(product / square);
-        for (int64_t i = 0; i < p->count && fits; i++) {
-            double t = c * slope_term(f, term, p, i), from = t * (left_out ? p->slope[i] : p->right[i]);
-            fits = c != 0 && fabs(from - (left_out ? p->right[i] : p->slope[i])) <= tolerance * fmax(1, fabs(t));
-        }
-        if (!fits)
-            continue;
-        char number[30] = "";
-        if (c != 1)
-            ag_snprintf(number, sizeof number, "%.6g times ", c);
-        return ag_because(e, AG_CAUSE_SLOPE, "A factor of the slope %s: analytic %s %s%s is the right gradient.",
-                          left_out ? "is left out" : "is too many", left_out ? "times" : "divided by", number,
-                          f->text[term]);
-    }
-    return false;
+    const ag_check *k = e->check;
+    int o = 0, outputs = source - k->input_count, wanted = outputs - k->output_count;
+    while (j >= k->output[o].first + k->output[o].numel)
+        o++;
+    int64_t at = j - k->output[o].first, numel = k->output[o].numel;
+    if (source < 0)
+        return e->input->x.value[i];
+    if (outputs < 0)
+        return k->input[source].x.value != NULL && k->input[source].numel == numel ? k->input[source].x.value[at]
+                                                                                  : (double)NAN;
+    if (wanted < 0)
+        return k->output[outputs].numel == numel ? k->y[k->output[outputs].first + at] : (double)NAN;
+    for (int64_t other = 0; other < e->n; other++)
+        if (fabs(e->right_entry[other * e->m + j]) > e->entry_tolerance && wanted-- == 0)
+            return e->input->x.value[other];
+    return (double)NAN;
 }
 
-/* Slopes with memory for their points. */
-static bool slope_begin(ag_evidence *e, ag_slopes *s, points *p)
+/* A factor of the slope: c times a term of a source. */
+typedef struct slope_factor {
+    const term_family *family;
+    int term, source;
+    bool left_out; /* right = factor * analytic; else analytic = factor * right */
+    double c;
+} slope_factor;
+
+/* Whether it explains all wrong entries. The largest of them, number `largest`, gives c. */
+static bool slope_factor_fits(const ag_evidence *e, slope_factor *f, int64_t largest)
 {
-    if ((!slope_find(e, s, false) && !slope_find(e, s, true)) || s->count < FEWEST)
-        return false;
-    *p = (points){ .x = e->slope + 2 * e->m, .y = e->slope + 3 * e->m, .slope = e->slope + 4 * e->m,
-                   .right = e->guess_entry };
-    return true;
+    int64_t entries = 0;
+    for (int64_t k = -1; k < e->n * e->m; k++) {
+        int64_t at = k < 0 ? largest : k, i = at / e->m, j = at % e->m;
+        double a = e->entry[at], r = e->right_entry[at];
+        if (fabs(a - r) <= e->entry_tolerance)
+            continue;
+        double t = f->family->term[f->term](slope_source(e, f->source, i, j), e->check->y[j], r, f->family->c);
+        double from = t * (f->left_out ? a : r), to = f->left_out ? r : a;
+        f->c = k < 0 ? slope_simple(to / from) : f->c;
+        if (f->c == 0 || !(fabs(f->c * from - to) <= 4 * e->entry_tolerance * fmax(1, fabs(f->c * t))))
+            return false;
+        entries += k >= 0;
+    }
+    return entries >= FEWEST;
+}
+
+static void say_factor(ag_evidence *e, const slope_factor *f, int64_t largest)
+{
+    char number[30] = "";
+    const ag_check *k = e->check;
+    if (f->c != 1)
+        ag_snprintf(number, sizeof number, "%.6g times ", f->c);
+    ag_because(e, AG_CAUSE_SLOPE, "A factor of the slope %s: analytic %s %s%s is the right gradient",
+               f->left_out ? "is left out" : "is too many", f->left_out ? "times" : "divided by", number,
+               f->family->text[f->term]);
+    if (f->source >= 0)
+        ag_say(e, " on the wrong elements, x being ");
+    if (f->source >= k->input_count + k->output_count) {
+        int64_t i = largest / e->m, other = 0;
+        while (e->input->x.value[other] != slope_source(e, f->source, i, largest % e->m))
+            other++;
+        ag_say(e, "the element at %s for that ", ag_evidence_index(e, other));
+        ag_say(e, "at %s", ag_evidence_index(e, i));
+    } else if (f->source >= k->input_count) {
+        ag_say(e, "output %d", f->source - k->input_count);
+    } else if (f->source >= 0) {
+        ag_say_input(e, f->source);
+    }
+    ag_say(e, ".");
 }
 
 bool ag_is_slope_of_another(ag_evidence *e)
 {
     ag_slopes s;
-    points p;
-    if (!slope_begin(e, &s, &p))
+    if ((!slope_find(e, &s, false) && !slope_find(e, &s, true)) || s.count < FEWEST)
         return false;
+    points p = { .x = e->slope + 2 * e->m, .y = e->slope + 3 * e->m, .slope = e->slope + 4 * e->m,
+                 .right = e->guess_entry };
     for (int divisor = -1; divisor <= e->check->input_count; divisor++)
         if (divisor != e->number && slope_is_another(e, &s, divisor, &p))
             return true;
     return false;
 }
 
+/* The right slope is c times a term times analytic, or the other way round; terms of the element itself first. */
 bool ag_is_slope_off_by_factor(ag_evidence *e)
 {
-    ag_slopes s;
-    points p;
-    return slope_begin(e, &s, &p) && slope_points(e, &s, s.a, -1, &p) && slope_is_off_by_factor(e, &p);
+    enum { DEPENDED_ON = 4 };
+    int sources = e->check->input_count + e->check->output_count + DEPENDED_ON;
+    int64_t largest = -1;
+    for (int64_t k = 0; e->right_entry != NULL && k < e->n * e->m; k++)
+        if (fabs(e->entry[k] - e->right_entry[k]) > e->entry_tolerance &&
+            (largest < 0 || fabs(e->right_entry[k]) > fabs(e->right_entry[largest])))
+            largest = k;
+    for (int k = 0; largest >= 0 && k < 2 * FAMILIES * TERMS * (1 + sources); k++) {
+        slope_factor f = { &term_families[k / 2 / TERMS % FAMILIES], k / 2 % TERMS, k / 2 / TERMS / FAMILIES - 1,
+                           k % 2 == 0, 0 };
+        if (f.family->term[f.term] == NULL || f.family->term[f.term] == term_one || f.source == e->number ||
+            f.family == &term_families[PRODUCT] || f.family == &term_families[POWER] ||
+            f.family == &term_families[STEP] || /* signs of a few elements may agree by chance */
+            !slope_factor_fits(e, &f, largest))
+            continue;
+        say_factor(e, &f, largest);
+        return true;
+    }
+    return false;
 }

@@ -144,6 +144,8 @@ static double check_largest(const ag_derivative *numeric, int64_t step, int64_t 
 typedef struct check_sizes {
     double usual, largest;
     double x; /* of the moved elements */
+    double noise; /* of analytic, where that of a row is a guess: what it may be at most */
+    double lost;  /* what may be hidden beside the larger derivatives where nothing changes */
 } check_sizes;
 
 static double check_relative_error(const ag_check *check, double a, double n, double uncertainty)
@@ -155,7 +157,7 @@ static double check_relative_error(const ag_check *check, double a, double n, do
 
 /* One comparison. uncertainty: of both. The two are close within the tolerance and twice the uncertainty, if this is
  * small in relation to the derivatives; they differ if they are further apart than the tolerance and ten times the
- * uncertainty, and than a slope that noise may hide. All else is inconclusive. */
+ * uncertainty, and than what noise may hide. All else is inconclusive. */
 static ag_gradcheck_input check_compare(const ag_check *check, int64_t index, int64_t output_index, double a,
                                         ag_derivative n, double noise, check_sizes sizes)
 {
@@ -165,12 +167,14 @@ static ag_gradcheck_input check_compare(const ag_check *check, int64_t index, in
     bool known = uncertainty <= fmax(wanted, AG_CHECK_BLUR * fmax(fmax(fabs(a), fabs(n.value)), sizes.usual));
     if (a == 0 && n.value == 0) /* untouched: little can hide; an output is compared in the sum too */
         known = known || (output_index < 0 ? uncertainty <= 8 * AG_CHECK_BLUR * sizes.usual : sizes.usual > 0);
+    double apart_at_least = wanted + 10 * (uncertainty + 3 * fmax(0, sizes.noise - noise));
+    double hidden = fmax(n.hidden, n.value == 0 ? sizes.lost : 0);
     bool usable = n.trouble == AG_CAUSE_NONE || n.trouble == AG_CAUSE_STEP_EXHAUSTED;
     ag_gradcheck_input one = { .index = index, .output_index = output_index, .analytic = a, .numeric = n.value,
                                .uncertainty = uncertainty };
     if (usable && known && isfinite(a) && isfinite(n.value) && apart <= wanted + 2 * uncertainty)
         one.verdict = AG_PASS;
-    else if (isfinite(n.value) && (!isfinite(a) || (usable && apart > fmax(wanted + 10 * uncertainty, n.hidden))))
+    else if (isfinite(n.value) && (!isfinite(a) || (usable && apart > fmax(apart_at_least, hidden))))
         one.verdict = AG_FAIL;
     else
         one.verdict = AG_INCONCLUSIVE;
@@ -298,6 +302,12 @@ static double check_size(const double *x, int64_t n)
     return size;
 }
 
+/* In float a derivative of this size may be lost beside the largest one. */
+static double check_lost(const ag_check *check, double largest)
+{
+    return check->single ? ag_check_unit(true, largest) : 0;
+}
+
 /* Compares a row of the Jacobian: worst[e] becomes the worse of itself and entry e. */
 static void check_judge_row(const ag_check *check, int input, int64_t j, const double *analytic,
                             const ag_derivative *each, double usual, ag_gradcheck_input *worst)
@@ -308,6 +318,8 @@ static void check_judge_row(const ag_check *check, int input, int64_t j, const d
     double whole = check_size(in->analytic, in->numel), part = whole > 0 ? check_size(analytic, in->numel) / whole : 1;
     for (int64_t e = 0; e < in->numel; e++) {
         sizes.x = in->x.value[e];
+        sizes.noise = in->noise[e] / fmax(fabs(check->cotangent[j]), 0.5);
+        sizes.lost = check_lost(check, whole);
         ag_gradcheck_input one = check_compare(check, e, j, analytic[e], each[e * m + j], part * in->noise[e], sizes);
         if (worst[e].cause != AG_CAUSE_NON_FINITE && check_is_worse(&one, &worst[e]))
             worst[e] = one; /* else a row may be NaN: 0 times infinity */
@@ -326,6 +338,7 @@ static bool check_judge_elements(ag_check *check, int input, const double *rows)
         !check_differentiate(check, input, sum, kept == 0 ? NULL : each, rows != NULL))
         return false;
     check_sizes sizes = { check_usual_size(check, in->analytic, sum, 1, in->numel), check_largest(sum, 1, in->numel) };
+    sizes.lost = check_lost(check, check_size(in->analytic, in->numel));
     for (int64_t e = 0; e < in->numel; e++) {
         sizes.x = in->x.value[e];
         worst[e] = check_compare(check, e, -1, in->analytic[e], sum[e], in->noise[e], sizes);

@@ -148,7 +148,7 @@ bool ag_check_derivatives(ag_check *check, const ag_direction *d, const double *
 /* The derivative of sum(cotangent y) along d. */
 ag_derivative ag_check_derivative(ag_check *check, const ag_direction *d, const double *cotangent);
 
-/* Whether the slope at the finest step that can tell the two apart is nearer to the numeric derivative than to the
+/* Whether the slope at the finest steps that can tell the two apart is nearer to the numeric derivative than to the
  * analytic one; that the numeric one is not on stairs; and, if they are apart by less than 0.1 %, whether it is the
  * same at other steps too.
  * cotangent NULL: of one output. True on error. */

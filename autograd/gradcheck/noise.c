@@ -16,15 +16,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POINTS = 7, CENTRE = POINTS / 2, LEVELS = 3 };
+enum { POINTS = 7, CENTRE = POINTS / 2, LEVELS = 3, FAR = LEVELS };
 
 /* Of the six pairs of neighbours along the line that many must differ; of a longer line more, as changes on one side of
  * the centre alone may be the function's own, beyond a kink. */
-static const int CHANGES[LEVELS] = { 3, 5, 5 };
+static const int CHANGES[] = { 3, 5, 5, 5 };
 
-/* Points of the line are `spacing` units in the last place apart, for each level in double and in float. An odd number
- * per element is added, so that low bits differ. */
-static const double SPACING[2][LEVELS] = { { 0x1p7, 0x1p20, 0x1p33 }, { 0x1p2, 0x1p8, 0x1p11 } };
+/* Points of the line are `spacing` units in the last place apart, for each level in double and in float, FAR those of 1
+ * where x is smaller. An odd number per element is added, so that low bits differ. */
+static const double SPACING[2][LEVELS + 1] = { { 0x1p7, 0x1p20, 0x1p33, 0x1p33 }, { 0x1p2, 0x1p8, 0x1p11, 0x1p13 } };
 
 double ag_check_unit(bool single, double x)
 {
@@ -113,13 +113,13 @@ typedef struct noise_line {
     bool *sharp;   /* per output and gradient element: its noise is measured */
 } noise_line;
 
-/* What element number i moves by from point to point: units in the last place of x, or of `least` if x is 0. */
+/* What element number i moves by from point to point: units in the last place of x, or of `least` if |x| is less. */
 static double noise_spacing(const ag_check *check, int64_t i, double x, double least, int level)
 {
     uint32_t word[4];
     ag_philox(check->config.seed + 2, (uint64_t)i, word);
     double units = SPACING[check->single][level], odd = 2 * floor(units * 0x1p-33 * word[0]) + 1;
-    return ((word[1] & 1u) != 0 ? 1 : -1) * (units + odd) * ag_check_unit(check->single, x == 0 ? least : x);
+    return ((word[1] & 1u) != 0 ? 1 : -1) * (units + odd) * ag_check_unit(check->single, fmax(fabs(x), least));
 }
 
 /* The smallest magnitude in x[n] that is not 0; 1 if there is none. */
@@ -141,7 +141,7 @@ static void noise_move(ag_check *check, const noise_line *l, int point, int leve
         ag_check_input *in = &check->input[k];
         if (!in->checked)
             continue;
-        double least = noise_least(l->saved + number, in->numel);
+        double least = level == FAR ? 1 : noise_least(l->saved + number, in->numel);
         bool moves = t != 0 && (l->only < 0 || l->only == k);
         for (int64_t i = 0; i < in->numel; i++, number++)
             in->x.value[i] = !moves ? l->saved[number]
@@ -155,7 +155,7 @@ static void noise_move(ag_check *check, const noise_line *l, int point, int leve
                                                                         level);
 }
 
-/* Forward and backward at a point of the line. False on error. */
+/* Forward, and backward except FAR, at a point of the line. False on error. */
 static bool noise_evaluate(ag_check *check, noise_line *l, int point, int level)
 {
     double *gradient = l->gradient + point * l->inputs;
@@ -164,7 +164,8 @@ static bool noise_evaluate(ag_check *check, noise_line *l, int point, int level)
         gradient += check->input[k].checked ? check->input[k].numel : 0;
     }
     noise_move(check, l, point, level);
-    bool good = check->evaluate(check, l->y + point * l->outputs) && check->backward(check, l->cotangent, l->grad);
+    bool good = check->evaluate(check, l->y + point * l->outputs) &&
+                (level == FAR || check->backward(check, l->cotangent, l->grad));
     noise_move(check, l, CENTRE, level);
     return good;
 }
@@ -196,7 +197,9 @@ static bool noise_take(const ag_check *check, const double *values, int64_t coun
     return all;
 }
 
-/* Walks the line, longer and longer until all values change along it. False on error. */
+/* Walks the line, longer and longer until all values change along it. An output that is constant on the scale of x, as
+ * log(cosh(x)) is where cosh(x) rounds to 1, may have noise that wider steps see: so outputs are taken FAR too. False
+ * on error. */
 static bool noise_walk(ag_check *check, noise_line *l, int only, double *noise)
 {
     bool done = false;
@@ -209,6 +212,12 @@ static bool noise_walk(ag_check *check, noise_line *l, int only, double *noise)
         done = noise_take(check, l->y, l->outputs, level, l->sharp, check->noise);
         done = noise_take(check, l->gradient, l->inputs, level, l->sharp + l->outputs, noise) && done;
     }
+    bool flat = only < 0 && memchr(l->sharp, false, (size_t)l->outputs) != NULL;
+    for (int point = 0; point < POINTS && flat; point++)
+        if (point != CENTRE && !noise_evaluate(check, l, point, FAR))
+            return false;
+    if (flat)
+        noise_take(check, l->y, l->outputs, FAR, l->sharp, check->noise);
     return true;
 }
 

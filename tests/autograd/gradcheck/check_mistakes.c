@@ -19,7 +19,11 @@ typedef enum mistake {
     SKIP_LOST, SKIP_NO_SCALE, SKIP_OPERAND, PRELU_NEXT, PRELU_ROW, PRELU_EVERYWHERE, PRELU_LEAK, GATE_NO_FACTOR,
     GATE_NO_TERM, BILINEAR_SKIPPED, BILINEAR_SHIFTED, BILINEAR_ASSIGNED,
     LOG_SOFTMAX_OF_SOFTMAX, LOG_SOFTMAX_OF_Y, LOG_SOFTMAX_UNIFORM, SOFTMAX_MEAN,
-    SOFTMAX_MEAN_OF_GY, SOFTMAX_BARE_SUM
+    SOFTMAX_MEAN_OF_GY, SOFTMAX_BARE_SUM,
+    GROUP_COUNT, GROUP_FIRST, GROUP_NO_TERM,
+    HEAD_NO_DELTA, HEAD_HALF_DELTA, HEAD_DELTA_OF_P, HEAD_COLUMNS, HEAD_DP_TURNED, HEAD_DS_TURNED, HEAD_OWN,
+    HEAD_DP_FOR_P, HEAD_NO_MASK,
+    UNIT_NO_GATE, UNIT_NO_SLOPE, UNIT_NO_PATH, UNIT_OTHER_SLOPE
 } mistake;
 
 #define REAL double
@@ -42,6 +46,9 @@ typedef enum mistake {
 #define EACH "x[12] -> y[12]"
 #define SKIP "x[3,4] a[4] -> y[3,4]"
 #define PRELU "x[6,4] a[4] -> y[6,4]"
+#define GROUPS "x[2,6,4] w[6] b[6] -> y[2,6,4]"
+#define HEAD "q[5,4] k[5,4] v[5,4] bias[5,5] -> y[5,4]"
+#define UNIT "a[3,6] h[3,2] -> y[3,2]"
 #define BILINEAR "x[3,4] w[2,4,4] z[3,4] -> y[3,2]"
 
 static const named_fault mistakes[] = {
@@ -92,6 +99,24 @@ static const named_fault mistakes[] = {
     { OF_MISTAKE(bilinear, BILINEAR_SKIPPED), BILINEAR, AG_CAUSE_SKIPPED, "through index 2 of dim 2 of input 1 (w)" },
     { OF_MISTAKE(bilinear, BILINEAR_SHIFTED), BILINEAR, AG_CAUSE_WRONG_INDEX, "An operand is read at a wrong index" },
     { OF_MISTAKE(bilinear, BILINEAR_ASSIGNED), BILINEAR, AG_CAUSE_NOT_ACCUMULATED, "index 3 of dim 1 of input 0 (x)" },
+    { OF_MISTAKE(group_norm, GROUP_COUNT), GROUPS, AG_CAUSE_MEAN_MISSING, "in groups of 8 elements, mean(g) in" },
+    { OF_MISTAKE(group_norm, GROUP_FIRST), GROUPS, AG_CAUSE_WRONG_INDEX, "analytic has those of the first row" },
+    { OF_MISTAKE(group_norm, GROUP_NO_TERM), GROUPS, AG_CAUSE_VARIANCE_MISSING, "missing: in groups of 8 elements" },
+    { OF_MISTAKE(attention, HEAD_NO_DELTA), HEAD, AG_CAUSE_ROW_SUM_MISSING, "delta is missing in dS = P (dP - delta)" },
+    { OF_MISTAKE(attention, HEAD_HALF_DELTA), HEAD, AG_CAUSE_ROW_SUM_MISSING, "delta) is 0.5 times the right one" },
+    { OF_MISTAKE(attention, HEAD_DELTA_OF_P), HEAD, AG_CAUSE_ROW_SUM_MISSING, "is sum(P P), right is sum(P dP)" },
+    { OF_MISTAKE(attention, HEAD_COLUMNS), HEAD, AG_CAUSE_ROW_SUM_MISSING, "delta) is summed over the queries" },
+    { OF_MISTAKE(attention, HEAD_DP_TURNED), HEAD, AG_CAUSE_TRANSPOSED, "dP = gy v^T is transposed" },
+    { OF_MISTAKE(attention, HEAD_DS_TURNED), HEAD, AG_CAUSE_TRANSPOSED, "dS is transposed in the product" },
+    { OF_MISTAKE(attention, HEAD_OWN), HEAD, AG_CAUSE_OPERAND, "dS is multiplied by the input itself" },
+    { OF_MISTAKE(attention, HEAD_DP_FOR_P), HEAD, AG_CAUSE_OPERAND, "dP stands in place of P in gv = P^T gy" },
+    { OF_MISTAKE(attention, HEAD_NO_MASK), HEAD, AG_CAUSE_MASK_LEAK, "P is computed again without the mask" },
+    { BOTH(layer, layer_backward), "x[3,4] w[4,5] b[5] -> y[3,5]", AG_CAUSE_SLOPE, "input 2 (b) is 20 everywhere" },
+    { OF_MISTAKE(unit, UNIT_NO_GATE), UNIT, AG_CAUSE_SLOPE, "left out: analytic times (1 - s(x)) is the right" },
+    { OF_MISTAKE(unit, UNIT_NO_SLOPE), UNIT, AG_CAUSE_SLOPE, "left out: analytic times (1 - s(x)) is the right" },
+    { OF_MISTAKE(unit, UNIT_NO_PATH), UNIT, AG_CAUSE_NOT_ACCUMULATED, "where tanh and sigmoid are constant" },
+    { OF_MISTAKE(unit, UNIT_OTHER_SLOPE), UNIT, AG_CAUSE_UNKNOWN, "those at indices 2 to 5 of dim 1" }, /* no tail */
+    { BOTH(mix, mix_backward), "x[2,3,5] w[4,3] -> y[2,4,5]", AG_CAUSE_TRANSPOSED, "(w) has two dims swapped" },
     { BOTH(logistic, logistic_backward), "x[9] t[9] -> y[9]", AG_CAUSE_OPERAND, "where input 1 (t) is 0 everywhere" },
     { BOTH(partial_mean, partial_mean_backward), "x[3,5,2] -> y[3,2]", AG_CAUSE_FACTOR, "in each row along dim 1" },
     { BOTH(skewness, skewness_backward), "x[4,5] -> y[4]", AG_CAUSE_UNKNOWN,

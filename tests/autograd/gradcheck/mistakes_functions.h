@@ -397,3 +397,178 @@ static void OF(skewness_backward)(const REAL *const *x, const REAL *const *gy, R
         gx[0][i] = gy[0][i / 5] * (1 + 3 * R(fabs)(x[0][i] - mean));
     }
 }
+
+/* ---- Group norm: x[2,6,4] w[6] b[6] -> y[2,6,4], groups of 2 channels ---- */
+
+static void OF(group_norm)(const REAL *const *x, REAL *const *y, void *user)
+{
+    (void)user;
+    for (int i = 0; i < 48; i++) {
+        REAL mean, r;
+        OF(moments)(x[0] + i / 8 * 8, 8, &mean, &r);
+        y[0][i] = (x[0][i] - mean) * r * x[1][i % 24 / 4] + x[2][i % 24 / 4];
+    }
+}
+
+static void OF(group_norm_backward)(const REAL *const *x, const REAL *const *gy, REAL *const *gx, void *user)
+{
+    const mistake wrong = *(const mistake *)user;
+    for (int group = 0; group < 6; group++) {
+        REAL mean, r, a = 0, b = 0, n = wrong == GROUP_COUNT ? 2 : 8;
+        OF(moments)(x[0] + (wrong == GROUP_FIRST ? 0 : group * 8), 8, &mean, &r);
+        for (int i = group * 8; i < group * 8 + 8; i++) {
+            REAL xhat = (x[0][i] - mean) * r, g = gy[0][i] * x[1][i % 24 / 4];
+            a += g / n;
+            b += g * xhat / n;
+            gx[1][i % 24 / 4] += gy[0][i] * xhat;
+            gx[2][i % 24 / 4] += gy[0][i];
+        }
+        for (int i = group * 8; i < group * 8 + 8; i++)
+            gx[0][i] = r * (gy[0][i] * x[1][i % 24 / 4] - a - (wrong == GROUP_NO_TERM ? 0 : (x[0][i] - mean) * r * b));
+    }
+}
+
+/* ---- Causal attention: q[5,4] k[5,4] v[5,4] bias[5,5] -> y[5,4], scale 1/2 ---- */
+
+static void OF(attention_weights)(const REAL *const *x, REAL *p, bool mask)
+{
+    for (int i = 0; i < 5; i++) {
+        REAL sum = 0;
+        for (int j = 0; j < 5; j++) {
+            REAL score = x[3][i * 5 + j];
+            for (int d = 0; d < 4; d++)
+                score += x[0][i * 4 + d] * x[1][j * 4 + d] / 2;
+            sum += p[i * 5 + j] = mask && j > i ? 0 : R(exp)(score);
+        }
+        for (int j = 0; j < 5; j++)
+            p[i * 5 + j] /= sum;
+    }
+}
+
+static void OF(attention)(const REAL *const *x, REAL *const *y, void *user)
+{
+    REAL p[25];
+    (void)user;
+    OF(attention_weights)(x, p, true);
+    for (int k = 0; k < 20; k++) {
+        y[0][k] = 0;
+        for (int j = 0; j < 5; j++)
+            y[0][k] += p[k / 4 * 5 + j] * x[2][j * 4 + k % 4];
+    }
+}
+
+/* dS */
+static void OF(attention_scores)(const REAL *const *x, const REAL *gy, const REAL *p, REAL *dp, REAL *ds,
+                                 mistake wrong)
+{
+    REAL column[5] = { 0 };
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < 5; j++) {
+            int row = wrong == HEAD_DP_TURNED ? j : i, key = wrong == HEAD_DP_TURNED ? i : j;
+            dp[i * 5 + j] = 0;
+            for (int d = 0; d < 4; d++)
+                dp[i * 5 + j] += gy[row * 4 + d] * x[2][key * 4 + d];
+            column[j] += p[i * 5 + j] * dp[i * 5 + j];
+        }
+    for (int i = 0; i < 5; i++) {
+        REAL delta = 0;
+        for (int j = 0; j < 5; j++)
+            delta += p[i * 5 + j] * (wrong == HEAD_DELTA_OF_P ? p[i * 5 + j] : dp[i * 5 + j]);
+        delta *= wrong == HEAD_NO_DELTA ? 0 : wrong == HEAD_HALF_DELTA ? (REAL)0.5 : 1;
+        for (int j = 0; j < 5; j++)
+            ds[i * 5 + j] = p[i * 5 + j] * (dp[i * 5 + j] - (wrong == HEAD_COLUMNS ? column[j] : delta));
+    }
+}
+
+static void OF(attention_backward)(const REAL *const *x, const REAL *const *gy, REAL *const *gx, void *user)
+{
+    const mistake wrong = *(const mistake *)user;
+    REAL p[25], dp[25], ds[25];
+    OF(attention_weights)(x, p, wrong != HEAD_NO_MASK);
+    OF(attention_scores)(x, gy[0], p, dp, ds, wrong);
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < 5; j++) {
+            gx[3][i * 5 + j] = ds[i * 5 + j];
+            for (int d = 0; d < 4; d++) {
+                gx[0][i * 4 + d] += ds[i * 5 + j] * x[1][j * 4 + d] / 2;
+                gx[1][j * 4 + d] += ds[wrong == HEAD_DS_TURNED ? j * 5 + i : i * 5 + j] / 2 *
+                                    x[wrong == HEAD_OWN ? 1 : 0][i * 4 + d];
+                gx[2][j * 4 + d] += (wrong == HEAD_DP_FOR_P ? dp : p)[i * 5 + j] * gy[0][i * 4 + d];
+            }
+        }
+}
+
+/* ---- A layer with a bias, y = silu(x w + b): x[3,4] w[4,5] b[5] -> y[3,5] ---- */
+
+static void OF(layer)(const REAL *const *x, REAL *const *y, void *user)
+{
+    (void)user;
+    for (int k = 0; k < 15; k++) {
+        REAL z = x[2][k % 5];
+        for (int i = 0; i < 4; i++)
+            z += x[0][k / 5 * 4 + i] * x[1][i * 5 + k % 5];
+        y[0][k] = z * OF(sigmoid)(z);
+    }
+}
+
+/* The slope of silu is left out. */
+static void OF(layer_backward)(const REAL *const *x, const REAL *const *gy, REAL *const *gx, void *user)
+{
+    (void)user;
+    for (int k = 0; k < 15; k++)
+        for (int i = 0; i < 4; i++) {
+            gx[0][k / 5 * 4 + i] += gy[0][k] * x[1][i * 5 + k % 5];
+            gx[1][i * 5 + k % 5] += gy[0][k] * x[0][k / 5 * 4 + i];
+            gx[2][k % 5] += i == 0 ? gy[0][k] : 0;
+        }
+}
+
+/* ---- A gated recurrent unit: a[3,6] (z, r, n) h[3,2] -> y[3,2], y = (1 - z) n + z h, n = tanh(a + r h) ---- */
+
+static void OF(unit)(const REAL *const *x, REAL *const *y, void *user)
+{
+    (void)user;
+    for (int k = 0; k < 6; k++) {
+        const REAL *a = x[0] + k / 2 * 6 + k % 2;
+        REAL z = OF(sigmoid)(a[0]), n = R(tanh)(a[4] + OF(sigmoid)(a[2]) * x[1][k]);
+        y[0][k] = (1 - z) * n + z * x[1][k];
+    }
+}
+
+static void OF(unit_backward)(const REAL *const *x, const REAL *const *gy, REAL *const *gx, void *user)
+{
+    const mistake wrong = *(const mistake *)user;
+    for (int k = 0; k < 6; k++) {
+        const REAL *a = x[0] + k / 2 * 6 + k % 2;
+        REAL *ga = gx[0] + k / 2 * 6 + k % 2, h = x[1][k];
+        REAL z = OF(sigmoid)(a[0]), r = OF(sigmoid)(a[2]), n = R(tanh)(a[4] + r * h);
+        REAL gn = gy[0][k] * (wrong == UNIT_NO_GATE ? 1 : 1 - z) * (1 - n * n);
+        ga[0] = gy[0][k] * (h - n) * z * (wrong == UNIT_NO_SLOPE ? 1 : 1 - z);
+        gn *= wrong == UNIT_OTHER_SLOPE ? 2 + n * h : 1;
+        ga[2] = gn * h * r * (1 - r);
+        ga[4] = gn;
+        gx[1][k] = gy[0][k] * z + (wrong == UNIT_NO_PATH ? 0 : gy[0][k] * (1 - z) * (1 - n * n) * r);
+    }
+}
+
+/* ---- Channels mixed along a sequence: x[2,3,5] w[4,3] -> y[2,4,5]; w is read as if it were [3,4] ---- */
+
+static void OF(mix)(const REAL *const *x, REAL *const *y, void *user)
+{
+    (void)user;
+    for (int k = 0; k < 40; k++) {
+        y[0][k] = 0;
+        for (int c = 0; c < 3; c++)
+            y[0][k] += x[0][(k / 20 * 3 + c) * 5 + k % 5] * x[1][k / 5 % 4 * 3 + c];
+    }
+}
+
+static void OF(mix_backward)(const REAL *const *x, const REAL *const *gy, REAL *const *gx, void *user)
+{
+    (void)user;
+    for (int k = 0; k < 40; k++)
+        for (int c = 0; c < 3; c++) {
+            gx[0][(k / 20 * 3 + c) * 5 + k % 5] += gy[0][k] * x[1][c * 4 + k / 5 % 4];
+            gx[1][k / 5 % 4 * 3 + c] += gy[0][k] * x[0][(k / 20 * 3 + c) * 5 + k % 5];
+        }
+}
