@@ -24,6 +24,9 @@
 #   make gradcheck-kinds  the kinds of mistakes in a backward, in double and in float: is the right cause named?
 #   make crash-proof  training runs that are killed, stopped or out of disk at random moments go on with the same bits
 #   make mutants      plants faults in a copy: tests must catch each; writes docs/mutants.md (only=WORD: some, and no file)
+#   make wasm         the library for WebAssembly (build/wasm), and its suites in Node; skipped where a tool is missing
+#   make explorer     build/wasm/explorer.html: attention's gradients to touch, one page that works without a network
+#   make check-explorer  the page in headless Chromium, against the same model as a program
 #   make install      the library, its headers, programs and manual pages (PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR=)
 #   make uninstall    removes what the same `make install` wrote
 #   make release      the library as two files, attngrad.h and attngrad.c, and a tarball, in build/dist (needs python3, git)
@@ -31,7 +34,7 @@
 #   make clean        removes build/
 #   make help         this text
 #
-# Variants: make config=debug|release|sanitize|threads|scalar|single|coverage|fuzz  CC=gcc|clang  openmp=1|0  V=1  build=FOLDER
+# Variants: make config=debug|release|sanitize|threads|scalar|single|coverage|fuzz|wasm  CC=gcc|clang  openmp=1|0  V=1  build=FOLDER
 # CC, AR, CPPFLAGS, CFLAGS, LDFLAGS and LDLIBS are honoured. make -f TREE/Makefile builds in the folder where it is called.
 
 # As many jobs as cores, unless the command line says otherwise; a make inside this one takes its jobs from this one.
@@ -116,8 +119,13 @@ else ifeq ($(config),fuzz)
 optimize := -O1 -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
 kernel_optimize := $(optimize)
 ldflags += -fsanitize=address,undefined
+else ifeq ($(config),wasm)
+optimize := -O2
+flags += --target=wasm32-wasi -msimd128 -Wno-enum-float-conversion
+ldflags += --target=wasm32-wasi -Wl,-z,stack-size=1048576
+AR := $(shell $(CC) -print-prog-name=llvm-ar)
 else ifneq ($(filter-out release scalar single,$(config)),)
-$(error config=$(config) is not one of debug release sanitize threads scalar single coverage fuzz)
+$(error config=$(config) is not one of debug release sanitize threads scalar single coverage fuzz wasm)
 endif
 
 # Without OpenMP the simd pragmas stay: they need no runtime.
@@ -132,7 +140,7 @@ endif
 # One set of objects serves the static and the shared library. Functions of the library are never replaced from outside,
 # so that the compiler may inline them all the same.
 pic := -fPIC -fno-semantic-interposition
-flags += $(if $(call accepts,-Werror $(pic)),$(pic),$(if $(call accepts,-Werror -fPIC),-fPIC))
+flags += $(if $(filter wasm,$(config)),,$(if $(call accepts,-Werror $(pic)),$(pic),$(if $(call accepts,-Werror -fPIC),-fPIC)))
 
 # One short line per file; V=1 shows the commands.
 hide := $(if $(V),,@)
@@ -151,7 +159,7 @@ library := $(build)/libattngrad.a
 isas := baseline reference
 isa_flags_baseline := -DAG_ISA_NAME='"baseline"'
 isa_flags_reference := -DAG_ISA_NAME='"reference"' -DAG_REFERENCE
-ifeq ($(filter scalar single fuzz,$(config)),)
+ifeq ($(filter scalar single fuzz wasm,$(config)),)
 ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine 2>/dev/null)),)
 isas += v3 v4
 isa_flags_v3 := -DAG_ISA_NAME='"x86-64-v3"' -march=x86-64-v3
@@ -201,7 +209,7 @@ $(kernel_objects): $(objects)/tensor/kernels/kernels_%.o: tensor/kernels/kernels
 
 # ---- example programs: examples/<name>.c or examples/<name>/*.c, and an archive of what they share ----
 programs := lm generate encode head_attention multi_head_attention attention_gradients gradcheck linear_regression \
-            translate forecast classify check_kernel
+            translate forecast classify check_kernel explorer
 example_shared := $(wildcard examples/shared/*.c)
 example_library := $(build)/examples/libexamples.a
 example_binaries := $(programs:%=$(build)/examples/%)
@@ -274,12 +282,21 @@ install uninstall:
 # ---- tests ----
 test_folders := tests $(folders:%=tests/%) tests/examples tests/zoo
 test_sources := $(filter-out tests/core.c tests/soak.c,$(wildcard $(test_folders:%=%/*.c)))
+# WebAssembly has no processes: tests/wasm stands for Check, and suites about processes, signals, threads, devices,
+# folders or sizes of more than 32 bits are left out.
+ifeq ($(config),wasm)
+wasm_without := $(addprefix tests/,check_misuse.c check_out_of_memory.c $(addprefix tensor/check_,ctx.c team.c \
+    memory.c shape.c tensor.c view.c) $(addprefix tensor/files/check_,number.c print.c replace.c safetensors%.c) \
+    tensor/kernels/check_attention_masks.c autograd/check_mask.c nn/models/check_interruption.c)
+wasm_without += tests/zoo/% $(filter-out %/check_explorer.c,$(wildcard tests/examples/*.c))
+test_sources := $(filter-out $(wasm_without),$(test_sources)) tests/wasm/check.c
+endif
 test_objects := $(test_sources:%.c=$(objects)/%.o)
 test_program := $(build)/tests/check
 # Check's own macros are older than -pedantic C99 likes. What it takes to use Check is in check_flags.
 check_flags := $(build)/check.flags
 test_flags := -D_POSIX_C_SOURCE=200809L -Wno-variadic-macros -Wno-double-promotion -Wno-conversion \
-              -DAG_FIXTURES='"tests/fixtures"' $$(grep -o -e '-I[^ ]*' $(check_flags))
+              -DAG_FIXTURES='"tests/fixtures"' $(if $(filter wasm,$(config)),-w) $$(grep -o -e '-I[^ ]*' $(check_flags))
 
 $(test_objects): flags += $(test_flags)
 $(test_objects): | check-installed
@@ -287,9 +304,14 @@ $(test_objects): | check-installed
 .PHONY: check-installed
 check-installed:
 	@mkdir -p $(build)
+ifeq ($(config),wasm)
+	@echo '-Itests/wasm -Wl,--unresolved-symbols=ignore-all -lwasi-emulated-process-clocks' >$(check_flags)
+else
 	@CC="$(CC)" sh tools/install.sh check $(check_flags)
+endif
 
-$(test_program): $(test_objects) $(example_library) $(library)
+explorer_objects := $(addprefix $(objects)/examples/explorer/,model.o terms.o)
+$(test_program): $(test_objects) $(explorer_objects) $(if $(filter wasm,$(config)),,$(example_library)) $(library)
 	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
 	$(hide)$(link) $^ $$(cat $(check_flags)) $(LDLIBS) -lm -o $@
@@ -312,6 +334,40 @@ check-script-mutants:
 	sh tests/mutants.sh --check
 test: $(script_checks:%=check-script-%)
 	$(test_program)
+
+# ---- WebAssembly ----
+wasm_build := $(out)build/wasm
+wasm_clang = $(shell sh tools/wasm_clang.sh)
+wasm_make = $(MAKE) config=wasm CC=$(wasm_clang) openmp=0 build=$(wasm_build)
+wasm_missing = @echo skipped: clang for wasm32-wasi or Node is missing
+wasm_tools = $(and $(wasm_clang),$(shell command -v node))
+
+.PHONY: wasm explorer check-explorer run-wasm-suites
+wasm:
+	+$(if $(wasm_tools),$(wasm_make) run-wasm-suites,$(wasm_missing))
+
+run-wasm-suites: $(test_program)
+	node --no-warnings tests/wasm/run.mjs $< $$(sed -n 's/^SUITE(\(.*\))/\1/p' tests/suites.def | grep -xF \
+	    $(addprefix -e ,$(filter $(patsubst check_%.c,%,$(notdir $(test_sources))),$(core_suites) attention_trace explorer)))
+
+explorer:
+	+$(if $(wasm_clang),$(wasm_make) $(wasm_build)/explorer.html,$(wasm_missing))
+
+check-explorer: $(build)/examples/explorer
+	+$(if $(wasm_tools),$(wasm_make) $(wasm_build)/explorer.html && \
+	    sh tests/examples/check_explorer.sh $(wasm_build)/explorer.html $<,$(wasm_missing))
+
+# The page has every function of explorer.h, and of the library what these need.
+ifeq ($(config),wasm)
+$(build)/explorer.wasm: $(explorer_objects) $(library)
+	$(say) "  LINK  $@"
+	$(hide)$(link) -mexec-model=reactor -Wl,--gc-sections,--strip-all,--export=malloc,--export=free \
+	    $$(sed -n 's/.*\(explorer_[a-z]*\)(.*/-Wl,--export=\1/p' examples/explorer/explorer.h) $^ -lm -o $@
+
+$(build)/explorer.html: examples/explorer/join.sh $(build)/explorer.wasm $(wildcard examples/explorer/page/*)
+	sh $< $(build)/explorer.wasm >$@.new
+	mv $@.new $@
+endif
 
 # The checker on N random functions with right gradients and N with planted faults; N = 100000 takes half an hour.
 cases ?= 10000

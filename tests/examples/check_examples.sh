@@ -70,12 +70,20 @@ svg() {
         }' "$1" || fail "$command: $1 is not well-formed SVG"
 }
 
-for name in head_attention multi_head_attention attention_gradients gradcheck linear_regression check_kernel; do
+for name in head_attention multi_head_attention attention_gradients gradcheck linear_regression check_kernel \
+    explorer; do
     run 0 $name --help
     has out "^usage: $name"
     run 2 $name --foo
     has err "^$name: unknown option '--foo'; try --help\$"
 done
+
+run 0 explorer --text 'one two' --size 2 --loss next --steps 2 --rate 0.5
+has out '"losses": \[[0-9.]*,[0-9.]*\],'
+has out '"dS": { "shape": \[1,2,2\], "values": \[0,-\{0,1\}0,'
+run 2 explorer --heads 5
+run 1 explorer --text one
+has err "^explorer: --text is 'one', which is not two words or more"
 
 run 0 check_kernel
 has out '^gradcheck layernorm: PASS'

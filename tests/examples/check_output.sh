@@ -34,7 +34,7 @@ model=$folder/run/last.safetensors
 each_program() { # a command that is given a program and its arguments, each of which writes to stdout
     failures=0
     for program in generate encode head_attention multi_head_attention attention_gradients gradcheck \
-        linear_regression translate forecast classify check_kernel; do
+        linear_regression translate forecast classify check_kernel explorer; do
         "$@" $program --help || failures=1
     done
     "$@" lm --help || failures=1
@@ -48,6 +48,7 @@ each_program() { # a command that is given a program and its arguments, each of 
     "$@" head_attention --out "$folder/a.svg" || failures=1
     "$@" multi_head_attention --out "$folder/a.svg" --bright-out "$folder/b.svg" || failures=1
     "$@" attention_gradients || failures=1
+    "$@" explorer || failures=1
     "$@" linear_regression || failures=1
     "$@" gradcheck --list || failures=1
     return $failures
