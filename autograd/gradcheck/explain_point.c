@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum { LEAST_ELEMENTS = 4, HALVINGS = 40, MOST_INDICES = 16, MOST_INPUTS = 8 };
-enum { WHERE_LARGE = 20, WHERE_FAR = 180 }; /* the slope of relu, gelu and silu is 1; that of tanh is 0 */
+static const double WHERE_LARGE = 20, WHERE_FAR = 180; /* the slope of relu, gelu and silu is 1; that of tanh is 0 */
 
 typedef enum move_kind {
     TRANSPOSED, NEGATED, ONES, ZEROS, LARGE, FAR, OUTPUT, SHIFTED, SHIFTED_BACK, FIRST_FOR_ALL, WITHOUT, ALONE, SCALED,
