@@ -28,9 +28,9 @@ enum { COMMANDS = (int)(sizeof command / sizeof *command) };
 static int usage(FILE *file, int status)
 {
     program_streams("lm");
+    fputs("usage: lm COMMAND [options]; lm COMMAND --help says more\n\n", file);
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(file, "%s lm %-8s [options]  %s; see lm %s --help\n", i == 0 ? "usage:" : "      ", command[i].name,
-                command[i].what, command[i].name);
+        fprintf(file, "  %-8s  %s\n", command[i].name, command[i].what);
     return status;
 }
 
@@ -44,6 +44,10 @@ int main(int argc, char **argv)
             return command[i].run(argc - 1, argv + 1);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return usage(stdout, EXIT_SUCCESS);
-    fprintf(stderr, "lm: unknown command '%s'\n", argv[1]);
-    return usage(stderr, OPTIONS_WRONG);
+    const char *nearest = command[0].name;
+    for (int i = 1; i < COMMANDS; i++)
+        if (option_distance(argv[1], command[i].name) < option_distance(argv[1], nearest))
+            nearest = command[i].name;
+    fprintf(stderr, "lm: unknown command '%s'; did you mean lm %s?\n", argv[1], nearest);
+    return OPTIONS_WRONG;
 }

@@ -86,7 +86,6 @@ static bool evaluate(lm_model *model, const raw_text *t, bool color)
 int lm_eval_command(int argc, char **argv)
 {
     const char *where = "", *standard = "-";
-    char path[RUN_PATH];
     uint64_t threads = 0;
     bool color = false;
     option_words files = { .count = 0 };
@@ -100,16 +99,13 @@ int lm_eval_command(int argc, char **argv)
     int status = options_read("lm eval", about_eval, options, sizeof options / sizeof *options, argc, argv);
     if (status != OPTIONS_RUN)
         return status;
-    lm_model model = { .ctx = program_context("lm eval", 1, threads) };
+    lm_model model;
     raw_text t = { .size = 0 };
-    bool good = model.ctx != NULL && run_model(where, path) && model_load(&model, path) &&
+    bool good = command_begin(&model, "lm eval", where, threads) &&
                 text_read(&t, (text_files){ files.count > 0 ? (const char *const *)files.word : &standard,
-                                            files.count > 0 ? files.count : 1, NULL },
+                                            files.count > 0 ? files.count : 1, NULL, 0 },
                           model.vocab.kind) &&
                 evaluate(&model, &t, color);
     text_free(&t);
-    model_free(&model);
-    if (model.ctx != NULL)
-        ag_ctx_free(model.ctx);
-    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+    return command_end(&model, good);
 }

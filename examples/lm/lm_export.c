@@ -149,10 +149,8 @@ static bool save_folder(lm_model *model, const char *folder)
         fputs(tokenizer_config, file);
     good = good && program_close("lm", file, path);
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    if (good && ag_module_save_named(ag_gpt_module(model->gpt), path, e.rules, e.rule_count) != AG_OK) {
-        fprintf(stderr, "lm export: %s\n", ag_error_message(model->ctx));
-        good = false;
-    }
+    good = good && (ag_module_save_named(ag_gpt_module(model->gpt), path, e.rules, e.rule_count) == AG_OK ||
+                    model_error(model));
     if (good)
         fprintf(stderr, "wrote %s: a %s of the transformers package; generate --model %s runs it\n", folder, e.class,
                 folder);
@@ -174,12 +172,7 @@ int lm_export_command(int argc, char **argv)
         fprintf(stderr, "lm export: where to? --out DIR\n");
         return OPTIONS_WRONG;
     }
-    lm_model model = { .ctx = program_context("lm export", 1, 1) };
-    if (model.ctx == NULL)
-        return EXIT_FAILURE;
-    char path[RUN_PATH];
-    bool good = run_model(where, path) && model_load(&model, path) && save_folder(&model, out);
-    model_free(&model);
-    ag_ctx_free(model.ctx);
-    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+    lm_model model;
+    bool good = command_begin(&model, "lm export", where, 1) && save_folder(&model, out);
+    return command_end(&model, good);
 }

@@ -9,7 +9,6 @@
 #include "examples/lm/lm_tokenizer.h"
 #include "examples/shared/heatmap.h"
 #include "examples/shared/options.h"
-#include "examples/shared/program.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -20,29 +19,7 @@ static const char about_inspect[] =
     "attention of one layer's heads over the prompt; with --logits what the model expects after each of its tokens; "
     "with --token the tokens whose embeddings are nearest.";
 
-enum { LABEL_BYTES = 40, TOKENS_MOST = 64, HEADS_MOST = 32 };
-
-/* A token in a form that fits on a line: blanks and what is not text are shown. */
-static void token_label(const vocab *v, int32_t token, char label[LABEL_BYTES])
-{
-    unsigned char space[UTF8_BYTES];
-    int64_t length;
-    const unsigned char *bytes = vocab_bytes(v, token, space, &length);
-    int at = 0, size;
-    for (int64_t i = 0; i < length && at < LABEL_BYTES - 8; i += size) {
-        int64_t code = utf8_decode(bytes + i, length - i, &size);
-        size = code < 0 ? 1 : size;
-        if (code < 0)
-            at += snprintf(label + at, 5, "\\x%02x", bytes[i]);
-        else if (code == ' ' || code == '\n')
-            at += snprintf(label + at, 4, code == ' ' ? "\xe2\x90\xa3" : "\xe2\x8f\x8e");
-        else if (code < ' ' || code == 0x7f)
-            at += snprintf(label + at, 5, "\\x%02x", (unsigned)code);
-        else
-            at += snprintf(label + at, (size_t)size + 1, "%s", (const char *)bytes + i);
-    }
-    label[at] = '\0';
-}
+enum { TOKENS_MOST = 64, HEADS_MOST = 32 };
 
 /* ---- Parameters ---- */
 
@@ -68,7 +45,7 @@ static bool print_parameters(lm_model *model)
         ag_scope_end(model->ctx, NULL);
     }
     printf("%-28s %14s %10lld\n", "total", "", (long long)ag_module_numel(module));
-    return ag_error(model->ctx) == AG_OK;
+    return ag_error(model->ctx) == AG_OK || model_error(model);
 }
 
 /* ---- Neighbours ---- */
@@ -105,11 +82,11 @@ static bool print_neighbours(lm_model *model, const int32_t *token, int64_t coun
         }
         list[v] = (neighbour){ dot / sqrt(own * its), (int32_t)v };
     }
-    bool good = list != NULL && table != NULL;
+    bool good = list != NULL && (table != NULL || model_error(model));
     if (good)
         qsort(list, (size_t)V, sizeof *list, compare_neighbours);
     for (int64_t v = 0; v < V && v <= SHOWN && good; v++) {
-        char label[LABEL_BYTES];
+        char label[TOKEN_LABEL];
         token_label(&model->vocab, list[v].token, label);
         ag_printf("%7.4f  %5d  %s\n", list[v].cosine, (int)list[v].token, label);
     }
@@ -122,7 +99,7 @@ static bool print_neighbours(lm_model *model, const int32_t *token, int64_t coun
 
 static bool show_attention(lm_model *model, int64_t layer, const int32_t *token, int64_t count, const char *svg)
 {
-    static char label[TOKENS_MOST][LABEL_BYTES], title[HEADS_MOST][24];
+    static char label[TOKENS_MOST][TOKEN_LABEL], title[HEADS_MOST][24];
     const char *labels[TOKENS_MOST];
     heatmap_panel panel[HEADS_MOST];
     int64_t H = ag_gpt_config_of(model->gpt)->num_heads;
@@ -160,7 +137,7 @@ static bool print_logits(lm_model *model, const int32_t *token, int64_t count)
     for (int64_t i = 0; i < count * V && value != NULL; i++)
         ag_printf("%.9g%c", (double)value[i], i % V == V - 1 ? '\n' : ' ');
     ag_scope_end(model->ctx, NULL);
-    return value != NULL;
+    return value != NULL || model_error(model);
 }
 
 typedef struct wanted {
@@ -186,16 +163,13 @@ static bool inspect(lm_model *model, const wanted *w)
                                   : w->logits ? print_logits(model, token, count)
                                               : show_attention(model, (int64_t)w->layer, token, count, w->svg));
     free(token);
-    if (ag_error(model->ctx) != AG_OK)
-        fprintf(stderr, "lm inspect: %s\n", ag_error_message(model->ctx));
-    return good && ag_error(model->ctx) == AG_OK;
+    return good;
 }
 
 int lm_inspect_command(int argc, char **argv)
 {
     wanted w = { .layer = 0 };
     const char *where = "";
-    char path[RUN_PATH];
     const option options[] = {
         { "--model", OPTION_TEXT, &where, "FILE", "the model, or a run's folder [the newest run's best]" },
         { "--prompt", OPTION_TEXT, &w.prompt, "TEXT", "show the attention over this text" },
@@ -209,10 +183,7 @@ int lm_inspect_command(int argc, char **argv)
     int status = options_read("lm inspect", about_inspect, options, sizeof options / sizeof *options, argc, argv);
     if (status != OPTIONS_RUN)
         return status;
-    lm_model model = { .ctx = program_context("lm inspect", 1, 1) };
-    bool good = model.ctx != NULL && run_model(where, path) && model_load(&model, path) && inspect(&model, &w);
-    model_free(&model);
-    if (model.ctx != NULL)
-        ag_ctx_free(model.ctx);
-    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+    lm_model model;
+    bool good = command_begin(&model, "lm inspect", where, 1) && inspect(&model, &w);
+    return command_end(&model, good);
 }

@@ -43,14 +43,6 @@ static void measure_windows(void *measuring_)
     }
 }
 
-/* Prints the context's error, if there is one. */
-static bool no_error(const lm_model *model)
-{
-    if (ag_error(model->ctx) != AG_OK)
-        fprintf(stderr, "lm: %s\n", ag_error_message(model->ctx));
-    return ag_error(model->ctx) == AG_OK;
-}
-
 bool measure_surprise(lm_model *model, const int32_t *token, int64_t count, double *nats)
 {
     nats[0] = 0;
@@ -61,7 +53,7 @@ bool measure_surprise(lm_model *model, const int32_t *token, int64_t count, doub
             fprintf(stderr, "lm: the logits after token %lld are not finite\n", (long long)i);
             return false;
         }
-    return no_error(model);
+    return ag_error(model->ctx) == AG_OK || model_error(model);
 }
 
 /* ---- Spans ---- */
@@ -124,7 +116,7 @@ double *measure_attention(lm_model *model, int64_t layer, const int32_t *token, 
     ag_scope_end(ctx, NULL);
     if (weights == NULL)
         fprintf(stderr, "lm: out of memory for the attention of %lld tokens\n", (long long)count);
-    if (weights != NULL && no_error(model))
+    if (weights != NULL && (ag_error(model->ctx) == AG_OK || model_error(model)))
         return weights;
     free(weights);
     return NULL;

@@ -46,6 +46,12 @@ model_kinds model_kinds_of(const ag_transformer_config *config)
     return kinds;
 }
 
+bool model_error(const lm_model *model)
+{
+    fprintf(stderr, "lm: %s\n", ag_error_message(model->ctx));
+    return false;
+}
+
 /* ---- Metadata ---- */
 
 bool model_metadata_make(model_metadata *m, const lm_model *model)
@@ -204,11 +210,7 @@ bool model_load(lm_model *model, const char *path)
     }
     bool good = model_from_metadata(model, file, path);
     ag_safetensors_close(file);
-    if (good && ag_checkpoint_load(path, ag_gpt_module(model->gpt), NULL) != AG_OK) {
-        fprintf(stderr, "lm: %s\n", ag_error_message(model->ctx));
-        good = false;
-    }
-    return good;
+    return good && (ag_checkpoint_load(path, ag_gpt_module(model->gpt), NULL) == AG_OK || model_error(model));
 }
 
 void model_free(lm_model *model)
@@ -281,7 +283,5 @@ bool model_write(lm_model *model, const int32_t *prompt, int64_t prompt_count, i
     writing w = { .model = model, .token = token, .from = prompt_count, .end = end, .how = how, .file = file };
     ag_with_threads(model->ctx, write_tokens, &w);
     free(token);
-    if (!w.good)
-        fprintf(stderr, "lm: %s\n", ag_error_message(model->ctx));
-    return w.good;
+    return w.good || model_error(model);
 }

@@ -47,6 +47,9 @@ bool model_from_metadata(lm_model *model, ag_safetensors *file, const char *path
 /* The model of a file with its weights. On failure prints one line. */
 bool model_load(lm_model *model, const char *path);
 
+/* Prints the error of the context. Returns false. */
+bool model_error(const lm_model *model);
+
 /* Frees what model_from_metadata made, the context not. */
 void model_free(lm_model *model);
 

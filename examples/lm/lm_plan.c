@@ -6,6 +6,7 @@
 #include "examples/lm/lm_step.h"
 #include "examples/shared/learning.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -76,6 +77,12 @@ static double free_bytes(void)
     return bytes;
 }
 
+double plan_text_bytes(void)
+{
+    static const double each = 1 + sizeof(int32_t); /* the byte, and a token that it may be */
+    return free_bytes() / each;
+}
+
 bool plan_fits(const run *r)
 {
     double needed = needed_bytes(r), there = free_bytes();
@@ -121,7 +128,7 @@ static void measure(void *argument)
     began = seconds();
     run_validate(r, VALIDATION_WINDOWS);
     double some = seconds() - began, T = (double)r->o.context;
-    double windows = (double)(r->corpus.count - r->corpus.train_count) / T;
+    double windows = fmin((double)(r->corpus.count - r->corpus.train_count), VALIDATION_TOKENS) / T;
     m->costs.whole = windows > VALIDATION_WINDOWS ? some * windows / VALIDATION_WINDOWS : some;
     FILE *nowhere = fopen("/dev/null", "w");
     int32_t start = vocab_start(&r->model.vocab);
@@ -147,7 +154,7 @@ static bool measure_costs(run *r, double time, costs *c)
         return false;
     ag_with_threads(r->model.ctx, measure, &m);
     if (!m.good)
-        fprintf(stderr, "lm: %s\n", ag_error_message(r->model.ctx));
+        model_error(&r->model);
     run_free_model(r);
     r->o = kept;
     r->s = (run_state){ .step = 0 };
@@ -156,10 +163,15 @@ static bool measure_costs(run *r, double time, costs *c)
     return m.good;
 }
 
-/* Seconds of all besides the steps. */
+/* Seconds of all that follows the last step, and of all besides the steps. */
+static double ending(const costs *c)
+{
+    return c->whole + LAST_TOKENS * c->token;
+}
+
 static double besides(const costs *c)
 {
-    return REPORTS * c->report + c->whole + (SAMPLES * SAMPLE_TOKENS + LAST_TOKENS) * c->token;
+    return ending(c) + REPORTS * c->report + SAMPLES * SAMPLE_TOKENS * c->token;
 }
 
 /* ---- A model for the time ---- */
@@ -169,7 +181,7 @@ typedef struct sizes {
 } sizes;
 
 static const sizes ladder[] = {
-    { 2, 2, 64, 64, 8 }, { 4, 4, 128, 64, 16 }, { 6, 6, 192, 128, 16 }, { 6, 6, 384, 256, 16 },
+    { 2, 2, 64, 64, 8 }, { 4, 4, 128, 128, 8 }, { 6, 6, 192, 128, 16 }, { 6, 6, 384, 256, 16 },
 };
 enum { RUNGS = (int)(sizeof ladder / sizeof *ladder), MIDDLE = 1 };
 
@@ -215,7 +227,7 @@ static train_options choose(run *r, const train_options *middle, double step, do
 
 bool plan_minutes(run *r)
 {
-    const double began = seconds(), budget = 60 * r->o.minutes;
+    const double budget = 60 * r->o.minutes;
     costs c;
     train_options asked = r->o;
     fill_sizes(r, &r->o, &ladder[MIDDLE]);
@@ -228,8 +240,20 @@ bool plan_minutes(run *r)
     r->o = chosen;
     if (!plan_fits(r) || !measure_costs(r, 1.5, &c))
         return false;
-    double left = budget - (seconds() - began) - besides(&c), steps = left / c.step;
+    double left = budget - (seconds() - r->began) - besides(&c), steps = left / c.step;
     r->o.steps = steps < 1 ? 1 : (uint64_t)steps;
+    r->end_by = r->began + budget - ending(&c);
+    return true;
+}
+
+bool plan_again(run *r, double began, double from)
+{
+    static const double clearly = 0.03;
+    double now = seconds(), total = r->s.step + (r->end_by - now) * (r->s.step - from) / (now - began);
+    if (r->o.minutes <= 0 || fabs(total / (double)r->o.steps - 1) < clearly)
+        return false;
+    r->o.steps = (uint64_t)fmax(total, r->s.step + 1);
+    r->schedule.total_steps = (int64_t)r->o.steps;
     return true;
 }
 

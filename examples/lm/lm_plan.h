@@ -7,12 +7,19 @@
 
 #include "examples/lm/lm_run.h"
 
+/* Bytes of text that there is memory for; 0: not known. */
+double plan_text_bytes(void);
+
 /* Whether the run fits into the memory that is free. False after a line on stderr with both numbers. */
 bool plan_fits(const run *r);
 
 /* Measures the machine for two seconds, then chooses the sizes in r->o that are 0 (layers, heads, emb, context, batch)
  * and the steps, for a run of r->o.minutes in all. False on error, after a line on stderr. */
 bool plan_minutes(run *r);
+
+/* With --minutes, when the steps from + 1 to r->s.step have been made since the time `began`: chooses r->o.steps again,
+ * if they would take clearly more or less than the time that is left. Whether it did. */
+bool plan_again(run *r, double began, double from);
 
 /* Prints memory and time of the run, whose model is made; trains it for two seconds to measure. False on error. */
 bool plan_print(run *r);

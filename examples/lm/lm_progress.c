@@ -155,6 +155,13 @@ static void remember(progress *p, double loss)
     *last += (loss - *last) / (double)++p->course_steps;
 }
 
+void progress_change(progress *p, int64_t total)
+{
+    progress_warn(p, "%lld steps now, and not %lld: this machine's speed has changed", (long long)total,
+                  (long long)p->total);
+    p->total = total;
+}
+
 void progress_step(progress *p, int64_t step, double loss)
 {
     static const double smoothing = 0.05;

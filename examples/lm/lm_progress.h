@@ -26,6 +26,7 @@ typedef struct progress {
 } progress;
 
 void progress_begin(progress *p, int64_t step, int64_t total, double tokens);
+void progress_change(progress *p, int64_t total); /* another number of steps */
 void progress_step(progress *p, int64_t step, double loss);
 
 /* A line that stays. */

@@ -25,13 +25,10 @@ static bool add_row(course *c, const char *line)
 {
     for (int i = 0; i < COLUMNS; i++) {
         char *end;
-        double number = ag_strtod(line, &end);
-        if ((c->count & (c->count + 1)) == 0) { /* room for twice as many and one */
-            double *more = realloc(c->value[i], (size_t)(2 * c->count + 2) * sizeof *more);
-            if (more == NULL)
-                return false;
-            c->value[i] = more;
-        }
+        double number = ag_strtod(line, &end), *more = realloc(c->value[i], (size_t)(c->count + 1) * sizeof *more);
+        if (more == NULL)
+            return false;
+        c->value[i] = more;
         c->value[i][c->count] = end == line ? (double)NAN : number;
         line = *end == ',' ? end + 1 : end;
     }
@@ -53,7 +50,7 @@ static bool read_course(course *c, const char *path)
 
 static void put_curves(FILE *file, const run *r, const course *c)
 {
-    baselines b = corpus_baselines(&r->corpus);
+    const baselines b = r->corpus.chance;
     const page_curve losses[] = { { "training", c->value[1], 1, false }, { "validation", c->value[2], 2, false },
                                   { "uniform", &b.uniform, 3, true }, { "unigram", &b.unigram, 3, true },
                                   { "bigram", &b.bigram, 3, true } };
@@ -71,9 +68,11 @@ static void put_curves(FILE *file, const run *r, const course *c)
 
 /* ---- Samples ---- */
 
-static void put_samples(FILE *file, const char *path)
+static void put_samples(FILE *file, const run *r)
 {
-    FILE *samples = fopen(path, "rb");
+    char path[RUN_PATH + 16];
+    snprintf(path, sizeof path, "%s/samples.txt", r->folder);
+    FILE *samples = fflush(r->samples) == 0 ? fopen(path, "rb") : NULL;
     int64_t length = -1;
     char *text = samples == NULL ? NULL : program_read(samples, false, &length);
     fputs("<h2>Samples over time</h2>\n", file);
@@ -116,11 +115,24 @@ static const int32_t *sentence(const corpus *c, int64_t most, int64_t *count)
     return c->token + first;
 }
 
-/* One head: per tenth of weight a path of the cells that have it, which opacity tells apart. */
-static void put_head(FILE *file, const double *weight, int64_t T)
+/* Each token beside its place in the diagonal, where the squares of all heads show it again. */
+static void put_labels(FILE *file, const vocab *v, const int32_t *token, int64_t count)
+{
+    fputs("<g id=\"tokens\">", file);
+    for (int64_t i = 0; i < count; i++) {
+        char label[TOKEN_LABEL];
+        token_label(v, token[i], label);
+        fprintf(file, "<text x=\"%d.3\" y=\"%d.8\">", (int)i + 1, (int)i);
+        page_text(file, label, (int64_t)strlen(label));
+        fputs("</text>", file);
+    }
+    fputs("</g>", file);
+}
+
+/* The weights of one head: per tenth of weight a path of the cells that have it, which opacity tells apart. */
+static void put_cells(FILE *file, const double *weight, int64_t T)
 {
     enum { SHADES = 10 };
-    fprintf(file, "<svg viewBox=\"0 0 %d %d\">", (int)T, (int)T);
     for (int shade = 1; shade <= SHADES; shade++) {
         bool begun = false;
         for (int64_t q = 0; q < T; q++)
@@ -135,13 +147,28 @@ static void put_head(FILE *file, const double *weight, int64_t T)
         if (begun)
             fputs("\"/>", file);
     }
-    fprintf(file, "<path d=\"M0 0V%d\" style=\"stroke:var(--line);stroke-width:.3\"/></svg>", (int)T);
+    fprintf(file, "<path d=\"M0 0V%d\" style=\"stroke:var(--line);stroke-width:.3\"/>", (int)T);
 }
 
-static void put_span_plain(void *file, const unsigned char *text, int64_t length, double nats)
+/* The heads of one layer. False on error. */
+static bool put_layer(FILE *file, run *r, int64_t layer, const int32_t *token, int64_t count)
 {
-    (void)nats;
-    page_text(file, (const char *)text, length);
+    const int64_t H = ag_gpt_config_of(r->model.gpt)->num_heads;
+    double *weight = measure_attention(&r->model, layer, token, count);
+    fputs("<div class=\"heads\">\n", file);
+    for (int64_t h = 0; h < H && weight != NULL; h++) {
+        fprintf(file, "<figure><svg viewBox=\"0 0 %d %d\">", (int)count, (int)count);
+        put_cells(file, weight + h * count * count, count);
+        if (layer == 0 && h == 0)
+            put_labels(file, &r->corpus.vocab, token, count);
+        else
+            fputs("<use href=\"#tokens\"/>", file);
+        fprintf(file, "</svg><figcaption>layer %lld, head %lld</figcaption></figure>\n", (long long)layer,
+                (long long)h);
+    }
+    fputs("</div>\n", file);
+    free(weight);
+    return weight != NULL;
 }
 
 static bool put_attention(FILE *file, run *r)
@@ -152,25 +179,12 @@ static bool put_attention(FILE *file, run *r)
     int64_t most = (int64_t)sqrt(BYTES / 4.0 / (double)(layers * c->num_heads));
     most = most > 40 ? 40 : most < 8 ? 8 : most;
     const int32_t *token = sentence(&r->corpus, most < r->model.context ? most : r->model.context, &count);
-    double *nothing = calloc((size_t)count, sizeof *nothing);
-    fputs("<h2>Attention</h2>\n<p>Every head over this piece of the validation text. A row is a token that looks back, "
-          "a column one that is looked at; the diagonal is the token itself.</p>\n<div class=\"passage\">", file);
-    if (nothing != NULL)
-        measure_spans(&r->corpus.vocab, token, nothing, count, put_span_plain, file);
-    free(nothing);
-    fputs("</div>\n<div class=\"heads\">\n", file);
+    fputs("<h2>Attention</h2>\n<p>Every head over a piece of the validation text. A row is a token that looks back, a "
+          "column one that is looked at; on the diagonal, beside which the tokens stand, a token looks at itself.</p>"
+          "\n", file);
     bool good = true;
-    for (int64_t layer = 0; layer < layers && good; layer++) {
-        double *weight = measure_attention(&r->model, layer, token, count);
-        good = weight != NULL;
-        for (int64_t h = 0; h < c->num_heads && good; h++) {
-            fputs("<figure>", file);
-            put_head(file, weight + h * count * count, count);
-            fprintf(file, "<figcaption>layer %lld, head %lld</figcaption></figure>\n", (long long)layer, (long long)h);
-        }
-        free(weight);
-    }
-    fputs("</div>\n", file);
+    for (int64_t layer = 0; layer < layers && good; layer++)
+        good = put_layer(file, r, layer, token, count);
     return good;
 }
 
@@ -253,17 +267,14 @@ static void put_command(FILE *file, const run *r)
     free(text);
 }
 
-static void put_summary(FILE *file, const run *r, const course *c)
+static void put_summary(FILE *file, const run *r)
 {
-    double loss = (double)NAN;
-    for (int64_t i = 0; i < c->count; i++)
-        if (c->value[0][i] == r->s.best_step)
-            loss = c->value[2][i];
+    const char *noun = token_noun[r->corpus.vocab.kind];
     ag_fprintf(file, "<p>%lld parameters, %lld %ss of text to train on, %lld to validate. Best validation loss %.4f "
                      "nats per %s at step %.0f, %.4f bits per byte.</p>\n",
-               (long long)ag_module_numel(ag_gpt_module(r->model.gpt)), (long long)r->corpus.train_count,
-               token_noun[r->corpus.vocab.kind], (long long)(r->corpus.count - r->corpus.train_count), loss,
-               token_noun[r->corpus.vocab.kind], r->s.best_step, corpus_bits_per_byte(&r->corpus, loss));
+               (long long)ag_module_numel(ag_gpt_module(r->model.gpt)), (long long)r->corpus.train_count, noun,
+               (long long)(r->corpus.count - r->corpus.train_count), r->s.best_loss, noun, r->s.best_step,
+               corpus_bits_per_byte(&r->corpus, r->s.best_loss));
 }
 
 bool report_write(run *r)
@@ -279,16 +290,12 @@ bool report_write(run *r)
         const char *name = strrchr(r->folder, '/');
         snprintf(title, sizeof title, "Language model %s", name != NULL ? name + 1 : r->folder);
         page_begin(file, title);
-        put_summary(file, r, &c);
+        put_summary(file, r);
         put_curves(file, r, &c);
-        char samples[RUN_PATH + 16];
-        snprintf(samples, sizeof samples, "%s/samples.txt", r->folder);
-        fflush(r->samples);
-        put_samples(file, samples);
+        put_samples(file, r);
         good = put_attention(file, r) && put_surprise(file, r);
         put_structure(file, r);
         put_command(file, r);
-        page_end(file);
         good = program_close("lm", file, path) && good;
     }
     for (int i = 0; i < COLUMNS; i++)

@@ -12,8 +12,7 @@
 /* Writes UTF-8 as the text of an element; control characters other than the end of a line become U+FFFD. */
 void page_text(FILE *file, const char *text, int64_t length);
 
-void page_begin(FILE *file, const char *title);
-void page_end(FILE *file);
+void page_begin(FILE *file, const char *title); /* the body ends with the file */
 
 /* A curve; in the style its colour is --c1, --c2, ... */
 typedef struct page_curve {
@@ -23,7 +22,7 @@ typedef struct page_curve {
     bool level; /* one dashed line at y[0] */
 } page_curve;
 
-/* A chart of curves over x[count], ascending, with axes and a legend. A scale of 10: `logarithmic`. */
+/* A chart of curves over x[count], ascending, with axes and a legend. */
 void page_chart(FILE *file, const char *title, const double *x, int64_t count, const page_curve *curve, int curves);
 
 #endif

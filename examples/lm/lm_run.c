@@ -20,12 +20,6 @@ static const char model_name[] = "model.safetensors"; /* a link to the best one 
 static const char log_name[] = "log.csv", samples_name[] = "samples.txt", config_name[] = "config.json";
 static const char log_header[] = "step,loss,val,gnorm,lr\n";
 
-static bool library_error(const run *r)
-{
-    fprintf(stderr, "lm: %s\n", ag_error_message(r->model.ctx));
-    return false;
-}
-
 static bool system_error(const char *path)
 {
     fprintf(stderr, "lm: %s: %s\n", path, strerror(errno));
@@ -75,10 +69,10 @@ static bool save_checkpoint(run *r, const char *path, const ag_optimizer *optimi
     if (ag_checkpoint_save(path, module, optimizer, entry, count) == AG_OK)
         return true;
     if (exists(r->folder, log_name))
-        return library_error(r);
+        return model_error(&r->model);
     ag_error_clear(r->model.ctx);
     return restore_folder(r) &&
-           (ag_checkpoint_save(path, module, optimizer, entry, count) == AG_OK || library_error(r));
+           (ag_checkpoint_save(path, module, optimizer, entry, count) == AG_OK || model_error(&r->model));
 }
 
 /* Without an optimizer the best model, else the whole state. */
@@ -158,7 +152,7 @@ static bool load_state(run *r, const char *path)
 {
     ag_safetensors *file = ag_safetensors_open(r->model.ctx, path);
     if (file == NULL)
-        return library_error(r);
+        return model_error(&r->model);
     const char *mark = ag_safetensors_metadata(file, "lm.text");
     bool same = mark != NULL && strcmp(mark, r->mark) == 0, good = true;
     double *number[STATE_NUMBERS];
@@ -177,7 +171,7 @@ bool run_open_model(run *r)
 {
     char path[RUN_PATH];
     ag_safetensors *file = path_in(path, r->folder, last_name) ? ag_safetensors_open(r->model.ctx, path) : NULL;
-    bool good = file != NULL ? model_from_metadata(&r->model, file, path) : library_error(r);
+    bool good = file != NULL ? model_from_metadata(&r->model, file, path) : model_error(&r->model);
     ag_safetensors_close(file);
     return good;
 }
@@ -186,7 +180,7 @@ bool run_load(run *r)
 {
     char path[RUN_PATH];
     return path_in(path, r->folder, last_name) && load_state(r, path) &&
-           (ag_checkpoint_load(path, ag_gpt_module(r->model.gpt), r->optimizer) == AG_OK || library_error(r));
+           (ag_checkpoint_load(path, ag_gpt_module(r->model.gpt), r->optimizer) == AG_OK || model_error(&r->model));
 }
 
 bool run_load_best(run *r)
@@ -194,7 +188,7 @@ bool run_load_best(run *r)
     char path[RUN_PATH];
     ag_rng before = ag_rng_get(r->model.ctx);
     bool good = path_in(path, r->folder, best_name) &&
-                (ag_checkpoint_load(path, ag_gpt_module(r->model.gpt), NULL) == AG_OK || library_error(r));
+                (ag_checkpoint_load(path, ag_gpt_module(r->model.gpt), NULL) == AG_OK || model_error(&r->model));
     ag_rng_set(r->model.ctx, before);
     return good;
 }
@@ -481,6 +475,20 @@ bool run_model(const char *where, char path[RUN_PATH])
         snprintf(folder, sizeof folder, "%s", where);
     }
     return path_in(path, folder, exists(folder, best_name) ? best_name : last_name);
+}
+
+bool command_begin(lm_model *model, const char *command, const char *where, uint64_t threads)
+{
+    char path[RUN_PATH];
+    *model = (lm_model){ .ctx = program_context(command, 1, threads) };
+    return model->ctx != NULL && run_model(where, path) && model_load(model, path);
+}
+
+int command_end(lm_model *model, bool good)
+{
+    model_free(model);
+    ag_ctx_free(model->ctx);
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 char *run_settings(const char *where, char folder[RUN_PATH], train_options *o)

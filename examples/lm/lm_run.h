@@ -42,6 +42,7 @@ typedef struct run {
     char **path, *val_path, *from_path;
     FILE *log, *samples;
     double saved_at, gnorm, lr; /* when last, in seconds; of the last step */
+    double began, end_by;       /* in seconds; end_by: when --minutes wants the last step made */
 } run;
 
 /* Makes the folder of a new run and its first checkpoint. `t` is kept there when it can not be read again. The path is
@@ -82,6 +83,11 @@ char *run_settings(const char *where, char folder[RUN_PATH], train_options *o);
 /* The model file that `where` means: a file; of a folder best.safetensors, or else last.safetensors; "": of the newest
  * run in runs/. False after a line on stderr. */
 bool run_model(const char *where, char path[RUN_PATH]);
+
+/* For a command that needs a trained model: its context, and the model that `where` means, as above. False after a line
+ * on stderr. To be ended in any case: command_end frees both and returns the exit status. */
+bool command_begin(lm_model *model, const char *command, const char *where, uint64_t threads);
+int command_end(lm_model *model, bool good);
 
 /* Prints a command that the shell reads as these words; the first is the program as it was called. */
 void run_print_command(FILE *file, const char *const *words);

@@ -86,9 +86,6 @@ static bool from_file(lm_model *model, const asked *a)
 
 static bool sample(lm_model *model, const asked *a)
 {
-    char path[RUN_PATH];
-    if (!run_model(a->model, path) || !model_load(model, path))
-        return false;
     ag_rng_set(model->ctx, (ag_rng){ .seed = a->seed }); /* not the state at the end of training */
     return a->interactive ? converse(model, a)
            : a->file != NULL ? from_file(model, a) : write_samples(model, a, a->prompt, (int64_t)strlen(a->prompt));
@@ -124,11 +121,7 @@ int lm_sample_command(int argc, char **argv)
     if (!sampling_in_range("lm sample", &a.how))
         return OPTIONS_WRONG;
     a.how.top_k = a.top_k > INT64_MAX ? 0 : (int64_t)a.top_k;
-    lm_model model = { .ctx = program_context("lm sample", a.seed, a.threads) };
-    if (model.ctx == NULL)
-        return EXIT_FAILURE;
-    bool good = sample(&model, &a);
-    model_free(&model);
-    ag_ctx_free(model.ctx);
-    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+    lm_model model;
+    bool good = command_begin(&model, "lm sample", a.model, a.threads) && sample(&model, &a);
+    return command_end(&model, good);
 }

@@ -7,12 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-static bool make_error(const run *r)
-{
-    fprintf(stderr, "lm: %s\n", ag_error_message(r->model.ctx));
-    return false;
-}
-
 static bool new_gpt(run *r)
 {
     r->model.vocab = vocab_share(&r->corpus.vocab);
@@ -33,7 +27,7 @@ static bool new_gpt(run *r)
     if (c.positions == AG_POSITIONS_LEARNED)
         c.max_seq_len = r->model.context;
     r->model.gpt = ag_gpt_new(r->model.ctx, c);
-    return r->model.gpt != NULL || make_error(r);
+    return r->model.gpt != NULL || model_error(&r->model);
 }
 
 static bool new_optimizer(run *r)
@@ -45,7 +39,7 @@ static bool new_optimizer(run *r)
         : ag_adamw_new(module, (ag_adamw_config){ .lr = o->lr, .beta2 = 0.99, .weight_decay = o->weight_decay });
     r->schedule = (ag_schedule){ .kind = (ag_schedule_kind)o->schedule, .lr = o->lr, .min_lr = o->lr / 20,
                                  .warmup_steps = (int64_t)o->warmup, .total_steps = (int64_t)o->steps };
-    return r->optimizer != NULL || make_error(r);
+    return r->optimizer != NULL || model_error(&r->model);
 }
 
 bool run_start_from(run *r)
@@ -132,7 +126,7 @@ double run_validate(run *r, int64_t some)
 {
     const int64_t T = (int64_t)r->o.context, first = r->corpus.train_count, end = r->corpus.count - 1;
     int64_t windows = (end - first + T - 1) / T, whole = (end - first) / T;
-    int64_t stride = some > 0 && windows > some ? windows / some : 1, most = (int64_t)r->o.batch;
+    int64_t stride = windows > some ? windows / some : 1, most = (int64_t)r->o.batch;
     double sum = 0, tokens = 0;
     for (int64_t w = 0; w < windows;) {
         int64_t start = first + w * T, left = (whole - w + stride - 1) / stride, count = left < most ? left : most;

@@ -18,9 +18,9 @@ void run_free_model(run *r);
  * finite. False on error, which the context has. */
 bool run_step(run *r, bool search, double *loss);
 
-/* The mean loss over validation windows of T tokens: all of them, one after the other, or about `some` evenly
- * spread; 0: all. Does not touch the random stream. NaN on error. */
-enum { VALIDATION_WINDOWS = 64 }; /* of a report */
+/* The mean loss over validation windows of T tokens: all of them, one after the other, when they are at most `some`, or
+ * else about as many, evenly spread. Does not touch the random stream. NaN on error. */
+enum { VALIDATION_WINDOWS = 64, VALIDATION_TOKENS = 1000000 }; /* of a report; at the end */
 double run_validate(run *r, int64_t some);
 
 #endif

@@ -14,25 +14,30 @@
 
 /* ---- Files ---- */
 
-static bool grow(raw_text *t, size_t *capacity)
+static bool fits(const raw_text *t, double more)
 {
-    unsigned char *more = realloc(t->byte, *capacity *= 2);
-    if (more != NULL)
-        t->byte = more;
-    return more != NULL;
+    bool fit = t->most == 0 || (double)t->size + more <= t->most;
+    errno = fit ? errno : EFBIG;
+    return fit;
 }
 
-/* Appends the rest of an open file. False with errno set. */
-static bool append(raw_text *t, FILE *file)
+static bool set_capacity(raw_text *t, size_t capacity)
 {
-    size_t capacity = (size_t)t->size + (1 << 16), got = 0;
-    unsigned char *first = realloc(t->byte, capacity);
-    bool good = first != NULL;
-    if (good)
-        t->byte = first;
+    unsigned char *byte = realloc(t->byte, capacity);
+    if (byte != NULL)
+        t->byte = byte;
+    return byte != NULL;
+}
+
+/* Appends the rest of an open file, of `length` bytes as far as is known. False with errno set, to EFBIG when it is too
+ * large. */
+static bool append(raw_text *t, FILE *file, int64_t length)
+{
+    size_t capacity = (size_t)(t->size + length) + (1 << 16), got = 0;
+    bool good = fits(t, (double)length) && set_capacity(t, capacity);
     while (good && (got = fread(t->byte + t->size, 1, capacity - (size_t)t->size, file)) > 0) {
         t->size += (int64_t)got;
-        good = (size_t)t->size < capacity || grow(t, &capacity);
+        good = fits(t, 0) && ((size_t)t->size < capacity || set_capacity(t, capacity *= 2));
     }
     return good && !ferror(file);
 }
@@ -68,12 +73,15 @@ static bool read_file(raw_text *t, const char *path, token_kind kind)
     int64_t from = t->size;
     struct stat what;
     FILE *file = standard ? stdin : fopen(path, "rb");
-    bool good = file != NULL && append(t, file);
+    bool regular = file != NULL && fstat(fileno(file), &what) == 0 && S_ISREG(what.st_mode);
+    bool good = file != NULL && append(t, file, regular ? (int64_t)what.st_size : 0);
     int error = errno;
-    t->stream = t->stream || standard || (good && (fstat(fileno(file), &what) != 0 || !S_ISREG(what.st_mode)));
+    t->stream = t->stream || standard || !regular;
     if (file != NULL && !standard)
         fclose(file);
-    if (!good)
+    if (!good && error == EFBIG)
+        ag_fprintf(stderr, "lm: %s: memory is free for %.3g GB of text, there is more\n", path, t->most / 1e9);
+    else if (!good)
         fprintf(stderr, "lm: %s: %s\n", path, strerror(error));
     t->files++;
     if (!good || kind == TOKENS_BYTE)
@@ -142,7 +150,7 @@ static bool read_path(raw_text *t, const char *path, token_kind kind, int depth)
 bool text_read(raw_text *t, text_files files, token_kind kind)
 {
     enum { DEEPEST = 20 };
-    *t = (raw_text){ .size = 0 };
+    *t = (raw_text){ .most = files.most };
     bool good = true;
     for (int i = 0; i < files.count && good; i++)
         good = read_path(t, files.path[i], kind, DEEPEST);
@@ -175,69 +183,7 @@ void text_mark(const raw_text *t, char mark[TEXT_MARK])
     snprintf(mark, TEXT_MARK, "%016llx", (unsigned long long)hash);
 }
 
-/* ---- Tokens ---- */
-
-/* The vocabulary: a copy of `known`, or learned from the text that is trained on. Characters are those of all the
- * text, so that each can be validated. */
-static bool make_vocab(corpus *c, const raw_text *t, const vocab *known, token_kind kind, int32_t size)
-{
-    int64_t at = 0;
-    if (known != NULL)
-        c->vocab = vocab_share(known);
-    else if (!vocab_learn(&c->vocab, kind, size, t->byte, kind == TOKENS_CHAR ? t->size : t->train_size, &at)) {
-        if (at < 0)
-            fprintf(stderr, "lm: out of memory for the vocabulary of %lld bytes\n", (long long)t->size);
-        else
-            fprintf(stderr, "lm: the text has more than %d different characters; use --vocab 1024\n", VOCAB_MAX);
-        return false;
-    }
-    return true;
-}
-
-bool corpus_make(corpus *c, const raw_text *t, const vocab *known, token_kind kind, int32_t size)
-{
-    *c = (corpus){ .count = 0 };
-    if (!make_vocab(c, t, known, kind, size))
-        return false;
-    int64_t val_count = 0;
-    int32_t *val = NULL;
-    c->token = vocab_encode_said(&c->vocab, "the text", t->byte, t->train_size, &c->count);
-    bool good = c->token != NULL;
-    if (good)
-        c->train_count = c->count - c->count / 10;
-    if (good && t->train_size < t->size) {
-        c->train_count = c->count;
-        val = vocab_encode_said(&c->vocab, "the validation text", t->byte + t->train_size, t->size - t->train_size,
-                                &val_count);
-        int32_t *all = val == NULL ? NULL : realloc(c->token, (size_t)(c->count + val_count) * sizeof *all);
-        good = all != NULL;
-        if (good) {
-            memcpy(all + c->count, val, (size_t)val_count * sizeof *all);
-            c->token = all;
-            c->count += val_count;
-        }
-        free(val);
-    }
-    for (int64_t i = c->train_count + 1; i < c->count && good; i++) {
-        unsigned char space[UTF8_BYTES];
-        int64_t bytes;
-        vocab_bytes(&c->vocab, c->token[i], space, &bytes);
-        c->val_bytes += bytes;
-    }
-    return good;
-}
-
-double corpus_bits_per_byte(const corpus *c, double nats)
-{
-    return nats / log(2) * (double)(c->count - c->train_count - 1) / (double)c->val_bytes;
-}
-
-void corpus_free(corpus *c)
-{
-    vocab_free(&c->vocab);
-    free(c->token);
-    c->token = NULL;
-}
+/* ---- Baselines ---- */
 
 /* How often each pair of tokens occurs in the training text: a table for few tokens, else all pairs, sorted. */
 typedef struct pair_counts {
@@ -292,7 +238,7 @@ static double pair_count(const pair_counts *p, int32_t left, int32_t right)
     return p->table != NULL ? (double)p->table[pair] : (double)(first_pair(p, pair + 1) - first_pair(p, pair));
 }
 
-baselines corpus_baselines(const corpus *c)
+static baselines measure_baselines(const corpus *c)
 {
     int64_t V = c->vocab.size;
     double *single = calloc((size_t)V, sizeof *single);
@@ -313,6 +259,72 @@ baselines corpus_baselines(const corpus *c)
     free(pairs.table);
     free(pairs.pair);
     return b;
+}
+
+/* ---- Tokens ---- */
+
+/* The vocabulary: a copy of `known`, or learned from the text that is trained on. Characters are those of all the
+ * text, so that each can be validated. */
+static bool make_vocab(corpus *c, const raw_text *t, const vocab *known, token_kind kind, int32_t size)
+{
+    int64_t at = 0;
+    if (known != NULL)
+        c->vocab = vocab_share(known);
+    else if (!vocab_learn(&c->vocab, kind, size, t->byte, kind == TOKENS_CHAR ? t->size : t->train_size, &at)) {
+        if (at < 0)
+            fprintf(stderr, "lm: out of memory for the vocabulary of %lld bytes\n", (long long)t->size);
+        else
+            fprintf(stderr, "lm: the text has more than %d different characters; use --vocab 1024\n", VOCAB_MAX);
+        return false;
+    }
+    return true;
+}
+
+bool corpus_make(corpus *c, const raw_text *t, const vocab *known, token_kind kind, int32_t size)
+{
+    *c = (corpus){ .count = 0 };
+    if (!make_vocab(c, t, known, kind, size))
+        return false;
+    int64_t val_count = 0;
+    int32_t *val = NULL;
+    c->token = vocab_encode_said(&c->vocab, "the text", t->byte, t->train_size, &c->count);
+    bool good = c->token != NULL;
+    if (good)
+        c->train_count = c->count - c->count / 10;
+    if (good && t->train_size < t->size) {
+        c->train_count = c->count;
+        val = vocab_encode_said(&c->vocab, "the validation text", t->byte + t->train_size, t->size - t->train_size,
+                                &val_count);
+        int32_t *all = val == NULL ? NULL : realloc(c->token, (size_t)(c->count + val_count) * sizeof *all);
+        good = all != NULL;
+        if (good) {
+            memcpy(all + c->count, val, (size_t)val_count * sizeof *all);
+            c->token = all;
+            c->count += val_count;
+        }
+        free(val);
+    }
+    for (int64_t i = c->train_count + 1; i < c->count && good; i++) {
+        unsigned char space[UTF8_BYTES];
+        int64_t bytes;
+        vocab_bytes(&c->vocab, c->token[i], space, &bytes);
+        c->val_bytes += bytes;
+    }
+    if (good)
+        c->chance = measure_baselines(c);
+    return good;
+}
+
+double corpus_bits_per_byte(const corpus *c, double nats)
+{
+    return nats / log(2) * (double)(c->count - c->train_count - 1) / (double)c->val_bytes;
+}
+
+void corpus_free(corpus *c)
+{
+    vocab_free(&c->vocab);
+    free(c->token);
+    c->token = NULL;
 }
 
 ag_tensor *corpus_batch(ag_ctx *ctx, const corpus *c, int64_t batch, int64_t T)

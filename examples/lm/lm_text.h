@@ -15,6 +15,7 @@ typedef struct text_files {
     const char *const *path; /* files and folders; "-": standard input */
     int count;
     const char *val; /* a file or folder for validation; NULL: the last tenth of the text */
+    double most;     /* bytes that there is memory for; 0: not known */
 } text_files;
 
 typedef struct raw_text {
@@ -22,11 +23,12 @@ typedef struct raw_text {
     int64_t size, train_size; /* train_size == size: the last tenth of the tokens is for validation */
     int files;                /* files read */
     bool stream;              /* some of it can not be read again: a pipe, standard input */
+    double most;              /* bytes, as in text_files */
 } raw_text;
 
 /* Reads the files, for tokens of this kind: for characters they must be UTF-8 without NUL, for bytes they may be
- * anything. Byte order marks are removed, but for bytes. On failure, or when the text is empty, prints one line to
- * stderr and returns false. */
+ * anything. Byte order marks are removed, but for bytes. On failure, or when the text is empty or too large, prints one
+ * line to stderr and returns false. */
 bool text_read(raw_text *t, text_files files, token_kind kind);
 void text_free(raw_text *t);
 
@@ -38,11 +40,17 @@ int64_t text_mark_size(const char *name, const char *text, int64_t size);
 enum { TEXT_MARK = 17 };
 void text_mark(const raw_text *t, char mark[TEXT_MARK]);
 
+/* Nats per token of the validation text under counts of the training text, add-one smoothed. */
+typedef struct baselines {
+    double uniform, unigram, bigram;
+} baselines;
+
 typedef struct corpus {
     vocab vocab;
     int32_t *token;
     int64_t count, train_count; /* tokens; those from train_count on are for validation */
     int64_t val_bytes;          /* of the tokens that validation predicts: all but the first */
+    baselines chance;
 } corpus;
 
 /* The text's tokens: of the vocabulary `known`, or, if it is NULL, of one of this kind and size (vocab_learn) that is
@@ -52,12 +60,6 @@ bool corpus_make(corpus *c, const raw_text *t, const vocab *known, token_kind ki
 /* Bits per byte of the validation text, of a loss in nats per token. */
 double corpus_bits_per_byte(const corpus *c, double nats);
 void corpus_free(corpus *c);
-
-/* Nats per token of the validation text under counts of the training text, add-one smoothed. */
-typedef struct baselines {
-    double uniform, unigram, bigram;
-} baselines;
-baselines corpus_baselines(const corpus *c);
 
 /* `batch` windows of T+1 training tokens at random starts, every possible start equally likely: [batch,T+1]. */
 ag_tensor *corpus_batch(ag_ctx *ctx, const corpus *c, int64_t batch, int64_t T);

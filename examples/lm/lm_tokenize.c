@@ -70,13 +70,8 @@ int lm_tokenize_command(int argc, char **argv)
     int status = options_read("lm tokenize", about_tokenize, options, sizeof options / sizeof *options, argc, argv);
     if (status != OPTIONS_RUN)
         return status;
-    lm_model model = { .ctx = program_context("lm tokenize", 1, 1) };
-    if (model.ctx == NULL)
-        return EXIT_FAILURE;
-    char path[RUN_PATH];
-    bool good = run_model(where, path) && model_load(&model, path) &&
+    lm_model model;
+    bool good = command_begin(&model, "lm tokenize", where, 1) &&
                 (decode ? write_texts(&model.vocab) : write_ids(&model.vocab, lines));
-    model_free(&model);
-    ag_ctx_free(model.ctx);
-    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+    return command_end(&model, good);
 }

@@ -153,9 +153,17 @@ int64_t vocab_encode(const vocab *v, const unsigned char *text, int64_t length, 
         *at = length;
         return bpe_encode(v->bpe, text, length, token);
     }
+    int32_t of_ascii[0x80]; /* most texts are ASCII mostly, and may have 10^8 characters */
+    for (uint32_t code = 0; code < 0x80; code++)
+        of_ascii[code] = v->kind == TOKENS_BYTE ? (int32_t)code : vocab_find(v, code);
     for (*at = 0; *at < length; *at += size) {
-        int64_t code = v->kind == TOKENS_BYTE ? text[*at] : utf8_decode(text + *at, length - *at, &size);
-        token[count] = v->kind == TOKENS_BYTE ? (int32_t)code : code < 0 ? -1 : vocab_find(v, (uint32_t)code);
+        if (text[*at] < 0x80) {
+            size = 1;
+            token[count] = of_ascii[text[*at]];
+        } else {
+            int64_t code = v->kind == TOKENS_BYTE ? text[*at] : utf8_decode(text + *at, length - *at, &size);
+            token[count] = v->kind == TOKENS_BYTE ? (int32_t)code : code < 0 ? -1 : vocab_find(v, (uint32_t)code);
+        }
         if (token[count++] < 0)
             return -1;
     }
@@ -197,6 +205,27 @@ const unsigned char *vocab_bytes(const vocab *v, int32_t token, unsigned char sp
     space[0] = (unsigned char)token;
     *length = v->kind == TOKENS_BYTE ? 1 : utf8_encode(v->code[token], (char *)space);
     return space;
+}
+
+void token_label(const vocab *v, int32_t token, char label[TOKEN_LABEL])
+{
+    unsigned char space[UTF8_BYTES];
+    int64_t length;
+    const unsigned char *bytes = vocab_bytes(v, token, space, &length);
+    int at = 0, size;
+    for (int64_t i = 0; i < length && at < TOKEN_LABEL - 8; i += size) {
+        int64_t code = utf8_decode(bytes + i, length - i, &size);
+        size = code < 0 ? 1 : size;
+        if (code < 0)
+            at += snprintf(label + at, 5, "\\x%02x", bytes[i]);
+        else if (code == ' ' || code == '\n')
+            at += snprintf(label + at, 4, code == ' ' ? "\xe2\x90\xa3" : "\xe2\x8f\x8e");
+        else if (code < ' ' || code == 0x7f)
+            at += snprintf(label + at, 5, "\\x%02x", (unsigned)code);
+        else
+            at += snprintf(label + at, (size_t)size + 1, "%s", (const char *)bytes + i);
+    }
+    label[at] = '\0';
 }
 
 static void put_pending(text_out *out, bool whole)

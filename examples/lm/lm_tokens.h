@@ -52,6 +52,10 @@ int32_t vocab_start(const vocab *v);
 /* The bytes of a token, which may stand in `space`. */
 const unsigned char *vocab_bytes(const vocab *v, int32_t token, unsigned char space[UTF8_BYTES], int64_t *length);
 
+/* A token in a form that fits on a line: blanks and what is not text are shown. */
+enum { TOKEN_LABEL = 40 };
+void token_label(const vocab *v, int32_t token, char label[TOKEN_LABEL]);
+
 /* Prints tokens as text, whole characters only: the bytes of an unfinished character wait for the next call, and so do
  * those that may begin the text `stop` (NULL: none). When all of it came, it and what follows is not printed. */
 typedef struct text_out {

@@ -48,12 +48,6 @@ static void catch_signals(void)
     }
 }
 
-static bool library_error(const run *r)
-{
-    fprintf(stderr, "lm: %s\n", ag_error_message(r->model.ctx));
-    return false;
-}
-
 /* ---- Setting up ---- */
 
 /* The settings that others decide: the optimizer, and the steps once they are known. */
@@ -157,8 +151,8 @@ static bool read_corpus(training *t, raw_text *raw)
         bundled_text(bundled);
         r->o.files = (option_words){ only, 1 };
     }
-    if (!text_read(raw, (text_files){ (const char *const *)r->o.files.word, r->o.files.count, r->o.val },
-                   kind))
+    if (!text_read(raw, (text_files){ (const char *const *)r->o.files.word, r->o.files.count, r->o.val,
+                                      plan_text_bytes() }, kind))
         return false;
     r->file_count = raw->files;
     text_mark(raw, r->mark);
@@ -237,8 +231,9 @@ static void introduce(const run *r)
             ag_ctx_isa(r->model.ctx));
 }
 
-static void introduce_chance(const baselines *b, const run *r)
+static void introduce_chance(const run *r)
 {
+    const baselines *b = &r->corpus.chance;
     ag_fprintf(stderr, "baselines uniform %.3f  unigram %.3f  bigram %.3f nats per %s\n", b->uniform, b->unigram,
                b->bigram, token_noun[r->corpus.vocab.kind]);
     ag_fprintf(stderr, "          uniform %.3f  unigram %.3f  bigram %.3f bits per byte\n",
@@ -332,17 +327,17 @@ static bool failed_step(training *t)
         return false;
     }
     run_explain_rest(&t->r);
-    return library_error(&t->r);
+    return model_error(&t->r.model);
 }
 
 static bool train_loop(training *t)
 {
     run *r = &t->r;
-    const double total = (double)r->o.steps;
+    const double from = r->s.step;
     double loss;
     progress_begin(&t->p, (int64_t)r->s.step, (int64_t)r->o.steps, (double)(r->o.batch * r->o.context));
     t->patient = is_patient(r);
-    while (r->s.step < total && t->patient && !interrupted) {
+    while (r->s.step < (double)r->o.steps && t->patient && !interrupted) {
         if (!run_step(r, false, &loss))
             return failed_step(t);
         int64_t step = (int64_t)r->s.step;
@@ -350,11 +345,13 @@ static bool train_loop(training *t)
         r->s.loss_count++;
         advise_step(&t->a, step, loss);
         progress_step(&t->p, step, loss);
-        if ((step % (int64_t)r->o.report == 0 || r->s.step == total) && !report(t))
+        bool last = step == (int64_t)r->o.steps, due = step % (int64_t)r->o.report == 0;
+        if ((due || last) && !report(t))
             return false;
-        bool sample = r->o.sample > 0 && step % (int64_t)r->o.sample == 0 && r->s.step < total && t->patient;
-        if (sample && !sample_on_the_way(t))
+        if (r->o.sample > 0 && step % (int64_t)r->o.sample == 0 && !last && t->patient && !sample_on_the_way(t))
             return false;
+        if (due && !last && plan_again(r, t->p.began, from))
+            progress_change(&t->p, (int64_t)r->o.steps);
         if (seconds() - r->saved_at >= r->o.checkpoint && !save(t))
             return false;
     }
@@ -412,15 +409,17 @@ static bool end_run(training *t)
         r->s.best_step = last;
     if (r->s.best_step < last && !run_load_best(r))
         return false;
-    double whole = run_validate(r, 0);
+    bool all = r->corpus.count - r->corpus.train_count <= VALIDATION_TOKENS;
+    double whole = run_validate(r, VALIDATION_TOKENS / (int64_t)r->o.context + 1);
     r->s.step = r->s.best_step;
     if (!show_sample(r, 600, NULL))
         return false;
     ag_fprintf(stderr, "end       %s: step %.0f, %.1f s, %.0f tokens/s\n",
                t->patient ? "all steps made" : "no better validation loss for --patience reports", last, time,
                progress_speed(&t->p));
-    ag_fprintf(stderr, "best      step %.0f: validation loss %.4f nats per %s, %.4f bits per byte, on all the text\n",
-               r->s.best_step, whole, token_noun[r->corpus.vocab.kind], corpus_bits_per_byte(&r->corpus, whole));
+    ag_fprintf(stderr, "best      step %.0f: validation loss %.4f nats per %s, %.4f bits per byte, on %s\n",
+               r->s.best_step, whole, token_noun[r->corpus.vocab.kind], corpus_bits_per_byte(&r->corpus, whole),
+               all ? "all the text" : "a million of its tokens");
     if (!report_write(r))
         return false;
     fprintf(stderr, "wrote     %s/: best.safetensors, last.safetensors, log.csv, report.html\nsample    ", r->folder);
@@ -452,7 +451,7 @@ static bool goes_on(const run *r)
 
 int lm_train(const train_options *options, const char *folder)
 {
-    training t = { .r = { .o = *options }, .resumed = folder };
+    training t = { .r = { .o = *options, .began = seconds() }, .resumed = folder };
     run *r = &t.r;
     t.good = set_up(&t) && goes_on(r);
     if (t.good && r->o.dry_run) {
@@ -460,8 +459,8 @@ int lm_train(const train_options *options, const char *folder)
         t.good = plan_print(r);
     } else if (t.good) {
         introduce(r);
-        t.a.chance = corpus_baselines(&r->corpus);
-        introduce_chance(&t.a.chance, r);
+        introduce_chance(r);
+        t.a.chance = r->corpus.chance;
         r->profile = r->o.profile ? ag_profile_new(r->model.ctx, seconds) : NULL;
         catch_signals();
         ag_with_threads(r->model.ctx, train, &t);

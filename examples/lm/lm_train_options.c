@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * lm_train_options.c - the command line of `lm train`.
+ * lm_train_options.c - the command lines of `lm train` and `lm finetune`.
  */
 #include "examples/lm/lm.h"
 #include "examples/lm/lm_run.h"
@@ -12,12 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char program[] = "lm train";
-
 static const char about[] =
     "Trains a causal language model on texts. The last tenth of the text is for validation. Progress goes to stderr, "
     "samples to stdout, all that is kept to the run's folder. Ctrl-C stops and saves. Numbers N are whole and at least "
     "1 where 0 is not explained.";
+
+static const char about_finetune[] =
+    "Goes on with other texts from a trained model's weights and tokens, as a new run: `lm train` with --from and a "
+    "lower learning rate.";
 
 static const char about_continue[] =
     "Goes on with a run that was stopped, as if it had not been: the same model and log, byte for byte. All settings "
@@ -30,7 +32,7 @@ static const char *const schedule_word[] = { "constant", "linear", "cosine", NUL
 static train_options defaults(void)
 {
     return (train_options){
-        .steps = 2400, .batch = 16, .context = 64, .layers = 4, .heads = 4, .emb = 128,
+        .steps = 2400, .batch = 8, .context = 128, .layers = 4, .heads = 4, .emb = 128,
         .kinds = { POSITIONS_ROTARY, NORM_RMS, FEED_FORWARD_SWIGLU }, .qk_norm = true,
         .warmup = SETTING_AUTO, .sample = SETTING_AUTO, .seed = 1, .checkpoint = 20,
         .lr = -1, .momentum = 0.9, .weight_decay = -1, .clip = 1, .schedule = AG_LR_COSINE,
@@ -48,9 +50,10 @@ int train_settings(train_options *o, option settings[SETTINGS_MOST])
                                                     "[char]", .words = token_word },
         { "--vocab", OPTION_NUMBER, &o->vocab, "N", "number of tokens of --level bpe, which it implies [1024]",
           BPE_BYTES + 1, 65536 },
-        { "--from", OPTION_TEXT, &o->from, "FILE", "begin with this model's or run's weights and tokens" },
+        { "--from", OPTION_TEXT, &o->from, "FILE",
+          "begin with this model's or run's weights and tokens [lm finetune: the newest run's]" },
         { "the model", OPTION_HEADING },
-        { "--context", OPTION_NUMBER, &o->context, "N", "tokens per window [64]", 1, most },
+        { "--context", OPTION_NUMBER, &o->context, "N", "tokens per window [128]", 1, most },
         { "--layers", OPTION_NUMBER, &o->layers, "N", "blocks [4]", 1, most },
         { "--heads", OPTION_NUMBER, &o->heads, "N", "attention heads, a divisor of --emb [4]", 1, most },
         { "--emb", OPTION_NUMBER, &o->emb, "N", "embedding size [128]", 1, most },
@@ -68,9 +71,9 @@ int train_settings(train_options *o, option settings[SETTINGS_MOST])
         { "--dropout", OPTION_REAL, &o->dropout, "P", "dropout probability, 0 <= P < 1 [0]" },
         { "training", OPTION_HEADING },
         { "--steps", OPTION_NUMBER, &o->steps, "N", "training steps [2400]", 1, most },
-        { "--batch", OPTION_NUMBER, &o->batch, "N", "windows of text per step [16]", 1, most },
+        { "--batch", OPTION_NUMBER, &o->batch, "N", "windows of text per step [8]", 1, most },
         { "--optimizer", OPTION_CHOICE, &o->optimizer, "NAME", "adamw or sgd [adamw]", .words = optimizer_word },
-        { "--lr", OPTION_REAL, &o->lr, "X", "peak learning rate, above 0 [adamw 4e-3, sgd 0.1]" },
+        { "--lr", OPTION_REAL, &o->lr, "X", "peak learning rate, above 0 [adamw 4e-3, sgd 0.1; lm finetune 1e-3]" },
         { "--momentum", OPTION_REAL, &o->momentum, "X", "of sgd, 0 <= X < 1 [0.9]" },
         { "--weight-decay", OPTION_REAL, &o->weight_decay, "X", "at least 0 [adamw 0.2, sgd 0]" },
         { "--schedule", OPTION_CHOICE, &o->schedule, "NAME",
@@ -100,14 +103,14 @@ static const char *const preset_word[] = {
     "toy", "tiny", "small", "baby", "nanogpt-cpu", "nanogpt-cpu-published", NULL,
 };
 static const char *const preset_config[] = {
-    "{\"layers\": 2, \"heads\": 2, \"emb\": 64, \"batch\": 8, \"steps\": 2000}",
+    "{\"layers\": 2, \"heads\": 2, \"emb\": 64, \"context\": 64, \"steps\": 2000}",
     "{}",
-    "{\"layers\": 6, \"heads\": 6, \"emb\": 192, \"context\": 128, \"steps\": 3000, \"lr\": 3e-3}",
-    "{\"layers\": 6, \"heads\": 6, \"emb\": 384, \"context\": 256, \"steps\": 3000, \"lr\": 2e-3, "
-    "\"dropout\": 0.1}",
-    "{\"batch\": 12, \"steps\": 2000}",
-    "{\"batch\": 12, \"steps\": 2000, \"lr\": 1e-3, \"weight-decay\": 0.1, \"positions\": \"learned\", "
-    "\"norm\": \"layer\", \"ff\": \"gelu\", \"qk-norm\": false}",
+    "{\"layers\": 6, \"heads\": 6, \"emb\": 192, \"batch\": 16, \"steps\": 3000, \"lr\": 3e-3}",
+    "{\"layers\": 6, \"heads\": 6, \"emb\": 384, \"context\": 256, \"batch\": 16, \"steps\": 3000, "
+    "\"lr\": 2e-3, \"dropout\": 0.1}",
+    "{\"context\": 64, \"batch\": 12, \"steps\": 2000}",
+    "{\"context\": 64, \"batch\": 12, \"steps\": 2000, \"lr\": 1e-3, \"weight-decay\": 0.1, "
+    "\"positions\": \"learned\", \"norm\": \"layer\", \"ff\": \"gelu\", \"qk-norm\": false}",
 };
 
 static const char preset_help[] =
@@ -128,7 +131,7 @@ static const char *given(int argc, char **argv, const char *name)
 }
 
 /* A whole file as text with a NUL behind it, to be freed; NULL after a line on stderr. */
-static char *read_text(const char *path, size_t *size)
+static char *read_text(const char *program, const char *path, size_t *size)
 {
     FILE *file = program_open(program, path, "rb");
     int64_t length = 0;
@@ -147,7 +150,7 @@ static char *read_text(const char *path, size_t *size)
 
 /* What the command line is laid over: the defaults, then --preset, then --config. *config is the text that o then
  * points into, to be freed with the words. */
-static bool base(int argc, char **argv, train_options *o, char **config)
+static bool base(const char *program, int argc, char **argv, train_options *o, char **config)
 {
     const char *path = given(argc, argv, "--config"), *word = given(argc, argv, "--preset");
     option settings[SETTINGS_MOST];
@@ -162,7 +165,7 @@ static bool base(int argc, char **argv, train_options *o, char **config)
     }
     size_t size;
     if (path != NULL && path[0] != '\0' &&
-        ((*config = read_text(path, &size)) == NULL ||
+        ((*config = read_text(program, path, &size)) == NULL ||
          !config_apply(program, path, *config, size, settings, count)))
         return false;
     if (given(argc, argv, "--minutes") != NULL) {
@@ -173,13 +176,52 @@ static bool base(int argc, char **argv, train_options *o, char **config)
     return true;
 }
 
-static int new_run(int argc, char **argv)
+static const option train_examples[] = {
+    { "lm train", OPTION_EXAMPLE, NULL, NULL, "trains on the bundled novel" },
+    { "lm train notes.txt letters/ --minutes 5", OPTION_EXAMPLE, NULL, NULL,
+      "trains on your texts what can be learned in five minutes" },
+    { "lm train book.txt --layers 6 --heads 6 --emb 192 --steps 6000", OPTION_EXAMPLE, NULL, NULL,
+      "trains a model of your own sizes" },
+};
+static const option finetune_example = { "lm finetune letters.txt --steps 500", OPTION_EXAMPLE, NULL, NULL,
+                                         "goes on with your letters, from the newest run's model" };
+
+/* Decides between options that say the same thing. False after a line on stderr. */
+static bool settle(const char *program, train_options *o, char **data, const option_words *configured)
+{
+    static char newest[RUN_PATH];
+    if (*data != NULL && o->files.count > 0) {
+        fprintf(stderr, "%s: --data %s and %s are both texts; give them as FILE FILE\n", program, *data,
+                o->files.word[0]);
+        return false;
+    }
+    if (o->minutes > 0 && o->steps > 0) {
+        fprintf(stderr, "%s: --minutes chooses the steps; give it or --steps\n", program);
+        return false;
+    }
+    if (o->files.count == 0)
+        o->files = *data != NULL ? (option_words){ data, 1 } : *configured;
+    if (o->vocab > 0)
+        o->level = TOKENS_BPE;
+    if (o->from != NULL && o->from[0] == '\0') {
+        if (!run_model("", newest))
+            return false;
+        o->from = newest;
+    }
+    return true;
+}
+
+static int new_run(const char *program, bool finetune, int argc, char **argv)
 {
     train_options o = defaults();
     const char *unused = NULL;
     char *data = NULL, *config = NULL;
     int preset;
-    if (!base(argc, argv, &o, &config)) {
+    if (finetune) {
+        o.from = ""; /* the newest run */
+        o.lr = 1e-3;
+    }
+    if (!base(program, argc, argv, &o, &config)) {
         free(o.files.word);
         free(config);
         return OPTIONS_WRONG;
@@ -201,26 +243,14 @@ static int new_run(int argc, char **argv)
           "go on with a run that was stopped [the newest in runs/]; lm train --continue --help" },
         { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores; results do not depend on it [0]" },
         { "--profile", OPTION_FLAG, &o.profile, NULL, "print at the end where the time went; write profile.csv" },
-        { "lm train", OPTION_EXAMPLE, NULL, NULL, "trains on the bundled novel" },
-        { "lm train notes.txt letters/ --minutes 5", OPTION_EXAMPLE, NULL, NULL,
-          "trains on your texts what can be learned in five minutes" },
-        { "lm train book.txt --layers 6 --heads 6 --emb 192 --steps 6000", OPTION_EXAMPLE, NULL, NULL,
-          "trains a model of your own sizes" },
     };
     memcpy(options + count, others, sizeof others);
     count += (int)(sizeof others / sizeof *others);
-    int status = options_read(program, about, options, count, argc, argv);
-    if (data != NULL && o.files.count > 0 && status == OPTIONS_RUN) {
-        fprintf(stderr, "%s: --data %s and %s are both texts; give them as FILE FILE\n", program, data,
-                o.files.word[0]);
-        status = OPTIONS_WRONG;
-    }
-    if (o.files.count == 0)
-        o.files = data != NULL ? (option_words){ &data, 1 } : configured;
-    if (o.vocab > 0)
-        o.level = TOKENS_BPE;
+    const int examples = finetune ? 1 : (int)(sizeof train_examples / sizeof *train_examples);
+    memcpy(options + count, finetune ? &finetune_example : train_examples, (size_t)examples * sizeof *options);
+    int status = options_read(program, finetune ? about_finetune : about, options, count + examples, argc, argv);
     if (status == OPTIONS_RUN)
-        status = lm_train(&o, NULL);
+        status = settle(program, &o, &data, &configured) ? lm_train(&o, NULL) : OPTIONS_WRONG;
     free(configured.word);
     free(config);
     return status;
@@ -260,5 +290,11 @@ static int continue_run(int argc, char **argv)
 
 int lm_train_command(int argc, char **argv)
 {
-    return given(argc, argv, "--continue") != NULL ? continue_run(argc, argv) : new_run(argc, argv);
+    return given(argc, argv, "--continue") != NULL ? continue_run(argc, argv)
+                                                   : new_run("lm train", false, argc, argv);
+}
+
+int lm_finetune_command(int argc, char **argv)
+{
+    return new_run("lm finetune", true, argc, argv);
 }

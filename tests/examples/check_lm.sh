@@ -48,6 +48,8 @@ check "beside none that is a word" refused 2 'are both texts' train --data a b
 check "two runs write the same losses" same_losses two again
 train other --steps 12 --seed 2
 check "another seed writes other losses" other_losses one other
+train decayed --steps 12 --weight-decay 0.9
+check "so does another weight decay" other_losses one decayed
 train lean --steps 12 --recompute
 check "recomputation writes the same losses" same_losses one lean
 check "and the same model" same_model one lean
@@ -262,8 +264,20 @@ rename 's/"lm.emb":"32"/"lm.emb":"96"/'
 check "an embedding that is larger than the file" refused 1 'are not those of its tensors' sample \
     --model "$folder/renamed.safetensors"
 
-check "no command" refused 2 'usage: lm train'
-check "unknown command" refused 2 "unknown command 'tarin'" tarin
+check "no command" refused 2 'usage: lm COMMAND'
+check "unknown command" refused 2 "lm: unknown command 'tarin'; did you mean lm train?" tarin
+flags_are_tried() { # every flag of every command stands in a test
+    for command in train 'train --continue' finetune sample eval inspect tokenize export; do
+        # shellcheck disable=SC2086
+        "$lm" $command --help >"$folder/help"
+        for flag in $(grep -o '^  --[a-z-]*' "$folder/help"); do
+            grep -qE -- "$flag([^a-z-]|\$)" tests/examples/check_lm*.sh tests/examples/check_crash.sh ||
+                { echo "lm $command $flag is in no test"; return 1; }
+        done
+        awk 'length > 79 { print; long = 1 } END { exit long }' "$folder/help" || return 1
+    done
+}
+check "every flag has a test, and help fits 79 columns" flags_are_tried
 check "unknown option" refused 2 "lm train: unknown option '--stpes'; did you mean --steps?" train --stpes 5
 check "an option that none resembles" refused 2 "unknown option '--frobnicate'; try --help" train --frobnicate
 check "a flag takes no value" refused 2 '--qk-norm takes no value' train --qk-norm=1
@@ -353,6 +367,8 @@ check "a model that does not fit" refused 1 'GB are free: lower --batch, --conte
     train "$folder/some.txt" --emb 65536 --heads 8 --layers 1000 --out "$folder/none"
 check "fewer steps than the warm-up" refused 1 '--steps 9 ends within the warm-up; give --warmup 0' \
     train "$folder/some.txt" --steps 9 --warmup 9 --out "$folder/none"
+check "minutes and steps" refused 2 'lm train: --minutes chooses the steps; give it or --steps' \
+    train --minutes 1 --steps 5
 check "a plan" quiet "$lm" train "$folder/some.txt" --preset toy --dry-run --out "$folder/none"
 check "which says the time" grep -q '^time      about [0-9]* s: 2000 steps of ' "$folder/message"
 check "and the memory" grep -q '^memory    about [0-9.]* GB of [0-9.]* GB that are free' "$folder/message"
@@ -418,6 +434,9 @@ check "a folder without texts" refused 1 "lm: $folder/hollow: the text is empty"
 if [ "$(id -u)" -ne 0 ]; then
     chmod 0 "$folder/texts/b.txt"
     check "a text that may not be read" refused 1 "lm: $folder/texts/b.txt: Permission denied" train "$folder/texts"
+fi
+if dd if=/dev/zero of="$folder/huge.txt" bs=1 count=0 seek=1T 2>/dev/null; then # a hole
+    check "a text that does not fit" refused 1 "lm: $folder/huge.txt: memory is free for " train "$folder/huge.txt"
 fi
 check "no such model" refused 1 'no-such-model' sample --model no-such-model
 check "a prompt of unknown characters" refused 1 "has the character 'é' (U+00E9)" sample --model "$model" \

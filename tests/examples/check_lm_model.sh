@@ -80,6 +80,7 @@ finetune() {
 here=$PWD
 check "there is nothing to go on with" sh -c '! (cd "$1" && "$0" finetune x.txt) 2>/dev/null' "$here/$lm" "$folder/away"
 finetune --from "$folder/chars" >/dev/null 2>"$folder/message"
+check "as finetune says in its own name" prints 'usage: lm finetune ' finetune --help
 check "a model goes on with a text" test -s "$folder/away/runs/1/best.safetensors"
 finetune >/dev/null 2>"$folder/message"
 check "and the newest run is gone on with" test -s "$folder/away/runs/2/best.safetensors"
@@ -100,6 +101,7 @@ check "a token of byte pairs has several bytes" awk 'BEGIN { exit !(ARGV[1] / lo
 printf 'abc' >"$folder/abc.txt"
 n=6
 check "--color in a pipe: a line per token" lines eval --model "$model" --color "$folder/abc.txt"
+check "with one thread too" prints '3 characters, 3 bytes' eval --model "$model" --threads 1 "$folder/abc.txt"
 check "from standard input" [ "$("$lm" eval --model "$model" <"$folder/abc.txt" | head -n 1)" = \
     '3 characters, 3 bytes' ]
 printf 'a' >"$folder/a.txt"
