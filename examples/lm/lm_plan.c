@@ -248,7 +248,7 @@ bool plan_minutes(run *r)
 
 bool plan_again(run *r, double began, double from)
 {
-    static const double clearly = 0.03;
+    static const double clearly = 0.05;
     double now = seconds(), total = r->s.step + (r->end_by - now) * (r->s.step - from) / (now - began);
     if (r->o.minutes <= 0 || fabs(total / (double)r->o.steps - 1) < clearly)
         return false;

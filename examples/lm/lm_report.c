@@ -118,11 +118,11 @@ static const int32_t *sentence(const corpus *c, int64_t most, int64_t *count)
 /* Each token beside its place in the diagonal, where the squares of all heads show it again. */
 static void put_labels(FILE *file, const vocab *v, const int32_t *token, int64_t count)
 {
-    fputs("<g id=\"tokens\">", file);
+    fputs("<g id=\"tokens\" transform=\"scale(.1)\" style=\"font-size:9px;fill:var(--dim)\">", file);
     for (int64_t i = 0; i < count; i++) {
         char label[TOKEN_LABEL];
         token_label(v, token[i], label);
-        fprintf(file, "<text x=\"%d.3\" y=\"%d.8\">", (int)i + 1, (int)i);
+        fprintf(file, "<text x=\"%d3\" y=\"%d8\">", (int)i + 1, (int)i);
         page_text(file, label, (int64_t)strlen(label));
         fputs("</text>", file);
     }
@@ -157,7 +157,7 @@ static bool put_layer(FILE *file, run *r, int64_t layer, const int32_t *token, i
     double *weight = measure_attention(&r->model, layer, token, count);
     fputs("<div class=\"heads\">\n", file);
     for (int64_t h = 0; h < H && weight != NULL; h++) {
-        fprintf(file, "<figure><svg viewBox=\"0 0 %d %d\">", (int)count, (int)count);
+        fprintf(file, "<figure><svg viewBox=\"0 0 %d %d\">", (int)count + 2, (int)count);
         put_cells(file, weight + h * count * count, count);
         if (layer == 0 && h == 0)
             put_labels(file, &r->corpus.vocab, token, count);
@@ -177,7 +177,7 @@ static bool put_attention(FILE *file, run *r)
     const ag_transformer_config *c = ag_gpt_config_of(r->model.gpt);
     int64_t layers = c->num_layers * c->num_heads <= MOST_HEADS ? c->num_layers : MOST_HEADS / c->num_heads + 1, count;
     int64_t most = (int64_t)sqrt(BYTES / 4.0 / (double)(layers * c->num_heads));
-    most = most > 40 ? 40 : most < 8 ? 8 : most;
+    most = most > 32 ? 32 : most < 8 ? 8 : most;
     const int32_t *token = sentence(&r->corpus, most < r->model.context ? most : r->model.context, &count);
     fputs("<h2>Attention</h2>\n<p>Every head over a piece of the validation text. A row is a token that looks back, a "
           "column one that is looked at; on the diagonal, beside which the tokens stand, a token looks at itself.</p>"
@@ -246,8 +246,8 @@ static void put_structure(FILE *file, const run *r)
             fprintf(file, d == 0 ? "%lld" : " &times; %lld", (long long)ag_dim(p.tensor, d));
         fputc('\n', file);
     }
-    fprintf(file, "</table><p class=\"dim\">The other %lld blocks are as blocks.0.</p></div></div>\n",
-            (long long)c->num_layers - 1);
+    fprintf(file, "</table>%s</div></div>\n",
+            c->num_layers > 1 ? "<p class=\"dim\">The other blocks are as blocks.0.</p>" : "");
 }
 
 static void put_command(FILE *file, const run *r)

@@ -46,13 +46,11 @@ static const char style[] =
     "pre,.passage{background:var(--box);padding:10px 12px;border-radius:6px;white-space:pre-wrap;"
     "overflow-wrap:anywhere;font:.8125rem/1.5 ui-monospace,monospace;margin:.4em 0}i{font-style:normal;"
     "border-radius:2px}\n"
-    ".heads{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:12px;margin:12px 0}"
-    ".heads path{stroke:rgb(var(--cell));stroke-width:1;fill:none}.heads svg text{font-size:1px;"
-    "font-family:ui-monospace,monospace}\n"
+    ".heads{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,270px),1fr));gap:12px;margin:12px 0}"
+    ".heads path{stroke:rgb(var(--cell));stroke-width:1;fill:none}\n"
     "table{border-collapse:collapse;font-size:.875rem}td,th{text-align:left;padding:3px 16px 3px 0;"
     "border-bottom:1px solid var(--line);vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums}"
-    ".wide{overflow-x:auto}@media(min-width:700px){.heads{grid-template-columns:repeat(auto-fill,minmax(230px,1fr))}}"
-    "@media(max-width:699px){svg text{font-size:11px}}\n"
+    ".wide{overflow-x:auto}@media(max-width:699px){svg text{font-size:11px}}\n"
     "@media print{body{max-width:none;padding:0}figure,pre,.passage,tr{break-inside:avoid}h2{break-after:avoid}}\n";
 
 void page_begin(FILE *file, const char *title)
