@@ -143,8 +143,11 @@ bool run_save_best(run *r)
     char path[RUN_PATH];
     if (!restore_folder(r) || !save_as(r, best_name, NULL) || !path_in(path, r->folder, model_name))
         return false;
-    const bool none = symlink(best_name, path) != 0 && errno != EEXIST;
-    return !none || errno == EPERM || errno == ENOTSUP || system_error(path); /* these: the file system has no links */
+    if (symlink(best_name, path) == 0 || errno == EEXIST || errno == EPERM || errno == ENOTSUP)
+        return true; /* the last two: the file system has no links */
+    if (errno == ENOENT && !exists(r->folder, log_name))
+        return run_save_best(r); /* the folder was removed meanwhile */
+    return system_error(path);
 }
 
 /* Reads the checkpoint's numbers and the mark of its text. */
