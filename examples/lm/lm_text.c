@@ -198,14 +198,14 @@ static int compare_pairs(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static bool pair_counts_make(pair_counts *p, const corpus *c)
+static bool pair_counts_make(pair_counts *p, const corpus *c, int64_t tokens)
 {
     enum { TABLE_MOST = 2048 };
-    *p = (pair_counts){ .V = c->vocab.size, .count = c->train_count - 1 };
+    *p = (pair_counts){ .V = c->vocab.size, .count = tokens - 1 };
     if (p->V <= TABLE_MOST)
         p->table = calloc((size_t)(p->V * p->V), sizeof *p->table);
     else
-        p->pair = malloc((size_t)c->train_count * sizeof *p->pair);
+        p->pair = malloc((size_t)tokens * sizeof *p->pair);
     for (int64_t i = 0; i < p->count; i++) {
         uint64_t pair = (uint64_t)(c->token[i] * p->V + c->token[i + 1]);
         if (p->table != NULL)
@@ -240,16 +240,18 @@ static double pair_count(const pair_counts *p, int32_t left, int32_t right)
 
 static baselines measure_baselines(const corpus *c)
 {
-    int64_t V = c->vocab.size;
+    enum { COUNTED = 1 << 24 };
+    const int64_t V = c->vocab.size, first = c->train_count, train = first < COUNTED ? first : COUNTED;
+    const int64_t end = c->count - first < COUNTED ? c->count : first + COUNTED;
     double *single = calloc((size_t)V, sizeof *single);
     pair_counts pairs;
     baselines b = { log((double)V), (double)NAN, (double)NAN };
-    if (pair_counts_make(&pairs, c) && single != NULL) {
-        for (int64_t i = 0; i < c->train_count; i++)
+    if (pair_counts_make(&pairs, c, train) && single != NULL) {
+        for (int64_t i = 0; i < train; i++)
             single[c->token[i]]++;
-        double total = (double)c->train_count, n = (double)(c->count - c->train_count - 1);
+        double total = (double)train, n = (double)(end - first - 1);
         b.unigram = b.bigram = 0;
-        for (int64_t i = c->train_count + 1; i < c->count; i++) {
+        for (int64_t i = first + 1; i < end; i++) {
             double before = single[c->token[i - 1]];
             b.unigram -= log((single[c->token[i]] + 1) / (total + (double)V)) / n;
             b.bigram -= log((pair_count(&pairs, c->token[i - 1], c->token[i]) + 1) / (before + (double)V)) / n;

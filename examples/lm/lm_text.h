@@ -40,7 +40,8 @@ int64_t text_mark_size(const char *name, const char *text, int64_t size);
 enum { TEXT_MARK = 17 };
 void text_mark(const raw_text *t, char mark[TEXT_MARK]);
 
-/* Nats per token of the validation text under counts of the training text, add-one smoothed. */
+/* Nats per token of the validation text under counts of the training text, add-one smoothed; of at most 2^24 tokens of
+ * each. */
 typedef struct baselines {
     double uniform, unigram, bigram;
 } baselines;
