@@ -5,20 +5,8 @@
  */
 #include "tests/zoo/named_faults.h"
 
-#include <math.h>
-
-#define REAL double
-#define OF(name) name
-#define R(function) function
-#include "tests/zoo/zoo_faults.h"
-#undef REAL
-#undef OF
-#undef R
-
-#define REAL float
-#define OF(name) name##_float
-#define R(function) function##f
-#include "tests/zoo/zoo_faults.h"
+#define FUNCTIONS "tests/zoo/zoo_faults.h"
+#include "tests/autograd/gradcheck/both_types.h"
 
 static const named_fault zoo[] = {
     { BOTH(softmax, softmax_sums_all), "x[4,5] -> y[4,5]", AG_CAUSE_ROW_SUM_MISSING, "taken over all rows" },

@@ -11,18 +11,8 @@
 
 #include <string.h>
 
-/* A right forward and a wrong backward in both types; f##_float is f in float. */
-#define BOTH_WITH(f, b, data)                                                             \
-    {                                                                                     \
-        { .forward = f, .backward = b, .user = data },                                    \
-        {                                                                                 \
-            .forward_f32 = f##_float, .backward_f32 = b##_float, .user = data             \
-        }                                                                                 \
-    }
-#define BOTH(f, b) BOTH_WITH(f, b, NULL)
-
 typedef struct named_fault {
-    ag_array_function function[2]; /* double, float */
+    ag_array_function function[2]; /* double, float: a right forward and a wrong backward */
     const char *signature;
     ag_cause cause;
     const char *words; /* in the explanation */

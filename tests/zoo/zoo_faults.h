@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * zoo_faults.h - faults in backwards that public projects have had, each rebuilt from its description: a right forward
- * and the wrong backward. Included twice, by check_zoo.c: REAL is double or float, OF(name) names the functions of that
- * type, R(f) is the math function of that type. The report that describes a fault stands above it.
+ * and the wrong backward. Included by both_types.h, which says what REAL, OF and R are. The report that describes a
+ * fault stands above it.
  */
 
 static void OF(softmax_row)(const REAL *x, REAL *y, int n)

@@ -5,7 +5,6 @@
  */
 #include "tests/test.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,34 +33,16 @@ typedef struct kind_shape {
     double eps;
 } kind_shape;
 
-#define REAL double
-#define OF(name) name
-#define R(function) function
-#include "tests/autograd/gradcheck/kinds_functions.h"
-#undef REAL
-#undef OF
-#undef R
-
-#define REAL float
-#define OF(name) name##_float
-#define R(function) function##f
-#include "tests/autograd/gradcheck/kinds_functions.h"
+#define FUNCTIONS "tests/autograd/gradcheck/kinds_functions.h"
+#include "tests/autograd/gradcheck/both_types.h"
 
 /* ---- Functions, with the shapes of inputs and output as indices into kind_shape.n; -1 ends ---- */
-
-typedef void forward_fn(const double *const *x, double *const *y, void *user);
-typedef void backward_fn(const double *const *x, const double *const *gy, double *const *gx, void *user);
-typedef void float_forward_fn(const float *const *x, float *const *y, void *user);
-typedef void float_backward_fn(const float *const *x, const float *const *gy, float *const *gx, void *user);
 
 enum { CONV_LENGTH = 9, TWICE = 10 }; /* computed: TWICE is 2 n[1] */
 
 typedef struct kind_function {
     const char *name;
-    forward_fn *forward;
-    backward_fn *backward;
-    float_forward_fn *float_forward;
-    float_backward_fn *float_backward;
+    ag_array_function function[2]; /* double, float */
     int inputs;
     struct {
         const char *name;
@@ -69,26 +50,26 @@ typedef struct kind_function {
     } array[4]; /* the inputs, then the output */
 } kind_function;
 
-#define BOTH(f) f, f##_backward, f##_float, f##_backward_float
+#define PAIR(f) BOTH(f, f##_backward)
 
 static const kind_function functions[] = {
-    { "layer norm", BOTH(norm), 3, { { "x", { 0, 1, -1 } }, { "gamma", { 1, -1 } }, { "beta", { 1, -1 } },
+    { "layer norm", PAIR(norm), 3, { { "x", { 0, 1, -1 } }, { "gamma", { 1, -1 } }, { "beta", { 1, -1 } },
                                      { "y", { 0, 1, -1 } } } },
-    { "cross entropy", BOTH(entropy), 1, { { "logits", { 0, 1, -1 } }, { "loss", { -1 } } } },
-    { "gelu", BOTH(gelu), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
-    { "conv1d", BOTH(convolution), 3, { { "x", { 0, 1, 2, -1 } }, { "w", { 3, 1, 4, -1 } }, { "bias", { 3, -1 } },
+    { "cross entropy", PAIR(entropy), 1, { { "logits", { 0, 1, -1 } }, { "loss", { -1 } } } },
+    { "gelu", PAIR(gelu), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "conv1d", PAIR(convolution), 3, { { "x", { 0, 1, 2, -1 } }, { "w", { 3, 1, 4, -1 } }, { "bias", { 3, -1 } },
                                         { "y", { 0, 3, CONV_LENGTH, -1 } } } },
-    { "softmax", BOTH(softmax), 1, { { "x", { 0, 1, -1 } }, { "y", { 0, 1, -1 } } } },
-    { "gate", BOTH(gate), 1, { { "x", { 0, TWICE, -1 } }, { "y", { 0, 1, -1 } } } },
-    { "pool", BOTH(pool), 1, { { "x", { 0, TWICE, -1 } }, { "y", { 0, 1, -1 } } } },
-    { "product", BOTH(product), 2, { { "a", { 0, -1 } }, { "b", { 0, -1 } }, { "y", { 0, -1 } } } },
-    { "quotient", BOTH(quotient), 2, { { "a", { 0, -1 } }, { "b", { 0, -1 } }, { "y", { 0, -1 } } } },
-    { "squash", BOTH(squash), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
-    { "matrix", BOTH(matrix), 2, { { "a", { 0, 0, -1 } }, { "b", { 0, 0, -1 } }, { "y", { 0, 0, -1 } } } },
-    { "running", BOTH(running), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
-    { "lookup", BOTH(lookup), 1, { { "table", { 0, 1, -1 } }, { "y", { 2, 1, -1 } } } },
-    { "drop", BOTH(drop), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
-    { "silu", BOTH(silu), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "softmax", PAIR(softmax), 1, { { "x", { 0, 1, -1 } }, { "y", { 0, 1, -1 } } } },
+    { "gate", PAIR(gate), 1, { { "x", { 0, TWICE, -1 } }, { "y", { 0, 1, -1 } } } },
+    { "pool", PAIR(pool), 1, { { "x", { 0, TWICE, -1 } }, { "y", { 0, 1, -1 } } } },
+    { "product", PAIR(product), 2, { { "a", { 0, -1 } }, { "b", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "quotient", PAIR(quotient), 2, { { "a", { 0, -1 } }, { "b", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "squash", PAIR(squash), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "matrix", PAIR(matrix), 2, { { "a", { 0, 0, -1 } }, { "b", { 0, 0, -1 } }, { "y", { 0, 0, -1 } } } },
+    { "running", PAIR(running), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "lookup", PAIR(lookup), 1, { { "table", { 0, 1, -1 } }, { "y", { 2, 1, -1 } } } },
+    { "drop", PAIR(drop), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
+    { "silu", PAIR(silu), 1, { { "x", { 0, -1 } }, { "y", { 0, -1 } } } },
 };
 
 /* ---- Kinds ---- */
@@ -204,12 +185,12 @@ static void bench_make(bench *b, const kind *k, bool single, uint64_t seed)
         b->shape.n[d] = least[d] + (int)(3 * kind_draw(&state));
     if (b->f->inputs == 1 || b->f->array[0].dims[1] < 0) /* a single dim */
         b->shape.n[0] += b->f->array[0].dims[1] < 0 ? 8 : 1;
-    if (b->f->forward == convolution) {
+    if (b->f->function[0].forward == convolution) {
         b->shape.n[0] = 2;
         b->shape.n[1] = 2 + (int)(seed % 2);
         b->shape.n[2] = 9;
         b->shape.n[4] = 3;
-    } else if (b->f->forward == lookup) {
+    } else if (b->f->function[0].forward == lookup) {
         b->shape.n[2] = b->shape.n[0] + 2;
     }
     for (int i = 0; i <= b->f->inputs; i++) {
@@ -232,26 +213,20 @@ static void bench_make(bench *b, const kind *k, bool single, uint64_t seed)
     memset(accumulated_float, 0, sizeof accumulated_float);
 }
 
-static ag_gradcheck_result bench_run(ag_ctx *ctx, bench *b, FILE *report)
+static ag_gradcheck_result bench_run(ag_ctx *ctx, bench *b)
 {
     const kind_function *f = b->f;
     static float single[4][400];
-    ag_array_function function = { .user = &b->shape };
-    if (b->single) {
-        function.forward_f32 = f->float_forward;
-        function.backward_f32 = f->float_backward;
-        for (int i = 0; i < f->inputs; i++) {
-            for (int64_t e = 0; e < b->count[i]; e++)
-                single[i][e] = (float)b->value[i][e];
-            b->array[i].value = NULL;
-            b->array[i].value_f32 = single[i];
-        }
-    } else {
-        function.forward = f->forward;
-        function.backward = f->backward;
+    ag_array_function function = f->function[b->single];
+    function.user = &b->shape;
+    for (int i = 0; b->single && i < f->inputs; i++) {
+        for (int64_t e = 0; e < b->count[i]; e++)
+            single[i][e] = (float)b->value[i][e];
+        b->array[i].value = NULL;
+        b->array[i].value_f32 = single[i];
     }
     return ag_gradcheck_arrays(ctx, function, b->array, f->inputs, &b->array[f->inputs], 1,
-                               (ag_gradcheck_config){ .name = f->name, .report = report });
+                               (ag_gradcheck_config){ .name = f->name });
 }
 
 typedef enum outcome { RIGHT, VAGUE, MISLEADING, MISSED } outcome;
@@ -292,7 +267,7 @@ START_TEST(each_kind_is_named)
             continue;
         ag_ctx *ctx = test_begin();
         bench_make(&b, k, single, seed / 2);
-        ag_gradcheck_result r = bench_run(ctx, &b, NULL);
+        ag_gradcheck_result r = bench_run(ctx, &b);
         outcome of = kind_outcome(k, &r);
         worst[single] = of > worst[single] ? of : worst[single];
         if (of != RIGHT)
@@ -318,7 +293,7 @@ START_TEST(without_the_mistake_it_passes)
     ag_ctx *ctx = test_begin();
     for (int single = 0; single < 2; single++) {
         bench_make(&b, &k, single == 1, 7);
-        ag_gradcheck_result r = bench_run(ctx, &b, NULL);
+        ag_gradcheck_result r = bench_run(ctx, &b);
         ck_assert_msg(r.verdict == AG_PASS || (single == 1 && r.verdict == AG_INCONCLUSIVE), "%s, %d: %s", k.function,
                       single, r.explanation);
     }

@@ -5,8 +5,6 @@
  */
 #include "tests/zoo/named_faults.h"
 
-#include <math.h>
-
 /* Functions compare these: up to GELU_END a GELU, from SOFTMAX_MEAN on a softmax. */
 typedef enum mistake {
     NORM_MEAN_OF_GY, NORM_TERM_OF_GY, NORM_UNDIVIDED, NORM_OF_FIRST_ROW, NORM_GAMMA_AFTER, NORM_TERM_ADDED, NORM_ACROSS,
@@ -26,18 +24,8 @@ typedef enum mistake {
     UNIT_NO_GATE, UNIT_NO_SLOPE, UNIT_NO_PATH, UNIT_OTHER_SLOPE
 } mistake;
 
-#define REAL double
-#define OF(name) name
-#define R(function) function
-#include "tests/autograd/gradcheck/mistakes_functions.h"
-#undef REAL
-#undef OF
-#undef R
-
-#define REAL float
-#define OF(name) name##_float
-#define R(function) function##f
-#include "tests/autograd/gradcheck/mistakes_functions.h"
+#define FUNCTIONS "tests/autograd/gradcheck/mistakes_functions.h"
+#include "tests/autograd/gradcheck/both_types.h"
 
 #define OF_MISTAKE(f, number) BOTH_WITH(f, f##_backward, &(mistake){ number })
 #define NORM "x[4,6] gamma[6] beta[6] -> y[4,6]"

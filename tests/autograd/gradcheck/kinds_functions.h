@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * kinds_functions.h - functions on arrays with hand-written backwards, as people write them, and the mistakes that
- * check_kinds.c plants there. Included twice, by check_kinds.c: REAL is double or float, OF(name) names the functions
- * of that type, R(f) is the math function of that type. A user pointer is a kind_shape.
+ * check_kinds.c plants there. Included by both_types.h, which says what REAL, OF and R are. A user pointer is a
+ * kind_shape.
  */
 
 /* ---- Layer norm: x [N,D], gamma, beta [D] -> [N,D] ---- */

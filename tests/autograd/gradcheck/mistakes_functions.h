@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * mistakes_functions.h - right forwards, and backwards that make one of several mistakes, whose number is *user.
- * Included twice, by check_mistakes.c: REAL is double or float, OF(name) names the functions of that type, R(f) is the
- * math function of that type. Shapes stand in check_mistakes.c.
+ * Included by both_types.h, which says what REAL, OF and R are. Shapes stand in check_mistakes.c.
  */
 
 static REAL OF(sigmoid)(REAL v)
