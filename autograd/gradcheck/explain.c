@@ -24,6 +24,25 @@ double ag_largest(const double *x, int64_t n)
     return m;
 }
 
+bool ag_are_near(const double *a, const double *b, int64_t n, double tolerance)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs(a[i] - b[i]) <= tolerance))
+            return false;
+    return true;
+}
+
+double ag_factor_of(const double *a, const double *b, int64_t count, int64_t step)
+{
+    double product = 0, square = 0;
+    for (int64_t i = 0; i < count * step; i += step)
+        if (!isnan(a[i]) && !isnan(b[i])) {
+            product += a[i] * b[i];
+            square += b[i] * b[i];
+        }
+    return square > 0 ? product / square : 0;
+}
+
 /* Whether analytic is the guess. As many elements may differ as are inconclusive, at most half. */
 bool ag_fits(const ag_evidence *e)
 {
@@ -113,22 +132,10 @@ static bool explain_is_sign_flipped(ag_evidence *e)
     return true;
 }
 
-/* The s for which s n is closest to analytic. */
-static double explain_factor_of(const ag_evidence *e)
-{
-    double product = 0, square = 0;
-    for (int64_t i = 0; i < e->n; i++)
-        if (!isnan(e->right[i])) {
-            product += e->analytic[i] * e->right[i];
-            square += e->right[i] * e->right[i];
-        }
-    return square > 0 ? product / square : 0;
-}
-
 /* analytic = s n. As s is free, at least two elements must be clearly nonzero, or s must be a known factor. */
 static bool explain_is_scaled(ag_evidence *e)
 {
-    double factor = explain_factor_of(e);
+    double factor = ag_factor_of(e->analytic, e->right, e->n, 1);
     int64_t speaking = 0;
     for (int64_t i = 0; i < e->n; i++) {
         e->guess[i] = factor * e->right[i];
@@ -156,13 +163,8 @@ static bool explain_is_upstream_unseen(ag_evidence *e)
 {
     for (int64_t i = 0; i < e->check->output_numel; i++)
         e->cotangent[i] = 2 * e->check->cotangent[i];
-    if (!e->check->backward(e->check, e->cotangent, e->grad))
-        return false;
-    const double *twice = e->grad[e->number];
-    for (int64_t i = 0; i < e->input->numel; i++)
-        if (!(fabs(twice[i] - e->input->analytic[i]) <= 1e-9 * e->analytic_max))
-            return false;
-    return true;
+    return e->check->backward(e->check, e->cotangent, e->grad) &&
+           ag_are_near(e->grad[e->number], e->input->analytic, e->input->numel, 1e-9 * e->analytic_max);
 }
 
 /* c replaced in each output by its mean there, or by its sum. */
@@ -266,7 +268,7 @@ static bool explain_is_zero_in_part(ag_evidence *e)
 /* Not 0 where n is 0, and s n elsewhere. s is 1, or the scale of an op such as dropout that drops elements. */
 static bool explain_is_leak_beside(ag_evidence *e, bool scaled)
 {
-    double zero = 1e-10 * e->right_max, factor = explain_factor_of(e);
+    double zero = 1e-10 * e->right_max, factor = ag_factor_of(e->analytic, e->right, e->n, 1);
     int64_t leaks = 0, others = 0;
     for (int64_t i = 0; i < e->n; i++)
         if (fabs(e->right[i]) <= zero)
@@ -328,56 +330,59 @@ static void explain_not_finite(ag_evidence *e)
 
 /* ---- All hypotheses, the more specific and the simpler first ---- */
 
+typedef enum needs { DIRECTIONS_DO, WHOLE, ENTRIES } needs; /* entries: of the Jacobian, for the only output */
+
 static const struct hypothesis {
     bool (*test)(ag_evidence *e);
-    bool whole;  /* directions are not enough */
-    bool rival;  /* worth a word where a simpler one fits, too */
+    needs needs;
+    bool rival; /* worth a word where a simpler one fits, too */
 } hypotheses[] = {
-    { explain_is_zero, false, true },
-    { explain_is_upstream_ignored, false, true },
-    { explain_is_sign_flipped, false, true },
-    { explain_is_scaled, false, true },
-    { ag_is_swapped, true, true },
-    { ag_is_factor_of_operand, true, true },
-    { ag_is_of_another, true, true },
-    { ag_is_mask_drawn_again, true, true },
-    { ag_is_target_wrong, true, true },
-    { ag_is_permuted, true, true },
-    { explain_is_zero_in_part, true, true },
-    { explain_is_leak, true, true },
-    { ag_is_batch_mixed, true, true },
-    { ag_is_part_of_sum, true, true },
-    { ag_is_operand_part_lost, true, true },
-    { ag_is_index_wrong, true, true },
-    { ag_is_factor_misplaced, true, true },
-    { ag_is_entry_moved, true, true },
-    { explain_is_leak_and_scaled, true, true },
-    { ag_is_attention_wrong, true, true },
-    { ag_is_norm_weight_wrong, true, true },
-    { ag_is_norm_wrong, true, true },
-    { ag_is_moment_missing, true, true }, /* before the next: without weights layer norm's result is its own xhat */
-    { ag_is_row_sum_missing, true, true },
-    { ag_is_row_product_missing, true, true },
-    { explain_is_upstream_copied, true, true },
-    { ag_is_entry_lost, true, false },
-    { ag_is_stride_ignored, true, true },
-    { ag_is_term_missing, true, false },
-    { ag_is_scaled_in_part, true, false },
-    { ag_is_scaled_by_row, true, false },
-    { ag_is_slope_of_another, true, false },
-    { ag_is_right_elsewhere, true, false },
-    { ag_is_slope_off_by_factor, true, false },
-    { explain_is_tail, true, true },
+    { explain_is_zero, DIRECTIONS_DO, true },
+    { explain_is_upstream_ignored, DIRECTIONS_DO, true },
+    { explain_is_sign_flipped, DIRECTIONS_DO, true },
+    { explain_is_scaled, DIRECTIONS_DO, true },
+    { ag_is_swapped, WHOLE, true },
+    { ag_is_factor_of_operand, ENTRIES, true },
+    { ag_is_of_another, WHOLE, true },
+    { ag_is_mask_drawn_again, ENTRIES, true },
+    { ag_is_target_wrong, WHOLE, true },
+    { ag_is_permuted, WHOLE, true },
+    { explain_is_zero_in_part, WHOLE, true },
+    { explain_is_leak, WHOLE, true },
+    { ag_is_batch_mixed, WHOLE, true },
+    { ag_is_part_of_sum, WHOLE, true },
+    { ag_is_operand_part_lost, WHOLE, true },
+    { ag_is_index_wrong, ENTRIES, true },
+    { ag_is_factor_misplaced, ENTRIES, true },
+    { ag_is_entry_moved, ENTRIES, true },
+    { explain_is_leak_and_scaled, WHOLE, true },
+    { ag_is_attention_wrong, WHOLE, true },
+    { ag_is_norm_weight_wrong, ENTRIES, true },
+    { ag_is_norm_wrong, ENTRIES, true },
+    { ag_is_moment_missing, WHOLE, true }, /* before the next: without weights layer norm's result is its own xhat */
+    { ag_is_row_sum_missing, WHOLE, true },
+    { ag_is_row_product_missing, WHOLE, true },
+    { explain_is_upstream_copied, WHOLE, true },
+    { ag_is_entry_lost, ENTRIES, false },
+    { ag_is_stride_ignored, WHOLE, true },
+    { ag_is_term_missing, ENTRIES, false },
+    { ag_is_scaled_in_part, WHOLE, false },
+    { ag_is_scaled_by_row, WHOLE, false },
+    { ag_is_slope_of_another, ENTRIES, false },
+    { ag_is_right_elsewhere, WHOLE, false },
+    { ag_is_slope_off_by_factor, WHOLE, false },
+    { explain_is_tail, WHOLE, true },
 };
 
 /* A gradient of few elements may fit several causes: the first is reported, and the next one named. */
 static void explain_run(ag_evidence *e)
 {
     ag_explanation first = { .cause = AG_CAUSE_UNKNOWN };
+    needs met = !e->whole ? DIRECTIONS_DO : e->right_entry != NULL && e->check->output_count == 1 ? ENTRIES : WHOLE;
     for (size_t i = 0; i < sizeof hypotheses / sizeof *hypotheses; i++) {
         const struct hypothesis *h = &hypotheses[i];
         bool known = first.cause != AG_CAUSE_UNKNOWN;
-        if ((h->whole && !e->whole) || (known && !h->rival) || !h->test(e))
+        if (h->needs > met || (known && !h->rival) || !h->test(e))
             continue;
         if (!known) {
             first = e->found;
@@ -486,9 +491,8 @@ static void explain_take_entries(ag_evidence *e)
             e->guess[i] += e->entry[i * e->m + j] * e->check->cotangent[j];
         }
     }
-    for (int64_t i = 0; i < e->n && good; i++)
-        good = fabs(e->guess[i] - e->analytic[i]) <= 10 * e->exact * (double)e->m * fmax(e->analytic_max, e->right_max);
-    if (!good)
+    double off = 10 * e->exact * (double)e->m * fmax(e->analytic_max, e->right_max);
+    if (!good || !ag_are_near(e->guess, e->analytic, e->n, off))
         e->right_entry = NULL;
 }
 

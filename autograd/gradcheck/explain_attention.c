@@ -119,14 +119,11 @@ static bool attention_is_forward(attention *a, const ag_evidence *e)
     const double scale[] = { 1 / sqrt((double)a->D), 1, 1 / (double)a->D }, *y = e->check->y;
     double off = fmax(1e-9, 20 * e->exact) * ag_largest(y, e->m);
     for (int form = 0; form < 6; form++) {
-        bool same = true;
         a->scale = scale[form / 2];
         a->causal = form % 2 == 1;
         attention_probabilities(a, a->scale, true, 0, true);
         attention_product(a, false, a->P, a->v, a->E, 1, a->other);
-        for (int64_t j = 0; j < e->m && same; j++)
-            same = fabs(a->other[j] - y[j]) <= off;
-        if (same)
+        if (ag_are_near(a->other, y, e->m, off))
             return true;
     }
     return false;
@@ -271,9 +268,8 @@ static bool attention_has_delta_scaled(const attention *a, ag_evidence *e, int w
 static bool attention_explain(const attention *a, ag_evidence *e, int which)
 {
     attention_guess(a, e, DELTA, which, 1);
-    for (int64_t i = 0; i < e->n; i++)
-        if (!(fabs(e->guess[i] - e->right[i]) <= e->tolerance + fmax(1e-6, 20 * e->exact) * e->right_max))
-            return false; /* it is not read as forward does */
+    if (!ag_are_near(e->guess, e->right, e->n, e->tolerance + fmax(1e-6, 20 * e->exact) * e->right_max))
+        return false; /* it is not read as forward does */
     if (which != 2 && attention_has_delta_scaled(a, e, which))
         return true;
     for (attention_fault f = DELTA_OF_P; f < ATTENTION_FAULTS; f++) {

@@ -238,8 +238,6 @@ static bool entries_run_backwards(ag_evidence *e)
 bool ag_is_entry_lost(ag_evidence *e)
 {
     split s;
-    if (e->right_entry == NULL || e->check->output_count != 1)
-        return false;
     if (entries_run_backwards(e))
         return true;
     for (int leaks = 0; leaks < 2; leaks++) {
@@ -337,8 +335,6 @@ static bool entries_are_transposed(ag_evidence *e)
 
 bool ag_is_entry_moved(ag_evidence *e)
 {
-    if (e->right_entry == NULL || e->check->output_count != 1)
-        return false;
     if (entries_are_transposed(e))
         return true;
     for (int output = 0; output < 2; output++) {
@@ -445,8 +441,6 @@ static bool entries_is_read_otherwise(ag_evidence *e)
 /* An operand is a factor of the other side: A = J w(input's index) / w(output's index), or the other way round. */
 bool ag_is_factor_misplaced(ag_evidence *e)
 {
-    if (e->right_entry == NULL || e->check->output_count != 1)
-        return false;
     double *u_value = e->slope, *v_value = e->slope + (e->m > e->n ? e->m : e->n);
     for (int operand = 0; operand < e->check->input_count; operand++) {
         if (operand == e->number || !entries_spread(e, operand, false, AS_IT_IS, u_value) ||
@@ -509,7 +503,7 @@ static bool entries_are_operand(ag_evidence *e, int operand)
 /* analytic is right but for a factor that is another operand of the function. */
 bool ag_is_factor_of_operand(ag_evidence *e)
 {
-    return e->right_entry != NULL && e->check->output_count == 1 && entries_is_factor(e, false);
+    return entries_is_factor(e, false);
 }
 
 /* ---- A term of the sum ---- */
@@ -543,8 +537,6 @@ static int entries_term(ag_evidence *e, int operand, double *u)
 
 bool ag_is_term_missing(ag_evidence *e)
 {
-    if (e->right_entry == NULL || e->check->output_count != 1)
-        return false;
     if (entries_is_factor(e, true) || entries_is_read_otherwise(e))
         return true;
     for (int operand = 0; operand < e->check->input_count; operand++)

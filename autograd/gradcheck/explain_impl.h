@@ -40,6 +40,10 @@ typedef struct ag_evidence {
 /* ---- explain.c: whether a guess fits ---- */
 
 double ag_largest(const double *x, int64_t n); /* of the magnitudes */
+/* Whether a and b differ by at most the tolerance everywhere. */
+bool ag_are_near(const double *a, const double *b, int64_t n, double tolerance);
+/* The s for which s b is closest to a, on count elements that are step apart and no NaN; 0: b is 0. */
+double ag_factor_of(const double *a, const double *b, int64_t count, int64_t step);
 /* Whether analytic is e->guess; or the right gradient for e->cotangent. */
 bool ag_fits(const ag_evidence *e);
 bool ag_fits_cotangent(ag_evidence *e);
@@ -109,7 +113,7 @@ typedef struct ag_slopes {
     int64_t *at;      /* [m] */
     double *a, *r;    /* [m] */
 } ag_slopes;
-bool ag_find_slopes(ag_evidence *e, ag_slopes *s);
+bool ag_find_slopes(ag_evidence *e, ag_slopes *s, bool wrong); /* wrong: of the wrong elements, such as one half */
 bool ag_is_mask_drawn_again(ag_evidence *e);
 bool ag_is_slope_of_another(ag_evidence *e);
 bool ag_is_slope_off_by_factor(ag_evidence *e);

@@ -144,10 +144,8 @@ static bool index_collect(reading *r, const double *entries)
     return known > 3;
 }
 
-static bool index_find_maps(reading *r, const double *entries)
+static bool index_find_maps(reading *r)
 {
-    if (!index_collect(r, entries))
-        return false;
     for (int d = 0; d < r->z->ndim; d++)
         if (!index_find_map(r, d, &r->map[d]))
             return false;
@@ -167,10 +165,12 @@ static int64_t index_source(const reading *r, const pair *p)
     return at;
 }
 
-/* Whether the maps reproduce all entries, those that are 0 included. */
-static bool index_reproduces(const reading *r, const double *entries)
+/* Finds the maps that reproduce all entries, those that are 0 included. */
+static bool index_read(reading *r, const double *entries)
 {
     const ag_evidence *e = r->e;
+    if (!index_collect(r, entries) || !index_find_maps(r))
+        return false;
     for (int64_t k = 0; k < r->count; k++) {
         int64_t at = index_source(r, &r->pair[k]);
         double want = at < 0 ? 0 : r->z->value[at];
@@ -262,10 +262,10 @@ static bool say_reading(ag_evidence *e, const reading *wrong, const affine *righ
 
 /* ---- Hypotheses ---- */
 
-static bool index_begin(reading *r, ag_evidence *e, int operand)
+static bool index_begin(reading *r, ag_evidence *e, int operand, pair *pairs)
 {
     const ag_check_input *in = &e->check->input[operand];
-    *r = (reading){ .e = e, .y = &e->check->output[0].y, .z = &in->x, .number = operand };
+    *r = (reading){ .e = e, .y = &e->check->output[0].y, .z = &in->x, .number = operand, .pair = pairs };
     return operand != e->number && in->checked && in->x.value != NULL && in->numel > 1;
 }
 
@@ -303,14 +303,9 @@ static bool index_is_elsewhere(ag_evidence *e, pair *pairs, bool of_output)
     double *value = e->slope + (e->m > e->n ? e->m : e->n);
     r.z = of_output ? &e->input->x : r.y;
     for (int side = 0; side < 2; side++) {
-        if (!index_find_partners(&r, side == 0 ? e->right_entry : e->entry, of_output, side == 0 ? e->slope : value))
+        if (!index_find_partners(&r, side == 0 ? e->right_entry : e->entry, of_output, side == 0 ? e->slope : value) ||
+            (side == 1 && !ag_are_near(value, e->slope, n, e->entry_tolerance)) || !index_find_maps(&r))
             return false;
-        for (int64_t k = 0; k < n && side == 1; k++)
-            if (!(fabs(value[k] - e->slope[k]) <= e->entry_tolerance))
-                return false;
-        for (int d = 0; d < r.z->ndim; d++)
-            if (!index_find_map(&r, d, &r.map[d]))
-                return false;
         if (side == 0)
             memcpy(right, r.map, sizeof right);
     }
@@ -330,21 +325,16 @@ static bool index_is_elsewhere(ag_evidence *e, pair *pairs, bool of_output)
 
 bool ag_is_index_wrong(ag_evidence *e)
 {
-    if (e->right_entry == NULL || e->check->output_count != 1)
-        return false;
     size_t bytes = MOST_PAIRS * sizeof(pair);
     reading r;
     pair *pairs = ag_alloc(e->check->ctx, bytes);
     bool found = false;
     for (int z = 0; z < e->check->input_count && pairs != NULL && !found; z++) {
         affine right[AG_MAX_DIMS];
-        if (!index_begin(&r, e, z))
-            continue;
-        r.pair = pairs;
-        if (!index_find_maps(&r, e->right_entry) || !index_reproduces(&r, e->right_entry))
+        if (!index_begin(&r, e, z, pairs) || !index_read(&r, e->right_entry))
             continue;
         memcpy(right, r.map, sizeof right);
-        found = index_find_maps(&r, e->entry) && index_reproduces(&r, e->entry) && say_reading(e, &r, right);
+        found = index_read(&r, e->entry) && say_reading(e, &r, right);
     }
     found = found || (pairs != NULL && (index_is_elsewhere(e, pairs, true) || index_is_elsewhere(e, pairs, false)));
     ag_free(e->check->ctx, pairs, bytes);

@@ -132,26 +132,13 @@ static bool norm_scales(const normed_rows *l, const double *slope, double tolera
 {
     for (int64_t row = 0; row < l->rows.count; row++) {
         int64_t first = ag_row_start(&l->rows, row), end = first + l->rows.extent * l->rows.step;
-        double product = 0, square = 0;
-        for (int64_t j = first; j < end; j += l->rows.step) {
-            product += slope[j] * l->w[j];
-            square += l->w[j] * l->w[j];
-        }
-        if (!(square > 0))
+        r[row] = ag_factor_of(slope + first, l->w + first, l->rows.extent, l->rows.step);
+        if (r[row] == 0)
             return false;
-        r[row] = product / square;
         for (int64_t j = first; j < end; j += l->rows.step)
             if (!(fabs(slope[j] - r[row] * l->w[j]) <= tolerance))
                 return false;
     }
-    return true;
-}
-
-static bool norm_is_array(const double *slope, const double *value, int64_t n, double tolerance)
-{
-    for (int64_t j = 0; j < n; j++)
-        if (!(fabs(slope[j] - value[j]) <= tolerance))
-            return false;
     return true;
 }
 
@@ -161,10 +148,10 @@ static bool norm_weight_of(ag_evidence *e, const ag_slopes *s, const ag_array *x
     if (!norm_scales(l, s->r, e->entry_tolerance, l->right_r))
         return false;
     const char *name = x->name == NULL ? "x" : x->name;
-    if (norm_is_array(s->a, l->x, e->m, tolerance))
+    if (ag_are_near(s->a, l->x, e->m, tolerance))
         return ag_because(e, AG_CAUSE_OPERAND, "An operand is wrong: %.40s in place of the normalised %.40s; analytic "
                                                "is sum(gy %.40s), right is sum(gy xhat).", name, name, name);
-    if (norm_is_array(s->a, l->w, e->m, tolerance))
+    if (ag_are_near(s->a, l->w, e->m, tolerance))
         return ag_because(e, AG_CAUSE_OPERAND, "An operand is wrong: %.40s - mean(%.40s) in place of the normalised "
                           "%.40s; the division by the standard deviation is missing.", name, name, name);
     return norm_scales(l, s->a, tolerance, l->r) && norm_scale_is_wrong(e, l);
@@ -174,7 +161,7 @@ bool ag_is_norm_weight_wrong(ag_evidence *e)
 {
     ag_slopes s;
     normed_rows l;
-    if (!ag_find_slopes(e, &s) || s.count < e->m / 2)
+    if (!ag_find_slopes(e, &s, false) || s.count < e->m / 2)
         return false;
     for (int k = 0; k < e->check->input_count; k++) {
         const ag_array *x = &e->check->input[k].x;
@@ -298,14 +285,13 @@ static unsigned norm_facts_of(normed_rows *l, int64_t row, double *p)
     const ag_evidence *e = l->e;
     double *right_p = p + l->rows.extent, product = 0, square = 0, loose = norm_looseness(e);
     norm_row right, is;
-    if (!norm_measure(l, e->right_entry, row, &right, right_p) || !(right.term > 0) ||
-        !norm_measure(l, e->entry, row, &is, p) || (l->centered && !norm_is_near(right.mean, 1, loose, 1)))
+    if (!norm_measure(l, e->right_entry, row, &right, right_p) || !norm_measure(l, e->entry, row, &is, p))
         return 0;
     for (int64_t d = 0; d < l->rows.extent; d++) {
         product += p[d] * right_p[d];
         square += right_p[d] * right_p[d];
     }
-    double scale = l->scale[row] = product / square, r = l->right_r[row] = sqrt(right.term);
+    double scale = l->scale[row] = product / square, r = l->right_r[row];
     for (int64_t d = 0; d < l->rows.extent; d++)
         if (!(fabs(p[d] - scale * right_p[d]) <= loose * fabs(scale) * sqrt(square)))
             return 0;
@@ -495,7 +481,7 @@ static bool norm_is_right(normed_rows *l, double *p)
 bool ag_is_norm_wrong(ag_evidence *e)
 {
     normed_rows l;
-    if (e->right_entry == NULL || e->check->output_count != 1 || e->n != e->m)
+    if (e->n != e->m)
         return false;
     double *p = e->slope;
     for (int form = 0; norm_begin(&l, e, &e->input->x, form); form++) {

@@ -19,13 +19,8 @@ static void nothing_take(ag_evidence *e, bool error)
 /* Whether guess is *factor times the vector, on at least three elements. */
 static bool nothing_is_multiple(const ag_evidence *e, const double *vector, double *factor)
 {
-    double product = 0, square = 0;
     int64_t speaking = 0;
-    for (int64_t i = 0; i < e->n; i++) {
-        product += e->guess[i] * vector[i];
-        square += vector[i] * vector[i];
-    }
-    *factor = square > 0 ? product / square : 0;
+    *factor = ag_factor_of(e->guess, vector, e->n, 1);
     for (int64_t i = 0; i < e->n; i++) {
         if (!(fabs(e->guess[i] - *factor * vector[i]) <= e->tolerance))
             return false;
@@ -119,26 +114,21 @@ typedef struct nothing_ratios {
 static nothing_ratios nothing_find_ratios(const ag_evidence *e)
 {
     nothing_ratios found = { (double)INFINITY, -(double)INFINITY, 0, true, 0 };
-    double product = 0, square = 0, least = 1e-9 * e->right_max, largest = 0;
     for (int64_t i = 0; i < e->n; i++) {
         double a = e->analytic[i], n = e->right[i];
-        if (ag_evidence_mark(e, i) != AG_MARK_WRONG || isnan(n))
-            continue;
-        if (fabs(n) <= least) {
-            found.zero++;
-            continue;
+        bool wrong = ag_evidence_mark(e, i) == AG_MARK_WRONG, zero = fabs(n) <= 1e-9 * e->right_max;
+        e->basis[i] = wrong && !zero ? n : 0;
+        found.zero += wrong && zero;
+        if (wrong && !zero) {
+            found.low = fmin(found.low, a / n);
+            found.high = fmax(found.high, a / n);
         }
-        product += a * n;
-        square += n * n;
-        largest = fmax(largest, fabs(n));
-        found.low = fmin(found.low, a / n);
-        found.high = fmax(found.high, a / n);
     }
-    found.factor = square > 0 ? product / square : 0;
+    found.factor = ag_factor_of(e->analytic, e->basis, e->n, 1);
     for (int64_t i = 0; i < e->n; i++)
-        if (ag_evidence_mark(e, i) == AG_MARK_WRONG && fabs(e->right[i]) > least)
-            found.constant &= fabs(e->analytic[i] - found.factor * e->right[i]) <= e->tolerance;
-    found.constant &= e->tolerance <= 1e-3 * largest;
+        if (e->basis[i] != 0)
+            found.constant &= fabs(e->analytic[i] - found.factor * e->basis[i]) <= e->tolerance;
+    found.constant &= e->tolerance <= 1e-3 * ag_largest(e->basis, e->n);
     return found;
 }
 

@@ -256,21 +256,13 @@ static bool guess_block(ag_evidence *e, const ag_check_input *other, const doubl
     return true;
 }
 
-/* Whether the other input's analytic gradient is wrong, too, and is the right one of this input. */
-static bool is_given_away(const ag_evidence *e, const ag_check_input *other)
-{
-    for (int64_t i = 0; i < e->n && other->numel == e->n; i++)
-        if (!(fabs(other->analytic[i] - e->right[i]) <= e->tolerance))
-            return false;
-    return true;
-}
-
+/* exchanged: the other input's analytic gradient is wrong, too, and is the right one of this input. */
 static bool is_gradient_of_another(ag_evidence *e, bool exchanged)
 {
     for (int i = 0; i < e->check->input_count; i++) {
         const ag_check_input *other = &e->check->input[i];
         if (i == e->number || !guess_block(e, other, right_of(e, i)) || !ag_fits(e) ||
-            (exchanged && !is_given_away(e, other)))
+            (exchanged && other->numel == e->n && !ag_are_near(other->analytic, e->right, e->n, e->tolerance)))
             continue;
         ag_because(e, AG_CAUSE_SWAPPED, "Swapped: analytic is the %sright gradient of ",
                    other->numel == e->n ? "" : "first part of the ");

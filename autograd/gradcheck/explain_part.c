@@ -33,14 +33,10 @@ static bool say_sign_condition(ag_evidence *e)
 /* A number times n on some elements, and right elsewhere. */
 bool ag_is_scaled_in_part(ag_evidence *e)
 {
-    double product = 0, square = 0;
     int64_t speaking = 0;
     for (int64_t i = 0; i < e->n; i++)
-        if (ag_evidence_mark(e, i) == AG_MARK_WRONG) {
-            product += e->analytic[i] * e->right[i];
-            square += e->right[i] * e->right[i];
-        }
-    double factor = square > 0 ? product / square : 0;
+        e->basis[i] = ag_evidence_mark(e, i) == AG_MARK_WRONG ? e->right[i] : 0;
+    double factor = ag_factor_of(e->analytic, e->basis, e->n, 1);
     for (int64_t i = 0; i < e->n; i++) {
         bool wrong = ag_evidence_mark(e, i) == AG_MARK_WRONG;
         if (wrong && !(fabs(e->analytic[i] - factor * e->right[i]) <= e->tolerance))
@@ -70,17 +66,14 @@ bool ag_is_scaled_by_row(ag_evidence *e)
         bool fits = r.extent > 2 && r.count > 1;
         for (int64_t row = 0; row < r.count && fits; row++) {
             int64_t first = ag_row_start(&r, row), end = first + r.extent * r.step, speaking = 0;
-            double product = 0, square = 0;
-            for (int64_t i = first; i < end; i += r.step) {
-                product += e->analytic[i] * e->right[i];
-                square += e->right[i] * e->right[i];
+            double factor = ag_factor_of(e->analytic + first, e->right + first, r.extent, r.step);
+            for (int64_t i = first; i < end && fits; i += r.step) {
+                fits = fabs(e->analytic[i] - factor * e->right[i]) <= e->tolerance;
                 speaking += fabs(e->right[i]) > 10 * e->tolerance;
             }
-            for (int64_t i = first; i < end && fits; i += r.step)
-                fits = fabs(e->analytic[i] - (square > 0 ? product / square : 0) * e->right[i]) <= e->tolerance;
-            fits = fits && (speaking == 0 || speaking > 1);
-            low = speaking > 0 ? fmin(low, product / square) : low;
-            high = speaking > 0 ? fmax(high, product / square) : high;
+            fits = fits && speaking != 1;
+            low = speaking > 0 ? fmin(low, factor) : low;
+            high = speaking > 0 ? fmax(high, factor) : high;
         }
         if (fits && low < high)
             return ag_because(e, AG_CAUSE_FACTOR, "Off by a factor that is another in each row along dim %d: analytic "

@@ -349,9 +349,8 @@ void ag_say_where_constant(ag_evidence *e)
         ag_set_cotangent(e);
         found = e->shape[dim] > 1 && point_go(&p, (move){ LEVELLED, dim, 0, 1 }) &&
                 e->check->backward(e->check, e->cotangent, e->grad) &&
-                ag_check_gradient(e->check, e->number, e->cotangent, e->guess);
-        for (int64_t i = 0; i < e->n && found; i++)
-            found = fabs(e->grad[e->number][i] - e->guess[i]) <= 10 * e->tolerance;
+                ag_check_gradient(e->check, e->number, e->cotangent, e->guess) &&
+                ag_are_near(e->grad[e->number], e->guess, e->n, 10 * e->tolerance);
         if (found)
             ag_say(e, " The error vanishes where the input is constant along dim %d.", dim);
     }

@@ -178,12 +178,7 @@ static void guess_row_sum(ag_evidence *e, const ag_rows *r, softmax_of what, con
 /* Scales the guess to the right gradient, if it is its form; else false. */
 static bool row_sum_scale(const ag_evidence *e, double *k)
 {
-    double product = 0, square = 0;
-    for (int64_t i = 0; i < e->n; i++) {
-        product += isnan(e->right[i]) ? 0 : e->guess[i] * e->right[i];
-        square += isnan(e->right[i]) ? 0 : e->guess[i] * e->guess[i];
-    }
-    *k = square > 0 ? product / square : 0;
+    *k = ag_factor_of(e->right, e->guess, e->n, 1);
     for (int64_t i = 0; i < e->n; i++)
         if (!isnan(e->right[i]) && !(fabs(*k * e->guess[i] - e->right[i]) <= e->tolerance))
             return false;
@@ -298,11 +293,9 @@ bool ag_is_row_product_missing(ag_evidence *e)
         return false;
     make_orthogonal_to_outputs(e);
     if (!ag_check_gradient(k, e->number, e->cotangent, e->guess) || !k->backward(k, e->cotangent, e->grad) ||
-        ag_largest(e->guess, e->n) < 1e-3 * e->right_max)
+        ag_largest(e->guess, e->n) < 1e-3 * e->right_max ||
+        !ag_are_near(e->grad[e->number], e->guess, e->n, e->tolerance))
         return false;
-    for (int64_t i = 0; i < e->n; i++)
-        if (!(fabs(e->grad[e->number][i] - e->guess[i]) <= e->tolerance))
-            return false;
     return ag_because(e, AG_CAUSE_ROW_SUM_MISSING, "The row-sum term is missing or wrong: analytic is right for "
                       "upstream gradients with sum(gy y) = 0 in each row of y, and only for them. As in attention, "
                       "dS = P (dP - sum(dO O)), without the sum.");

@@ -26,11 +26,8 @@ static bool slope_is_right(const ag_evidence *e, int64_t i)
     return true;
 }
 
-/* wrong: each output depends on one of the wrong elements, such as those of one half. */
-static bool slope_find(ag_evidence *e, ag_slopes *s, bool wrong)
+bool ag_find_slopes(ag_evidence *e, ag_slopes *s, bool wrong)
 {
-    if (e->right_entry == NULL || e->check->output_count != 1)
-        return false;
     *s = (ag_slopes){ .at = e->slope_at, .a = e->slope, .r = e->slope + e->m };
     for (int64_t i = 0; i < e->n; i++)
         e->basis[i] = wrong && slope_is_right(e, i) ? 1 : 0;
@@ -53,11 +50,6 @@ static bool slope_find(ag_evidence *e, ag_slopes *s, bool wrong)
     return s->count > 0;
 }
 
-bool ag_find_slopes(ag_evidence *e, ag_slopes *s)
-{
-    return slope_find(e, s, false);
-}
-
 /* The value of the one other element on which output j depends; NaN: there is none, or are several. */
 static double slope_partner(const ag_evidence *e, const ag_slopes *s, int64_t j)
 {
@@ -77,7 +69,7 @@ bool ag_is_mask_drawn_again(ag_evidence *e)
 {
     ag_slopes s;
     int64_t lost = 0, more = 0, same = 0;
-    if (!ag_find_slopes(e, &s) || s.count < FEWEST)
+    if (!ag_find_slopes(e, &s, false) || s.count < FEWEST)
         return false;
     double scale = ag_largest(s.a, e->m);
     for (int64_t j = 0; j < e->m; j++) {
@@ -654,7 +646,7 @@ static void say_factor(ag_evidence *e, const slope_factor *f, int64_t largest)
 bool ag_is_slope_of_another(ag_evidence *e)
 {
     ag_slopes s;
-    if ((!slope_find(e, &s, false) && !slope_find(e, &s, true)) || s.count < FEWEST)
+    if ((!ag_find_slopes(e, &s, false) && !ag_find_slopes(e, &s, true)) || s.count < FEWEST)
         return false;
     points p = { .x = e->slope + 2 * e->m, .y = e->slope + 3 * e->m, .slope = e->slope + 4 * e->m,
                  .right = e->guess_entry };
