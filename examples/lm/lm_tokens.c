@@ -223,7 +223,7 @@ void token_label(const vocab *v, int32_t token, char label[TOKEN_LABEL])
         else if (code < ' ' || code == 0x7f)
             at += snprintf(label + at, 5, "\\x%02x", (unsigned)code);
         else
-            at += snprintf(label + at, (size_t)size + 1, "%s", (const char *)bytes + i);
+            at += snprintf(label + at, (size_t)size + 1, "%.*s", size, (const char *)bytes + i);
     }
     label[at] = '\0';
 }
