@@ -83,7 +83,6 @@ static bool explain_agrees_along_a_direction(ag_evidence *e)
     return fabs(analytic - right.value) <= (double)e->n * e->tolerance + right.uncertainty;
 }
 
-/* Whether analytic is n(e->cotangent). */
 bool ag_fits_cotangent(ag_evidence *e)
 {
     const ag_check *k = e->check;
@@ -181,7 +180,6 @@ static void explain_level_cotangent(ag_evidence *e, bool mean)
     }
 }
 
-/* c with one output's part replaced by a number. */
 void ag_set_cotangent_of(ag_evidence *e, int output, double value)
 {
     ag_set_cotangent(e);
@@ -315,7 +313,7 @@ static bool explain_is_tail(ag_evidence *e)
 
 /* ---- Not finite ---- */
 
-static void explain_not_finite(ag_evidence *e)
+static bool explain_is_not_finite(ag_evidence *e)
 {
     int64_t count = 0, first = -1;
     for (int64_t i = e->n - 1; i >= 0; i--)
@@ -323,9 +321,10 @@ static void explain_not_finite(ag_evidence *e)
             count++;
             first = i;
         }
-    ag_because(e, AG_CAUSE_UNKNOWN, "Not finite: analytic is nan or infinite on %lld of %lld elements, the first is "
-               "%g at %s, where the right gradient is %.6g.", (long long)count, (long long)e->n, e->analytic[first],
-               ag_evidence_index(e, first), e->right[first]);
+    return count > 0 &&
+           ag_because(e, AG_CAUSE_UNKNOWN, "Not finite: analytic is nan or infinite on %lld of %lld elements, the "
+                      "first is %g at %s, where the right gradient is %.6g.", (long long)count, (long long)e->n,
+                      e->analytic[first], ag_evidence_index(e, first), e->right[first]);
 }
 
 /* ---- All hypotheses, the more specific and the simpler first ---- */
@@ -496,21 +495,16 @@ static void explain_take_entries(ag_evidence *e)
         e->right_entry = NULL;
 }
 
-/* Whether all outputs are numbers in single precision. */
-static bool explain_is_single(const ag_check *check)
+/* Whether all are numbers in single precision. */
+static bool explain_are_floats(const double *x, int64_t n)
 {
-    for (int64_t j = 0; j < check->output_numel; j++)
-        if (check->y[j] != (double)(float)check->y[j])
+    for (int64_t i = 0; i < n; i++)
+        if (x[i] != (double)(float)x[i])
             return false;
     return true;
 }
 
-/* A number in single precision, and one that is no simple fraction such as 0.5 or 3. */
-static bool explain_is_float(double x)
-{
-    return x == (double)(float)x;
-}
-
+/* Whether x is no simple fraction such as 0.5 or 3. */
 static bool explain_is_long(double x)
 {
     int exponent;
@@ -523,13 +517,11 @@ bool ag_check_is_rounded(const ag_check *check, int input, const double *entries
     const ag_check_input *in = &check->input[input];
     int64_t longs = 0, off = 0;
     double largest = ag_largest(in->numeric, in->numel);
-    if (explain_is_single(check) || in->single || in->doubt == NULL)
+    if (explain_are_floats(check->y, check->output_numel) || in->single || in->doubt == NULL ||
+        !explain_are_floats(entries, in->numel * check->output_numel))
         return false;
-    for (int64_t k = 0; k < in->numel * check->output_numel; k++) {
-        if (!explain_is_float(entries[k]))
-            return false;
+    for (int64_t k = 0; k < in->numel * check->output_numel; k++)
         longs += explain_is_long(entries[k]);
-    }
     for (int64_t e = 0; e < in->numel; e++) { /* exactly those numbers are wrong */
         double apart = fabs(in->analytic[e] - in->numeric[e]);
         if (!(apart <= 1e-6 * largest))
@@ -559,7 +551,7 @@ static void explain_measure(ag_evidence *e)
         error = fmax(error, fabs(e->analytic[i] - e->right[i]));
     e->analytic_max = ag_largest(e->analytic, e->n);
     e->right_max = ag_largest(e->right, e->n);
-    e->exact = explain_is_single(e->check) ? 1e-6 : 1e-13;
+    e->exact = explain_are_floats(e->check->y, e->check->output_numel) ? 1e-6 : 1e-13;
     e->tolerance = explain_tolerance(e, fmax(e->analytic_max, e->right_max), error);
     if (e->n == 1) /* a single number fits by accident more easily */
         e->tolerance *= 1e-2;
@@ -574,14 +566,6 @@ static void explain_measure_entries(ag_evidence *e)
         error = fmax(error, fabs(e->entry[k] - e->right_entry[k]));
     e->entry_max = fmax(ag_largest(e->entry, e->n * e->m), ag_largest(e->right_entry, e->n * e->m));
     e->entry_tolerance = explain_tolerance(e, e->entry_max, error);
-}
-
-static bool explain_is_finite(const ag_evidence *e)
-{
-    for (int64_t i = 0; i < e->n; i++)
-        if (!isfinite(e->analytic[i]))
-            return false;
-    return true;
 }
 
 static bool explain_is_right(const ag_evidence *e)
@@ -620,10 +604,8 @@ ag_explanation ag_check_explain(ag_check *check, int input)
         if (!whole)
             explain_look_along_directions(&e, e.memory + (e.analytic - e.memory), e.memory + (e.right - e.memory));
         explain_measure(&e);
-        if (explain_is_finite(&e))
+        if (!explain_is_not_finite(&e))
             explain_finite(&e);
-        else
-            explain_not_finite(&e);
     }
     explain_release(&e);
     if (ag_error(check->ctx) != AG_OK)

@@ -114,14 +114,6 @@ typedef struct split {
     int64_t extent, wrong, first, last; /* the count of values with wrong entries, and the first and last of them */
 } split;
 
-static void split_add(split *s, int64_t value, double what)
-{
-    if (what == WRONG)
-        s->seen[value] |= 1;
-    else if (what == RIGHT)
-        s->seen[value] |= 2;
-}
-
 /* Whether no value has both, some are wrong, and at least `least` are right. */
 static bool split_is_clean(split *s, int64_t least)
 {
@@ -141,51 +133,30 @@ static bool split_is_clean(split *s, int64_t least)
     return s->wrong > 0 && right >= least;
 }
 
-/* By the index of the output in a dim. */
-static bool entries_split_by_output(const ag_evidence *e, int dim, split *s)
-{
-    const ag_array *y = entries_output(e);
-    int64_t index[AG_MAX_DIMS];
-    memset(s, 0, sizeof *s);
-    s->extent = y->shape[dim];
-    if (s->extent < 2 || s->extent > LONGEST)
-        return false;
-    for (int64_t j = 0; j < e->m; j++) {
-        ag_index_of(y->ndim, y->shape, j, index);
-        for (int64_t i = 0; i < e->n; i++)
-            split_add(s, index[dim], e->guess_entry[i * e->m + j]);
-    }
-    return split_is_clean(s, 2);
-}
+/* The number: the output's index in dim a; whether that is below, at or above the input's in dim b; or whether operand
+ * a is negative at the output element. */
+typedef enum split_by { BY_OUTPUT, BY_ORDER, BY_SIGN } split_by;
 
-/* By the order of two indices, the output's in dim `of_y` and the input's in dim `of_x`: 0 less, 1 equal, 2 more. */
-static bool entries_split_by_order(const ag_evidence *e, int of_y, int of_x, split *s)
+static bool entries_split(const ag_evidence *e, split_by by, int a, int b, split *s)
 {
     const ag_array *y = entries_output(e);
     int64_t at_y[AG_MAX_DIMS], at_x[AG_MAX_DIMS];
-    memset(s, 0, sizeof *s);
-    s->extent = 3;
+    *s = (split){ .extent = by == BY_OUTPUT ? y->shape[a] : by == BY_ORDER ? 3 : 2 };
+    if (s->extent < 2 || s->extent > LONGEST ||
+        (by == BY_SIGN && !entries_spread(e, a, true, AS_IT_IS, e->slope)))
+        return false;
     for (int64_t i = 0; i < e->n; i++) {
         ag_index_of(e->ndim, e->shape, i, at_x);
         for (int64_t j = 0; j < e->m; j++) {
             ag_index_of(y->ndim, y->shape, j, at_y);
-            split_add(s, 1 + (at_y[of_y] > at_x[of_x]) - (at_y[of_y] < at_x[of_x]), e->guess_entry[i * e->m + j]);
+            int64_t value = by == BY_OUTPUT  ? at_y[a]
+                            : by == BY_ORDER ? 1 + (at_y[a] > at_x[b]) - (at_y[a] < at_x[b])
+                                             : !(e->slope[j] < 0);
+            double what = e->guess_entry[i * e->m + j];
+            s->seen[value] |= what == WRONG ? 1 : what == RIGHT ? 2 : 0;
         }
     }
-    return split_is_clean(s, 1);
-}
-
-/* By the sign of an operand at the output element: 0 negative, 1 not. */
-static bool entries_split_by_sign(const ag_evidence *e, int operand, double *value, split *s)
-{
-    memset(s, 0, sizeof *s);
-    s->extent = 2;
-    if (!entries_spread(e, operand, true, AS_IT_IS, value))
-        return false;
-    for (int64_t i = 0; i < e->n; i++)
-        for (int64_t j = 0; j < e->m; j++)
-            split_add(s, value[j] < 0 ? 0 : 1, e->guess_entry[i * e->m + j]);
-    return split_is_clean(s, 1);
+    return split_is_clean(s, by == BY_OUTPUT ? 2 : 1);
 }
 
 /* "at index 4", "at indices 3 to 5" */
@@ -244,7 +215,7 @@ bool ag_is_entry_lost(ag_evidence *e)
         if (!entries_mark(e, leaks == 1))
             continue;
         for (int dim = 0; dim < entries_output(e)->ndim && leaks == 0; dim++)
-            if (entries_split_by_output(e, dim, &s)) {
+            if (entries_split(e, BY_OUTPUT, dim, 0, &s)) {
                 ag_because(e, AG_CAUSE_SKIPPED, "Skipped: the elements ");
                 say_indices(e, &s);
                 ag_say(e, " of dim %d of output 0 contribute nothing to analytic; all others are right. Usually a loop "
@@ -252,7 +223,7 @@ bool ag_is_entry_lost(ag_evidence *e)
                 return true;
             }
         for (int operand = 0; operand < e->check->input_count; operand++)
-            if (entries_split_by_sign(e, operand, e->slope, &s)) {
+            if (entries_split(e, BY_SIGN, operand, 0, &s)) {
                 ag_because(e, leaks == 1 ? AG_CAUSE_MASK_LEAK : AG_CAUSE_SKIPPED, "%s: outputs at which ",
                            leaks == 1 ? "Too much" : "Skipped");
                 ag_say_input(e, operand);
@@ -263,7 +234,7 @@ bool ag_is_entry_lost(ag_evidence *e)
             }
         for (int of_y = 0; of_y < entries_output(e)->ndim; of_y++)
             for (int of_x = 0; of_x < e->ndim; of_x++)
-                if (entries_split_by_order(e, of_y, of_x, &s))
+                if (entries_split(e, BY_ORDER, of_y, of_x, &s))
                     return ag_because(e, leaks == 1 ? AG_CAUSE_MASK_LEAK : AG_CAUSE_SKIPPED,
                                       "%s: outputs whose index in dim %d is %s the element's in dim %d contribute %s; "
                                       "all others are right. Usually a mask %s.",
@@ -284,7 +255,7 @@ void ag_say_wrong_entries(ag_evidence *e)
                             : entries_is_zero(e, e->right_entry[k])                    ? NOTHING
                                                                                        : RIGHT;
     for (int dim = 0; dim < entries_output(e)->ndim; dim++)
-        if (entries_split_by_output(e, dim, &s)) {
+        if (entries_split(e, BY_OUTPUT, dim, 0, &s)) {
             ag_say(e, " It is wrong only through the outputs ");
             say_indices(e, &s);
             ag_say(e, " of dim %d.", dim);
@@ -292,7 +263,7 @@ void ag_say_wrong_entries(ag_evidence *e)
         }
     for (int of_y = 0; of_y < entries_output(e)->ndim; of_y++)
         for (int of_x = 0; of_x < e->ndim; of_x++)
-            if (entries_split_by_order(e, of_y, of_x, &s)) {
+            if (entries_split(e, BY_ORDER, of_y, of_x, &s)) {
                 ag_say(e, " It is wrong only through outputs whose index in dim %d is %s the element's in dim "
                           "%d.", of_y,
                        entries_order_text(&s), of_x);
@@ -308,9 +279,7 @@ static void entries_guess_moved(ag_evidence *e, bool output, int dim, int64_t sh
 {
     const int64_t *shape = output ? entries_output(e)->shape : e->shape;
     int ndim = output ? entries_output(e)->ndim : e->ndim;
-    int64_t step = 1, extent = shape[dim];
-    for (int d = dim + 1; d < ndim; d++)
-        step *= shape[d];
+    int64_t step = ag_step_of(ndim, shape, dim), extent = shape[dim];
     for (int64_t i = 0; i < e->n; i++)
         for (int64_t j = 0; j < e->m; j++) {
             int64_t k = (output ? j : i) / step % extent, from = shift == 0 ? extent - 1 - k : k + shift;

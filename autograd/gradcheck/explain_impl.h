@@ -154,6 +154,9 @@ typedef struct ag_place {
 } ag_place;
 ag_place ag_evidence_place(const ag_evidence *e);
 
+/* How far apart in memory neighbours along a dim are; dim -1: the number of elements. */
+int64_t ag_step_of(int ndim, const int64_t *shape, int dim);
+
 /* An element's index: "[1,2]". */
 const char *ag_evidence_index(const ag_evidence *e, int64_t i);
 

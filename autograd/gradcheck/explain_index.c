@@ -119,9 +119,7 @@ static bool index_find_map(const reading *r, int dim, affine *a)
 static bool index_collect(reading *r, const double *entries)
 {
     const ag_evidence *e = r->e;
-    int64_t known = 0, n = 1;
-    for (int d = 0; d < r->z->ndim; d++)
-        n *= r->z->shape[d];
+    int64_t known = 0, n = ag_step_of(r->z->ndim, r->z->shape, -1);
     r->count = 0;
     for (int64_t i = 0; i < e->n; i++)
         for (int64_t j = 0; j < e->m; j++) {

@@ -32,16 +32,12 @@ typedef struct normed_rows {
  * a layer norm and in an RMS norm. False: there are no more. */
 static bool norm_begin(normed_rows *l, const ag_evidence *e, const ag_array *x, int form)
 {
-    int64_t n = 1, group = 1;
     int dims = x->ndim, groups = form / 2 - dims;
-    for (int d = 0; d < dims; d++)
-        n *= x->shape[d];
+    int64_t n = ag_step_of(dims, x->shape, -1);
     *l = (normed_rows){ .e = e, .centered = form % 2 == 0, .x = x->value, .w = e->slope + 2 * e->m, .dim = -1 };
     if (groups < 0) {
         l->dim = dims - 1 - form / 2;
-        for (int d = l->dim + 1; d < dims; d++)
-            group *= x->shape[d];
-        l->rows = (ag_rows){ n / x->shape[l->dim], x->shape[l->dim], group };
+        l->rows = (ag_rows){ n / x->shape[l->dim], x->shape[l->dim], ag_step_of(dims, x->shape, l->dim) };
         ag_snprintf(l->along, sizeof l->along, "along dim %d", l->dim);
         return true;
     }

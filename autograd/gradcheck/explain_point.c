@@ -63,26 +63,20 @@ static void point_end(point *p)
 /* The flat index of an element's neighbour along the dim: at index `to` there. */
 static int64_t point_beside(const point *p, int64_t i, int dim, int64_t to)
 {
-    int64_t step = 1;
-    for (int d = dim + 1; d < p->x->ndim; d++)
-        step *= p->x->shape[d];
+    int64_t step = ag_step_of(p->x->ndim, p->x->shape, dim);
     return i + (to - i / step % p->x->shape[dim]) * step;
 }
 
 static int64_t point_index(const point *p, int64_t i, int dim)
 {
-    int64_t step = 1;
-    for (int d = dim + 1; d < p->x->ndim; d++)
-        step *= p->x->shape[d];
-    return i / step % p->x->shape[dim];
+    return i / ag_step_of(p->x->ndim, p->x->shape, dim) % p->x->shape[dim];
 }
 
 /* The element that a backward reads which takes dims `dim` and dim + 1 for each other, in memory. */
 static int64_t point_transposed(const point *p, int64_t i, int dim)
 {
-    int64_t step = 1, rows = p->x->shape[dim], columns = p->x->shape[dim + 1];
-    for (int d = dim + 2; d < p->x->ndim; d++)
-        step *= p->x->shape[d];
+    int64_t step = ag_step_of(p->x->ndim, p->x->shape, dim + 1), rows = p->x->shape[dim];
+    int64_t columns = p->x->shape[dim + 1];
     int64_t block = i / (step * rows * columns), at = i / step % (rows * columns);
     return (block * rows * columns + at % columns * rows + at / columns) * step + i % step;
 }

@@ -12,10 +12,7 @@
 
 ag_rows ag_rows_along(const ag_evidence *e, int dim)
 {
-    ag_rows r = { e->n / e->shape[dim], e->shape[dim], 1 };
-    for (int d = dim + 1; d < e->ndim; d++)
-        r.step *= e->shape[d];
-    return r;
+    return (ag_rows){ e->n / e->shape[dim], e->shape[dim], ag_step_of(e->ndim, e->shape, dim) };
 }
 
 int64_t ag_row_start(const ag_rows *r, int64_t row)
@@ -32,28 +29,18 @@ static double row_product(const ag_rows *r, int64_t row, const double *a, const 
     return sum;
 }
 
-/* guess row += factor * basis row */
-static void row_add(ag_evidence *e, const ag_rows *r, int64_t row, double factor)
-{
-    int64_t at = ag_row_start(r, row);
-    for (int64_t i = 0; i < r->extent; i++, at += r->step)
-        e->guess[at] += factor * e->basis[at];
-}
-
-static void guess_right(ag_evidence *e)
-{
-    memcpy(e->guess, e->right, (size_t)e->n * sizeof *e->guess);
-}
-
-/* guess += the projection of (analytic - guess) on the basis, row by row: one free number per row. */
-static void guess_along_basis(ag_evidence *e, const ag_rows *r)
+/* guess = from + the projection of (analytic - from) on the basis, row by row: one free number per row. Whether that
+ * fits. */
+static bool fits_along_basis(ag_evidence *e, const ag_rows *r, const double *from)
 {
     for (int64_t row = 0; row < r->count; row++) {
         double square = row_product(r, row, e->basis, e->basis);
-        double along = row_product(r, row, e->analytic, e->basis) - row_product(r, row, e->guess, e->basis);
-        if (square > 0)
-            row_add(e, r, row, along / square);
+        double along = row_product(r, row, e->analytic, e->basis) - row_product(r, row, from, e->basis);
+        int64_t first = ag_row_start(r, row), end = first + r->extent * r->step;
+        for (int64_t i = first; i < end; i += r->step)
+            e->guess[i] = from[i] + (square > 0 ? along / square * e->basis[i] : 0);
     }
+    return ag_fits(e);
 }
 
 /* Whether in each row the sum of n * basis is 0 relative to the sum of magnitudes, which is not 0 in all rows. */
@@ -232,9 +219,7 @@ static bool is_row_sum_known(ag_evidence *e, const ag_rows *r, int dim, softmax_
 static bool is_row_sum_free(ag_evidence *e, const ag_rows *r, int dim, softmax_of what)
 {
     static const char *const name[] = { "y", "exp(y)", "softmax(x)" };
-    guess_right(e);
-    guess_along_basis(e, r);
-    if (r->extent < 3 || !ag_fits(e))
+    if (r->extent < 3 || !fits_along_basis(e, r, e->right))
         return false;
     basis_ones(e);
     return cancels(e, r, 1e-5) &&
@@ -313,20 +298,15 @@ static bool is_norm_term_missing(ag_evidence *e, const ag_rows *r, int dim)
     basis_ones(e);
     if (!cancels(e, r, 1e-5))
         return false;
-    guess_right(e);
-    guess_along_basis(e, r);
-    if (ag_fits(e))
+    if (fits_along_basis(e, r, e->right))
         return ag_because(e, AG_CAUSE_MEAN_MISSING,
                           "The mean term %s a constant in each row along dim %d. It is mean(g) in %s.", differs, dim,
                           normalised);
     basis_input(e, r, true);
     if (!cancels(e, r, 1e-2))
         return false;
-    guess_along_basis(e, r);
-    bool both = ag_fits(e);
-    guess_right(e);
-    guess_along_basis(e, r);
-    if (ag_fits(e))
+    bool both = fits_along_basis(e, r, e->guess);
+    if (fits_along_basis(e, r, e->right))
         return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term %s a multiple of x - mean(x) in each row "
                           "along dim %d. It is xhat mean(g xhat) in %s.", differs, dim, normalised);
     return both && ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The mean and the variance term are both missing or "
@@ -339,11 +319,9 @@ static bool is_square_term_missing(ag_evidence *e, const ag_rows *r, int dim)
     basis_input(e, r, false);
     if (!cancels(e, r, 1e-2))
         return false;
-    guess_right(e);
-    guess_along_basis(e, r);
-    return ag_fits(e) && ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The term of the mean square, as in RMS norm, is "
-                                    "missing or wrong: analytic differs from the right gradient by a multiple of x "
-                                    "in each row along dim %d.", dim);
+    return fits_along_basis(e, r, e->right) &&
+           ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The term of the mean square, as in RMS norm, is missing or wrong: "
+                      "analytic differs from the right gradient by a multiple of x in each row along dim %d.", dim);
 }
 
 bool ag_is_moment_missing(ag_evidence *e)

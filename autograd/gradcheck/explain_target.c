@@ -63,9 +63,7 @@ typedef struct target_facts {
     bool no_target, same_peak, same_part, next_row; /* same_part: of the target alone, s times its peak */
     bool largest;      /* analytic's target is the largest logit */
     int64_t others;    /* rows with another target */
-    double is_peak, peak, is_s, s;
-    double smoothing; /* base times n, of the one that has it */
-    double is_base, base;
+    target_row is, right; /* the last that counts */
 } target_facts;
 
 static bool target_is_largest(const double *p, int64_t n, int64_t target)
@@ -90,13 +88,8 @@ static void target_compare(target_facts *f, const target_row *is, const target_r
     f->same_peak = f->same_peak && fabs(is->peak - right->peak) <= loose;
     f->same_part = f->same_part && fabs(is->s * is->peak - right->s * right->peak) <= 2 * tolerance;
     f->others += shift != 0;
-    f->is_peak = is->peak;
-    f->peak = right->peak;
-    f->is_s = is->s;
-    f->s = right->s;
-    f->is_base = is->base;
-    f->base = right->base;
-    f->smoothing = fmax(is->base, right->base) * (double)n;
+    f->is = *is;
+    f->right = *right;
     f->rows++;
 }
 
@@ -108,7 +101,7 @@ static bool say_target(ag_evidence *e, const target_facts *f, int64_t n)
     if (f->rows > 1 && f->counted == 0 && !f->same_scale && f->others == 0 && f->same_base && f->same_part)
         return ag_because(e, AG_CAUSE_TARGET, "The factor of softmax(x) is another: %s, and s q is right, but s is "
                           "%.5g in analytic and %.5g in the right one in the last row. Usually a second term of the "
-                          "loss that is wrong or left out.", form, f->is_s, f->s);
+                          "loss that is wrong or left out.", form, f->is.s, f->right.s);
     if (f->rows > 1 && f->counted == 0 && f->same_scale && f->same_base && f->same_peak && f->others > 0 &&
         (f->next_row || f->largest))
         return ag_because(e, AG_CAUSE_TARGET, "The target is another in %lld of %lld rows: %s, and q of analytic "
@@ -129,15 +122,16 @@ static bool say_target(ag_evidence *e, const target_facts *f, int64_t n)
                           f->shift <= n / 2 ? '+' : '-', (long long)(f->shift <= n / 2 ? f->shift : n - f->shift));
     if (f->shift == 0 && (f->no_base || f->right_base))
         return ag_because(e, AG_CAUSE_TARGET, "Label smoothing is %s: %s, with smoothing %.4g in %s and 0 in %s.",
-                          f->no_base ? "left out of the backward" : "only in the backward", form, f->smoothing,
+                          f->no_base ? "left out of the backward" : "only in the backward", form,
+                          fmax(f->is.base, f->right.base) * (double)n,
                           f->no_base ? "the right one" : "analytic", f->no_base ? "analytic" : "the right one");
     if (f->shift == 0 && !f->same_base)
         return ag_because(e, AG_CAUSE_TARGET, "Label smoothing differs: %s, and q of the classes besides the target is "
-                          "%.6g in analytic, %.6g in the right one.", form, f->is_base, f->base);
+                          "%.6g in analytic, %.6g in the right one.", form, f->is.base, f->right.base);
     if (f->shift == 0 && !f->same_peak)
         return ag_because(e, AG_CAUSE_TARGET, "The target's weight differs: %s, and q of the target is %.6g above that "
                           "of the other classes in analytic, %.6g in the right one. Usually label smoothing in "
-                          "another form.", form, f->is_peak, f->peak);
+                          "another form.", form, f->is.peak, f->right.peak);
     return false;
 }
 
@@ -216,7 +210,6 @@ static bool target_is_of_another(ag_evidence *e, int64_t n)
         }
     return false;
 }
-
 
 bool ag_is_target_wrong(ag_evidence *e)
 {

@@ -120,6 +120,14 @@ void ag_index_of(int ndim, const int64_t *shape, int64_t flat, int64_t *index)
     }
 }
 
+int64_t ag_step_of(int ndim, const int64_t *shape, int dim)
+{
+    int64_t step = 1;
+    for (int d = dim + 1; d < ndim; d++)
+        step *= shape[d];
+    return step;
+}
+
 const char *ag_evidence_index(const ag_evidence *e, int64_t i)
 {
     int64_t index[AG_MAX_DIMS];
@@ -148,9 +156,7 @@ typedef struct parting {
 
 static bool words_parts(const ag_evidence *e, int dim, parting *p)
 {
-    int64_t inner = 1, extent = e->shape[dim];
-    for (int d = dim + 1; d < e->ndim; d++)
-        inner *= e->shape[d];
+    int64_t inner = ag_step_of(e->ndim, e->shape, dim), extent = e->shape[dim];
     *p = (parting){ .first = -1, .last_right = -1, .run = true };
     for (int64_t k = 0; k < extent; k++) {
         bool wrong = false, right = false;
