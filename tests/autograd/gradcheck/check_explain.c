@@ -13,222 +13,200 @@
 #define SHAPE1(a) 1, { a }
 #define SHAPE2(a, b) 2, { a, b }
 #define SHAPE3(a, b, c) 3, { a, b, c }
-#define CUBE cube, cube_backward
-#define TOTAL total, total_backward
-#define ABSOLUTE absolute, absolute_backward
-#define CONSTANT constant, constant_backward
-#define MATMUL matmul, matmul_backward
-#define TRIANGLE triangle, triangle_backward
-#define BROADCAST broadcast, broadcast_backward
-#define LINEAR linear, linear_backward
-#define EMBEDDING embedding, embedding_backward
-#define SOFTMAX softmax, softmax_backward
-#define LOG_SOFTMAX log_softmax, log_softmax_backward
-#define ATTENTION attention, attention_backward
-#define QUERY query, query_backward
-#define JOIN join, join_backward
-#define LAYER_NORM layer_norm, layer_norm_backward
-#define RMS_NORM rms_norm, rms_norm_backward
-#define MULTIPLY multiply, multiply_backward
-#define SPLIT split, split_backward
+#define FAULT(f, shape, fault) { f, f##_backward, shape, fault, 0, 1 }
+#define TIMES(factor, f, shape) { f, f##_backward, shape, SCALED, factor, 1 }
 
 static const struct kind {
     problem p;
     ag_cause cause;
     const char *words[2]; /* with a ! before them: must not be there */
 } kinds[] = {
-    { { CUBE, SHAPE2(3, 4), SIGN, 0, 1 }, AG_CAUSE_SIGN,
+    { FAULT(cube, SHAPE2(3, 4), SIGN), AG_CAUSE_SIGN,
       { "The sign is flipped: analytic = -1 times the right gradient, on all 12 elements", "minus" } },
-    { { CUBE, SHAPE1(1), SIGN, 0, 1 }, AG_CAUSE_SIGN,
-      { "analytic = -1 times the right gradient, on its only element" } },
-    { { ABSOLUTE, SHAPE2(3, 4), SIGN, 1, 1 }, AG_CAUSE_SIGN, { "analytic = -1 times" } },
-    { { CUBE, SHAPE2(3, 5), SCALED, 2, 1 }, AG_CAUSE_FACTOR,
+    { FAULT(cube, SHAPE1(1), SIGN), AG_CAUSE_SIGN, { "analytic = -1 times the right gradient, on its only element" } },
+    { { absolute, absolute_backward, SHAPE2(3, 4), SIGN, 1, 1 }, AG_CAUSE_SIGN, { "analytic = -1 times" } },
+    { TIMES(2, cube, SHAPE2(3, 5)), AG_CAUSE_FACTOR,
       { "analytic = 2 times the right gradient, on all 15 elements", "counted twice" } },
-    { { CUBE, SHAPE2(2, 5), SCALED, 2, 1 }, AG_CAUSE_FACTOR,
-      { "counted twice", "It is also N for N = 2, dim 0 of input 0." } },
-    { { CUBE, SHAPE2(3, 5), SCALED, 0.5, 1 }, AG_CAUSE_FACTOR,
-      { "analytic = 0.5 times", "one of two uses not counted" } },
-    { { CUBE, SHAPE2(3, 5), SCALED, 15, 1 }, AG_CAUSE_FACTOR,
+    { TIMES(2, cube, SHAPE2(2, 5)), AG_CAUSE_FACTOR, { "counted twice", "It is also N for N = 2, dim 0 of input 0." } },
+    { TIMES(0.5, cube, SHAPE2(3, 5)), AG_CAUSE_FACTOR, { "analytic = 0.5 times", "one of two uses not counted" } },
+    { TIMES(15, cube, SHAPE2(3, 5)), AG_CAUSE_FACTOR,
       { "It is N for N = 15, dims 0 to 1 of input 0", "a mean's 1/N left out" } },
-    { { CUBE, SHAPE2(3, 5), SCALED, 1.0 / 5, 1 }, AG_CAUSE_FACTOR,
+    { TIMES(1.0 / 5, cube, SHAPE2(3, 5)), AG_CAUSE_FACTOR,
       { "It is 1/N for N = 5, dim 1 of input 0", "a mean's 1/N applied twice" } },
-    { { CUBE, SHAPE2(2, 9), SCALED, 3, 1 }, AG_CAUSE_FACTOR,
+    { TIMES(3, cube, SHAPE2(2, 9)), AG_CAUSE_FACTOR,
       { "It is sqrt(d) for d = 9, dim 1 of input 0", "scale 1/sqrt(d) left out" } },
-    { { CUBE, SHAPE2(2, 5), SCALED, 0.44721359549995794, 1 }, AG_CAUSE_FACTOR,
+    { TIMES(0.44721359549995794, cube, SHAPE2(2, 5)), AG_CAUSE_FACTOR,
       { "It is 1/sqrt(d) for d = 5", "scale 1/sqrt(d) applied twice" } },
-    { { CUBE, SHAPE2(3, 5), SCALED, -2, 1 }, AG_CAUSE_FACTOR, { "analytic = -2 times", "The sign is flipped, too." } },
-    { { CUBE, SHAPE2(3, 5), SCALED, 1.7, 1 }, AG_CAUSE_FACTOR, { "analytic = 1.7 times the right gradient" } },
-    { { CUBE, SHAPE2(3, 5), SCALED, 1.00001, 1 }, AG_CAUSE_FACTOR, { "analytic = 1.00001 times" } },
-    { { CUBE, SHAPE2(3, 5), SCALED, 1.000005, 1 }, AG_CAUSE_FACTOR, { "analytic = 1.000005 times", "!repeated" } },
-    { { CUBE, SHAPE2(2, 3), SCALED, 1.7, 1 }, AG_CAUSE_FACTOR, { "analytic = 1.7 times", "!would fit" } },
-    { { CUBE, SHAPE1(1), SCALED, 2, 1 }, AG_CAUSE_FACTOR, { "counted twice" } },
-    { { CUBE, SHAPE1(1), SCALED, 1.7, 1 }, AG_CAUSE_UNKNOWN, { "analytic is 1.7 times the right gradient" } },
-    { { BROADCAST, SHAPE1(4), SCALED, 1.0 / 3, 1 }, AG_CAUSE_FACTOR,
+    { TIMES(-2, cube, SHAPE2(3, 5)), AG_CAUSE_FACTOR, { "analytic = -2 times", "The sign is flipped, too." } },
+    { TIMES(1.7, cube, SHAPE2(3, 5)), AG_CAUSE_FACTOR, { "analytic = 1.7 times the right gradient" } },
+    { TIMES(1.00001, cube, SHAPE2(3, 5)), AG_CAUSE_FACTOR, { "analytic = 1.00001 times" } },
+    { TIMES(1.000005, cube, SHAPE2(3, 5)), AG_CAUSE_FACTOR, { "analytic = 1.000005 times", "!repeated" } },
+    { TIMES(1.7, cube, SHAPE2(2, 3)), AG_CAUSE_FACTOR, { "analytic = 1.7 times", "!would fit" } },
+    { TIMES(2, cube, SHAPE1(1)), AG_CAUSE_FACTOR, { "counted twice" } },
+    { TIMES(1.7, cube, SHAPE1(1)), AG_CAUSE_UNKNOWN, { "analytic is 1.7 times the right gradient" } },
+    { TIMES(1.0 / 3, broadcast, SHAPE1(4)), AG_CAUSE_FACTOR,
       { "It is 1/3, and the input is repeated 3 times", "a broadcast averaged instead of summed" } },
 
-    { { CUBE, SHAPE2(3, 4), ALL_ZERO, 0, 1 }, AG_CAUSE_ZERO, { "The analytic gradient is 0 on all 12 elements" } },
-    { { CUBE, SHAPE2(3, 4), ZERO_ROW, 0, 1 }, AG_CAUSE_ZERO,
+    { FAULT(cube, SHAPE2(3, 4), ALL_ZERO), AG_CAUSE_ZERO, { "The analytic gradient is 0 on all 12 elements" } },
+    { FAULT(cube, SHAPE2(3, 4), ZERO_ROW), AG_CAUSE_ZERO,
       { "Zero where it should not be: analytic is 0 on 4 of 12 elements, those at index 1 of dim 0; elsewhere "
         "it is right" } },
-    { { CUBE, SHAPE2(3, 4), ZERO_COLUMN, 0, 1 }, AG_CAUSE_ZERO, { "3 of 12 elements, those at index 2 of dim 1" } },
-    { { CUBE, SHAPE1(11), ZERO_TAIL, 0, 1 }, AG_CAUSE_ZERO,
+    { FAULT(cube, SHAPE2(3, 4), ZERO_COLUMN), AG_CAUSE_ZERO, { "3 of 12 elements, those at index 2 of dim 1" } },
+    { FAULT(cube, SHAPE1(11), ZERO_TAIL), AG_CAUSE_ZERO,
       { "3 of 11 elements, those at indices 8 to 10 of dim 0", "without its remainder" } },
-    { { CUBE, SHAPE2(3, 5), ZERO_TAIL, 0, 1 }, AG_CAUSE_ZERO, { "3 of 15 elements, from element 12 on" } },
-    { { CUBE, SHAPE2(4, 4), ZERO_ABOVE, 0, 1 }, AG_CAUSE_ZERO, { "6 of 16 elements, those above the diagonal" } },
-    { { CUBE, SHAPE2(3, 4), ZERO_ONE, 0, 1 }, AG_CAUSE_ZERO, { "1 of 12 elements, at [1,1]" } },
-    { { CUBE, SHAPE2(3, 4), ZERO_SOME, 0, 1 }, AG_CAUSE_ZERO, { "3 of 12 elements, the first at [0,1]" } },
-    { { CUBE, SHAPE1(12), ZERO_SOME, 0, 1 }, AG_CAUSE_ZERO, { "3 of 12 elements, the first at [1]" } },
-    { { TRIANGLE, SHAPE2(4, 4), ZERO_ROW, 0, 1 }, AG_CAUSE_ZERO, { "2 of 16 elements, those at index 1 of dim 0" } },
+    { FAULT(cube, SHAPE2(3, 5), ZERO_TAIL), AG_CAUSE_ZERO, { "3 of 15 elements, from element 12 on" } },
+    { FAULT(cube, SHAPE2(4, 4), ZERO_ABOVE), AG_CAUSE_ZERO, { "6 of 16 elements, those above the diagonal" } },
+    { FAULT(cube, SHAPE2(3, 4), ZERO_ONE), AG_CAUSE_ZERO, { "1 of 12 elements, at [1,1]" } },
+    { FAULT(cube, SHAPE2(3, 4), ZERO_SOME), AG_CAUSE_ZERO, { "3 of 12 elements, the first at [0,1]" } },
+    { FAULT(cube, SHAPE1(12), ZERO_SOME), AG_CAUSE_ZERO, { "3 of 12 elements, the first at [1]" } },
+    { FAULT(triangle, SHAPE2(4, 4), ZERO_ROW), AG_CAUSE_ZERO, { "2 of 16 elements, those at index 1 of dim 0" } },
 
-    { { CUBE, SHAPE2(4, 4), TRANSPOSED, 0, 1 }, AG_CAUSE_TRANSPOSED, { "with its last two dims swapped. Usually" } },
-    { { CUBE, SHAPE2(3, 4), TRANSPOSED, 0, 1 }, AG_CAUSE_TRANSPOSED, { "with its last two dims swapped, in memory" } },
-    { { CUBE, SHAPE2(3, 4), TRANSPOSED_MEMORY, 0, 1 }, AG_CAUSE_TRANSPOSED, { "swapped, in memory" } },
-    { { CUBE, SHAPE3(2, 3, 3), TRANSPOSED, 0, 1 }, AG_CAUSE_TRANSPOSED, { "with its last two dims swapped. Usually" } },
-    { { MATMUL, SHAPE2(3, 3), OPERAND_TRANSPOSED, 0, 1 }, AG_CAUSE_TRANSPOSED,
+    { FAULT(cube, SHAPE2(4, 4), TRANSPOSED), AG_CAUSE_TRANSPOSED, { "with its last two dims swapped. Usually" } },
+    { FAULT(cube, SHAPE2(3, 4), TRANSPOSED), AG_CAUSE_TRANSPOSED, { "with its last two dims swapped, in memory" } },
+    { FAULT(cube, SHAPE2(3, 4), TRANSPOSED_MEMORY), AG_CAUSE_TRANSPOSED, { "swapped, in memory" } },
+    { FAULT(cube, SHAPE3(2, 3, 3), TRANSPOSED), AG_CAUSE_TRANSPOSED, { "with its last two dims swapped. Usually" } },
+    { FAULT(matmul, SHAPE2(3, 3), OPERAND_TRANSPOSED), AG_CAUSE_TRANSPOSED,
       { "An operand is transposed: dims 0 and 1 of input 1 (z) are swapped; with that analytic is right" } },
-    { { CUBE, SHAPE3(3, 3, 3), ROTATED_DIMS, 0, 1 }, AG_CAUSE_PERMUTED, { "with its dims in the order [2,0,1]. " } },
-    { { CUBE, SHAPE3(2, 3, 4), ROTATED_DIMS, 0, 1 }, AG_CAUSE_PERMUTED, { "in the order [2,0,1], in memory. " } },
+    { FAULT(cube, SHAPE3(3, 3, 3), ROTATED_DIMS), AG_CAUSE_PERMUTED, { "with its dims in the order [2,0,1]. " } },
+    { FAULT(cube, SHAPE3(2, 3, 4), ROTATED_DIMS), AG_CAUSE_PERMUTED, { "in the order [2,0,1], in memory. " } },
 
-    { { SOFTMAX, SHAPE2(3, 5), NO_SUM, 0, 1 }, AG_CAUSE_ROW_SUM_MISSING,
+    { FAULT(softmax, SHAPE2(3, 5), NO_SUM), AG_CAUSE_ROW_SUM_MISSING,
       { "The row-sum term is missing: the gradient is y (gy - sum(gy y)) along dim 1." } },
-    { { SOFTMAX, SHAPE1(2), NO_SUM, 0, 1 }, AG_CAUSE_ROW_SUM_MISSING, { "The row-sum term is missing" } },
-    { { SOFTMAX, SHAPE2(3, 5), SUM_ADDED, 0, 1 }, AG_CAUSE_ROW_SUM_MISSING, { "The row-sum term has the wrong sign" } },
-    { { SOFTMAX, SHAPE2(3, 5), SUM_OF_ALL, 0, 1 }, AG_CAUSE_ROW_SUM_MISSING,
+    { FAULT(softmax, SHAPE1(2), NO_SUM), AG_CAUSE_ROW_SUM_MISSING, { "The row-sum term is missing" } },
+    { FAULT(softmax, SHAPE2(3, 5), SUM_ADDED), AG_CAUSE_ROW_SUM_MISSING, { "The row-sum term has the wrong sign" } },
+    { FAULT(softmax, SHAPE2(3, 5), SUM_OF_ALL), AG_CAUSE_ROW_SUM_MISSING,
       { "The row-sum term is taken over all rows, not over each" } },
-    { { SOFTMAX, SHAPE2(3, 5), ROW_FREE, 0, 1 }, AG_CAUSE_ROW_SUM_MISSING,
+    { FAULT(softmax, SHAPE2(3, 5), ROW_FREE), AG_CAUSE_ROW_SUM_MISSING,
       { "The row-sum term is missing or wrong", "by a multiple of y in each row along dim 1" } },
-    { { LOG_SOFTMAX, SHAPE2(3, 5), NO_SUM, 0, 1 }, AG_CAUSE_ROW_SUM_MISSING,
+    { FAULT(log_softmax, SHAPE2(3, 5), NO_SUM), AG_CAUSE_ROW_SUM_MISSING,
       { "The row-sum term is missing: the gradient is gy - exp(y) sum(gy) along dim 1." } },
-    { { ATTENTION, SHAPE2(3, 5), NO_SUM, 0, 1 }, AG_CAUSE_ROW_SUM_MISSING,
-      { "by a multiple of softmax(x) in each row" } },
+    { FAULT(attention, SHAPE2(3, 5), NO_SUM), AG_CAUSE_ROW_SUM_MISSING, { "by a multiple of softmax(x) in each row" } },
 
-    { { ATTENTION, SHAPE2(5, 5), NO_SUM, 0, 1 }, AG_CAUSE_ROW_SUM_MISSING, { "by a multiple of softmax(x)" } },
+    { FAULT(attention, SHAPE2(5, 5), NO_SUM), AG_CAUSE_ROW_SUM_MISSING, { "by a multiple of softmax(x)" } },
 
-    { { QUERY, SHAPE2(3, 2), NO_SUM, 0, 1 }, AG_CAUSE_ROW_SUM_MISSING,
+    { FAULT(query, SHAPE2(3, 2), NO_SUM), AG_CAUSE_ROW_SUM_MISSING,
       { "analytic is right for upstream gradients with sum(gy y) = 0 in each row of y, and only for them" } },
 
-    { { LAYER_NORM, SHAPE2(3, 6), NO_MEAN, 0, 1 }, AG_CAUSE_MEAN_MISSING,
+    { FAULT(layer_norm, SHAPE2(3, 6), NO_MEAN), AG_CAUSE_MEAN_MISSING,
       { "The mean term is missing: along dim 1, mean(g) in r (g - mean(g) - xhat mean(g xhat))" } },
-    { { LAYER_NORM, SHAPE2(3, 6), NO_VARIANCE, 0, 1 }, AG_CAUSE_VARIANCE_MISSING,
+    { FAULT(layer_norm, SHAPE2(3, 6), NO_VARIANCE), AG_CAUSE_VARIANCE_MISSING,
       { "The variance term is missing: along dim 1, xhat mean(g xhat) in r (g - mean(g) - xhat mean(g xhat))" } },
-    { { LAYER_NORM, SHAPE2(3, 6), NO_MEAN_NO_VARIANCE, 0, 1 }, AG_CAUSE_VARIANCE_MISSING,
+    { FAULT(layer_norm, SHAPE2(3, 6), NO_MEAN_NO_VARIANCE), AG_CAUSE_VARIANCE_MISSING,
       { "The mean and the variance term are both missing: along dim 1" } },
-    { { RMS_NORM, SHAPE2(3, 6), NO_VARIANCE, 0, 1 }, AG_CAUSE_VARIANCE_MISSING,
+    { FAULT(rms_norm, SHAPE2(3, 6), NO_VARIANCE), AG_CAUSE_VARIANCE_MISSING,
       { "The variance term is missing: along dim 1, xhat mean(g xhat) in r (g - xhat mean(g xhat))" } },
 
-    { { BROADCAST, SHAPE1(4), FIRST_SLICE, 0, 1 }, AG_CAUSE_NOT_REDUCED,
+    { FAULT(broadcast, SHAPE1(4), FIRST_SLICE), AG_CAUSE_NOT_REDUCED,
       { "Not reduced: the input is broadcast to output 0, and analytic has only the part of the first entry of "
         "dim 0" } },
-    { { BROADCAST, SHAPE2(3, 1), LAST_SLICE, 0, 1 }, AG_CAUSE_NOT_REDUCED, { "the part of the last entry of dim 1" } },
-    { { BROADCAST, SHAPE2(1, 1), FIRST_USE, 0, 1 }, AG_CAUSE_NOT_REDUCED, { "first entry of its dims, from dim 0" } },
-    { { LINEAR, SHAPE2(3, 4), LAST_SLICE, 0, 1 }, AG_CAUSE_NOT_ACCUMULATED,
+    { FAULT(broadcast, SHAPE2(3, 1), LAST_SLICE), AG_CAUSE_NOT_REDUCED, { "the part of the last entry of dim 1" } },
+    { FAULT(broadcast, SHAPE2(1, 1), FIRST_USE), AG_CAUSE_NOT_REDUCED, { "first entry of its dims, from dim 0" } },
+    { FAULT(linear, SHAPE2(3, 4), LAST_SLICE), AG_CAUSE_NOT_ACCUMULATED,
       { "what the last of 5 entries of dim 0 of output 0 contributes", "Usually = where += is meant" } },
-    { { EMBEDDING, SHAPE2(4, 2), LAST_USE, 0, 1 }, AG_CAUSE_NOT_ACCUMULATED,
+    { FAULT(embedding, SHAPE2(4, 2), LAST_USE), AG_CAUSE_NOT_ACCUMULATED,
       { "has only what the last output element that uses it contributes" } },
-    { { EMBEDDING, SHAPE2(4, 2), FIRST_USE, 0, 1 }, AG_CAUSE_NOT_ACCUMULATED, { "the first output element" } },
-    { { SPLIT, SHAPE2(3, 4), SECOND_LOST, 0, 1 }, AG_CAUSE_NOT_ACCUMULATED, { "lacks what output 1 contributes" } },
+    { FAULT(embedding, SHAPE2(4, 2), FIRST_USE), AG_CAUSE_NOT_ACCUMULATED, { "the first output element" } },
+    { FAULT(split, SHAPE2(3, 4), SECOND_LOST), AG_CAUSE_NOT_ACCUMULATED, { "lacks what output 1 contributes" } },
 
-    { { CUBE, SHAPE2(3, 4), UPSTREAM_ONES, 0, 1 }, AG_CAUSE_UPSTREAM_IGNORED,
+    { FAULT(cube, SHAPE2(3, 4), UPSTREAM_ONES), AG_CAUSE_UPSTREAM_IGNORED,
       { "The upstream gradient is ignored: analytic stays the same when it is doubled, and is the right gradient of "
         "the outputs' sum", "gy lost" } },
-    { { CUBE, SHAPE1(1), UPSTREAM_ONES, 0, 1 }, AG_CAUSE_UPSTREAM_IGNORED, { "The upstream gradient is ignored" } },
-    { { CUBE, SHAPE2(3, 4), UPSTREAM_MEAN, 0, 1 }, AG_CAUSE_UPSTREAM_IGNORED, { "only the mean enters" } },
-    { { CUBE, SHAPE2(3, 4), UPSTREAM_SUM, 0, 1 }, AG_CAUSE_UPSTREAM_IGNORED, { "only the sum enters" } },
-    { { SPLIT, SHAPE2(3, 4), SECOND_ONES, 0, 1 }, AG_CAUSE_UPSTREAM_IGNORED,
+    { FAULT(cube, SHAPE1(1), UPSTREAM_ONES), AG_CAUSE_UPSTREAM_IGNORED, { "The upstream gradient is ignored" } },
+    { FAULT(cube, SHAPE2(3, 4), UPSTREAM_MEAN), AG_CAUSE_UPSTREAM_IGNORED, { "only the mean enters" } },
+    { FAULT(cube, SHAPE2(3, 4), UPSTREAM_SUM), AG_CAUSE_UPSTREAM_IGNORED, { "only the sum enters" } },
+    { FAULT(split, SHAPE2(3, 4), SECOND_ONES), AG_CAUSE_UPSTREAM_IGNORED,
       { "upstream gradient of output 1 is ignored" } },
 
-    { { TRIANGLE, SHAPE2(4, 4), LEAK, 0, 1 }, AG_CAUSE_MASK_LEAK,
+    { FAULT(triangle, SHAPE2(4, 4), LEAK), AG_CAUSE_MASK_LEAK,
       { "Not zero where the outputs do not depend on the input: analytic is not 0 on 6 of 16 elements, those above the "
         "diagonal", "a mask lost" } },
 
-    { { TRIANGLE, SHAPE2(4, 4), LEAK_INVERTED, 0, 1 }, AG_CAUSE_MASK_LEAK,
+    { FAULT(triangle, SHAPE2(4, 4), LEAK_INVERTED), AG_CAUSE_MASK_LEAK,
       { "not 0 on 6 of 16 elements, and is 0 elsewhere: the wrong way round" } },
-    { { TRIANGLE, SHAPE2(4, 4), LEAK_AND_SCALE, 0, 1 }, AG_CAUSE_MASK_LEAK,
+    { FAULT(triangle, SHAPE2(4, 4), LEAK_AND_SCALE), AG_CAUSE_MASK_LEAK,
       { "analytic is not 0 on 6 of 16 elements, and elsewhere 0.9 times the right gradient" } },
-    { { TRIANGLE, SHAPE2(4, 4), LEAK_AND_NOISE, 0, 1 }, AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
+    { FAULT(triangle, SHAPE2(4, 4), LEAK_AND_NOISE), AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
 
-    { { CUBE, SHAPE2(4, 3), ROWS_ROTATED, 0, 1 }, AG_CAUSE_BATCH_MIXED,
+    { FAULT(cube, SHAPE2(4, 3), ROWS_ROTATED), AG_CAUSE_BATCH_MIXED,
       { "The entries of dim 0 are mixed: entry i has the right gradient of entry i + 1, modulo 4" } },
-    { { CUBE, SHAPE2(4, 3), ROWS_REVERSED, 0, 1 }, AG_CAUSE_BATCH_MIXED, { "they are in reversed order" } },
-    { { CUBE, SHAPE2(4, 3), ROWS_EXCHANGED, 0, 1 }, AG_CAUSE_BATCH_MIXED, { "entries 0 and 2 are exchanged" } },
-    { { EMBEDDING, SHAPE2(6, 2), ROWS_EXCHANGED, 0, 1 }, AG_CAUSE_BATCH_MIXED, { "entries 0 and 2 are exchanged" } },
-    { { CUBE, SHAPE2(4, 3), ROWS_REPEATED, 0, 1 }, AG_CAUSE_BATCH_MIXED, { "each has the right gradient of entry 1" } },
-    { { CUBE, SHAPE2(4, 3), ROWS_SHUFFLED, 0, 1 }, AG_CAUSE_BATCH_MIXED,
+    { FAULT(cube, SHAPE2(4, 3), ROWS_REVERSED), AG_CAUSE_BATCH_MIXED, { "they are in reversed order" } },
+    { FAULT(cube, SHAPE2(4, 3), ROWS_EXCHANGED), AG_CAUSE_BATCH_MIXED, { "entries 0 and 2 are exchanged" } },
+    { FAULT(embedding, SHAPE2(6, 2), ROWS_EXCHANGED), AG_CAUSE_BATCH_MIXED, { "entries 0 and 2 are exchanged" } },
+    { FAULT(cube, SHAPE2(4, 3), ROWS_REPEATED), AG_CAUSE_BATCH_MIXED, { "each has the right gradient of entry 1" } },
+    { FAULT(cube, SHAPE2(4, 3), ROWS_SHUFFLED), AG_CAUSE_BATCH_MIXED,
       { "2 of 4 have another's right gradient, entry 0 that of entry 1" } },
-    { { CUBE, SHAPE2(4, 3), ROWS_SUMMED, 0, 1 }, AG_CAUSE_BATCH_MIXED,
+    { FAULT(cube, SHAPE2(4, 3), ROWS_SUMMED), AG_CAUSE_BATCH_MIXED,
       { "each has the sum of the right gradients of all 4" } },
-    { { CUBE, SHAPE2(4, 3), ROWS_AVERAGED, 0, 1 }, AG_CAUSE_BATCH_MIXED, { "each has the mean of the right" } },
+    { FAULT(cube, SHAPE2(4, 3), ROWS_AVERAGED), AG_CAUSE_BATCH_MIXED, { "each has the mean of the right" } },
 
-    { { CUBE, SHAPE2(3, 4), UPSTREAM_TRANSPOSED, 0, 1 }, AG_CAUSE_STRIDE_IGNORED,
+    { FAULT(cube, SHAPE2(3, 4), UPSTREAM_TRANSPOSED), AG_CAUSE_STRIDE_IGNORED,
       { "The upstream gradient is read in the wrong order", "with its dims in the order [1,0], in memory" } },
-    { { CUBE, SHAPE1(11), TAIL, 0, 1 }, AG_CAUSE_TAIL,
+    { FAULT(cube, SHAPE1(11), TAIL), AG_CAUSE_TAIL,
       { "Wrong at the end: analytic is wrong on 3 of 11 elements, those at indices 8 to 10 of dim 0, and right before.",
         "8 is a multiple of 8: usually a loop over vectors without its remainder" } },
-    { { CUBE, SHAPE2(3, 7), ROW_TAIL, 0, 1 }, AG_CAUSE_TAIL,
+    { FAULT(cube, SHAPE2(3, 7), ROW_TAIL), AG_CAUSE_TAIL,
       { "wrong on 9 of 21 elements, those at indices 4 to 6 of dim 1", "4 is a multiple of 4" } },
-    { { CUBE, SHAPE2(3, 5), TAIL, 0, 1 }, AG_CAUSE_TAIL,
+    { FAULT(cube, SHAPE2(3, 5), TAIL), AG_CAUSE_TAIL,
       { "wrong on 3 of 15 elements, from element 12 on", "12 is a multiple of 4" } },
-    { { MULTIPLY, SHAPE2(3, 4), EXCHANGED, 0, 1 }, AG_CAUSE_SWAPPED,
+    { FAULT(multiply, SHAPE2(3, 4), EXCHANGED), AG_CAUSE_SWAPPED,
       { "analytic is the right gradient of input", "each other's place" } },
 
-    { { JOIN, SHAPE2(2, 2), EXCHANGED, 0, 1 }, AG_CAUSE_SWAPPED,
+    { FAULT(join, SHAPE2(2, 2), EXCHANGED), AG_CAUSE_SWAPPED,
       { "analytic is the first part of the right gradient of input 1" } },
 
-    { { CUBE, SHAPE2(3, 4), NOISE, 0, 1 }, AG_CAUSE_UNKNOWN,
+    { FAULT(cube, SHAPE2(3, 4), NOISE), AG_CAUSE_UNKNOWN,
       { "None of the usual faults fits", "There analytic / right goes from" } },
-    { { CUBE, SHAPE1(9), ROWS_SHUFFLED, 0, 1 }, AG_CAUSE_UNKNOWN, { "Wrong: 2 of 9 elements" } },
-    { { CUBE, SHAPE2(3, 4), LAST_WRONG, 0, 1 }, AG_CAUSE_UNKNOWN, { "Wrong: 1 of 12 elements, at [2,3]." } },
-    { { CUBE, SHAPE2(4, 3), MOST_WRONG, 0, 1 }, AG_CAUSE_UNKNOWN,
+    { FAULT(cube, SHAPE1(9), ROWS_SHUFFLED), AG_CAUSE_UNKNOWN, { "Wrong: 2 of 9 elements" } },
+    { FAULT(cube, SHAPE2(3, 4), LAST_WRONG), AG_CAUSE_UNKNOWN, { "Wrong: 1 of 12 elements, at [2,3]." } },
+    { FAULT(cube, SHAPE2(4, 3), MOST_WRONG), AG_CAUSE_UNKNOWN,
       { "9 of 12 elements, those at indices 1 to 3 of dim 0" } },
-    { { ABSOLUTE, SHAPE2(1, 12), ONE_WRONG, 0, 1 }, AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
-    { { CUBE, SHAPE2(3, 4), ONE_WRONG, 0, 1 }, AG_CAUSE_UNKNOWN,
+    { FAULT(absolute, SHAPE2(1, 12), ONE_WRONG), AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
+    { FAULT(cube, SHAPE2(3, 4), ONE_WRONG), AG_CAUSE_UNKNOWN,
       { "Wrong: 1 of 12 elements, at [1,1].", "!The error vanishes" } },
-    { { CUBE, SHAPE2(4, 4), DIAGONAL_WRONG, 0, 1 }, AG_CAUSE_UNKNOWN, { "4 of 16 elements, those on the diagonal" } },
-    { { CUBE, SHAPE2(3, 4), ROW_DOUBLED, 0, 1 }, AG_CAUSE_FACTOR,
+    { FAULT(cube, SHAPE2(4, 4), DIAGONAL_WRONG), AG_CAUSE_UNKNOWN, { "4 of 16 elements, those on the diagonal" } },
+    { FAULT(cube, SHAPE2(3, 4), ROW_DOUBLED), AG_CAUSE_FACTOR,
       { "in a part: analytic is 2 times the right gradient on 4 of 12 elements, those at index 1 of dim 0" } },
-    { { CUBE, SHAPE2(3, 4), NOT_A_NUMBER, 0, 1 }, AG_CAUSE_UNKNOWN,
+    { FAULT(cube, SHAPE2(3, 4), NOT_A_NUMBER), AG_CAUSE_UNKNOWN,
       { "Not finite: analytic is nan or infinite on 1 of 12 elements, the first is nan at [1,1]" } },
-    { { CONSTANT, SHAPE2(3, 4), ONLY_NOISE, 0, 1 }, AG_CAUSE_UNKNOWN,
+    { FAULT(constant, SHAPE2(3, 4), ONLY_NOISE), AG_CAUSE_UNKNOWN,
       { "The right gradient is 0, the outputs do not depend on the input; analytic is not 0 on" } },
-    { { CUBE, SHAPE2(3, 4), FIRST_TIME, 0, 1 }, AG_CAUSE_STATE,
+    { FAULT(cube, SHAPE2(3, 4), FIRST_TIME), AG_CAUSE_STATE,
       { "Your backward keeps state: called again with the same arguments it gives 0 for element 0 of input 0" } },
-    { { SOFTMAX, SHAPE1(2), ROWS_REVERSED, 0, 1 }, AG_CAUSE_SIGN,
+    { FAULT(softmax, SHAPE1(2), ROWS_REVERSED), AG_CAUSE_SIGN,
       { "On so few elements 'batch mixed' would fit as well" } },
     /* a constant in each row is only a norm's mean where a shift of the row changes nothing, y in each row only
      * a softmax's sum where y is one */
-    { { CUBE, SHAPE2(3, 6), ROW_CONSTANT, 0, 1 }, AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
-    { { CUBE, SHAPE2(3, 6), ROW_FREE, 0, 1 }, AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
-    { { CUBE, SHAPE2(3, 6), ROW_EXP, 0, 1 }, AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
-    { { CUBE, SHAPE2(3, 6), ROW_INPUT, 0, 1 }, AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
-    { { SOFTMAX, SHAPE2(3, 6), ROW_CENTERED, 0, 1 }, AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
-    { { SOFTMAX, SHAPE2(2, 2), ROW_FREE, 0, 1 }, AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
-    { { RMS_NORM, SHAPE2(3, 6), ROW_CONSTANT, 0, 1 }, AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
-    { { LAYER_NORM, SHAPE2(3, 6), ROW_FREE, 0, 1 }, AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
+    { FAULT(cube, SHAPE2(3, 6), ROW_CONSTANT), AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
+    { FAULT(cube, SHAPE2(3, 6), ROW_FREE), AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
+    { FAULT(cube, SHAPE2(3, 6), ROW_EXP), AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
+    { FAULT(cube, SHAPE2(3, 6), ROW_INPUT), AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
+    { FAULT(softmax, SHAPE2(3, 6), ROW_CENTERED), AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
+    { FAULT(softmax, SHAPE2(2, 2), ROW_FREE), AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
+    { FAULT(rms_norm, SHAPE2(3, 6), ROW_CONSTANT), AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
+    { FAULT(layer_norm, SHAPE2(3, 6), ROW_FREE), AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
 };
 
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
-/* Longer than that, the text is cut in the result. */
-static void assert_words(int i, const ag_gradcheck_result *r, const struct kind *k)
+static void assert_explained(int i, const struct kind *k, ag_gradcheck_config config)
 {
-    ck_assert_msg(strlen(r->explanation) < AG_EXPLANATION - 1, "kind %d: cut: %s", i, r->explanation);
+    ag_ctx *ctx = test_begin();
+    ag_gradcheck_result r = run(ctx, k->p, config);
+    assert_no_error(ctx);
+    ck_assert_int_eq(r.verdict, AG_FAIL);
+    ck_assert_msg(r.worst.cause == k->cause, "kind %d: %s, must be %s: %s", i, ag_cause_name(r.worst.cause),
+                  ag_cause_name(k->cause), r.explanation);
+    ck_assert_msg(strlen(r.explanation) < AG_EXPLANATION - 1, "kind %d: cut: %s", i, r.explanation);
     for (int w = 0; w < 2 && k->words[w] != NULL; w++) {
-        bool wanted = k->words[w][0] != '!', found = strstr(r->explanation, k->words[w] + !wanted) != NULL;
-        ck_assert_msg(found == wanted, "kind %d: '%s' and '%s'", i, k->words[w], r->explanation);
+        bool wanted = k->words[w][0] != '!', found = strstr(r.explanation, k->words[w] + !wanted) != NULL;
+        ck_assert_msg(found == wanted, "kind %d: '%s' and '%s'", i, k->words[w], r.explanation);
     }
+    test_end(ctx);
 }
 
 START_TEST(each_fault_is_explained)
 {
-    ag_ctx *ctx = test_begin();
-    const struct kind *k = &kinds[_i];
-    ag_gradcheck_result r = run(ctx, k->p, (ag_gradcheck_config){ .seed = 3 });
-    assert_no_error(ctx);
-    ck_assert_int_eq(r.verdict, AG_FAIL);
-    ck_assert_msg(r.worst.cause == k->cause, "kind %d: %s, must be %s: %s", _i, ag_cause_name(r.worst.cause),
-                  ag_cause_name(k->cause), r.explanation);
-    assert_words(_i, &r, k);
-    test_end(ctx);
+    assert_explained(_i, &kinds[_i], (ag_gradcheck_config){ .seed = 3 });
 }
 END_TEST
 
@@ -248,7 +226,7 @@ END_TEST
 START_TEST(a_symmetric_gradient_may_be_transposed)
 {
     ag_ctx *ctx = test_begin();
-    ag_gradcheck_result r = run(ctx, (problem){ TOTAL, SHAPE2(4, 4), TRANSPOSED, 0, 1 }, (ag_gradcheck_config){ 0 });
+    ag_gradcheck_result r = run(ctx, (problem)FAULT(total, SHAPE2(4, 4), TRANSPOSED), (ag_gradcheck_config){ 0 });
     ck_assert_int_eq(r.verdict, AG_PASS);
     test_end(ctx);
 }
@@ -258,16 +236,11 @@ END_TEST
 START_TEST(without_a_jacobian)
 {
     static const struct kind large[] = {
-        { { CUBE, SHAPE2(24, 25), UPSTREAM_MEAN, 0, 1 }, AG_CAUSE_UPSTREAM_IGNORED, { "only the mean enters" } },
-        { { CUBE, SHAPE2(24, 25), UPSTREAM_TRANSPOSED, 0, 1 }, AG_CAUSE_STRIDE_IGNORED, { "dims in the order [1,0]" } },
-        { { CUBE, SHAPE2(24, 25), NOISE, 0, 1 }, AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
+        { FAULT(cube, SHAPE2(24, 25), UPSTREAM_MEAN), AG_CAUSE_UPSTREAM_IGNORED, { "only the mean enters" } },
+        { FAULT(cube, SHAPE2(24, 25), UPSTREAM_TRANSPOSED), AG_CAUSE_STRIDE_IGNORED, { "dims in the order [1,0]" } },
+        { FAULT(cube, SHAPE2(24, 25), NOISE), AG_CAUSE_UNKNOWN, { "None of the usual faults" } },
     };
-    ag_ctx *ctx = test_begin();
-    ag_gradcheck_result r = run(ctx, large[_i].p, (ag_gradcheck_config){ 0 });
-    ck_assert_int_eq(r.verdict, AG_FAIL);
-    ck_assert_msg(r.worst.cause == large[_i].cause, "%s: %s", ag_cause_name(r.worst.cause), r.explanation);
-    assert_words(_i, &r, &large[_i]);
-    test_end(ctx);
+    assert_explained(_i, &large[_i], (ag_gradcheck_config){ 0 });
 }
 END_TEST
 
@@ -275,21 +248,16 @@ END_TEST
 START_TEST(along_directions)
 {
     static const struct kind large[] = {
-        { { CUBE, SHAPE2(5, 8), SIGN, 0, 1 }, AG_CAUSE_SIGN, { "right gradient, along 8 random directions" } },
-        { { CUBE, SHAPE2(5, 8), SCALED, 0.2, 1 }, AG_CAUSE_FACTOR, { "analytic = 0.2 times", "1/N for N = 5" } },
-        { { CUBE, SHAPE2(5, 8), ALL_ZERO, 0, 1 }, AG_CAUSE_ZERO, { "The analytic gradient is 0 along 8" } },
-        { { CUBE, SHAPE2(5, 8), UPSTREAM_ONES, 0, 1 }, AG_CAUSE_UPSTREAM_IGNORED,
+        { FAULT(cube, SHAPE2(5, 8), SIGN), AG_CAUSE_SIGN, { "right gradient, along 8 random directions" } },
+        { TIMES(0.2, cube, SHAPE2(5, 8)), AG_CAUSE_FACTOR, { "analytic = 0.2 times", "1/N for N = 5" } },
+        { FAULT(cube, SHAPE2(5, 8), ALL_ZERO), AG_CAUSE_ZERO, { "The analytic gradient is 0 along 8" } },
+        { FAULT(cube, SHAPE2(5, 8), UPSTREAM_ONES), AG_CAUSE_UPSTREAM_IGNORED,
           { "stays the same when it is doubled. " } },
-        { { CUBE, SHAPE2(5, 8), NOT_A_NUMBER, 0, 1 }, AG_CAUSE_UNKNOWN, { "Not finite" } },
-        { { CUBE, SHAPE2(5, 8), NOISE, 0, 1 }, AG_CAUSE_UNKNOWN, { "The input is too large, 40 elements" } },
-        { { CUBE, SHAPE2(5, 8), TRANSPOSED, 0, 1 }, AG_CAUSE_UNKNOWN, { "The input is too large, 40 elements" } },
+        { FAULT(cube, SHAPE2(5, 8), NOT_A_NUMBER), AG_CAUSE_UNKNOWN, { "Not finite" } },
+        { FAULT(cube, SHAPE2(5, 8), NOISE), AG_CAUSE_UNKNOWN, { "The input is too large, 40 elements" } },
+        { FAULT(cube, SHAPE2(5, 8), TRANSPOSED), AG_CAUSE_UNKNOWN, { "The input is too large, 40 elements" } },
     };
-    ag_ctx *ctx = test_begin();
-    ag_gradcheck_result r = run(ctx, large[_i].p, (ag_gradcheck_config){ .elements = 8 });
-    ck_assert_int_eq(r.verdict, AG_FAIL);
-    ck_assert_msg(r.worst.cause == large[_i].cause, "%s: %s", ag_cause_name(r.worst.cause), r.explanation);
-    assert_words(_i, &r, &large[_i]);
-    test_end(ctx);
+    assert_explained(_i, &large[_i], (ag_gradcheck_config){ .elements = 8 });
 }
 END_TEST
 
@@ -406,7 +374,7 @@ START_TEST(memory_may_run_out)
         purse from = { 1000 };
         ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .allocator = { purse_alloc, purse_free, &from } });
         from.left = blocks;
-        ag_gradcheck_result r = run(ctx, (problem){ CUBE, SHAPE2(3, 5), TAIL, 0, 1 }, (ag_gradcheck_config){ 0 });
+        ag_gradcheck_result r = run(ctx, (problem)FAULT(cube, SHAPE2(3, 5), TAIL), (ag_gradcheck_config){ 0 });
         ck_assert_int_eq(r.verdict, AG_FAIL);
         explained = r.worst.cause == AG_CAUSE_UNKNOWN || r.worst.cause == AG_CAUSE_TAIL;
         ck_assert(explained || (r.worst.cause == AG_CAUSE_ERROR && ag_error(ctx) == AG_ERR_MEMORY));

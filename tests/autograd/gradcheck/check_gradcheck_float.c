@@ -45,17 +45,23 @@ static void run_backward(const float *const *x, const float *const *gy, float *c
 
 /* ---- The functions ---- */
 
+static float norm_row(const float *row, float *scale) /* returns the mean */
+{
+    float mean = 0, variance = 0;
+    for (int i = 0; i < COLS; i++)
+        mean += row[i];
+    mean /= COLS;
+    for (int i = 0; i < COLS; i++)
+        variance += (row[i] - mean) * (row[i] - mean);
+    *scale = 1.0f / sqrtf(variance / COLS + 1e-5f);
+    return mean;
+}
+
 static void norm_forward(const float *const *x, float *const *y)
 {
     for (int r = 0; r < ROWS; r++) {
         const float *row = x[0] + r * COLS;
-        float mean = 0, variance = 0;
-        for (int i = 0; i < COLS; i++)
-            mean += row[i];
-        mean /= COLS;
-        for (int i = 0; i < COLS; i++)
-            variance += (row[i] - mean) * (row[i] - mean);
-        float scale = 1.0f / sqrtf(variance / COLS + 1e-5f);
+        float scale, mean = norm_row(row, &scale);
         for (int i = 0; i < COLS; i++)
             y[0][r * COLS + i] = (row[i] - mean) * scale * x[1][i] + x[2][i];
     }
@@ -65,13 +71,7 @@ static void norm_backward(const float *const *x, const float *const *gy, float *
 {
     for (int r = 0; r < ROWS; r++) {
         const float *row = x[0] + r * COLS, *g = gy[0] + r * COLS;
-        float mean = 0, variance = 0, a = 0, b = 0;
-        for (int i = 0; i < COLS; i++)
-            mean += row[i];
-        mean /= COLS;
-        for (int i = 0; i < COLS; i++)
-            variance += (row[i] - mean) * (row[i] - mean);
-        float scale = 1.0f / sqrtf(variance / COLS + 1e-5f);
+        float a = 0, b = 0, scale, mean = norm_row(row, &scale);
         for (int i = 0; i < COLS; i++) {
             float unit = (row[i] - mean) * scale;
             gx[1][i] += g[i] * unit;
