@@ -31,14 +31,6 @@ static const ag_array *entries_operand(const ag_evidence *e, int operand)
     return operand < e->check->input_count ? &e->check->input[operand].x : entries_output(e);
 }
 
-static void say_operand(ag_evidence *e, int operand)
-{
-    if (operand < e->check->input_count)
-        ag_say_input(e, operand);
-    else
-        ag_say(e, "the output");
-}
-
 /* How an operand is read. */
 typedef enum entries_way {
     AS_IT_IS, AT_NEXT, AT_PREVIOUS, AT_FIRST, REVERSED, ALONG_ANOTHER, SQUARED, HALF_AWAY, ENTRIES_WAYS
@@ -223,15 +215,12 @@ bool ag_is_entry_lost(ag_evidence *e)
                 return true;
             }
         for (int operand = 0; operand < e->check->input_count; operand++)
-            if (entries_split(e, BY_SIGN, operand, 0, &s)) {
-                ag_because(e, leaks == 1 ? AG_CAUSE_MASK_LEAK : AG_CAUSE_SKIPPED, "%s: outputs at which ",
-                           leaks == 1 ? "Too much" : "Skipped");
-                ag_say_input(e, operand);
-                ag_say(e, " is %s contribute %s; all others are right. Usually a branch lost in the backward.",
-                       s.seen[0] == 1 ? "negative" : "positive",
-                       leaks == 1 ? "to analytic and should not" : "nothing to analytic and should");
-                return true;
-            }
+            if (entries_split(e, BY_SIGN, operand, 0, &s))
+                return ag_because(e, leaks == 1 ? AG_CAUSE_MASK_LEAK : AG_CAUSE_SKIPPED, "%s: outputs at which %s is "
+                                  "%s contribute %s; all others are right. Usually a branch lost in the backward.",
+                                  leaks == 1 ? "Too much" : "Skipped", ag_operand_text(e, operand),
+                                  s.seen[0] == 1 ? "negative" : "positive",
+                                  leaks == 1 ? "to analytic and should not" : "nothing to analytic and should");
         for (int of_y = 0; of_y < entries_output(e)->ndim; of_y++)
             for (int of_x = 0; of_x < e->ndim; of_x++)
                 if (entries_split(e, BY_ORDER, of_y, of_x, &s))
@@ -358,18 +347,12 @@ static bool entries_is_quotient(const ag_evidence *e, const double *u, const dou
 static bool say_quotient(ag_evidence *e, int u, int v, bool part)
 {
     const char *where = part ? " on the wrong elements" : "";
-    if (u < 0 || v < 0) {
-        ag_because(e, AG_CAUSE_OPERAND, "A factor %s: ", u < 0 ? "is left out" : "too many");
-        say_operand(e, u < 0 ? v : u);
-        ag_say(e, "; %s by that, analytic is the right gradient%s.", u < 0 ? "multiplied" : "divided", where);
-        return true;
-    }
-    ag_because(e, AG_CAUSE_OPERAND, "A factor is wrong: ");
-    say_operand(e, u);
-    ag_say(e, " in place of ");
-    say_operand(e, v);
-    ag_say(e, "; with that it is the right gradient%s.", where);
-    return true;
+    if (u < 0 || v < 0)
+        return ag_because(e, AG_CAUSE_OPERAND, "A factor %s: %s; %s by that, analytic is the right gradient%s.",
+                          u < 0 ? "is left out" : "too many", ag_operand_text(e, u < 0 ? v : u),
+                          u < 0 ? "multiplied" : "divided", where);
+    return ag_because(e, AG_CAUSE_OPERAND, "A factor is wrong: %s in place of %s; with that it is the right "
+                      "gradient%s.", ag_operand_text(e, u), ag_operand_text(e, v), where);
 }
 
 /* The input itself and the output, whose quotient is the slope of many functions. */
@@ -398,11 +381,10 @@ static bool entries_is_read_otherwise(ag_evidence *e)
                     !entries_is_quotient(e, u_value, v_value, output == 1, true))
                     continue;
                 bool squared = way == SQUARED;
-                ag_because(e, squared ? AG_CAUSE_OPERAND : AG_CAUSE_WRONG_INDEX, "%s: as a factor of the gradient ",
-                           squared ? "A factor too many" : "A wrong index");
-                ag_say_input(e, operand);
-                ag_say(e, " is read %s; with its own element analytic is right.", words[way]);
-                return true;
+                return ag_because(e, squared ? AG_CAUSE_OPERAND : AG_CAUSE_WRONG_INDEX, "%s: as a factor of the "
+                                  "gradient %s is read %s; with its own element analytic is right.",
+                                  squared ? "A factor too many" : "A wrong index", ag_operand_text(e, operand),
+                                  words[way]);
             }
     return false;
 }
@@ -420,13 +402,10 @@ bool ag_is_factor_misplaced(ag_evidence *e)
                 e->guess_entry[i * e->m + j] = fabs(v_value[j]) > 1e-6 ? e->right_entry[i * e->m + j] * u_value[i] /
                                                                              v_value[j]
                                                                        : (double)NAN;
-        if (!ag_fits_entries(e))
-            continue;
-        ag_because(e, AG_CAUSE_OPERAND, "A factor is in the wrong place: ");
-        ag_say_input(e, operand);
-        ag_say(e, " multiplies the result, where it multiplies gy before the sums. Usually gy in place of gy times "
-                  "that operand inside of a sum.");
-        return true;
+        if (ag_fits_entries(e))
+            return ag_because(e, AG_CAUSE_OPERAND, "A factor is in the wrong place: %s multiplies the result, where it "
+                              "multiplies gy before the sums. Usually gy in place of gy times that operand inside of a "
+                              "sum.", ag_operand_text(e, operand));
     }
     return false;
 }
@@ -509,25 +488,19 @@ bool ag_is_term_missing(ag_evidence *e)
     if (entries_is_factor(e, true) || entries_is_read_otherwise(e))
         return true;
     for (int operand = 0; operand < e->check->input_count; operand++)
-        if (operand != e->number && entries_are_operand(e, operand)) {
-            ag_because(e, AG_CAUSE_OPERAND, "An operand is wrong: analytic is the sum of gy times ");
-            say_operand(e, operand);
-            ag_say(e, "; the right gradient has another factor, usually a function of that, in its place.");
-            return true;
-        }
+        if (operand != e->number && entries_are_operand(e, operand))
+            return ag_because(e, AG_CAUSE_OPERAND, "An operand is wrong: analytic is the sum of gy times %s; the right "
+                              "gradient has another factor, usually a function of that, in its place.",
+                              ag_operand_text(e, operand));
     for (int operand = -1; operand <= e->check->input_count; operand++) {
         int sign = entries_term(e, operand, e->slope);
-        if (sign == 0)
-            continue;
-        ag_because(e, AG_CAUSE_NOT_ACCUMULATED, "A term is %s: gy", sign < 0 ? "missing" : "too much");
-        if (operand >= 0) {
-            ag_say(e, " times ");
-            say_operand(e, operand);
-        }
-        ag_say(e, "%s", sign < 0 ? "; with that added analytic is right. Usually a path to the output, such as a skip "
-                                "connection, that the backward leaves out."
-                                 : "; without that analytic is right.");
-        return true;
+        if (sign != 0)
+            return ag_because(e, AG_CAUSE_NOT_ACCUMULATED, "A term is %s: gy%s%s; %s",
+                              sign < 0 ? "missing" : "too much", operand < 0 ? "" : " times ",
+                              operand < 0 ? "" : ag_operand_text(e, operand),
+                              sign < 0 ? "with that added analytic is right. Usually a path to the output, such as a "
+                                         "skip connection, that the backward leaves out."
+                                       : "without that analytic is right.");
     }
     return false;
 }

@@ -34,6 +34,8 @@ typedef struct ag_evidence {
     double **grad;                  /* per input, for check->backward */
     double *memory;                 /* all these arrays */
     size_t memory_size;
+    char operand_text[2][64];
+    int operand_texts; /* the count so far */
     ag_explanation found;
 } ag_evidence;
 
@@ -138,8 +140,8 @@ void ag_explain_nothing(ag_evidence *e);
 
 /* ---- explain_words.c ---- */
 
-/* Appends "input 1 (name)". */
-void ag_say_input(ag_evidence *e, int input);
+/* "input 1 (name)"; for the number of inputs "the output". The last two such texts are kept. */
+const char *ag_operand_text(ag_evidence *e, int operand);
 
 /* One element of the gradient. NOTHING: analytic and right are both 0, or right is NaN. */
 typedef enum ag_mark { AG_MARK_NOTHING, AG_MARK_RIGHT, AG_MARK_WRONG } ag_mark;

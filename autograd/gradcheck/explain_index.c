@@ -242,20 +242,16 @@ static bool say_reading(ag_evidence *e, const reading *wrong, const affine *righ
     if (count == 0)
         return false;
     for (int d = differs + 1; d < wrong->z->ndim; d++)
-        if (count == 2 && index_is_same(&map[d], &right[differs]) && index_is_same(&map[differs], &right[d])) {
-            ag_because(e, AG_CAUSE_TRANSPOSED, "An operand is transposed: dims %d and %d of ", differs, d);
-            ag_say_input(e, wrong->number);
-            ag_say(e, " are swapped; with that analytic is right. Usually a transpose lost in the backward.");
-            return true;
-        }
+        if (count == 2 && index_is_same(&map[d], &right[differs]) && index_is_same(&map[differs], &right[d]))
+            return ag_because(e, AG_CAUSE_TRANSPOSED, "An operand is transposed: dims %d and %d of %s are swapped; "
+                              "with that analytic is right. Usually a transpose lost in the backward.", differs, d,
+                              ag_operand_text(e, wrong->number));
     char is[INDEX_TEXT], meant[INDEX_TEXT];
     index_text(wrong, &map[differs], is);
     index_text(wrong, &right[differs], meant);
-    ag_because(e, AG_CAUSE_WRONG_INDEX, "A wrong index: ");
-    ag_say_input(e, wrong->number);
-    ag_say(e, " is read at index %s of dim %d, right is %s (j: index of the output, i: of this gradient). Usually %s.",
-           is, differs, meant, index_difference(&map[differs], &right[differs]));
-    return true;
+    return ag_because(e, AG_CAUSE_WRONG_INDEX, "A wrong index: %s is read at index %s of dim %d, right is %s (j: "
+                      "index of the output, i: of this gradient). Usually %s.", ag_operand_text(e, wrong->number), is,
+                      differs, meant, index_difference(&map[differs], &right[differs]));
 }
 
 /* ---- Hypotheses ---- */

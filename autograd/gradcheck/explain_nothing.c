@@ -36,15 +36,12 @@ static bool nothing_is_alike(const ag_evidence *e, const ag_array *x)
            memcmp(x->shape, e->shape, (size_t)e->ndim * sizeof *x->shape) == 0;
 }
 
-static bool say_multiple(ag_evidence *e, const double *vector, bool error, const char *name, int input)
+static bool say_multiple(ag_evidence *e, const double *vector, bool error, const char *name)
 {
     double factor;
     if (!nothing_is_multiple(e, vector, &factor))
         return false;
-    ag_say(e, " There analytic%s is %.6g times %s", error ? " - right" : "", factor, name);
-    if (input >= 0)
-        ag_say_input(e, input);
-    ag_say(e, ".");
+    ag_say(e, " There analytic%s is %.6g times %s.", error ? " - right" : "", factor, name);
     return true;
 }
 
@@ -54,12 +51,13 @@ static bool say_proportional(ag_evidence *e)
     for (int error = 0; error < 2; error++) {
         nothing_take(e, error == 1);
         for (int i = 0; i < k->input_count; i++)
-            if (nothing_is_alike(e, &k->input[i].x) && say_multiple(e, k->input[i].x.value, error == 1, "", i))
+            if (nothing_is_alike(e, &k->input[i].x) &&
+                say_multiple(e, k->input[i].x.value, error == 1, ag_operand_text(e, i)))
                 return true;
         for (int o = 0; o < k->output_count; o++)
             if (nothing_is_alike(e, &k->output[o].y) &&
-                (say_multiple(e, k->cotangent + k->output[o].first, error == 1, "gy", -1) ||
-                 say_multiple(e, k->y + k->output[o].first, error == 1, "y", -1)))
+                (say_multiple(e, k->cotangent + k->output[o].first, error == 1, "gy") ||
+                 say_multiple(e, k->y + k->output[o].first, error == 1, "y")))
                 return true;
     }
     return false;

@@ -261,14 +261,11 @@ static bool is_gradient_of_another(ag_evidence *e, bool exchanged)
 {
     for (int i = 0; i < e->check->input_count; i++) {
         const ag_check_input *other = &e->check->input[i];
-        if (i == e->number || !guess_block(e, other, right_of(e, i)) || !ag_fits(e) ||
-            (exchanged && other->numel == e->n && !ag_are_near(other->analytic, e->right, e->n, e->tolerance)))
-            continue;
-        ag_because(e, AG_CAUSE_SWAPPED, "Swapped: analytic is the %sright gradient of ",
-                   other->numel == e->n ? "" : "first part of the ");
-        ag_say_input(e, i);
-        ag_say(e, ". Usually gradients written to each other's place.");
-        return true;
+        if (i != e->number && guess_block(e, other, right_of(e, i)) && ag_fits(e) &&
+            (!exchanged || other->numel != e->n || ag_are_near(other->analytic, e->right, e->n, e->tolerance)))
+            return ag_because(e, AG_CAUSE_SWAPPED, "Swapped: analytic is the %sright gradient of %s. Usually gradients "
+                              "written to each other's place.", other->numel == e->n ? "" : "first part of the ",
+                              ag_operand_text(e, i));
     }
     return false;
 }

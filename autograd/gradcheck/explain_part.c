@@ -21,9 +21,7 @@ static bool say_sign_condition(ag_evidence *e)
                 fits[side] = fits[side] && (mark == AG_MARK_NOTHING || there == (mark == AG_MARK_WRONG));
             }
         if (fits[0] || fits[1]) {
-            ag_say(e, ", those where ");
-            ag_say_input(e, k);
-            ag_say(e, " is %s", fits[0] ? "negative" : "positive");
+            ag_say(e, ", those where %s is %s", ag_operand_text(e, k), fits[0] ? "negative" : "positive");
             return true;
         }
     }

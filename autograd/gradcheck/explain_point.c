@@ -152,15 +152,13 @@ static bool point_go(point *p, move to)
 static bool say_part(point *p, move to)
 {
     ag_evidence *e = p->e;
-    ag_because(e, to.kind == WITHOUT ? AG_CAUSE_SKIPPED : AG_CAUSE_NOT_ACCUMULATED,
-               to.kind == WITHOUT ? "Skipped: what goes through index %lld of dim %d of "
-                                  : "Not accumulated: analytic has only what goes through index %lld of dim %d of ",
-               (long long)to.index, to.dim);
-    ag_say_input(e, p->input);
-    ag_say(e, "%s", to.kind == WITHOUT ? " is missing from analytic; all else is right. Usually a loop that ends too "
-                                         "early or begins too late."
-                                       : "; the right gradient is the sum over all. Usually = where += is meant.");
-    return true;
+    bool without = to.kind == WITHOUT;
+    return ag_because(e, without ? AG_CAUSE_SKIPPED : AG_CAUSE_NOT_ACCUMULATED, "%s goes through index %lld of dim %d "
+                      "of %s%s", without ? "Skipped: what" : "Not accumulated: analytic has only what",
+                      (long long)to.index, to.dim, ag_operand_text(e, p->input),
+                      without ? " is missing from analytic; all else is right. Usually a loop that ends too early or "
+                                "begins too late."
+                              : "; the right gradient is the sum over all. Usually = where += is meant.");
 }
 
 static bool say_point(point *p, move to)
@@ -188,9 +186,8 @@ static bool say_point(point *p, move to)
                             " has its first entry at all indices of dim " },
     };
     ag_evidence *e = p->e;
-    ag_because(e, words[to.kind].cause, "%s: analytic is the right gradient where ", words[to.kind].what);
-    ag_say_input(e, p->input);
-    ag_say(e, "%s", words[to.kind].where);
+    ag_because(e, words[to.kind].cause, "%s: analytic is the right gradient where %s%s", words[to.kind].what,
+               ag_operand_text(e, p->input), words[to.kind].where);
     if (to.kind == TRANSPOSED)
         ag_say(e, "%d. Usually a transpose, or an order of the indices, lost in the backward.", to.dim);
     else if (to.kind >= SHIFTED)
@@ -271,15 +268,11 @@ static bool point_is_multiple(point *p)
         if (before * at < 0) {
             double factor = point_root(p, factors[i - 1], factors[i], before), round = rint(factor * 1e6) / 1e6;
             if (point_go(p, (move){ SCALED, 0, 0, fabs(factor - round) < 1e-7 ? round : factor }) &&
-                ag_fits_cotangent(e) &&
-                fabs(factor - 1) > 1e-6) {
-                ag_because(e, AG_CAUSE_OPERAND, "An operand is wrong: analytic is the right gradient at %.*g times ",
-                           e->exact > 1e-10 ? 4 : 6, factor);
-                ag_say_input(e, p->input);
-                ag_say(e, ". Usually a factor inside of the function, such as a temperature, forgotten in the "
-                          "backward, or applied twice.");
-                return true;
-            }
+                ag_fits_cotangent(e) && fabs(factor - 1) > 1e-6)
+                return ag_because(e, AG_CAUSE_OPERAND, "An operand is wrong: analytic is the right gradient at %.*g "
+                                  "times %s. Usually a factor inside of the function, such as a temperature, forgotten "
+                                  "in the backward, or applied twice.", e->exact > 1e-10 ? 4 : 6, factor,
+                                  ag_operand_text(e, p->input));
         }
         before = at;
     }

@@ -638,7 +638,7 @@ static void say_factor(ag_evidence *e, const slope_factor *f, int64_t largest)
     } else if (f->source >= k->input_count) {
         ag_say(e, "output %d", f->source - k->input_count);
     } else if (f->source >= 0) {
-        ag_say_input(e, f->source);
+        ag_say(e, "%s", ag_operand_text(e, f->source));
     }
     ag_say(e, ".");
 }

@@ -86,10 +86,15 @@ void ag_explanation_add(ag_explanation *explanation, const char *text)
     ag_snprintf(explanation->text + used, sizeof explanation->text - used, "%s", text);
 }
 
-void ag_say_input(ag_evidence *e, int input)
+const char *ag_operand_text(ag_evidence *e, int operand)
 {
-    const char *name = e->check->input[input].x.name;
-    ag_say(e, "input %d%s%.40s%s", input, name == NULL ? "" : " (", name == NULL ? "" : name, name == NULL ? "" : ")");
+    if (operand == e->check->input_count)
+        return "the output";
+    char *text = e->operand_text[e->operand_texts++ % 2];
+    const char *name = e->check->input[operand].x.name;
+    ag_snprintf(text, sizeof e->operand_text[0], "input %d%s%.40s%s", operand, name == NULL ? "" : " (",
+                name == NULL ? "" : name, name == NULL ? "" : ")");
+    return text;
 }
 
 ag_explanation ag_explanation_of(ag_cause cause, const char *format, ...)
