@@ -189,9 +189,8 @@ static bool entries_run_backwards(ag_evidence *e)
             }
         if (fits)
             return ag_because(e, AG_CAUSE_WRONG_INDEX, "A sum that runs the wrong way: analytic at i has the sum of "
-                                                       "gy over "
-                              "the outputs %s, right is the sum over those %s. Usually a running sum that backward "
-                              "does not take from the other end.", side == 0 ? "up to i" : "from i on",
+                              "gy over the outputs %s, right is the sum over those %s. Usually a running sum that "
+                              "backward does not take from the other end.", side == 0 ? "up to i" : "from i on",
                               side == 0 ? "from i on" : "up to i");
     }
     return false;
@@ -253,9 +252,8 @@ void ag_say_wrong_entries(ag_evidence *e)
     for (int of_y = 0; of_y < entries_output(e)->ndim; of_y++)
         for (int of_x = 0; of_x < e->ndim; of_x++)
             if (entries_split(e, BY_ORDER, of_y, of_x, &s)) {
-                ag_say(e, " It is wrong only through outputs whose index in dim %d is %s the element's in dim "
-                          "%d.", of_y,
-                       entries_order_text(&s), of_x);
+                ag_say(e, " It is wrong only through outputs whose index in dim %d is %s the element's in dim %d.",
+                       of_y, entries_order_text(&s), of_x);
                 return;
             }
 }
@@ -287,8 +285,7 @@ static bool entries_are_transposed(ag_evidence *e)
             e->guess_entry[i * e->m + j] = e->right_entry[j * e->m + i];
     return e->n == e->m && ag_fits_entries(e) &&
            ag_because(e, AG_CAUSE_TRANSPOSED, "The Jacobian is transposed: output element j gives to element i of "
-                                              "analytic "
-                      "what i should give to j. Usually a matrix in place of its transpose in the backward.");
+                      "analytic what i should give to j. Usually a matrix in place of its transpose in the backward.");
 }
 
 bool ag_is_entry_moved(ag_evidence *e)
@@ -399,9 +396,8 @@ bool ag_is_factor_misplaced(ag_evidence *e)
             continue;
         for (int64_t i = 0; i < e->n; i++)
             for (int64_t j = 0; j < e->m; j++)
-                e->guess_entry[i * e->m + j] = fabs(v_value[j]) > 1e-6 ? e->right_entry[i * e->m + j] * u_value[i] /
-                                                                             v_value[j]
-                                                                       : (double)NAN;
+                e->guess_entry[i * e->m + j] =
+                    fabs(v_value[j]) > 1e-6 ? e->right_entry[i * e->m + j] * u_value[i] / v_value[j] : (double)NAN;
         if (ag_fits_entries(e))
             return ag_because(e, AG_CAUSE_OPERAND, "A factor is in the wrong place: %s multiplies the result, where it "
                               "multiplies gy before the sums. Usually gy in place of gy times that operand inside of a "

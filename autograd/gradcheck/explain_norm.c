@@ -112,9 +112,8 @@ static bool norm_scale_is_wrong(ag_evidence *e, const normed_rows *l)
     }
     if (norm_is_constant(q[OUTSIDE], count, scale, &value[OUTSIDE]))
         return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's epsilon is added to the standard deviation, %.6g, and "
-                                                  "not "
-                          "to the variance: 1/(sqrt(variance) + epsilon) where forward has 1/sqrt(variance + epsilon).",
-                          value[OUTSIDE]);
+                          "not to the variance: 1/(sqrt(variance) + epsilon) where forward has 1/sqrt(variance + "
+                          "epsilon).", value[OUTSIDE]);
     if (norm_is_constant(q[UNBIASED], count, scale, &value[UNBIASED]))
         return ag_because(e, AG_CAUSE_NORM_SCALE, "The norm's variance is divided by n - 1 = %lld, forward divides by "
                           "n.", (long long)l->rows.extent - 1);

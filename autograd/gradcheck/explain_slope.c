@@ -495,8 +495,7 @@ static void say_slopes(ag_evidence *e, const formula *analytic, const formula *r
         ag_say(e, ", the function itself");
     for (int k = 0; k < KNOWN && !slope_is_same(analytic, &itself); k++)
         if (right->family != analytic->family && known[k].slope.family == analytic->family &&
-            slope_is_same(analytic,
-            &known[k].slope)) {
+            slope_is_same(analytic, &known[k].slope)) {
             ag_say(e, ", the slope of %s", known[k].name);
             break;
         }

@@ -111,14 +111,12 @@ static bool say_target(ag_evidence *e, const target_facts *f, int64_t n)
         return false;
     if (f->counted > 0)
         return f->shift == 0 && f->same_base &&
-               ag_because(e, AG_CAUSE_TARGET, "Ignored rows are counted: %s, and analytic has it also in %lld rows "
-                                              "that do "
-                          "not enter the loss. Usually ignore_index forgotten in the backward.", form,
+               ag_because(e, AG_CAUSE_TARGET, "Ignored rows are counted: %s, and analytic has it also in %lld "
+                          "rows that do not enter the loss. Usually ignore_index forgotten in the backward.", form,
                           (long long)f->counted);
     if (f->shift != 0 && f->same_base)
         return ag_because(e, AG_CAUSE_TARGET, "The target is off by %lld: %s, and in analytic q stands for class t %c "
-                                              "%lld "
-                          "in place of t.", (long long)(f->shift <= n / 2 ? f->shift : n - f->shift), form,
+                          "%lld in place of t.", (long long)(f->shift <= n / 2 ? f->shift : n - f->shift), form,
                           f->shift <= n / 2 ? '+' : '-', (long long)(f->shift <= n / 2 ? f->shift : n - f->shift));
     if (f->shift == 0 && (f->no_base || f->right_base))
         return ag_because(e, AG_CAUSE_TARGET, "Label smoothing is %s: %s, with smoothing %.4g in %s and 0 in %s.",
