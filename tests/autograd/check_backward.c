@@ -496,6 +496,34 @@ START_TEST(nan_behind_a_mask_does_not_leak)
 }
 END_TEST
 
+/* Rows whose squares overflow have the values of small ones, and their gradients divided by the factor. */
+START_TEST(norms_of_huge_rows)
+{
+    static const double factor[] = { 0x1p63, 0x1p118, 0x1p600, 0x1p1010 };
+    ag_ctx *ctx = test_begin();
+    for (int i = 0; i < 4; i++)
+        for (int rms = 0; rms < 2; rms++) {
+            ag_tensor *x = ag_cast(ag_randn(ctx, AG_F64, AG_SHAPE(2, 21)), i < 2 ? AG_F32 : AG_F64), *part[2];
+            ag_tensor *dy = ag_cast(ag_randn(ctx, AG_F64, AG_SHAPE(2, 21)), ag_dtype_of(x)), *y[2];
+            for (int k = 0; k < 2; k++)
+                part[k] = ag_require_grad(ag_scale(x, k == 0 ? 1 : factor[i]));
+            ag_tape *tape = ag_tape_begin(ctx);
+            for (int k = 0; k < 2; k++) {
+                y[k] = rms ? ag_rms_norm(part[k], NULL, 0) : ag_layer_norm(part[k], NULL, NULL, 0);
+                ag_backward_from(tape, y[k], dy);
+            }
+            for (int64_t j = 0; j < 2 * 21; j++) {
+                const double tolerance = i < 2 ? 1e-5 : 1e-13;
+                ck_assert_double_eq_tol(test_at(y[1], j), test_at(y[0], j), tolerance);
+                ck_assert_double_eq_tol(test_at(ag_grad(part[1]), j) * factor[i], test_at(ag_grad(part[0]), j),
+                                        tolerance);
+            }
+            ag_tape_end(tape);
+        }
+    test_end(ctx);
+}
+END_TEST
+
 Suite *backward_suite(void)
 {
     Suite *suite = suite_create("backward");
@@ -525,5 +553,8 @@ Suite *backward_suite(void)
     tcase_add_test(masks, fully_masked_rows);
     tcase_add_test(masks, nan_behind_a_mask_does_not_leak);
     suite_add_tcase(suite, masks);
+    TCase *norms = tcase_create("norms");
+    tcase_add_test(norms, norms_of_huge_rows);
+    suite_add_tcase(suite, norms);
     return suite;
 }
