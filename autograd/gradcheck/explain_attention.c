@@ -294,11 +294,7 @@ bool ag_is_attention_wrong(ag_evidence *e)
     bool found = false;
     if (k->output_count != 1 || k->input_count < 3 || k->input_count > 4)
         return false;
-    size_t scores = 0, bytes;
-    for (int i = 0; i < k->input_count; i++)
-        scores += (size_t)k->input[i].numel;
-    scores = scores * scores > MOST_SCORES ? MOST_SCORES : scores * scores;
-    bytes = (3 * scores + (size_t)e->m) * sizeof(double);
+    const size_t scores = MOST_SCORES, bytes = (3 * scores + (size_t)e->m) * sizeof(double);
     double *memory = ag_alloc(k->ctx, bytes);
     if (memory == NULL)
         return false;

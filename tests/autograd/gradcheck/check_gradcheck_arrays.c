@@ -466,6 +466,42 @@ START_TEST(arrays_that_can_not_be_checked)
 }
 END_TEST
 
+/* Attention without channels: its scores are more than its queries and keys have elements. */
+enum { MANY_QUERIES = 200 };
+
+static void mean_forward(const double *const *x, double *const *y, void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < MANY_QUERIES; i++)
+        y[0][i] = (x[2][0] + x[2][1]) / 2;
+}
+
+static void mean_backward(const double *const *x, const double *const *gy, double *const *gx, void *unused)
+{
+    (void)x, (void)unused;
+    for (int i = 0; i < MANY_QUERIES; i++) {
+        gx[2][0] += gy[0][i] * (i % 2 + 1) / 2;
+        gx[2][1] += gy[0][i] / 3;
+    }
+}
+
+START_TEST(attention_without_channels)
+{
+    ag_ctx *ctx = test_begin();
+    double x[2] = { 0.3, 0.7 };
+    const ag_array input[] = { { .value = x, .ndim = 2, .shape = { MANY_QUERIES, 0 } },
+                               { .value = x, .ndim = 2, .shape = { 2, 0 } },
+                               { .value = x, .ndim = 2, .shape = { 2, 1 } } };
+    const ag_array output = { .ndim = 2, .shape = { MANY_QUERIES, 1 } };
+    const ag_array_function f = { mean_forward, mean_backward, NULL };
+    const ag_gradcheck_result r = ag_gradcheck_arrays(ctx, f, input, 3, &output, 1, (ag_gradcheck_config){ 0 });
+    ck_assert_int_eq(r.verdict, AG_FAIL);
+    ck_assert_int_eq(r.input, 2);
+    ck_assert_ptr_null(strstr(r.explanation, "attention"));
+    test_end(ctx);
+}
+END_TEST
+
 /* ---- The complex step ---- */
 
 START_TEST(the_complex_step)
@@ -500,6 +536,7 @@ Suite *gradcheck_arrays_suite(void)
     tcase_add_test(all, stairs_beside_a_smooth_path);
     tcase_add_test(all, an_output_that_wide_steps_change);
     tcase_add_test(all, arrays_that_can_not_be_checked);
+    tcase_add_test(all, attention_without_channels);
     tcase_add_test(all, the_complex_step);
     suite_add_tcase(suite, all);
     return suite;
