@@ -8,6 +8,7 @@
 #include "examples/shared/program.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 typedef struct request {
     const char *text;
@@ -17,6 +18,16 @@ typedef struct request {
     int loss;
 } request;
 
+/* JSON has no numbers that are not finite. */
+static void print_number(bool first, int digits, double x)
+{
+    fputs(first ? "" : ",", stdout);
+    if (isfinite(x))
+        ag_printf("%.*g", digits, x);
+    else
+        fputs("null", stdout);
+}
+
 static void print_values(const explorer *model, explorer_entry entry)
 {
     const int heads = explorer_heads(model, entry), rows = explorer_rows(model, entry);
@@ -24,7 +35,7 @@ static void print_values(const explorer *model, explorer_entry entry)
     const double *x = explorer_values(model, entry);
     printf("    \"%s\": { \"shape\": [%d,%d,%d], \"values\": [", explorer_name(entry), heads, rows, cols);
     for (int i = 0; i < heads * rows * cols; i++)
-        ag_printf(i == 0 ? "%.17g" : ",%.17g", x[i]);
+        print_number(i == 0, 17, x[i]);
     printf("] }");
 }
 
@@ -36,7 +47,7 @@ static bool run(explorer *model, const request *r)
     }
     printf("{\n  \"losses\": [");
     for (uint64_t i = 0; i < r->steps; i++)
-        ag_printf(i == 0 ? "%.9g" : ",%.9g", explorer_train(model, r->rate, i + 1 == r->steps));
+        print_number(i == 0, 9, explorer_train(model, r->rate, i + 1 == r->steps));
     printf("],\n  \"matrices\": {\n");
     for (int e = 0, written = 0; e < ENTRY_COUNT; e++)
         if (explorer_rows(model, (explorer_entry)e) > 0) {

@@ -81,6 +81,9 @@ done
 run 0 explorer --text 'one two' --size 2 --loss next --steps 2 --rate 0.5
 has out '"losses": \[[0-9.]*,[0-9.]*\],'
 has out '"dS": { "shape": \[1,2,2\], "values": \[0,-\{0,1\}0,'
+run 0 explorer --loss square --steps 3 --rate 1e30
+has out '"losses": \[[0-9.]*,null,null\],'
+lacks out nan
 run 2 explorer --heads 5
 run 1 explorer --text one
 has err "^explorer: --text is 'one', which is not two words or more"
