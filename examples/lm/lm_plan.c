@@ -101,7 +101,7 @@ typedef struct costs {
     double step, report, whole, token;
 } costs;
 
-enum { REPORTS = 24, SAMPLES = 4, SAMPLE_TOKENS = 200, LAST_TOKENS = 600 };
+static const double REPORTS = 24, SAMPLES = 4, SAMPLE_TOKENS = 200, LAST_TOKENS = 600; /* of a run */
 
 typedef struct measuring {
     run *r;
@@ -127,9 +127,9 @@ static void measure(void *argument)
     m->costs.step = (seconds() - began) / (double)(steps > 0 ? steps : 1);
     began = seconds();
     run_validate(r, VALIDATION_WINDOWS);
-    double some = seconds() - began, T = (double)r->o.context;
-    double windows = fmin((double)(r->corpus.count - r->corpus.train_count), VALIDATION_TOKENS) / T;
-    m->costs.whole = windows > VALIDATION_WINDOWS ? some * windows / VALIDATION_WINDOWS : some;
+    const double some = seconds() - began;
+    m->costs.whole = some * (double)run_validated(r, run_last_windows(r)) /
+                     (double)run_validated(r, VALIDATION_WINDOWS);
     FILE *nowhere = fopen("/dev/null", "w");
     int32_t start = vocab_start(&r->model.vocab);
     began = seconds();
@@ -137,7 +137,7 @@ static void measure(void *argument)
         m->good = m->good && model_write(&r->model, &start, 1, TOKENS, &(sampling){ .temperature = 0.8 }, nowhere);
         fclose(nowhere);
     }
-    m->costs.token = (seconds() - began) / TOKENS;
+    m->costs.token = (seconds() - began) / (double)TOKENS;
     static const double disk = 2e8; /* bytes per second, with the wait for it */
     double parameter_bytes = 4 * (double)ag_module_numel(ag_gpt_module(r->model.gpt));
     m->costs.report = some + 0.02 + parameter_bytes / disk;

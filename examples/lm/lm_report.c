@@ -137,10 +137,10 @@ static void put_cells(FILE *file, const double *weight, int64_t T)
         bool begun = false;
         for (int64_t q = 0; q < T; q++)
             for (int64_t k = 0; k <= q; k++) {
-                if ((int)lround(weight[q * T + k] * SHADES) != shade)
+                if ((int)lround(weight[q * T + k] * (double)SHADES) != shade)
                     continue;
                 if (!begun)
-                    ag_fprintf(file, "<path opacity=\"%.1f\" d=\"", (double)shade / SHADES);
+                    ag_fprintf(file, "<path opacity=\"%.1f\" d=\"", (double)shade / (double)SHADES);
                 fprintf(file, "M%d %d.5h1", (int)k, (int)q);
                 begun = true;
             }
@@ -176,7 +176,7 @@ static bool put_attention(FILE *file, run *r)
     enum { MOST_HEADS = 256, BYTES = 70000 };
     const ag_transformer_config *c = ag_gpt_config_of(r->model.gpt);
     int64_t layers = c->num_layers * c->num_heads <= MOST_HEADS ? c->num_layers : MOST_HEADS / c->num_heads + 1, count;
-    int64_t most = (int64_t)sqrt(BYTES / 4.0 / (double)(layers * c->num_heads));
+    int64_t most = (int64_t)sqrt((double)BYTES / 4 / (double)(layers * c->num_heads));
     most = most > 32 ? 32 : most < 8 ? 8 : most;
     const int32_t *token = sentence(&r->corpus, most < r->model.context ? most : r->model.context, &count);
     fputs("<h2>Attention</h2>\n<p>Every head over a piece of the validation text. A row is a token that looks back, a "

@@ -290,6 +290,11 @@ static bool write_config(const run *r)
     return good;
 }
 
+bool run_keep_settings(run *r)
+{
+    return restore_folder(r) && write_config(r);
+}
+
 static FILE *open_in(const run *r, const char *name, const char *mode)
 {
     char path[RUN_PATH];

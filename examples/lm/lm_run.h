@@ -57,6 +57,9 @@ bool run_resume(run *r);
 bool run_save(run *r);
 bool run_save_best(run *r);
 
+/* Writes the settings, which have changed, to config.json. */
+bool run_keep_settings(run *r);
+
 /* Whether log and samples could be written so far; if not, says so. */
 bool run_logs_whole(const run *r);
 

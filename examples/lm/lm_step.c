@@ -122,11 +122,35 @@ static double window_losses(run *r, int64_t start, int64_t count, int64_t stride
     return loss * (double)(count * length);
 }
 
+int64_t run_windows(const run *r)
+{
+    const int64_t T = (int64_t)r->o.context;
+    return (r->corpus.count - 1 - r->corpus.train_count + T - 1) / T;
+}
+
+int64_t run_last_windows(const run *r)
+{
+    return 1000000 / (int64_t)r->o.context + 1;
+}
+
+/* Every stride-th window is taken. */
+static int64_t stride_of(const run *r, int64_t some)
+{
+    const int64_t windows = run_windows(r);
+    return windows > some ? windows / some : 1;
+}
+
+int64_t run_validated(const run *r, int64_t some)
+{
+    const int64_t stride = stride_of(r, some);
+    return (run_windows(r) + stride - 1) / stride;
+}
+
 double run_validate(run *r, int64_t some)
 {
     const int64_t T = (int64_t)r->o.context, first = r->corpus.train_count, end = r->corpus.count - 1;
-    int64_t windows = (end - first + T - 1) / T, whole = (end - first) / T;
-    int64_t stride = windows > some ? windows / some : 1, most = (int64_t)r->o.batch;
+    const int64_t windows = run_windows(r), whole = (end - first) / T, stride = stride_of(r, some);
+    const int64_t most = (int64_t)r->o.batch;
     double sum = 0, tokens = 0;
     for (int64_t w = 0; w < windows;) {
         int64_t start = first + w * T, left = (whole - w + stride - 1) / stride, count = left < most ? left : most;

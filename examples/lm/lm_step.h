@@ -18,9 +18,12 @@ void run_free_model(run *r);
  * finite. False on error, which the context has. */
 bool run_step(run *r, bool search, double *loss);
 
-/* The mean loss over validation windows of T tokens: all of them, one after the other, when they are at most `some`, or
- * else about as many, evenly spread. Does not touch the random stream. NaN on error. */
-enum { VALIDATION_WINDOWS = 64, VALIDATION_TOKENS = 1000000 }; /* of a report; at the end */
+/* The mean loss over validation windows of T tokens: all of them, one after the other, when they are fewer than twice
+ * `some`, or else about as many, evenly spread. Does not touch the random stream. NaN on error. */
+enum { VALIDATION_WINDOWS = 64 }; /* of a report */
 double run_validate(run *r, int64_t some);
+int64_t run_last_windows(const run *r); /* `some` at the end of a run: those of a million tokens */
+int64_t run_windows(const run *r);      /* all there are, and how many of them run_validate takes */
+int64_t run_validated(const run *r, int64_t some);
 
 #endif

@@ -350,8 +350,11 @@ static bool train_loop(training *t)
             return false;
         if (r->o.sample > 0 && step % (int64_t)r->o.sample == 0 && !last && t->patient && !sample_on_the_way(t))
             return false;
-        if (due && !last && plan_again(r, t->p.began, from))
+        if (due && !last && plan_again(r, t->p.began, from)) {
             progress_change(&t->p, (int64_t)r->o.steps);
+            if (!run_keep_settings(r))
+                return false;
+        }
         if (seconds() - r->saved_at >= r->o.checkpoint && !save(t))
             return false;
     }
@@ -409,8 +412,9 @@ static bool end_run(training *t)
         r->s.best_step = last;
     if (r->s.best_step < last && !run_load_best(r))
         return false;
-    bool all = r->corpus.count - r->corpus.train_count <= VALIDATION_TOKENS;
-    double whole = run_validate(r, VALIDATION_TOKENS / (int64_t)r->o.context + 1);
+    const int64_t some = run_last_windows(r);
+    const bool all = run_validated(r, some) == run_windows(r);
+    const double whole = run_validate(r, some);
     r->s.step = r->s.best_step;
     if (!show_sample(r, 600, NULL))
         return false;
@@ -419,7 +423,7 @@ static bool end_run(training *t)
                progress_speed(&t->p));
     ag_fprintf(stderr, "best      step %.0f: validation loss %.4f nats per %s, %.4f bits per byte, on %s\n",
                r->s.best_step, whole, token_noun[r->corpus.vocab.kind], corpus_bits_per_byte(&r->corpus, whole),
-               all ? "all the text" : "a million of its tokens");
+               all ? "all the text" : "about a million of its tokens");
     if (!report_write(r))
         return false;
     fprintf(stderr, "wrote     %s/: best.safetensors, last.safetensors, log.csv, report.html\nsample    ", r->folder);

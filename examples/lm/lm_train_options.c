@@ -289,13 +289,17 @@ static int continue_run(int argc, char **argv)
     return status;
 }
 
+static int begin_or_continue(const char *program, bool finetune, int argc, char **argv)
+{
+    return given(argc, argv, "--continue") != NULL ? continue_run(argc, argv) : new_run(program, finetune, argc, argv);
+}
+
 int lm_train_command(int argc, char **argv)
 {
-    return given(argc, argv, "--continue") != NULL ? continue_run(argc, argv)
-                                                   : new_run("lm train", false, argc, argv);
+    return begin_or_continue("lm train", false, argc, argv);
 }
 
 int lm_finetune_command(int argc, char **argv)
 {
-    return new_run("lm finetune", true, argc, argv);
+    return begin_or_continue("lm finetune", true, argc, argv);
 }

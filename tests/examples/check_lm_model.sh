@@ -80,6 +80,7 @@ finetune() {
 here=$PWD
 check "there is nothing to go on with" sh -c '! (cd "$1" && "$0" finetune x.txt) 2>/dev/null' "$here/$lm" "$folder/away"
 finetune --from "$folder/chars" >/dev/null 2>"$folder/message"
+check "nor a run" refused 1 'there is no run to go on with: ' finetune --continue "$folder/away/none"
 check "as finetune says in its own name" prints 'usage: lm finetune ' finetune --help
 check "a model goes on with a text" test -s "$folder/away/runs/1/best.safetensors"
 finetune >/dev/null 2>"$folder/message"
