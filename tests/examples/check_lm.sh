@@ -436,10 +436,15 @@ check "so that the run goes on" quiet "$lm" train --continue "$folder/standard" 
 train validated --steps 8 "$folder/some.txt" --val "$folder/texts/a.txt"
 check "a text for validation leaves all of the other to train on" grep -q \
     "^split     20000 to train on, 300 to validate ($folder/texts/a.txt)" "$folder/validated.err"
-head -c 2100000 /dev/zero | tr '\0' a >"$folder/long.txt"
-check "a long text for validation" quiet "$lm" train "$folder/long.txt" --val "$folder/long.txt" --batch 8 \
-    --context 256 --layers 1 --heads 1 --emb 8 --steps 1 --sample 0 --out "$folder/long"
-check "is validated in part" says 'on about a million of its tokens'
+validated() { # bytes of text
+    head -c "$1" /dev/zero | tr '\0' a >"$folder/long.txt"
+    quiet "$lm" train "$folder/long.txt" --val "$folder/long.txt" --batch 8 --context 256 --layers 1 --heads 1 \
+        --emb 8 --steps 1 --sample 0 --out "$folder/long$1"
+}
+check "a long text for validation" validated 1100000
+check "is validated whole" says 'on all the text'
+check "a longer one" validated 2100000
+check "in part" says 'on about a million of its tokens'
 check "an empty one" refused 1 "lm: /dev/null: the text is empty" train "$folder/some.txt" --val /dev/null
 check "a folder without texts" refused 1 "lm: $folder/hollow: the text is empty" train "$folder/hollow"
 if [ "$(id -u)" -ne 0 ]; then
