@@ -157,7 +157,7 @@ typedef struct held_region {
     ag_region region; /* what the team sees */
     int threads;
     post *posts[AG_MAX_THREADS]; /* of each thread but the first */
-    int calm;                    /* how many works since the machine was busy, up to LONG_CALM */
+    int calm; /* the number of works since the machine was last busy, at most LONG_CALM */
 } held_region;
 
 static void share_do(const share *s)
@@ -180,9 +180,9 @@ static bool post_take_back(post *p)
     return taken;
 }
 
-/* Waking a thread takes some 50 us, so it pays to look for long; on a busy machine that takes the core from who could
- * use it. IMPATIENT alone makes a small attention layer's step take 10 % more on an idle machine, PATIENT alone 25 to
- * 45 % more beside a busy process. */
+/* A waiting thread looks at its flag for long, as waking it takes some 50 us; on a busy machine it sleeps soon, as
+ * looking takes the core from other programs. IMPATIENT alone makes a small attention layer's step take 10 % more on an
+ * idle machine, PATIENT alone 25 to 45 % more beside a busy process. */
 enum { LONG_CALM = 64 };
 static const double PATIENT = 300e-6, IMPATIENT = 30e-6;
 
