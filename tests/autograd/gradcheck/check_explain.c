@@ -157,6 +157,7 @@ static const struct kind {
     { FAULT(cube, SHAPE2(3, 4), NOISE), AG_CAUSE_UNKNOWN,
       { "None of the usual faults fits", "There analytic / right goes from" } },
     { FAULT(cube, SHAPE1(9), ROWS_SHUFFLED), AG_CAUSE_UNKNOWN, { "Wrong: 2 of 9 elements" } },
+    { FAULT(cube, SHAPE2(3, 6), ROW_HALF), AG_CAUSE_UNKNOWN, { "Wrong: 9 of 18 elements" } },
     { FAULT(cube, SHAPE2(3, 4), LAST_WRONG), AG_CAUSE_UNKNOWN, { "Wrong: 1 of 12 elements, at [2,3]." } },
     { FAULT(cube, SHAPE2(4, 3), MOST_WRONG), AG_CAUSE_UNKNOWN,
       { "9 of 12 elements, those at indices 1 to 3 of dim 0" } },

@@ -70,7 +70,7 @@ static const named_fault mistakes[] = {
     { OF_MISTAKE(act, SOFTSIGN_ROOT), EACH, AG_CAUSE_SLOPE, "a square lost" },
     { OF_MISTAKE(act, SWISH_NO_BETA), EACH, AG_CAUSE_OPERAND, "the right gradient at 0.666" },
     { OF_MISTAKE(act, MISH_NO_TERM), EACH, AG_CAUSE_SLOPE, "the term x s(x) (1 - t^2) is missing" },
-    { OF_MISTAKE(act, SINE_NO_TERM), EACH, AG_CAUSE_SLOPE, "of y = x f(x) the slope is f + x f'" },
+    { OF_MISTAKE(act, SINE_NO_TERM), EACH, AG_CAUSE_SLOPE, "the slope is f + x f', analytic is gy times x f'" },
     { OF_MISTAKE(act, CUBE_ROOT_SLOPE), EACH, AG_CAUSE_SLOPE, "a square is lost" },
     { OF_MISTAKE(act, LOGISTIC_TWICE), EACH, AG_CAUSE_SLOPE, "is too many: analytic divided by s(x)" },
     { OF_MISTAKE(act, GAUSS_NEGATED), EACH, AG_CAUSE_SIGN, "where input 0 (x) has the opposite sign" },

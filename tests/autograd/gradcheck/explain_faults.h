@@ -21,7 +21,7 @@ typedef enum fault {
     ZERO_ROW, ZERO_COLUMN, ZERO_TAIL, ZERO_ABOVE, ZERO_ONE, ZERO_SOME,
     TRANSPOSED, TRANSPOSED_MEMORY, ROTATED_DIMS,
     ROWS_ROTATED, ROWS_REVERSED, ROWS_EXCHANGED, ROWS_REPEATED, ROWS_SHUFFLED, ROWS_SUMMED, ROWS_AVERAGED,
-    TAIL, ROW_TAIL, LAST_WRONG, MOST_WRONG, ONE_WRONG, ROW_DOUBLED, DIAGONAL_WRONG, NOISE, MUCH_NOISE,
+    TAIL, ROW_TAIL, ROW_HALF, LAST_WRONG, MOST_WRONG, ONE_WRONG, ROW_DOUBLED, DIAGONAL_WRONG, NOISE, MUCH_NOISE,
     ONLY_NOISE, SIGNS, /* nothing but noise; random signs */
     ROW_CONSTANT, /* a constant added to each row */
     ROW_FREE,     /* a number times y added to each row */
@@ -133,6 +133,8 @@ static bool is_hit(const problem *p, int64_t i, uint64_t *state)
         return i >= n / 4 * 4;
     case ROW_TAIL:
         return column >= columns / 4 * 4;
+    case ROW_HALF:
+        return column >= columns / 2;
     case LAST_WRONG:
         return i == n - 1;
     case MOST_WRONG:
