@@ -318,7 +318,7 @@ $(test_program): $(test_objects) $(explorer_objects) $(if $(filter wasm,$(config
 
 # Each script is a target, so that `make -j2` runs two at a time; the suites come last, and Check's summary with them.
 script_checks := docs examples lm lm_model package crash uses generate locale output python mutants
-.PHONY: test $(script_checks:%=check-script-%)
+.PHONY: test check-scripts $(script_checks:%=check-script-%)
 $(script_checks:%=check-script-%): $(test_program) $(example_binaries)
 check-script-docs:
 	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags) $(LDFLAGS)
@@ -332,7 +332,8 @@ check-script-python:
 	CC="$(CC)" sh tests/examples/check_python.sh
 check-script-mutants:
 	sh tests/mutants.sh --check
-test: $(script_checks:%=check-script-%)
+check-scripts: $(script_checks:%=check-script-%)
+test: check-scripts
 	$(test_program)
 
 # ---- WebAssembly ----
