@@ -101,7 +101,7 @@ static void check_cuts(ag_dtype dtype, double tolerance)
 START_TEST(any_cut_equals_one_pass)
 {
     check_cuts(AG_F64, 1e-12);
-    check_cuts(AG_F32, 1e-5);
+    check_cuts(AG_F32, 3e-5); /* the sums' terms are up to 30: 4e-6 for each rounding of them */
 }
 END_TEST
 
