@@ -127,10 +127,8 @@ each()
         # Unquoted: words.
         # shellcheck disable=SC2046
         "$1" 644 "$man/attngrad-$program.1" manual "$program" "$build/examples/$program" \
-            $(sed -n "s|^usage: $program \([a-z]*\) .*|\1|p; s|^       $program \([a-z]*\) .*|\1|p" <<END
-$("$build/examples/$program" --help)
-END
-        )
+            $("$build/examples/$program" --help |
+                sed -n "/^usage: $program COMMAND /,\$ s|^  \([a-z]*\)  .*|\1|p")
     done
 }
 
