@@ -20,7 +20,7 @@
 
 enum {
     RUNS = 2000,      /* runs of the function after which the search ends */
-    WHOLE = 1024,     /* elements of the largest input of a wrong op that is differentiated element by element */
+    WHOLE_OP = 1024,     /* elements of the largest input of a wrong op that is differentiated element by element */
     JACOBIAN = 65536, /* elements of the largest Jacobian that is kept */
     TEXT = 200
 };
@@ -283,7 +283,7 @@ static bool op_differentiate(ag_check *op, ag_check_input *in, double **jacobian
 {
     int64_t m = op->output_numel;
     bool small = in->numel * m <= JACOBIAN;
-    if (in->numel > WHOLE || in->numel > op->config.elements)
+    if (in->numel > WHOLE_OP || in->numel > op->config.elements)
         return true;
     in->numeric = ag_check_memory(op->ctx, in->numel, sizeof(double));
     ag_derivative sum, *each = small ? ag_check_memory(op->ctx, m, sizeof *each) : NULL;

@@ -16,14 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POINTS = 7, CENTRE = POINTS / 2, LEVELS = 3, FAR = LEVELS };
+enum { POINTS = 7, CENTRE = POINTS / 2, LEVELS = 3, LEVEL_FAR = LEVELS };
 
 /* Of the six pairs of neighbours along the line that many must differ; of a longer line more, as changes on one side of
  * the centre alone may be the function's own, beyond a kink. */
 static const int CHANGES[] = { 3, 5, 5, 5 };
 
-/* Points of the line are `spacing` units in the last place apart, for each level in double and in float, FAR those of 1
- * where x is smaller. An odd number per element is added, so that low bits differ. */
+/* Points of the line are `spacing` units in the last place apart, for each level in double and in float; at LEVEL_FAR
+ * those of 1 where x is smaller. An odd number per element is added, so that low bits differ. */
 static const double SPACING[2][LEVELS + 1] = { { 0x1p7, 0x1p20, 0x1p33, 0x1p33 }, { 0x1p2, 0x1p8, 0x1p11, 0x1p13 } };
 
 double ag_check_unit(bool single, double x)
@@ -141,7 +141,7 @@ static void noise_move(ag_check *check, const noise_line *l, int point, int leve
         ag_check_input *in = &check->input[k];
         if (!in->checked)
             continue;
-        double least = level == FAR ? 1 : noise_least(l->saved + number, in->numel);
+        double least = level == LEVEL_FAR ? 1 : noise_least(l->saved + number, in->numel);
         bool moves = t != 0 && (l->only < 0 || l->only == k);
         for (int64_t i = 0; i < in->numel; i++, number++)
             in->x.value[i] = !moves ? l->saved[number]
@@ -155,7 +155,7 @@ static void noise_move(ag_check *check, const noise_line *l, int point, int leve
                                                                         level);
 }
 
-/* Forward, and backward except FAR, at a point of the line. False on error. */
+/* Forward, and backward except LEVEL_FAR, at a point of the line. False on error. */
 static bool noise_evaluate(ag_check *check, noise_line *l, int point, int level)
 {
     double *gradient = l->gradient + point * l->inputs;
@@ -165,7 +165,7 @@ static bool noise_evaluate(ag_check *check, noise_line *l, int point, int level)
     }
     noise_move(check, l, point, level);
     bool good = check->evaluate(check, l->y + point * l->outputs) &&
-                (level == FAR || check->backward(check, l->cotangent, l->grad));
+                (level == LEVEL_FAR || check->backward(check, l->cotangent, l->grad));
     noise_move(check, l, CENTRE, level);
     return good;
 }
@@ -198,7 +198,7 @@ static bool noise_take(const ag_check *check, const double *values, int64_t coun
 }
 
 /* Walks the line, longer and longer until all values change along it. An output that is constant on the scale of x, as
- * log(cosh(x)) is where cosh(x) rounds to 1, may have noise that wider steps see: so outputs are taken FAR too. False
+ * log(cosh(x)) is where cosh(x) rounds to 1, may have noise that wider steps see: so outputs are taken there too. False
  * on error. */
 static bool noise_walk(ag_check *check, noise_line *l, int only, double *noise)
 {
@@ -214,10 +214,10 @@ static bool noise_walk(ag_check *check, noise_line *l, int only, double *noise)
     }
     bool flat = only < 0 && memchr(l->sharp, false, (size_t)l->outputs) != NULL;
     for (int point = 0; point < POINTS && flat; point++)
-        if (point != CENTRE && !noise_evaluate(check, l, point, FAR))
+        if (point != CENTRE && !noise_evaluate(check, l, point, LEVEL_FAR))
             return false;
     if (flat)
-        noise_take(check, l->y, l->outputs, FAR, l->sharp, check->noise);
+        noise_take(check, l->y, l->outputs, LEVEL_FAR, l->sharp, check->noise);
     return true;
 }
 
