@@ -94,7 +94,7 @@ static void bell_leave(bell *b)
     omp_unset_lock(&b->locks[b->wakings % 2]);
 }
 
-/* True when its thread slept. */
+/* Sets the flag; true when the thread that waits for it slept, and was woken. */
 static bool bell_ring(bell *b)
 {
     flag_set(&b->flag);
