@@ -385,14 +385,15 @@ check "baby" preset baby '6 layers, 6 heads of 64, embedding 384'
 check "nanogpt-cpu" preset nanogpt-cpu 'rotary positions, rms norm, swiglu feed-forward, query and key norm'
 check "nanogpt-cpu-published" preset nanogpt-cpu-published 'learned positions, layer norm, gelu feed-forward'
 check "no such preset" refused 2 'nanogpt-cpu nanogpt-cpu-published; did you mean tiny?' train --preset tinny
-timed() { # a run of six seconds, on a machine that stands still for two of them
-    "$lm" train "$folder/some.txt" --minutes 0.1 --sample 0 --out "$folder/timed" >"$folder/message" 2>&1 &
+timed() { # a run of six seconds with a model of many steps, on a machine that stands still for as long
+    "$lm" train "$folder/some.txt" --minutes 0.1 --layers 1 --heads 1 --emb 8 --context 8 --batch 1 --report 10 \
+        --sample 0 --out "$folder/timed" >"$folder/message" 2>&1 &
     process=$!
     while [ ! -s "$folder/timed/log.csv" ] || [ "$(wc -l <"$folder/timed/log.csv")" -lt 2 ]; do
         kill -0 $process || return 1
         sleep 0.1
     done
-    kill -STOP $process && sleep 2 && kill -CONT $process && wait $process
+    kill -STOP $process && sleep 6 && kill -CONT $process && wait $process
 }
 check "a run of a given time" timed
 check "makes fewer steps when it was held up" says "steps now, and not "
