@@ -30,10 +30,8 @@ static const double RATIO = 1.9, FIRST = 0.9137, NEXT_TRY = 8;
 static const double NOISE_OF_VALUE = 12, NOISE_OF_GAP = 66;
 static const double NOISE_OF_SLOPE = 6, NOISE_OF_BEND = 12; /* the same of one difference, over its step */
 
-/* A change of more than SEEN times the noise is seen. Where none is, the function may bend on a scale FINER than x,
- * below the noise. */
-static const double SEEN = 100, FINER = 0x1p16;
-static const double FINER_STEP = 16; /* of successive steps at which a failure is confirmed */
+/* Where no change is seen, the function may bend on a scale FINER than x, below the noise. */
+static const double FINER = 0x1p16;
 
 static const double PROBE = 1e5; /* the noise is at most this part of the probe's difference */
 static const double NOISY = 1e-5; /* relative error with which a derivative limited by noise is good enough */
@@ -267,18 +265,16 @@ static bool workspace_make(ag_check *check, workspace *w)
     return true;
 }
 
-/* Elements first .. end-1 of a direction's input move. */
-static void difference_moving_range(const ag_direction *d, int64_t *first, int64_t *end)
+void ag_direction_range(const ag_direction *d, int64_t *first, int64_t *end)
 {
     *first = d->index >= 0 ? d->index : d->first;
     *end = d->index >= 0 ? d->index + 1 : d->end;
 }
 
-/* The outputs at x + h d into y; x is put back to the same bits. */
-static bool difference_evaluate_at(ag_check *check, const ag_direction *d, double h, const double *saved, double *y)
+bool ag_check_evaluate_at(ag_check *check, const ag_direction *d, double h, const double *saved, double *y)
 {
     int64_t first, end;
-    difference_moving_range(d, &first, &end);
+    ag_direction_range(d, &first, &end);
     double *x = check->input[d->input].x.value;
     bool single = check->input[d->input].single;
     for (int64_t i = first; i < end; i++) {
@@ -290,8 +286,7 @@ static bool difference_evaluate_at(ag_check *check, const ag_direction *d, doubl
     return good;
 }
 
-/* The nearest step that leaves the moved values exact, so that x is the midpoint of x + h and x - h. */
-static double difference_round(bool single, double size, double h)
+double ag_check_round_step(bool single, double size, double h)
 {
     double unit = ag_check_unit(single, size + h);
     return fmax(1, rint(h / unit)) * unit;
@@ -323,8 +318,8 @@ static void difference_wake(const ag_check *check, workspace *w, int64_t i)
 /* Evaluates at x + h d and x - h d. False on error. */
 static bool difference_evaluate(ag_check *check, const ag_direction *d, workspace *w, double h)
 {
-    if (!difference_evaluate_at(check, d, h, w->saved, w->above) ||
-        !difference_evaluate_at(check, d, -h, w->saved, w->below))
+    if (!ag_check_evaluate_at(check, d, h, w->saved, w->above) ||
+        !ag_check_evaluate_at(check, d, -h, w->saved, w->below))
         return false;
     for (int64_t i = 0; i < w->outputs; i++) {
         if (w->above[i] != check->y[i] || w->below[i] != check->y[i])
@@ -363,7 +358,7 @@ static two_sided difference_measure(const ag_check *check, const double *c, int6
     }
     t->still = sqrt(unseen) * unit;
     t->blur = fmax(t->blur, sqrt(all) * unit);
-    t->seen = t->seen || fmax(fabs(rise), fabs(bend)) > SEEN * t->blur;
+    t->seen = t->seen || fmax(fabs(rise), fabs(bend)) > AG_CHECK_SEEN * t->blur;
     return (two_sided){ h, rise / (2 * h), bend / h, sqrt(noise) * unit, isfinite(rise) && isfinite(bend) };
 }
 
@@ -381,7 +376,7 @@ static two_sided difference_measure_track(const ag_check *check, const double *c
 static bool difference_try(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w, double h)
 {
     for (int k = 0; k < STEPS; k++, h /= RATIO) {
-        double step = difference_round(check->input[d->input].single, w->size, h);
+        double step = ag_check_round_step(check->input[d->input].single, w->size, h);
         if (!difference_evaluate(check, d, w, step))
             return false;
         for (int64_t t = 0; t < w->tracks; t++)
@@ -422,7 +417,7 @@ static bool difference_find_kinks(ag_check *check, const ag_direction *d, const 
     bool any = false;
     for (int64_t i = 0; i < w->tracks; i++)
         any = any || track_may_be_kink(check, &w->track[i]);
-    double step = difference_round(check->input[d->input].single, w->size, w->track[0].probe.step * NEXT_TRY);
+    double step = ag_check_round_step(check->input[d->input].single, w->size, w->track[0].probe.step * NEXT_TRY);
     if (!any)
         return true;
     if (!difference_evaluate(check, d, w, step))
@@ -439,7 +434,7 @@ static bool difference_find_kinks(ag_check *check, const ag_direction *d, const 
 /* Probes, and confronts the tracks with the result. False on error. */
 static bool difference_probe(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w)
 {
-    double step = difference_round(check->input[d->input].single, w->size, difference_probe_step(check, w, d));
+    double step = ag_check_round_step(check->input[d->input].single, w->size, difference_probe_step(check, w, d));
     if (!difference_evaluate(check, d, w, step))
         return false;
     for (int64_t i = 0; i < w->tracks; i++)
@@ -502,9 +497,14 @@ static void difference_widen(ag_check *check, const ag_direction *d, const doubl
     }
 }
 
+double ag_check_first_step(const ag_check *check, double size)
+{
+    return FIRST * check->config.step * fmax(1, size);
+}
+
 static bool difference_run(ag_check *check, const ag_direction *d, const double *cotangent, workspace *w)
 {
-    double h = FIRST * check->config.step * fmax(1, w->size);
+    double h = ag_check_first_step(check, w->size);
     if (!difference_narrow(check, d, cotangent, w, h))
         return false;
     difference_widen(check, d, cotangent, w, h * NEXT_TRY);
@@ -517,7 +517,7 @@ static bool difference_run(ag_check *check, const ag_direction *d, const double 
 static bool difference_begin(ag_check *check, const ag_direction *d, workspace *w)
 {
     int64_t first, end;
-    difference_moving_range(d, &first, &end);
+    ag_direction_range(d, &first, &end);
     const double *x = check->input[d->input].x.value;
     w->outputs = check->output_numel;
     w->moved = end - first;
@@ -550,149 +550,21 @@ bool ag_check_derivatives(ag_check *check, const ag_direction *d, const double *
     return good;
 }
 
+double ag_check_derivative_at(ag_check *check, const ag_direction *d, const double *c, int64_t first, int64_t end,
+                              double h)
+{
+    workspace w = { .tracks = 1, .first = first, .end = end, .cotangent = c };
+    if (!difference_begin(check, d, &w))
+        return (double)NAN;
+    bool good = difference_try(check, d, c, &w, h) && isfinite(w.track[0].error);
+    double value = good ? w.track[0].value : (double)NAN;
+    workspace_free(check->ctx, &w);
+    return value;
+}
+
 ag_derivative ag_check_derivative(ag_check *check, const ag_direction *d, const double *cotangent)
 {
     ag_derivative result;
     ag_check_derivatives(check, d, cotangent, &result, NULL, false);
     return result;
-}
-
-/* ---- Confirming ---- */
-
-/* A numeric derivative that is to be confirmed, for the outputs of a workspace's track[0]. */
-typedef struct claim {
-    ag_direction d;
-    const double *cotangent;
-    double numeric;
-    double other; /* the slope that it denies; NaN: none */
-    double least; /* slopes further from it are others */
-    double fine;  /* a step so narrow that noise just leaves such slopes apart */
-    double most;  /* the widest step of the first try */
-} claim;
-
-static claim claim_of(const ag_check *check, const ag_direction *d, const double *cotangent, const workspace *w,
-                      ag_derivative numeric, double other, double apart)
-{
-    bool single = check->input[d->input].single;
-    double fine = SEEN * numeric.noise / apart, bits = single ? 0x1p-19 : 0x1p-44;
-    fine = numeric.step > 0 ? fmin(fine, numeric.step / (RATIO * RATIO)) : fine;
-    fine = difference_round(single, w->size, fmax(fine, fmax(w->size * bits, 0x1p-80)));
-    return (claim){ *d, cotangent, numeric.value, other, apart / 2, fine,
-                    FIRST * check->config.step * fmax(1, w->size) };
-}
-
-/* The slope at x + at d with the step h; NaN, and no error, where there is none. */
-static double claim_slope(ag_check *check, const claim *q, workspace *w, double at, double h)
-{
-    bool single = check->input[q->d.input].single;
-    at = at == 0 ? 0 : difference_round(single, w->size, fabs(at)) * (at < 0 ? -1 : 1);
-    h = difference_round(single, w->size, h);
-    if (!difference_evaluate_at(check, &q->d, at + h, w->saved, w->above) ||
-        !difference_evaluate_at(check, &q->d, at - h, w->saved, w->below)) {
-        ag_error_clear(check->ctx);
-        return (double)NAN;
-    }
-    double rise = 0;
-    for (int64_t i = w->first; i < w->end; i++)
-        if (w->above[i] != w->below[i] && (q->cotangent == NULL || q->cotangent[i] != 0))
-            rise += (q->cotangent == NULL ? 1 : q->cotangent[i]) * (w->above[i] - w->below[i]);
-    return rise / (2 * h);
-}
-
-/* Whether the slope at nearly all places within x - h d .. x + h d is the numeric one; at one there may be a jump.
- * Places are pairs, so that f'' cancels. */
-static bool claim_holds_inside(ag_check *check, const claim *q, workspace *w, double h, double apart)
-{
-    enum { PLACES = 5 };
-    static const double PLACE[PLACES] = { 0.17, 0.38, 0.59, 0.74, 0.91 };
-    int same = 0;
-    for (int k = 0; k < PLACES && same >= k - 1; k++)
-        same += fabs((claim_slope(check, q, w, PLACE[k] * h, q->fine) +
-                      claim_slope(check, q, w, -PLACE[k] * h, q->fine)) / 2 - q->numeric) < apart / 8;
-    return same >= PLACES - 1;
-}
-
-/* The rise from x + from d to x + to d, less what the slope at one of the ends makes of it, the farther one. */
-static double claim_bulge(ag_check *check, const claim *q, workspace *w, double from, double to)
-{
-    double rise = claim_slope(check, q, w, (from + to) / 2, (to - from) / 2);
-    double first = claim_slope(check, q, w, from, q->fine), last = claim_slope(check, q, w, to, q->fine);
-    return fmax(fabs(rise - first), fabs(rise - last)) * (to - from);
-}
-
-/* Whether the function jumps within x - h d .. x + h d. That part is halved again and again; the rise over a jump does
- * not get less, that of a continuous function does, at a kink too. */
-static bool claim_jumps_inside(ag_check *check, const claim *q, workspace *w, double h)
-{
-    static const double NARROW = 8;
-    double from = -h, to = h, bulge[] = { (double)INFINITY, (double)INFINITY, (double)INFINITY, (double)INFINITY };
-    do {
-        double middle = (from + to) / 2, low = claim_bulge(check, q, w, from, middle);
-        double high = claim_bulge(check, q, w, middle, to);
-        memmove(bulge + 1, bulge, 3 * sizeof *bulge);
-        bulge[0] = fmax(low, high);
-        from = low > high ? from : middle;
-        to = low > high ? middle : to;
-    } while (to - from > NARROW * q->fine);
-    return bulge[0] > q->fine * q->least && bulge[0] > bulge[3] / 2;
-}
-
-/* Whether the function jumps again and again, as one that is rounded coarsely in one of its parts does. Two steps, one
- * four times wider, agree on another slope, or are both nearer to the one asked for, but inside it is the numeric one;
- * or both give the one asked for, and there are jumps inside. Of a function without jumps the first is the mean of the
- * others; that over one jump gets less as steps get wider. */
-static bool claim_is_on_stairs(ag_check *check, const claim *q, workspace *w)
-{
-    static const double NEXT = 4, WIDER = 64;
-    double before = q->numeric;
-    bool near = false, same = false, jumps = false;
-    for (double h = NEXT * q->fine; !jumps && h <= WIDER * q->most; h *= NEXT) {
-        double slope = claim_slope(check, q, w, 0, h), apart = fabs(slope - q->numeric);
-        bool was_near = near, was_same = same;
-        near = fabs(slope - q->other) < apart;
-        same = fabs(slope - q->other) < apart / 4;
-        bool agree = apart > q->least && fabs(slope - before) < apart / 2;
-        jumps = (agree || (near && was_near)) && claim_holds_inside(check, q, w, h, apart);
-        jumps = jumps || (same && was_same && claim_jumps_inside(check, q, w, h));
-        before = slope;
-    }
-    return jumps;
-}
-
-bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotangent, int64_t output, double analytic,
-                     ag_derivative numeric)
-{
-    static const double OTHER[] = { 0.71, 0.53, 0.37 };
-    int64_t first = cotangent != NULL ? 0 : output, end = cotangent != NULL ? check->output_numel : output + 1;
-    double apart = fabs(analytic - numeric.value);
-    workspace w = { .tracks = 1, .first = first, .end = end, .cotangent = cotangent };
-    if (!difference_begin(check, d, &w))
-        return true;
-    claim q = claim_of(check, d, cotangent, &w, numeric, analytic, apart);
-    bool denies = true;
-    for (double h = q.fine; denies && q.fine < q.most && h >= q.fine / FINER_STEP; h /= FINER_STEP) {
-        double slope = claim_slope(check, &q, &w, 0, h);
-        denies = !isfinite(slope) || fabs(slope - numeric.value) <= fabs(slope - analytic);
-    }
-    denies = denies && !claim_is_on_stairs(check, &q, &w);
-    for (int k = 0; denies && apart < 1e-3 * fabs(numeric.value) && numeric.step > 0 && k < 3; k++) {
-        track *t = &w.track[0];
-        t->error = (double)INFINITY;
-        denies = difference_try(check, d, cotangent, &w, numeric.step * OTHER[k]) && isfinite(t->error) &&
-                 fabs(t->value - numeric.value) <= apart / 4;
-    }
-    workspace_free(check->ctx, &w);
-    return denies;
-}
-
-bool ag_check_is_on_stairs(ag_check *check, const ag_direction *d, const double *cotangent, ag_derivative numeric)
-{
-    workspace w = { .tracks = 1, .end = check->output_numel };
-    if (!difference_begin(check, d, &w))
-        return false;
-    double apart = 4 * AG_CHECK_BLUR * fabs(numeric.value) + 20 * numeric.uncertainty;
-    claim q = claim_of(check, d, cotangent, &w, numeric, (double)NAN, apart);
-    bool jumps = numeric.step > 0 && numeric.step < q.most / 2 && claim_is_on_stairs(check, &q, &w);
-    workspace_free(check->ctx, &w);
-    return jumps;
 }

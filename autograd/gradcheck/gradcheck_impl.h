@@ -121,6 +121,9 @@ double ag_check_unit(bool single, double x);
 /* A derivative is known if its uncertainty is at most this part of it. So twice that is well below an error of 1 %. */
 #define AG_CHECK_BLUR 2.5e-3
 
+/* A change of more than this many times the noise is seen. */
+#define AG_CHECK_SEEN 100
+
 /* A direction in one input: one element; or, index -1, random signs for the elements first .. end-1. */
 typedef struct ag_direction {
     int input;
@@ -139,6 +142,7 @@ typedef struct ag_derivative {
 } ag_derivative;
 
 double ag_direction_at(const ag_direction *d, int64_t i); /* its element i: 0, 1 or -1 */
+void ag_direction_range(const ag_direction *d, int64_t *first, int64_t *end); /* elements first .. end-1 move */
 
 /* *sum = the derivative of sum(cotangent y) along d. each not NULL: also each[j] = that of y[j], from the same
  * evaluations; with each_exact the step is narrowed until all of each are accurate enough too. False on error. */
@@ -148,20 +152,36 @@ bool ag_check_derivatives(ag_check *check, const ag_direction *d, const double *
 /* The derivative of sum(cotangent y) along d. */
 ag_derivative ag_check_derivative(ag_check *check, const ag_direction *d, const double *cotangent);
 
+/* atol + rtol size. The default atol is relative to the scale of the gradient if that is below 1 and not 0, and to
+ * 1 / |x| if |x| is above 1. */
+double ag_check_tolerance(const ag_check *check, double size, double scale, double x);
+
+/* The derivative of the sum of outputs first .. end-1 with the weights c (NULL: 1) from one try whose widest step is h;
+ * NaN on error, and where there is none. */
+double ag_check_derivative_at(ag_check *check, const ag_direction *d, const double *c, int64_t first, int64_t end,
+                              double h);
+
+/* The outputs at x + h d into y; x, whose moving elements are saved[], is put back to the same bits. False on error. */
+bool ag_check_evaluate_at(ag_check *check, const ag_direction *d, double h, const double *saved, double *y);
+
+/* The nearest step that leaves the moved values, of magnitude `size` at most, exact: x is the midpoint of x + h and
+ * x - h. */
+double ag_check_round_step(bool single, double size, double h);
+
+double ag_check_first_step(const ag_check *check, double size); /* the widest of the first try */
+
+/* ---- confirm.c ---- */
+
 /* Whether the slope at the finest steps that can tell the two apart is nearer to the numeric derivative than to the
- * analytic one; that the numeric one is not on stairs; and, if they are apart by less than 0.1 %, whether it is the
- * same at other steps too.
- * cotangent NULL: of one output. True on error. */
+ * analytic one; that the numeric one is not on stairs, nor, for the first failure of an input, between jumps; and, if
+ * they are apart by less than 0.1 %, whether it is the same at other steps too. cotangent NULL: of one output. True on
+ * error. */
 bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotangent, int64_t output, double analytic,
                      ag_derivative numeric);
 
 /* Whether a numeric derivative of sum(cotangent y) is the slope between the stairs of values that are rounded coarsely
  * inside, and not over many of them. False on error. */
 bool ag_check_is_on_stairs(ag_check *check, const ag_direction *d, const double *cotangent, ag_derivative numeric);
-
-/* atol + rtol size. The default atol is relative to the scale of the gradient if that is below 1 and not 0, and to
- * 1 / |x| if |x| is above 1. */
-double ag_check_tolerance(const ag_check *check, double size, double scale, double x);
 
 /* ---- complex_step.c ---- */
 

@@ -399,6 +399,72 @@ START_TEST(stairs_beside_a_smooth_path)
 }
 END_TEST
 
+/* The log-softmax of (t, 0), t = x / scale, rounded to float and summed, beside bend t^2. */
+typedef struct bent_stairs {
+    double bend, scale;
+} bent_stairs;
+
+static void bent_stairs_forward(const double *const *x, double *const *y, void *user)
+{
+    const bent_stairs *s = user;
+    double t = x[0][0] / s->scale, first = -log1p(exp(-t)), second = -log1p(exp(t));
+    y[0][0] = s->bend * t * t + ((double)(float)first + (double)(float)second);
+}
+
+static void bent_stairs_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
+{
+    const bent_stairs *s = user;
+    double t = x[0][0] / s->scale;
+    gx[0][0] = (2 * s->bend * t - tanh(t / 2)) / s->scale * gy[0][0];
+}
+
+/* The stairs go up and down, so that one may undo another, and are those of a function that bends. */
+START_TEST(stairs_beside_a_bend)
+{
+    ag_ctx *ctx = test_begin();
+    for (int k = 0; k < 1400; k++) {
+        bent_stairs s = { pow(10, k % 7 - 3), pow(10, 4 * (k / 7 % 4) - 6) };
+        double x = s.scale * (-0.5 + 0.01 * (k / 14) + 0.000137 * (k % 14));
+        ag_array input = { .value = &x }, output = { .ndim = 0 };
+        ag_array_function f = { bent_stairs_forward, bent_stairs_backward, &s };
+        ag_verdict v = ag_gradcheck_arrays(ctx, f, &input, 1, &output, 1, (ag_gradcheck_config){ 0 }).verdict;
+        ck_assert_msg(v != AG_FAIL, "bend %g, scale %g, at %.17g", s.bend, s.scale, x);
+    }
+    test_end(ctx);
+}
+END_TEST
+
+/* sin(scale x); the gradient times bend. */
+static void waves_forward(const double *const *x, double *const *y, void *user)
+{
+    y[0][0] = sin(((const bent_stairs *)user)->scale * x[0][0]);
+}
+
+static void waves_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
+{
+    const bent_stairs *s = user;
+    gx[0][0] = s->bend * s->scale * cos(s->scale * x[0][0]) * gy[0][0];
+}
+
+/* A function that goes up and down again and again has no jumps: a wrong slope fails. */
+START_TEST(waves_are_not_stairs)
+{
+    enum { COUNT = 400 };
+    static const double factors[] = { 0, 2, -1, 1.02 };
+    int failed = 0;
+    ag_ctx *ctx = test_begin();
+    for (int k = 0; k < COUNT; k++) {
+        bent_stairs s = { factors[k % 4], pow(10, k / 4 % 4) };
+        double x = 0.1 + 0.0027 * (k / 16);
+        ag_array input = { .value = &x }, output = { .ndim = 0 };
+        ag_array_function f = { waves_forward, waves_backward, &s };
+        failed += ag_gradcheck_arrays(ctx, f, &input, 1, &output, 1, (ag_gradcheck_config){ 0 }).verdict == AG_FAIL;
+    }
+    ck_assert_int_ge(failed, COUNT - 2);
+    test_end(ctx);
+}
+END_TEST
+
 enum { SUMS = 6 };
 
 /* y[i] = x[0] + .. + x[i], in floats; the gradient times a factor. */
@@ -534,6 +600,8 @@ Suite *gradcheck_arrays_suite(void)
     tcase_add_test(all, state_is_noticed);
     tcase_add_test(all, noise_and_scale);
     tcase_add_test(all, stairs_beside_a_smooth_path);
+    tcase_add_test(all, stairs_beside_a_bend);
+    tcase_add_test(all, waves_are_not_stairs);
     tcase_add_test(all, an_output_that_wide_steps_change);
     tcase_add_test(all, arrays_that_can_not_be_checked);
     tcase_add_test(all, attention_without_channels);
