@@ -53,7 +53,7 @@ static bool claim_make(ag_check *check, claim *q, ag_derivative numeric, double 
     for (int64_t i = q->first; i < q->end; i++)
         q->jump = fmax(q->jump, 16 * ag_check_noise_of(check, i, fabs(check->y[i])) * fabs(claim_weight(q, i)));
     double fine = AG_CHECK_SEEN * numeric.noise / apart, bits = in->single ? 0x1p-19 : 0x1p-44;
-    fine = numeric.step > 0 ? fmin(fine, numeric.step / 3.61) : fine;
+    fine = numeric.step > 0 ? fmin(fine, numeric.step / 4) : fine;
     q->fine = ag_check_round_step(in->single, q->size, fmax(fine, fmax(q->size * bits, 0x1p-80)));
     return true;
 }
@@ -104,15 +104,15 @@ static bool claim_rises_otherwise(ag_check *check, const claim *q)
         bool was_near = near, agree = apart > q->least && fabs(slope - before) < apart / 2;
         near = fabs(slope - q->other) < apart;
         stairs = (agree || (near && was_near)) && claim_holds_inside(check, q, h, apart);
-            before = slope;
+        before = slope;
     }
     return stairs;
 }
 
 /* ---- Jumps ---- */
 
-/* How much the sum at x + at d is above that at x, and more than the numeric slope makes of it; NaN, and no error, where
- * there is none. */
+/* How much the sum at x + at d is above that at x, and more than the numeric slope makes of it; NaN, and no error,
+ * where there is none. */
 static double claim_excess(ag_check *check, const claim *q, double at)
 {
     double rise = 0;
@@ -160,7 +160,8 @@ static double claim_jump(ag_check *check, const claim *q, double from, double to
         *(low > high ? &last : &first) = middle;
         from += low > high ? 0 : h;
         jump = fmax(low, high);
-        if (jump > 0.9 * before && claim_is_flat(check, q, from, -h, jump) && claim_is_flat(check, q, from + h, h, jump))
+        bool stays = jump > 0.9 * before;
+        if (stays && claim_is_flat(check, q, from, -h, jump) && claim_is_flat(check, q, from + h, h, jump))
             return jump > q->jump * claim_growth(check, q, from) ? jump : 0;
     }
     return 0;
@@ -182,16 +183,11 @@ static bool claim_jumps_around(ag_check *check, const claim *q)
 
 /* ---- What the others ask for ---- */
 
-/* Whether the slopes at the finest steps that can tell the two apart are nearer to the numeric one. */
-static bool claim_holds_at_finer_steps(ag_check *check, const claim *q)
+/* Whether the slope at the finest step that can tell the two apart is nearer to the numeric one. */
+static bool claim_holds_at_fine_step(ag_check *check, const claim *q)
 {
-    static const double NEXT = 16;
-    bool holds = true;
-    for (double h = q->fine; holds && q->fine < q->most && h >= q->fine / NEXT; h /= NEXT) {
-        double slope = claim_slope(check, q, 0, h);
-        holds = !isfinite(slope) || fabs(slope - q->numeric) <= fabs(slope - q->other);
-    }
-    return holds;
+    double slope = q->fine < q->most ? claim_slope(check, q, 0, q->fine) : q->numeric;
+    return !isfinite(slope) || fabs(slope - q->numeric) <= fabs(slope - q->other);
 }
 
 /* Of two that are close, whether the numeric one is the same at other steps. */
@@ -216,8 +212,9 @@ bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotan
     bool denies = true;
     if (claim_make(check, &q, numeric, apart)) {
         bool first = check->input[d->input].found.failed == 0;
-        denies = claim_holds_at_finer_steps(check, &q) && !claim_rises_otherwise(check, &q) &&
-                 !(first && claim_jumps_around(check, &q)) && claim_holds_at_other_steps(check, &q, numeric.step, apart);
+        denies = claim_holds_at_fine_step(check, &q) && !claim_rises_otherwise(check, &q) &&
+                 !(first && claim_jumps_around(check, &q)) &&
+                 claim_holds_at_other_steps(check, &q, numeric.step, apart);
     }
     ag_scope_end(check->ctx, NULL);
     return denies;

@@ -172,7 +172,7 @@ double ag_check_first_step(const ag_check *check, double size); /* the widest of
 
 /* ---- confirm.c ---- */
 
-/* Whether the slope at the finest steps that can tell the two apart is nearer to the numeric derivative than to the
+/* Whether the slope at the finest step that can tell the two apart is nearer to the numeric derivative than to the
  * analytic one; that the numeric one is not on stairs, nor, for the first failure of an input, between jumps; and, if
  * they are apart by less than 0.1 %, whether it is the same at other steps too. cotangent NULL: of one output. True on
  * error. */
