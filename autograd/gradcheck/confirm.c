@@ -91,9 +91,9 @@ static bool claim_holds_inside(ag_check *check, const claim *q, double h, double
     return same >= PLACES - 1;
 }
 
-/* Whether wider steps show stairs: two, one four times wider, agree on another slope, or are both nearer to the one asked
- * for, but inside it is the numeric one nearly everywhere. Of a function without jumps the first is the mean of the
- * others; that over one jump gets less as steps get wider. */
+/* Whether wider steps show stairs: two, one four times wider, agree on another slope, or are both nearer to the one
+ * asked for, but inside it is the numeric one nearly everywhere. Of a function without jumps the first is the mean of
+ * the others; that over one jump gets less as steps get wider. */
 static bool claim_rises_otherwise(ag_check *check, const claim *q)
 {
     static const double NEXT = 4, WIDER = 64;
