@@ -85,9 +85,11 @@ static bool claim_holds_inside(ag_check *check, const claim *q, double h, double
     enum { PLACES = 5 };
     static const double PLACE[PLACES] = { 0.17, 0.38, 0.59, 0.74, 0.91 };
     int same = 0;
-    for (int k = 0; k < PLACES && same >= k - 1; k++)
-        same += fabs((claim_slope(check, q, PLACE[k] * h, q->fine) + claim_slope(check, q, -PLACE[k] * h, q->fine)) / 2 -
-                     q->numeric) < apart / 8;
+    for (int k = 0; k < PLACES && same >= k - 1; k++) {
+        double above = claim_slope(check, q, PLACE[k] * h, q->fine);
+        double below = claim_slope(check, q, -PLACE[k] * h, q->fine);
+        same += fabs((above + below) / 2 - q->numeric) < apart / 8;
+    }
     return same >= PLACES - 1;
 }
 
