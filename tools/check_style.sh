@@ -93,7 +93,7 @@ private_names()
     /^typedef / { type = 1 }
     type && /^} *[a-z_0-9]+;/ || /^typedef [^({]*;$/ { text = $0; sub(/;.*/, "", text); put_last_word(text) }
     /^}/ || /;$/ && !/^ / { type = 0 }
-    /^enum [a-z_]* *{/ || /^enum {/ { enumeration = 1; sub(/^enum [^{]*{/, "") }
+    /^(typedef )?enum [a-z_]* *{/ { enumeration = 1; sub(/^(typedef )?enum [^{]*{/, "") }
     enumeration {
         text = $0
         closed = text ~ /}/
