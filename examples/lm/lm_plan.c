@@ -225,6 +225,11 @@ static train_options choose(run *r, const train_options *middle, double step, do
     return chosen;
 }
 
+static uint64_t whole_steps(double steps, double least)
+{
+    return (uint64_t)fmin(fmax(steps, least), STEPS_MOST);
+}
+
 bool plan_minutes(run *r)
 {
     const double budget = 60 * r->o.minutes;
@@ -240,21 +245,20 @@ bool plan_minutes(run *r)
     r->o = chosen;
     if (!plan_fits(r) || !measure_costs(r, 1.5, &c))
         return false;
-    double left = budget - (seconds() - r->began) - besides(&c), steps = left / c.step;
-    r->o.steps = steps < 1 ? 1 : (uint64_t)steps;
+    double left = budget - (seconds() - r->began) - besides(&c);
+    r->o.steps = whole_steps(left / c.step, 1);
     r->end_by = r->began + budget - ending(&c);
     return true;
 }
 
-bool plan_again(run *r, double began, double from)
+void plan_again(run *r, double began)
 {
-    static const double clearly = 0.05;
-    double now = seconds(), total = r->s.step + (r->end_by - now) * (r->s.step - from) / (now - began);
-    if (r->o.minutes <= 0 || fabs(total / (double)r->o.steps - 1) < clearly)
-        return false;
-    r->o.steps = (uint64_t)fmax(total, r->s.step + 1);
+    static const double first = 0.05; /* of the time: the speed is not known before */
+    double now = seconds();
+    if (r->o.minutes <= 0 || now - began < first * (r->end_by - began))
+        return;
+    r->o.steps = whole_steps(r->s.step * (r->end_by - began) / (now - began), r->s.step + 1);
     r->schedule.total_steps = (int64_t)r->o.steps;
-    return true;
 }
 
 bool plan_print(run *r)

@@ -17,9 +17,9 @@ bool plan_fits(const run *r);
  * and the steps, for a run of r->o.minutes in all. False on error, after a line on stderr. */
 bool plan_minutes(run *r);
 
-/* With --minutes, when the steps from + 1 to r->s.step have been made since the time `began`: chooses r->o.steps again,
- * if they would take clearly more or less than the time that is left. Whether it did. */
-bool plan_again(run *r, double began, double from);
+/* With --minutes, when the steps so far have been made since the time `began`: chooses r->o.steps again, so that the
+ * schedule ends when the time does. */
+void plan_again(run *r, double began);
 
 /* Prints memory and time of the run, whose model is made; trains it for two seconds to measure. False on error. */
 bool plan_print(run *r);

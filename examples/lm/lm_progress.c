@@ -32,8 +32,8 @@ void progress_begin(progress *p, int64_t step, int64_t total, double tokens)
 {
     const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
     double now = seconds();
-    *p = (progress){ .step = step, .total = total, .tokens = tokens, .began = now, .from = now, .from_step = step,
-                     .course_width = 1 };
+    *p = (progress){ .step = step, .total = total, .said_total = total, .tokens = tokens, .began = now, .from = now,
+                     .from_step = step, .course_width = 1 };
     p->terminal = isatty(STDERR_FILENO) && term != NULL && strcmp(term, "dumb") != 0 && term[0] != '\0';
     p->colour = p->terminal && (no_colour == NULL || no_colour[0] == '\0');
     p->blocks = p->terminal && says_utf8();
@@ -157,9 +157,14 @@ static void remember(progress *p, double loss)
 
 void progress_change(progress *p, int64_t total)
 {
-    progress_warn(p, "%lld steps now, and not %lld: this machine's speed has changed", (long long)total,
-                  (long long)p->total);
+    static const double clearly = 1.25;
+    const double factor = (double)total / (double)p->said_total;
     p->total = total;
+    if (factor < clearly && factor * clearly > 1)
+        return;
+    progress_warn(p, "%lld steps now, and not %lld: this machine's speed has changed", (long long)total,
+                  (long long)p->said_total);
+    p->said_total = total;
 }
 
 void progress_step(progress *p, int64_t step, double loss)

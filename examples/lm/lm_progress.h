@@ -15,7 +15,7 @@ enum { PROGRESS_LOSSES = 64 };
 
 typedef struct progress {
     bool terminal, colour, blocks; /* blocks: the terminal shows UTF-8 */
-    int64_t step, total;
+    int64_t step, total, said_total; /* said_total: the number of steps that was printed last */
     double loss, val; /* of the last steps; of the last report, 0: none yet */
     double began, shown, paused, pause_began; /* in seconds; paused is not in the speed */
     double from; /* since when speed is measured: the first seconds are slow */
@@ -26,7 +26,7 @@ typedef struct progress {
 } progress;
 
 void progress_begin(progress *p, int64_t step, int64_t total, double tokens);
-void progress_change(progress *p, int64_t total); /* another number of steps */
+void progress_change(progress *p, int64_t total); /* another number of steps; a line when it is clearly another */
 void progress_step(progress *p, int64_t step, double loss);
 
 /* A line that stays. */

@@ -74,7 +74,7 @@ static void put_samples(FILE *file, const run *r)
     snprintf(path, sizeof path, "%s/samples.txt", r->folder);
     FILE *samples = fflush(r->samples) == 0 ? fopen(path, "rb") : NULL;
     int64_t length = -1;
-    char *text = samples == NULL ? NULL : program_read(samples, false, &length);
+    char *text = samples == NULL ? NULL : program_read("lm", samples, path, false, &length);
     fputs("<h2>Samples over time</h2>\n", file);
     if (length <= 0)
         fputs("<p class=\"dim\">None were asked for: --sample 0.</p>\n", file);

@@ -60,6 +60,7 @@ static char *settings_text(const run *r)
 
 static bool exists(const char *folder, const char *name);
 static bool restore_folder(run *r);
+static bool write_config(const run *r);
 
 /* Writes the checkpoint; once more when the folder was removed meanwhile. */
 static bool save_checkpoint(run *r, const char *path, const ag_optimizer *optimizer, const ag_metadata *entry,
@@ -132,7 +133,8 @@ static bool sync_stream(const run *r, FILE *file, const char *name, double *byte
 
 bool run_save(run *r)
 {
-    bool good = restore_folder(r) && sync_stream(r, r->log, log_name, &r->s.log_bytes) &&
+    bool good = restore_folder(r) && (r->o.minutes <= 0 || write_config(r)) &&
+                sync_stream(r, r->log, log_name, &r->s.log_bytes) &&
                 sync_stream(r, r->samples, samples_name, &r->s.sample_bytes) && save_as(r, last_name, r->optimizer);
     r->saved_at = seconds();
     return good;
@@ -288,11 +290,6 @@ static bool write_config(const run *r)
     bool good = config != NULL && write_file(r, config_name, config, strlen(config));
     free(config);
     return good;
-}
-
-bool run_keep_settings(run *r)
-{
-    return restore_folder(r) && write_config(r);
 }
 
 static FILE *open_in(const run *r, const char *name, const char *mode)

@@ -53,12 +53,10 @@ bool run_begin(run *r, const raw_text *t);
 /* Goes on from the checkpoint in r->folder: loads it, cuts the log off behind it. */
 bool run_resume(run *r);
 
-/* Writes last.safetensors, best.safetensors. A folder that was removed is made again. */
+/* Writes last.safetensors, and config.json where --minutes may have changed the steps; best.safetensors. A folder that
+ * was removed is made again. */
 bool run_save(run *r);
 bool run_save_best(run *r);
-
-/* Writes the settings, which have changed, to config.json. */
-bool run_keep_settings(run *r);
 
 /* Whether log and samples could be written so far; if not, says so. */
 bool run_logs_whole(const run *r);

@@ -56,13 +56,14 @@ static bool converse(lm_model *model, const asked *a)
             fputs("> ", stderr);
             fflush(stderr);
         }
-        char *prompt = program_read(stdin, true, &length);
+        char *prompt = program_read("lm sample", stdin, "standard input", true, &length);
+        const bool good = prompt != NULL;
         if (length >= 0)
             write_samples(model, a, prompt, length); /* a prompt that does not fit is explained: the next may */
         free(prompt);
         fflush(stdout);
         if (length < 0 || ag_error(model->ctx) != AG_OK)
-            return program_was_read("lm sample", stdin, "standard input") && ag_error(model->ctx) == AG_OK;
+            return good && ag_error(model->ctx) == AG_OK;
     }
 }
 
@@ -73,11 +74,10 @@ static bool from_file(lm_model *model, const asked *a)
     FILE *file = standard ? stdin : program_open("lm sample", a->file, "rb");
     if (file == NULL)
         return false;
-    char *prompt = program_read(file, false, &length);
+    char *prompt = program_read("lm sample", file, standard ? "standard input" : a->file, false, &length);
     if (length > 0 && prompt[length - 1] == '\n')
         length--;
-    bool good = program_was_read("lm sample", file, standard ? "standard input" : a->file) && length >= 0 &&
-                write_samples(model, a, prompt, length);
+    bool good = prompt != NULL && write_samples(model, a, prompt, length);
     free(prompt);
     if (!standard)
         fclose(file);

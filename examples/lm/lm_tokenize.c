@@ -20,7 +20,7 @@ static bool write_ids(const vocab *v, bool lines)
     int64_t length, count;
     bool good = true;
     do {
-        char *text = program_read(stdin, lines, &length);
+        char *text = program_read("lm tokenize", stdin, "standard input", lines, &length);
         const int64_t mark = length < 0 || v->kind == TOKENS_BYTE ? 0 : text_mark_size("the text", text, length);
         int32_t *token = length < 0 || mark < 0
                              ? NULL
@@ -33,7 +33,7 @@ static bool write_ids(const vocab *v, bool lines)
         free(text);
         free(token);
     } while (good && lines && length >= 0);
-    return program_was_read("lm tokenize", stdin, "standard input") && good;
+    return good;
 }
 
 static bool write_texts(const vocab *v)

@@ -333,7 +333,6 @@ static bool failed_step(training *t)
 static bool train_loop(training *t)
 {
     run *r = &t->r;
-    const double from = r->s.step;
     double loss;
     progress_begin(&t->p, (int64_t)r->s.step, (int64_t)r->o.steps, (double)(r->o.batch * r->o.context));
     t->patient = is_patient(r);
@@ -350,10 +349,9 @@ static bool train_loop(training *t)
             return false;
         if (r->o.sample > 0 && step % (int64_t)r->o.sample == 0 && !last && t->patient && !sample_on_the_way(t))
             return false;
-        if (due && !last && plan_again(r, t->p.began, from)) {
+        if (due && !last) {
+            plan_again(r, t->p.began);
             progress_change(&t->p, (int64_t)r->o.steps);
-            if (!run_keep_settings(r))
-                return false;
         }
         if (seconds() - r->saved_at >= r->o.checkpoint && !save(t))
             return false;

@@ -34,6 +34,7 @@ typedef struct train_options {
 
 enum { OPTIMIZER_ADAMW, OPTIMIZER_SGD };
 #define SETTING_AUTO UINT64_MAX /* of warmup and sample: chosen by the number of steps */
+#define STEPS_MOST 1e9
 
 /* The options that config.json has, with their targets in o: every choice that decides what is trained and logged. */
 enum { SETTINGS_MOST = 40 };

@@ -70,7 +70,7 @@ int train_settings(train_options *o, option settings[SETTINGS_MOST])
           "feed-forward: gelu, relu, silu, swiglu or geglu [swiglu]", .words = feed_forward_word },
         { "--dropout", OPTION_REAL, &o->dropout, "P", "dropout probability, 0 <= P < 1 [0]" },
         { "training", OPTION_HEADING },
-        { "--steps", OPTION_NUMBER, &o->steps, "N", "training steps [2400]", 1, most },
+        { "--steps", OPTION_NUMBER, &o->steps, "N", "training steps [2400]", 1, STEPS_MOST },
         { "--batch", OPTION_NUMBER, &o->batch, "N", "windows of text per step [8]", 1, most },
         { "--optimizer", OPTION_CHOICE, &o->optimizer, "NAME", "adamw or sgd [adamw]", .words = optimizer_word },
         { "--lr", OPTION_REAL, &o->lr, "X", "peak learning rate, above 0 [adamw 4e-3, sgd 0.1; lm finetune 1e-3]" },
@@ -136,11 +136,7 @@ static char *read_text(const char *program, const char *path, size_t *size)
 {
     FILE *file = program_open(program, path, "rb");
     int64_t length = 0;
-    char *text = file == NULL ? NULL : program_read(file, false, &length);
-    if (file != NULL && !program_was_read(program, file, path)) {
-        free(text);
-        text = NULL;
-    }
+    char *text = file == NULL ? NULL : program_read(program, file, path, false, &length);
     if (file != NULL)
         fclose(file);
     *size = (size_t)length;
@@ -268,7 +264,7 @@ static int continue_run(int argc, char **argv)
     bool profile = false;
     const option options[] = {
         { "--continue", OPTION_TEXT, &where, "[RUN]", "the run's folder [the newest in runs/]" },
-        { "--steps", OPTION_NUMBER, &steps, "N", "train to step N [as the run was to]", 1, 1e9 },
+        { "--steps", OPTION_NUMBER, &steps, "N", "train to step N [as the run was to]", 1, STEPS_MOST },
         { "--threads", OPTION_NUMBER, &threads, "N", "0: all cores; results do not depend on it [0]" },
         { "--profile", OPTION_FLAG, &profile, NULL, "print at the end where the time went; write profile.csv" },
     };

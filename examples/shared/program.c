@@ -65,7 +65,14 @@ bool program_close(const char *program, FILE *file, const char *path)
     return good;
 }
 
-char *program_read(FILE *file, bool line, int64_t *length)
+bool program_was_read(const char *program, FILE *file, const char *name)
+{
+    if (ferror(file))
+        fprintf(stderr, "%s: %s: %s\n", program, name, strerror(errno));
+    return !ferror(file);
+}
+
+char *program_read(const char *program, FILE *file, const char *name, bool line, int64_t *length)
 {
     size_t room = 1 << 12, have = 0;
     char *text = malloc(room);
@@ -77,17 +84,17 @@ char *program_read(FILE *file, bool line, int64_t *length)
             free(text);
         text = more;
     }
-    *length = text == NULL || (c == EOF && have == 0 && line) ? -1 : (int64_t)have;
-    if (text != NULL)
+    *length = -1;
+    if (text == NULL) {
+        fprintf(stderr, "%s: %s: out of memory after %zu bytes\n", program, name, have);
+    } else if (!program_was_read(program, file, name)) {
+        free(text);
+        text = NULL;
+    } else {
         text[have] = '\0';
+        *length = c == EOF && have == 0 && line ? -1 : (int64_t)have;
+    }
     return text;
-}
-
-bool program_was_read(const char *program, FILE *file, const char *name)
-{
-    if (ferror(file))
-        fprintf(stderr, "%s: %s: %s\n", program, name, strerror(errno));
-    return !ferror(file);
 }
 
 /* ---- The context ---- */

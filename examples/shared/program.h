@@ -18,9 +18,9 @@ FILE *program_open(const char *program, const char *path, const char *mode);
 /* Closes the file. False after one line on stderr when not all of it could be written. */
 bool program_close(const char *program, FILE *file, const char *path);
 
-/* The next line of a file without its end, or all that is left; *length is -1 at the file's end and when out of memory.
- * With a NUL behind it; to be freed. */
-char *program_read(FILE *file, bool line, int64_t *length);
+/* The next line of a file without its end, or all that is left, with a NUL behind it; to be freed. *length is -1 when
+ * no line is left. NULL, and *length -1, after one line on stderr that names the file. */
+char *program_read(const char *program, FILE *file, const char *name, bool line, int64_t *length);
 
 /* Whether reading has ended for another reason than an error; if not, says so of `name`. */
 bool program_was_read(const char *program, FILE *file, const char *name);

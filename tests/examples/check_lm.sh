@@ -115,6 +115,10 @@ check "a NUL, too" refused 2 "wrong.json: line 1: there is more behind the objec
     --config "$folder/wrong.json"
 check "a folder as config" refused 2 "$folder: Is a directory" train --config "$folder"
 check "no config" refused 2 "no-such.json: No such file" train --config no-such.json
+if (ulimit -v 300000 && "$lm" --help) >"$folder/message" 2>&1; then # not with sanitizers
+    little_memory() (ulimit -v 300000 && refused 2 'lm train: /dev/zero: out of memory after ' train --config /dev/zero)
+    check "a config that does not fit" little_memory
+fi
 
 # Numbered runs, the newest of them, from a folder of its own; what is printed is a command.
 numbered() (
@@ -397,8 +401,21 @@ timed() { # a run of six seconds with a model of many steps, on a machine that s
 }
 check "a run of a given time" timed
 check "makes fewer steps when it was held up" says "steps now, and not "
+check "and says only clear changes" [ "$(grep -c "steps now, and not " "$folder/message")" -le 8 ]
 last_step=$(tail -n 1 "$folder/timed/log.csv" | cut -d, -f1)
 check "and keeps their number" grep -q "\"steps\": $last_step," "$folder/timed/config.json"
+for_ever() { # more time than the largest number of steps takes
+    "$lm" train "$folder/some.txt" --minutes 1e5 --layers 1 --heads 1 --emb 8 --context 8 --batch 1 --report 10 \
+        --sample 0 --out "$folder/ever" >"$folder/message" 2>&1 &
+    process=$!
+    while [ ! -s "$folder/ever/log.csv" ] || [ "$(wc -l <"$folder/ever/log.csv")" -lt 2 ]; do
+        kill -0 $process || return 1
+        sleep 0.1
+    done
+    kill -TERM $process && wait $process
+}
+check "a run of weeks" for_ever
+check "has as many steps as --steps may have" grep -q '"steps": 1000000000,' "$folder/ever/config.json"
 
 # What the losses say.
 head -c 1500 "$folder/some.txt" >"$folder/little.txt"
