@@ -57,7 +57,8 @@ enter() # folder, worker
 restore()
 {
     find . -type f -newer stamp | while read -r changed; do
-        if [ -f "$base/$changed" ]; then cp -p "$base/$changed" "$changed"; else rm -f "$changed"; fi
+        rm -f "$changed" # first: a program may still run
+        [ ! -f "$base/$changed" ] || cp -p "$base/$changed" "$changed"
     done
 }
 
@@ -292,7 +293,7 @@ done
 [ -n "$jobs" ] || jobs=$(nproc 2>/dev/null || echo 2)
 unset AG_ISA MAKEFLAGS MAKELEVEL MFLAGS GNUMAKEFLAGS
 # The faults share the cores; a thread that waits must not spin on another's.
-export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive AG_FIRST=1
 
 query check
 names=$(query list -v only="$only")

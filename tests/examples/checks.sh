@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # checks.sh - sourced by scripts that check programs, with `subject` set: a folder that is gone at the end, a check that
-# prints its line, and what the last program said. Such a script ends with `exit $failed`.
+# prints its line, and what the last program said. Such a script ends with `exit $failed`; with AG_FIRST=1 at the first
+# failure.
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 failed=0
@@ -10,6 +11,7 @@ check() { # name, then a command that must succeed
     name=$1
     shift
     if "$@"; then echo "ok    $subject: $name"; else echo "FAIL  $subject: $name"; failed=1; fi
+    [ -z "${AG_FIRST:-}" ] || [ $failed -eq 0 ] || exit 1
 }
 says() { # text: the last run's messages have it
     grep -qF -- "$1" "$folder/message" || { cat "$folder/message"; return 1; }
