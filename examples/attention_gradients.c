@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: MIT
  *
- * attention_gradients.c - every number of the forward and backward pass of one causal head, and a proof of them.
+ * attention_gradients.c - every number of the forward and backward pass of one head, and a proof of them.
  *
- * T = 4 positions, d = 3 channels, X[T,d], weights [d,d] in the layout [out,in], so that Q = X Wq^T. The loss is
- * sum(dO * O) for a fixed random dO, which makes dO the gradient of the output. Matrices are plain double arrays;
+ * T positions, d channels, X[T,d], weights [d,d] in the layout [out,in], so that Q = X Wq^T. The loss is sum(dO * O)
+ * for a fixed random dO, which makes dO the gradient of the output. Matrices are plain double arrays, row after row;
  * each step is its formula as a loop. The same gradients then come from attngrad's tape and from differences.
  */
 #include "attngrad.h"
-#include "examples/shared/options.h"
+#include "examples/shared/lecture.h"
 #include "examples/shared/program.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { T = 4, d = 3 };
-
-/* A matrix as its row-major elements. */
-#define FLAT(matrix) ((double *)(matrix))
+enum { TD = LECTURE_WORDS * LECTURE_D, TT = LECTURE_WORDS * LECTURE_WORDS, DD = LECTURE_D * LECTURE_D };
 
 typedef struct pass {
-    double X[T][d], Wq[d][d], Wk[d][d], Wv[d][d]; /* given */
-    double Q[T][d], K[T][d], V[T][d], S[T][T], P[T][T], O[T][d];
-    double dO[T][d]; /* given */
-    double dV[T][d], dP[T][T], delta[T], dS[T][T], dQ[T][d], dK[T][d];
-    double dWq[d][d], dWk[d][d], dWv[d][d], dX[T][d];
+    int T, d;
+    double a; /* the scores' scale */
+    bool causal;
+    const char *const *word;
+    double X[TD], Wq[DD], Wk[DD], Wv[DD]; /* given */
+    double Q[TD], K[TD], V[TD], S[TT], P[TT], O[TD];
+    double dO[TD]; /* given */
+    double dV[TD], dP[TT], delta[LECTURE_WORDS], dS[TT], dQ[TD], dK[TD];
+    double dWq[DD], dWk[DD], dWv[DD], dX[TD];
 } pass;
 
 typedef enum slip { NO_MISTAKE, NO_ROW_SUM, NO_SCALE, NO_TRANSPOSE } slip;
@@ -31,51 +32,53 @@ typedef enum slip { NO_MISTAKE, NO_ROW_SUM, NO_SCALE, NO_TRANSPOSE } slip;
 /* ---- The forward pass ------------------------------------------------------------------------ */
 
 /* y = x W^T */
-static void project(double y[T][d], double x[T][d], double w[d][d])
+static void project(double *y, const double *x, const double *w, int T, int d)
 {
     for (int t = 0; t < T; t++)
         for (int o = 0; o < d; o++) {
-            y[t][o] = 0;
+            y[t * d + o] = 0;
             for (int i = 0; i < d; i++)
-                y[t][o] += x[t][i] * w[o][i];
+                y[t * d + o] += x[t * d + i] * w[o * d + i];
         }
 }
 
-/* S = a Q K^T where j <= i; minus infinity elsewhere */
+/* S = a Q K^T where the mask allows it (causal: j <= i); minus infinity elsewhere */
 static void score(pass *p)
 {
-    double a = 1 / sqrt(d);
+    const int T = p->T, d = p->d;
     for (int i = 0; i < T; i++)
         for (int j = 0; j < T; j++) {
             double dot = 0;
             for (int c = 0; c < d; c++)
-                dot += p->Q[i][c] * p->K[j][c];
-            p->S[i][j] = j <= i ? a * dot : -(double)INFINITY;
+                dot += p->Q[i * d + c] * p->K[j * d + c];
+            p->S[i * T + j] = j <= i || !p->causal ? p->a * dot : -(double)INFINITY;
         }
 }
 
 /* P = softmax(S), row by row */
 static void soften(pass *p)
 {
+    const int T = p->T;
     for (int i = 0; i < T; i++) {
         double max = -(double)INFINITY, sum = 0;
         for (int j = 0; j < T; j++)
-            max = fmax(max, p->S[i][j]);
+            max = fmax(max, p->S[i * T + j]);
         for (int j = 0; j < T; j++)
-            sum += p->P[i][j] = exp(p->S[i][j] - max);
+            sum += p->P[i * T + j] = exp(p->S[i * T + j] - max);
         for (int j = 0; j < T; j++)
-            p->P[i][j] /= sum;
+            p->P[i * T + j] /= sum;
     }
 }
 
 /* O = P V */
 static void mix(pass *p)
 {
+    const int T = p->T, d = p->d;
     for (int i = 0; i < T; i++)
         for (int c = 0; c < d; c++) {
-            p->O[i][c] = 0;
+            p->O[i * d + c] = 0;
             for (int j = 0; j < T; j++)
-                p->O[i][c] += p->P[i][j] * p->V[j][c];
+                p->O[i * d + c] += p->P[i * T + j] * p->V[j * d + c];
         }
 }
 
@@ -84,150 +87,176 @@ static void mix(pass *p)
 /* dV = P^T dO */
 static void backward_values(pass *p)
 {
+    const int T = p->T, d = p->d;
     for (int j = 0; j < T; j++)
         for (int c = 0; c < d; c++) {
-            p->dV[j][c] = 0;
+            p->dV[j * d + c] = 0;
             for (int i = 0; i < T; i++)
-                p->dV[j][c] += p->P[i][j] * p->dO[i][c];
+                p->dV[j * d + c] += p->P[i * T + j] * p->dO[i * d + c];
         }
 }
 
 /* dP = dO V^T */
 static void backward_weights(pass *p)
 {
+    const int T = p->T, d = p->d;
     for (int i = 0; i < T; i++)
         for (int j = 0; j < T; j++) {
-            p->dP[i][j] = 0;
+            p->dP[i * T + j] = 0;
             for (int c = 0; c < d; c++)
-                p->dP[i][j] += p->dO[i][c] * p->V[j][c];
+                p->dP[i * T + j] += p->dO[i * d + c] * p->V[j * d + c];
         }
 }
 
 /* delta = rowsum(P * dP), then dS = P * (dP - delta) */
 static void backward_scores(pass *p, slip mistake)
 {
+    const int T = p->T;
     for (int i = 0; i < T; i++) {
         p->delta[i] = 0;
         for (int j = 0; j < T; j++)
-            p->delta[i] += p->P[i][j] * p->dP[i][j];
+            p->delta[i] += p->P[i * T + j] * p->dP[i * T + j];
         for (int j = 0; j < T; j++)
-            p->dS[i][j] = p->P[i][j] * (p->dP[i][j] - (mistake == NO_ROW_SUM ? 0 : p->delta[i]));
+            p->dS[i * T + j] = p->P[i * T + j] * (p->dP[i * T + j] - (mistake == NO_ROW_SUM ? 0 : p->delta[i]));
     }
 }
 
 /* dQ = a dS K, dK = a dS^T Q */
 static void backward_queries_and_keys(pass *p, slip mistake)
 {
-    double a = mistake == NO_SCALE ? 1 : 1 / sqrt(d);
+    const int T = p->T, d = p->d;
+    const double a = mistake == NO_SCALE ? 1 : p->a;
     for (int i = 0; i < T; i++)
         for (int c = 0; c < d; c++) {
-            p->dQ[i][c] = p->dK[i][c] = 0;
+            p->dQ[i * d + c] = p->dK[i * d + c] = 0;
             for (int j = 0; j < T; j++) {
-                p->dQ[i][c] += a * p->dS[i][j] * p->K[j][c];
-                p->dK[i][c] += a * (mistake == NO_TRANSPOSE ? p->dS[i][j] : p->dS[j][i]) * p->Q[j][c];
+                const double transposed = mistake == NO_TRANSPOSE ? p->dS[i * T + j] : p->dS[j * T + i];
+                p->dQ[i * d + c] += a * p->dS[i * T + j] * p->K[j * d + c];
+                p->dK[i * d + c] += a * transposed * p->Q[j * d + c];
             }
         }
 }
 
 /* dW = dy^T X, and the part dy W of dX */
-static void backward_projection(double dw[d][d], double dx[T][d], double dy[T][d], double w[d][d], double x[T][d])
+static void backward_projection(double *dw, double *dy, const double *w, pass *p)
 {
+    const int T = p->T, d = p->d;
     for (int o = 0; o < d; o++)
         for (int i = 0; i < d; i++) {
-            dw[o][i] = 0;
+            dw[o * d + i] = 0;
             for (int t = 0; t < T; t++) {
-                dw[o][i] += dy[t][o] * x[t][i];
-                dx[t][i] += dy[t][o] * w[o][i];
+                dw[o * d + i] += dy[t * d + o] * p->X[t * d + i];
+                p->dX[t * d + i] += dy[t * d + o] * w[o * d + i];
             }
         }
 }
 
 /* ---- Showing it ------------------------------------------------------------------------------ */
 
-static void show(const char *name, const char *formula, const double *value, int rows, int cols)
+/* A matrix with a row per word. */
+static void show(const pass *p, const char *name, const char *formula, const double *value, int cols)
 {
-    for (int r = 0; r < rows; r++) {
-        printf(r == 0 ? "%-5s = %-26s" : "%-5s   %-26s", r == 0 ? name : "", r == 0 ? formula : "");
-        for (int c = 0; c < cols; c++) {
-            double v = value[r * cols + c];
-            if (v == 0)
-                printf("%10s", "0");
-            else
-                ag_printf("%10.4f", v);
-        }
-        putchar('\n');
-    }
-    putchar('\n');
+    lecture_print(name, formula, value, p->T, cols, p->word);
+}
+
+static void show_weight(const pass *p, const char *name, const char *formula, const double *value)
+{
+    lecture_print(name, formula, value, p->d, p->d, NULL);
 }
 
 static void forward(pass *p, bool print)
 {
-    project(p->Q, p->X, p->Wq);
-    project(p->K, p->X, p->Wk);
-    project(p->V, p->X, p->Wv);
+    const int T = p->T, d = p->d;
+    project(p->Q, p->X, p->Wq, T, d);
+    project(p->K, p->X, p->Wk, T, d);
+    project(p->V, p->X, p->Wv, T, d);
     score(p);
     soften(p);
     mix(p);
     if (!print)
         return;
     printf("FORWARD\n\n");
-    show("X", "input [T,d]", FLAT(p->X), T, d);
-    show("Wq", "weight [d,d]", FLAT(p->Wq), d, d);
-    show("Wk", "weight [d,d]", FLAT(p->Wk), d, d);
-    show("Wv", "weight [d,d]", FLAT(p->Wv), d, d);
-    show("Q", "X Wq^T", FLAT(p->Q), T, d);
-    show("K", "X Wk^T", FLAT(p->K), T, d);
-    show("V", "X Wv^T", FLAT(p->V), T, d);
-    show("S", "a Q K^T, masked", FLAT(p->S), T, T);
-    show("P", "softmax(S), row by row", FLAT(p->P), T, T);
-    show("O", "P V", FLAT(p->O), T, d);
+    show(p, "X", "input [T,d]", p->X, d);
+    show_weight(p, "Wq", "weight [d,d]", p->Wq);
+    show_weight(p, "Wk", "weight [d,d]", p->Wk);
+    show_weight(p, "Wv", "weight [d,d]", p->Wv);
+    show(p, "Q", "X Wq^T", p->Q, d);
+    show(p, "K", "X Wk^T", p->K, d);
+    show(p, "V", "X Wv^T", p->V, d);
+    show(p, "S", "a Q K^T, masked", p->S, T);
+    show(p, "P", "softmax(S), row by row", p->P, T);
+    show(p, "O", "P V", p->O, d);
 }
 
 static void backward(pass *p, slip mistake)
 {
+    const int T = p->T, d = p->d;
     memset(p->dX, 0, sizeof p->dX);
     printf("BACKWARD   (a 0 without decimals is exactly 0)\n\n");
-    show("dO", "given", FLAT(p->dO), T, d);
+    show(p, "dO", "given", p->dO, d);
     backward_values(p);
-    show("dV", "P^T dO", FLAT(p->dV), T, d);
+    show(p, "dV", "P^T dO", p->dV, d);
     backward_weights(p);
-    show("dP", "dO V^T", FLAT(p->dP), T, T);
+    show(p, "dP", "dO V^T", p->dP, T);
     backward_scores(p, mistake);
-    show("delta", "rowsum(P * dP)", p->delta, T, 1);
-    show("dS", "P * (dP - delta)", FLAT(p->dS), T, T);
+    show(p, "delta", "rowsum(P * dP)", p->delta, 1);
+    show(p, "dS", "P * (dP - delta)", p->dS, T);
     backward_queries_and_keys(p, mistake);
-    show("dQ", "a dS K", FLAT(p->dQ), T, d);
-    show("dK", "a dS^T Q", FLAT(p->dK), T, d);
-    backward_projection(p->dWq, p->dX, p->dQ, p->Wq, p->X);
-    backward_projection(p->dWk, p->dX, p->dK, p->Wk, p->X);
-    backward_projection(p->dWv, p->dX, p->dV, p->Wv, p->X);
-    show("dWq", "dQ^T X", FLAT(p->dWq), d, d);
-    show("dWk", "dK^T X", FLAT(p->dWk), d, d);
-    show("dWv", "dV^T X", FLAT(p->dWv), d, d);
-    show("dX", "dQ Wq + dK Wk + dV Wv", FLAT(p->dX), T, d);
+    show(p, "dQ", "a dS K", p->dQ, d);
+    show(p, "dK", "a dS^T Q", p->dK, d);
+    backward_projection(p->dWq, p->dQ, p->Wq, p);
+    backward_projection(p->dWk, p->dK, p->Wk, p);
+    backward_projection(p->dWv, p->dV, p->Wv, p);
+    show_weight(p, "dWq", "dQ^T X", p->dWq);
+    show_weight(p, "dWk", "dK^T X", p->dWk);
+    show_weight(p, "dWv", "dV^T X", p->dWv);
+    show(p, "dX", "dQ Wq + dK Wk + dV Wv", p->dX, d);
 }
 
 /* The two properties of P and dS that hold for every input. */
-static bool check_structure(pass *p)
+static bool check_structure(const pass *p)
 {
+    const int T = p->T;
     int zeros = 0, above = 0;
     double worst = 0;
     for (int i = 0; i < T; i++) {
         double sum = 0;
         for (int j = 0; j < T; j++) {
-            sum += p->dS[i][j];
+            sum += p->dS[i * T + j];
             above += j > i;
-            zeros += j > i && p->P[i][j] == 0 && p->dS[i][j] == 0;
+            zeros += j > i && p->P[i * T + j] == 0 && p->dS[i * T + j] == 0;
         }
         worst = fmax(worst, fabs(sum));
     }
-    bool causal = zeros == above, sums = worst <= 1e-14;
+    const bool causal = !p->causal || zeros == above, sums = worst <= 1e-13;
     printf("WHAT HOLDS FOR EVERY INPUT\n\n");
-    printf("above the diagonal P and dS are exactly 0 in %d of %d places: nothing flows from the future   %s\n", zeros,
-           above, causal ? "ok" : "FAIL");
+    if (p->causal)
+        printf("above the diagonal P and dS are exactly 0 in %d of %d places: nothing flows from the future   %s\n"
+               "row 0 of dS and dQ is 0: word 0 sees itself alone, P = 1 whatever its score, so no score matters\n",
+               zeros, above, causal ? "ok" : "FAIL");
     ag_printf("rows of dS sum to 0: the largest |sum| is %.1e; softmax ignores a common shift   %s\n\n", worst,
               sums ? "ok" : "FAIL");
     return causal && sums;
+}
+
+/* The gradients [T,T] and [T,d], each kind as one heat map. */
+static bool draw(const pass *p, const lecture *l)
+{
+    const char *const query = "query", *const key = "key", *const position = "word", *const channel = "channel";
+    const heatmap_panel scores[] = { { "dP", p->T, p->T, p->dP, p->word, p->word, query, key },
+                                     { "dS", p->T, p->T, p->dS, p->word, p->word, query, key } };
+    const heatmap_panel rows[] = { { "dQ", p->T, p->d, p->dQ, p->word, NULL, position, channel },
+                                   { "dK", p->T, p->d, p->dK, p->word, NULL, position, channel },
+                                   { "dV", p->T, p->d, p->dV, p->word, NULL, position, channel },
+                                   { "dX", p->T, p->d, p->dX, p->word, NULL, position, channel } };
+    heatmap of_scores = {
+        .title = "Gradients of weights and scores", .bar_title = "gradient", .panel_count = 2, .panel = scores
+    };
+    heatmap of_rows = { .title = "Gradients of queries, keys, values and input",
+                        .bar_title = "gradient",
+                        .panel_count = 4,
+                        .panel = rows };
+    return lecture_show(l, &of_scores, true, "scores") && lecture_show(l, &of_rows, true, "rows");
 }
 
 /* ---- Comparing ------------------------------------------------------------------------------- */
@@ -263,37 +292,43 @@ static double loss_from(pass *p, void (*from)(pass *p))
 {
     double loss = 0;
     from(p);
-    for (int i = 0; i < T; i++)
-        for (int c = 0; c < d; c++)
-            loss += p->dO[i][c] * p->O[i][c];
+    for (int i = 0; i < p->T * p->d; i++)
+        loss += p->dO[i] * p->O[i];
     return loss;
 }
 
+/* The difference between the losses at `by` above and below *at. */
+static double difference(pass *p, const line *l, double *at, double by)
+{
+    const double before = *at;
+    *at = before + by;
+    const double up = loss_from(p, l->from);
+    *at = before - by;
+    const double down = loss_from(p, l->from);
+    *at = before;
+    return up - down;
+}
+
 /* One line of the table: the three values where the gradient is largest, and the largest distances of the tape and
- * of central differences from the formulas. NaN fails. */
+ * of central differences (of the fourth order) from the formulas. NaN fails. */
 static bool compare(pass *p, const line *l)
 {
-    const double h = 1e-5, tape_bound = 1e-12, difference_bound = 1e-8;
+    const double h = 3e-4, tape_bound = 1e-12, difference_bound = 1e-8;
     const double *tape = ag_data(l->tape);
     double to_tape = 0, to_difference = 0, shown = 0;
     int largest = 0;
     bool same = true;
     for (int i = 0; i < l->count; i++) {
-        double before = l->at[i];
-        l->at[i] = before + h;
-        double up = loss_from(p, l->from);
-        l->at[i] = before - h;
-        double down = loss_from(p, l->from);
-        l->at[i] = before;
+        double *at = &l->at[i];
+        double slope = (8 * difference(p, l, at, h) - difference(p, l, at, 2 * h)) / (12 * h);
         l->from(p);
-        double difference = (up - down) / (2 * h);
-        double a = fabs(l->hand[i] - tape[i]), b = fabs(l->hand[i] - difference);
+        double a = fabs(l->hand[i] - tape[i]), b = fabs(l->hand[i] - slope);
         same = same && a <= tape_bound && b <= difference_bound;
         to_tape = fmax(to_tape, a);
         to_difference = fmax(to_difference, b);
         if (i == 0 || fabs(tape[i]) > fabs(tape[largest])) {
             largest = i;
-            shown = difference;
+            shown = slope;
         }
     }
     ag_printf("%-4s %12.8f %12.8f %12.8f %15.1e %15.1e   %s\n", l->name, tape[largest], l->hand[largest], shown,
@@ -301,30 +336,20 @@ static bool compare(pass *p, const line *l)
     return same;
 }
 
-static bool write_json(const ag_attention_trace *trace, const char *path)
-{
-    FILE *file = program_open("attention_gradients", path, "w");
-    if (file == NULL)
-        return false;
-    if (ag_attention_trace_json(trace, file) == AG_OK)
-        return program_close("attention_gradients", file, path);
-    fclose(file); /* program_end has the reason */
-    return false;
-}
-
 /* The trace's gradients of matrices inside the head, the layer's own backward pass for those of its inputs. */
 static bool compare_all(pass *p, const ag_attention_trace *trace, const ag_module *module, const ag_tensor *x)
 {
+    const int T = p->T, d = p->d;
     const line lines[] = {
-        { "dV", FLAT(p->V), FLAT(p->dV), ag_attention_trace_find(trace, "dV"), T * d, mix },
-        { "dP", FLAT(p->P), FLAT(p->dP), ag_attention_trace_find(trace, "dP"), T * T, mix },
-        { "dS", FLAT(p->S), FLAT(p->dS), ag_attention_trace_find(trace, "dS"), T * T, from_scores },
-        { "dQ", FLAT(p->Q), FLAT(p->dQ), ag_attention_trace_find(trace, "dQ"), T * d, from_projections },
-        { "dK", FLAT(p->K), FLAT(p->dK), ag_attention_trace_find(trace, "dK"), T * d, from_projections },
-        { "dWq", FLAT(p->Wq), FLAT(p->dWq), ag_grad(ag_module_find(module, "q.weight")), d * d, from_start },
-        { "dWk", FLAT(p->Wk), FLAT(p->dWk), ag_grad(ag_module_find(module, "k.weight")), d * d, from_start },
-        { "dWv", FLAT(p->Wv), FLAT(p->dWv), ag_grad(ag_module_find(module, "v.weight")), d * d, from_start },
-        { "dX", FLAT(p->X), FLAT(p->dX), ag_grad(x), T * d, from_start },
+        { "dV", p->V, p->dV, ag_attention_trace_find(trace, "dV"), T * d, mix },
+        { "dP", p->P, p->dP, ag_attention_trace_find(trace, "dP"), T * T, mix },
+        { "dS", p->S, p->dS, ag_attention_trace_find(trace, "dS"), T * T, from_scores },
+        { "dQ", p->Q, p->dQ, ag_attention_trace_find(trace, "dQ"), T * d, from_projections },
+        { "dK", p->K, p->dK, ag_attention_trace_find(trace, "dK"), T * d, from_projections },
+        { "dWq", p->Wq, p->dWq, ag_grad(ag_module_find(module, "q.weight")), d * d, from_start },
+        { "dWk", p->Wk, p->dWk, ag_grad(ag_module_find(module, "k.weight")), d * d, from_start },
+        { "dWv", p->Wv, p->dWv, ag_grad(ag_module_find(module, "v.weight")), d * d, from_start },
+        { "dX", p->X, p->dX, ag_grad(x), T * d, from_start },
     };
     bool same = true;
     printf("%-4s %38s %33s\n", "", "---- at the largest element: -----", "--- largest distance: ---");
@@ -335,22 +360,22 @@ static bool compare_all(pass *p, const ag_attention_trace *trace, const ag_modul
 }
 
 /* The largest distance of the output by hand from the layer's; infinity if it is NaN. */
-static double output_distance(pass *p, const double *o)
+static double output_distance(const pass *p, const double *o)
 {
     double apart = 0;
-    for (int i = 0; i < T * d; i++) {
-        double gap = fabs(o[i] - FLAT(p->O)[i]);
+    for (int i = 0; i < p->T * p->d; i++) {
+        double gap = fabs(o[i] - p->O[i]);
         apart = isnan(gap) ? (double)INFINITY : fmax(apart, gap);
     }
     return apart;
 }
 
 /* Runs the layer on a tape, takes its trace, and compares. */
-static bool compare_with_tape(ag_ctx *ctx, ag_head_attention *layer, pass *p, const char *json)
+static bool compare_with_tape(ag_ctx *ctx, ag_head_attention *layer, pass *p, const lecture *l)
 {
     bool same = false;
-    ag_tensor *x = ag_require_grad(ag_from_data(ctx, AG_F64, AG_SHAPE(1, T, d), p->X));
-    ag_tensor *cotangent = ag_from_data(ctx, AG_F64, AG_SHAPE(1, T, d), p->dO);
+    ag_tensor *x = ag_require_grad(ag_from_data(ctx, AG_F64, AG_SHAPE(1, p->T, p->d), p->X));
+    ag_tensor *cotangent = ag_from_data(ctx, AG_F64, AG_SHAPE(1, p->T, p->d), p->dO);
     ag_attention_trace *trace = ag_head_attention_trace(layer, x, (ag_attend){ 0 }, cotangent);
     ag_tape *tape = ag_tape_begin(ctx);
     ag_tensor *output = ag_head_attention_forward(layer, x);
@@ -362,21 +387,9 @@ static bool compare_with_tape(ag_ctx *ctx, ag_head_attention *layer, pass *p, co
         same = compare_all(p, trace, ag_head_attention_module(layer), x) && apart <= 1e-12;
     }
     ag_tape_end(tape);
-    same = (json == NULL || write_json(trace, json)) && same;
+    same = lecture_write_json(l, trace) && same;
     ag_attention_trace_free(trace);
     return same && ag_error(ctx) == AG_OK;
-}
-
-static bool parse_mistake(const char *text, slip *mistake)
-{
-    static const char *const names[] = { "none", "row-sum", "scale", "transpose" };
-    for (int i = 0; i < 4; i++)
-        if (strcmp(text, names[i]) == 0) {
-            *mistake = (slip)i;
-            return true;
-        }
-    fprintf(stderr, "attention_gradients: --mistake is '%s', not row-sum, scale or transpose\n", text);
-    return false;
 }
 
 static void read_values(double *to, ag_tensor *from)
@@ -386,47 +399,59 @@ static void read_values(double *to, ag_tensor *from)
         memcpy(to, values, (size_t)ag_numel(from) * sizeof *to);
 }
 
+static bool run(ag_ctx *ctx, ag_head_attention *layer, const lecture *l, slip mistake)
+{
+    pass p = { .T = l->T, .d = (int)l->d, .a = lecture_scale(l), .causal = !l->non_causal, .word = l->word };
+    ag_module *module = ag_head_attention_module(layer);
+    read_values(p.Wq, ag_module_find(module, "q.weight"));
+    read_values(p.Wk, ag_module_find(module, "k.weight"));
+    read_values(p.Wv, ag_module_find(module, "v.weight"));
+    read_values(p.X, lecture_input(ctx, l, p.d));
+    read_values(p.dO, ag_randn(ctx, AG_F64, AG_SHAPE(p.T, p.d)));
+    if (ag_error(ctx) != AG_OK)
+        return false;
+    ag_printf("One %shead: T = %d, d = %d, a = %s = %.4f. Loss = sum(dO * O).\n", p.causal ? "causal " : "", p.T, p.d,
+              l->no_scale ? "1, without 1/sqrt(d)," : "1/sqrt(d)", p.a);
+    printf("'*' is elementwise, '^T' transposes, position i sees %s.\n\n", p.causal ? "positions 0 .. i" : "all");
+    forward(&p, true);
+    backward(&p, mistake);
+    if (!draw(&p, l))
+        return false;
+    bool pass_all = check_structure(&p);
+    pass_all = compare_with_tape(ctx, layer, &p, l) && pass_all;
+    printf("\n%s\n", pass_all ? "PASS" : "FAIL");
+    return pass_all;
+}
+
 int main(int argc, char **argv)
 {
-    uint64_t seed = 1;
-    const char *mistake_text = "none", *json = NULL;
-    const option options[] = {
-        { "--seed", OPTION_NUMBER, &seed, "N", "seed of input, weights and dO [1]" },
-        { "--mistake", OPTION_TEXT, &mistake_text, "NAME", "an error: row-sum, scale or transpose [none]" },
-        { "--json", OPTION_TEXT, &json, "FILE", "write the library's trace of the layer, the same numbers" },
+    static const char *const mistakes[] = { "none", "row-sum", "scale", "transpose", NULL };
+    int mistake = NO_MISTAKE;
+    const option own[] = {
+        { "--mistake", OPTION_CHOICE, &mistake, "NAME", "an error: row-sum, scale or transpose [none]",
+          .words = mistakes },
     };
-    int status = options_read("attention_gradients",
-                              "Shows every number of the forward and backward pass of one causal attention head, and "
-                              "compares the gradients of the tape, of the formulas and of finite differences. Exits "
-                              "with 1 when they differ. --mistake plants an error in the formulas, to see which lines "
-                              "fail: row-sum leaves out delta, scale leaves out a = 1/sqrt(d), transpose uses dS for "
-                              "dS^T.",
-                              options, 3, argc, argv);
-    slip mistake = NO_MISTAKE;
-    if (status == OPTIONS_RUN && !parse_mistake(mistake_text, &mistake))
-        status = OPTIONS_WRONG;
+    lecture l = { .program = "attention_gradients", .text = "the cat sat down", .d = 3 };
+    const int status = lecture_read(&l,
+                                    "Shows every number of the forward and backward pass of one attention head, and "
+                                    "compares the gradients of the tape, of the formulas and of finite differences. "
+                                    "Exits with 1 when they differ. --mistake plants an error in the formulas, to see "
+                                    "which lines fail: row-sum leaves out delta, scale leaves out a = 1/sqrt(d), "
+                                    "transpose uses dS for dS^T.",
+                                    own, 1, argc, argv);
     if (status != OPTIONS_RUN)
         return status;
 
-    ag_ctx *ctx = program_begin("attention_gradients", seed);
-    ag_head_attention *layer = ag_head_attention_new(
-        ctx, (ag_head_attention_config){
-                 .emb_size = d, .head_size = d, .max_seq_len = T, .no_bias = true, .init_std = 0.8, .dtype = AG_F64 });
-    pass p = { .X = { { 0 } } };
-    ag_module *module = ag_head_attention_module(layer);
-    read_values(FLAT(p.Wq), ag_module_find(module, "q.weight"));
-    read_values(FLAT(p.Wk), ag_module_find(module, "k.weight"));
-    read_values(FLAT(p.Wv), ag_module_find(module, "v.weight"));
-    read_values(FLAT(p.X), ag_randn(ctx, AG_F64, AG_SHAPE(T, d)));
-    read_values(FLAT(p.dO), ag_randn(ctx, AG_F64, AG_SHAPE(T, d)));
-
-    ag_printf("One causal head: T = %d, d = %d, a = 1/sqrt(%d) = %.4f. Loss = sum(dO * O).\n", T, d, d, 1 / sqrt(d));
-    printf("'*' is elementwise, '^T' transposes, position i sees positions 0 .. i.\n\n");
-    forward(&p, true);
-    backward(&p, mistake);
-    bool pass_all = check_structure(&p);
-    pass_all = compare_with_tape(ctx, layer, &p, json) && pass_all;
+    ag_ctx *ctx = program_begin(l.program, l.seed);
+    ag_head_attention *layer =
+        ag_head_attention_new(ctx, (ag_head_attention_config){ .emb_size = (int64_t)l.d,
+                                                               .head_size = (int64_t)l.d,
+                                                               .non_causal = l.non_causal,
+                                                               .no_bias = true,
+                                                               .attention = { .scale = lecture_scale(&l) },
+                                                               .init_std = 1.4 / sqrt((double)l.d),
+                                                               .dtype = AG_F64 });
+    const bool good = run(ctx, layer, &l, (slip)mistake);
     ag_head_attention_free(layer);
-    printf("\n%s\n", pass_all ? "PASS" : "FAIL");
-    return program_end("attention_gradients", ctx, pass_all);
+    return program_end(l.program, ctx, good);
 }

@@ -1,47 +1,31 @@
 /* SPDX-License-Identifier: MIT
  *
- * multi_head_attention.c - four heads side by side: first with random weights, then with weights made by hand.
+ * multi_head_attention.c - heads side by side: random ones, forward and backward, then four with weights made by hand.
  *
  * The second part follows one bright token through an input of zeros. Four heads with weights written down here attend
  * to the previous position, to the bright token, to their own position, and to all positions equally. The output of
  * each head shows which positions the bright token reaches, and through which head.
  */
 #include "attngrad.h"
-#include "examples/shared/heatmap.h"
-#include "examples/shared/options.h"
+#include "examples/shared/lecture.h"
 #include "examples/shared/program.h"
 
-#include <errno.h>
 #include <math.h>
-#include <string.h>
 
 enum { HEADS = 4, T = 6, EMB = 1 + T, HEAD = T };
 enum { BRIGHTNESS, POSITION }; /* channels of the input: one for the content, then one per position */
 
-static const char *const words[T] = { "the", "cat", "sat", "on", "the", "mat" };
-static const char *const heads[HEADS] = { "head 0", "head 1", "head 2", "head 3" };
 static const char *const looks_at[HEADS] = { "0: previous", "1: bright", "2: itself", "3: all alike" };
 
-static bool save(const char *path, const heatmap *map)
-{
-    if (!heatmap_save_svg(path, map)) {
-        fprintf(stderr, "multi_head_attention: can not write %s: %s\n", path, strerror(errno));
-        return false;
-    }
-    printf("the same as a picture: %s\n\n", path);
-    return true;
-}
-
-/* The layer's weights [1,H,T,T] as one panel per head. They live until the context ends. */
-static void head_panels(heatmap_panel panel[HEADS], ag_tensor *weights, const char *const *titles,
+/* value [heads,n,n] as one panel per head. */
+static void head_panels(heatmap_panel *panel, int count, int n, const double *value, const char *const *titles,
                         const char *const *labels)
 {
-    const double *value = ag_data(ag_contiguous(ag_cast(weights, AG_F64)));
-    for (int h = 0; h < HEADS; h++)
+    for (int h = 0; h < count; h++)
         panel[h] = (heatmap_panel){ .title = titles[h],
-                                    .rows = T,
-                                    .cols = T,
-                                    .value = value != NULL ? value + h * T * T : NULL,
+                                    .rows = n,
+                                    .cols = n,
+                                    .value = value + h * n * n,
                                     .row_label = labels,
                                     .col_label = labels,
                                     .row_axis = "query: looks",
@@ -50,22 +34,60 @@ static void head_panels(heatmap_panel panel[HEADS], ag_tensor *weights, const ch
 
 /* ---- Random weights on a sentence ------------------------------------------------------------ */
 
-static bool show_random(ag_ctx *ctx, bool non_causal, const char *path)
+static bool show_heads(const lecture *l, const ag_attention_trace *trace, const char *name, const char *title)
 {
+    static const char *const heads[] = { "head 0", "head 1", "head 2", "head 3" };
+    const bool gradients = name[0] == 'd';
+    heatmap_panel panel[LECTURE_HEADS];
+    head_panels(panel, (int)l->heads, l->T, ag_data(ag_attention_trace_find(trace, name)), heads, l->word);
+    heatmap map = {
+        .title = title, .bar_title = gradients ? "gradient" : "weight", .panel_count = (int)l->heads, .panel = panel
+    };
+    return lecture_show(l, &map, gradients, name);
+}
+
+/* An input or a weight of the trace. */
+static void show_matrix(const lecture *l, const ag_attention_trace *trace, const char *name, const char *formula)
+{
+    const ag_tensor *t = ag_attention_trace_find(trace, name);
+    const int cols = (int)ag_dim(t, -1), rows = (int)ag_numel(t) / cols;
+    lecture_print(name, formula, ag_data(t), rows, cols, name[0] == 'X' ? l->word : NULL);
+}
+
+static bool show_random(ag_ctx *ctx, const lecture *l)
+{
+    const int64_t emb = (int64_t)(l->heads * l->d);
     /* Larger weights than the default, so that the attention is visibly uneven. */
-    ag_mha *mha = ag_mha_new(ctx, (ag_mha_config){ .emb_size = 16,
-                                                   .num_heads = HEADS,
-                                                   .max_seq_len = T,
-                                                   .non_causal = non_causal,
-                                                   .init_std = 0.35 });
-    ag_mha_forward(mha, ag_randn(ctx, AG_F32, AG_SHAPE(1, T, 16)));
-    heatmap_panel panel[HEADS];
-    head_panels(panel, ag_mha_weights(mha), heads, words);
-    heatmap map = { "Four heads with random weights", "weight", 0, 1, HEADS, panel };
-    bool good = ag_error(ctx) == AG_OK && heatmap_print(stdout, &map);
+    ag_mha *mha = ag_mha_new(ctx, (ag_mha_config){ .emb_size = emb,
+                                                   .num_heads = (int64_t)l->heads,
+                                                   .non_causal = l->non_causal,
+                                                   .no_bias = true,
+                                                   .attention = { .scale = lecture_scale(l) },
+                                                   .init_std = 1.4 / sqrt((double)emb),
+                                                   .dtype = AG_F64 });
+    ag_attention_trace *trace = ag_mha_trace(mha, lecture_input(ctx, l, emb), (ag_attend){ 0 }, NULL);
+    bool good = trace != NULL;
+    if (good) {
+        printf("T = %d words, %d heads of d = %d channels, emb_size = %d\n\n", l->T, (int)l->heads, (int)l->d,
+               (int)emb);
+        show_matrix(l, trace, "X", "the embedding of each word [T,emb_size]");
+        show_matrix(l, trace, "W.q.weight", "head h is rows h d .. (h+1) d - 1, as of k and v");
+        show_matrix(l, trace, "W.k.weight", "[emb_size,emb_size]");
+        show_matrix(l, trace, "W.v.weight", "[emb_size,emb_size]");
+        show_matrix(l, trace, "W.proj.weight", "head h is columns h d .. (h+1) d - 1");
+        good = show_heads(l, trace, "P", "P, heads with random weights");
+    }
+    if (good) {
+        printf("Each row sums to 1. Every head has projections of its own, so each looks elsewhere.\n\n");
+        good = show_heads(l, trace, "dS", "dS, the gradient of the scores for a random gradient of the output");
+    }
+    if (good && !l->non_causal)
+        printf("Row 0 is 0 in every head: word 0 sees itself alone, P = 1 whatever its score.\n");
     if (good)
-        printf("Each row sums to 1. Every head has projections of its own, so each looks elsewhere.\n");
-    good = good && save(path, &map);
+        printf("Each row of dS sums to 0. The heads meet in the output alone: for a given gradient of the\n"
+               "output, no head's dS depends on another head's q, k and v.\n\n");
+    good = good && lecture_write_json(l, trace);
+    ag_attention_trace_free(trace);
     ag_mha_free(mha);
     return good;
 }
@@ -105,7 +127,7 @@ static void set_by_hand(ag_module *module)
 /* The input [1,T,EMB]: the content channel is 1 at position `bright` (-1: none), else 0. */
 static ag_tensor *input(ag_ctx *ctx, int bright)
 {
-    ag_tensor *x = ag_zeros(ctx, AG_F32, AG_SHAPE(1, T, EMB));
+    ag_tensor *x = ag_zeros(ctx, AG_F64, AG_SHAPE(1, T, EMB));
     for (int t = 0; t < T; t++)
         ag_set(x, (int64_t[]){ 0, t, POSITION + t }, 1);
     if (bright >= 0)
@@ -163,8 +185,9 @@ static void explain(int bright, bool non_causal)
                       : "Rows before the bright one hold exact zeros: the causal mask lets nothing back.");
 }
 
-static bool show_bright(ag_ctx *ctx, int bright, bool non_causal, const char *path)
+static bool show_bright(ag_ctx *ctx, int bright, const lecture *l)
 {
+    const bool non_causal = l->non_causal;
     static char label_text[T][16];
     const char *labels[T];
     for (int t = 0; t < T; t++) {
@@ -176,20 +199,29 @@ static bool show_bright(ag_ctx *ctx, int bright, bool non_causal, const char *pa
                                                    .head_size = HEAD,
                                                    .max_seq_len = T,
                                                    .non_causal = non_causal,
-                                                   .no_bias = true });
+                                                   .no_bias = true,
+                                                   .dtype = AG_F64 });
     set_by_hand(ag_mha_module(mha));
     ag_tensor *output = ag_slice(ag_mha_forward(mha, input(ctx, bright)), 2, 0, HEADS, 1);
+    ag_tensor *weights = ag_contiguous(ag_mha_weights(mha));
+    if (weights == NULL) {
+        ag_mha_free(mha);
+        return false;
+    }
     heatmap_panel panel[HEADS + 1];
-    head_panels(panel, ag_mha_weights(mha), looks_at, labels);
+    head_panels(panel, HEADS, T, ag_data(weights), looks_at, labels);
     panel[HEADS] = (heatmap_panel){ .title = "brings",
                                     .rows = T,
                                     .cols = HEADS,
-                                    .value = ag_data(ag_contiguous(ag_cast(output, AG_F64))),
+                                    .value = ag_data(ag_contiguous(output)),
                                     .row_label = labels,
                                     .row_axis = "position",
                                     .col_axis = "head" };
-    heatmap map = { "One bright token (*) and four heads made by hand", "weight", 0, 1, HEADS + 1, panel };
-    bool good = ag_error(ctx) == AG_OK && heatmap_print(stdout, &map) && save(path, &map);
+    heatmap map = { .title = "One bright token (*) and four heads made by hand",
+                    .bar_title = "weight",
+                    .panel_count = HEADS + 1,
+                    .panel = panel };
+    bool good = ag_error(ctx) == AG_OK && lecture_show(l, &map, false, "bright");
     if (good) {
         explain(bright, non_causal);
         good = show_reach(ctx, mha, (ag_mask){ .causal = !non_causal });
@@ -200,30 +232,21 @@ static bool show_bright(ag_ctx *ctx, int bright, bool non_causal, const char *pa
 
 int main(int argc, char **argv)
 {
-    uint64_t seed = 1, bright = 2;
-    bool non_causal = false;
-    const char *path = "multi_head_attention.svg", *bright_path = "bright_token.svg";
-    const option options[] = {
-        { "--bright", OPTION_NUMBER, &bright, "I", "position of the bright token, 0 to 5 [2]" },
-        { "--non-causal", OPTION_FLAG, &non_causal, NULL, "let every position attend to every position" },
-        { "--seed", OPTION_NUMBER, &seed, "N", "seed of the random heads and their input [1]" },
-        { "--out", OPTION_TEXT, &path, "PATH", "random heads as SVG [multi_head_attention.svg]" },
-        { "--bright-out", OPTION_TEXT, &bright_path, "PATH", "heads made by hand as SVG [bright_token.svg]" },
+    uint64_t bright = 2;
+    const option own[] = {
+        { "--bright", OPTION_NUMBER, &bright, "I", "position of the bright token, 0 to 5 [2]", 0, T - 1 },
     };
-    int status = options_read("multi_head_attention",
-                              "Shows the attention weights of four heads as heat maps: with random weights on a "
-                              "sentence, then with weights made by hand, where one bright token is followed through "
-                              "the heads. Exits with 1 when the token reaches a position that the mask forbids.",
-                              options, 5, argc, argv);
-    if (status == OPTIONS_RUN && bright >= T) {
-        fprintf(stderr, "multi_head_attention: --bright is %llu, positions are 0 to %d\n", (unsigned long long)bright,
-                T - 1);
-        status = OPTIONS_WRONG;
-    }
+    lecture l = { .program = "multi_head_attention", .text = "the cat sat on the mat", .d = 2, .heads = 4 };
+    const int status = lecture_read(&l,
+                                    "Shows the attention of several heads and its gradients as heat maps: with random "
+                                    "weights on a sentence, then of four heads with weights made by hand, where one "
+                                    "bright token is followed through the heads. Exits with 1 when the token reaches a "
+                                    "position that the mask forbids.",
+                                    own, 1, argc, argv);
     if (status != OPTIONS_RUN)
         return status;
 
-    ag_ctx *ctx = program_begin("multi_head_attention", seed);
-    bool good = show_random(ctx, non_causal, path) && show_bright(ctx, (int)bright, non_causal, bright_path);
-    return program_end("multi_head_attention", ctx, good);
+    ag_ctx *ctx = program_begin(l.program, l.seed);
+    const bool good = show_random(ctx, &l) && show_bright(ctx, (int)bright, &l);
+    return program_end(l.program, ctx, good);
 }

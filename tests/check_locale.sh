@@ -46,8 +46,8 @@ numbers() # what programs write: text, CSV, JSON, HTML, SVG
 {
     rm -rf "$folder/out"
     mkdir "$folder/out"
-    "$build/examples/head_attention" --out "$folder/out/weights.svg"
-    "$build/examples/attention_gradients" --json "$folder/out/trace.json"
+    "$build/examples/head_attention" --svg "$folder/out/head"
+    "$build/examples/attention_gradients" --svg "$folder/out/gradients" --json "$folder/out/trace.json"
     "$build/examples/gradcheck" softmax mha
     "$build/examples/gradcheck" --json --html "$folder/out/report.html" layer_norm
     "$build/examples/gradcheck" --curve --out "$folder/out/curve.svg" softmax

@@ -70,7 +70,17 @@ static const rgb viridis[] = {
     { 0x44, 0x01, 0x54 }, { 0x47, 0x2d, 0x7b }, { 0x3b, 0x52, 0x8b }, { 0x2c, 0x72, 0x8e }, { 0x21, 0x90, 0x8c },
     { 0x27, 0xad, 0x81 }, { 0x5d, 0xc8, 0x63 }, { 0xaa, 0xdc, 0x32 }, { 0xfd, 0xe7, 0x25 },
 };
-enum { VIRIDIS_LAST = (int)(sizeof viridis / sizeof viridis[0]) - 1 };
+/* The diverging scale: blue, white, orange, which colour-blind readers tell apart. */
+static const rgb diverging[] = {
+    { 0x1f, 0x4e, 0x9e }, { 0x4f, 0x7f, 0xc4 }, { 0x85, 0xac, 0xde }, { 0xc0, 0xd6, 0xf0 }, { 0xff, 0xff, 0xff },
+    { 0xfb, 0xd9, 0xb5 }, { 0xf2, 0xad, 0x6c }, { 0xd9, 0x7d, 0x2c }, { 0xa8, 0x4c, 0x08 },
+};
+enum { COLOURS_LAST = (int)(sizeof viridis / sizeof viridis[0]) - 1 };
+
+static bool is_diverging(const heatmap *map)
+{
+    return map->low == -map->high;
+}
 
 /* (value - low) / (high - low), limited to [0, 1]. */
 static double position(const heatmap *map, double value)
@@ -84,13 +94,14 @@ static int between(int a, int b, double t)
     return (int)lround((1 - t) * a + t * b);
 }
 
-static rgb colour_at(double t)
+static rgb colour_at(const heatmap *map, double t)
 {
-    int i = (int)(t * VIRIDIS_LAST);
-    if (i >= VIRIDIS_LAST)
-        return viridis[VIRIDIS_LAST];
-    double f = t * VIRIDIS_LAST - i;
-    rgb a = viridis[i], b = viridis[i + 1];
+    const rgb *colours = is_diverging(map) ? diverging : viridis;
+    int i = (int)(t * COLOURS_LAST);
+    if (i >= COLOURS_LAST)
+        return colours[COLOURS_LAST];
+    double f = t * COLOURS_LAST - i;
+    rgb a = colours[i], b = colours[i + 1];
     return (rgb){ between(a.r, b.r, f), between(a.g, b.g, f), between(a.b, b.b, f) };
 }
 
@@ -149,16 +160,18 @@ static int columns_of(FILE *file)
 
 /* Viridis in the 256 colours that most terminals have: picked by eye, each lighter than the one before. */
 static const int viridis_256[] = { 53, 54, 55, 25, 30, 36, 71, 77, 113, 148, 184, 226 };
-enum { VIRIDIS_256_LAST = (int)(sizeof viridis_256 / sizeof viridis_256[0]) - 1 };
+static const int diverging_256[] = { 25, 26, 68, 110, 153, 231, 231, 223, 216, 215, 172, 130 };
+enum { COLOURS_256_LAST = (int)(sizeof viridis_256 / sizeof viridis_256[0]) - 1 };
 
-static void begin_colour(const terminal *term, double t)
+static void begin_colour(const terminal *term, const heatmap *map, double t)
 {
-    rgb c = colour_at(t);
+    rgb c = colour_at(map, t);
     const char *text = is_light(c) ? "30" : "97";
     if (term->palette == COLOURS_ALL)
         fprintf(term->file, "\033[%s;48;2;%d;%d;%dm", text, c.r, c.g, c.b);
     else
-        fprintf(term->file, "\033[%s;48;5;%dm", text, viridis_256[lround(t * VIRIDIS_256_LAST)]);
+        fprintf(term->file, "\033[%s;48;5;%dm", text,
+                (is_diverging(map) ? diverging_256 : viridis_256)[lround(t * COLOURS_256_LAST)]);
 }
 
 static void print_padded(FILE *file, const char *text, int width, bool right)
@@ -188,7 +201,7 @@ static void print_cell(const terminal *term, const heatmap *map, double value)
         text[0] = '\0';
     bool coloured = term->palette != PLAIN && !is_blank(value);
     if (coloured)
-        begin_colour(term, position(map, value));
+        begin_colour(term, map, position(map, value));
     /* Numbers end one column before the cell; a dot is where the decimal point would be. */
     int after = has_numbers(term) ? (value == 0 ? 3 : 1) : 0;
     fprintf(term->file, "%*s%*s", room - after, text, after, "");
@@ -207,10 +220,10 @@ static int panel_width(const heatmap_panel *panel, int cell)
     return width > length(panel->title) ? width : length(panel->title);
 }
 
-/* A cell that holds "0.25" or the longest label, whichever is wider, but at the most 8. */
+/* A cell that holds a number or the longest label, whichever is wider, but at the most 8. */
 static int wide_cell(const heatmap *map)
 {
-    int cell = 5;
+    int cell = 1 + ag_snprintf(NULL, 0, "%.2f", map->low < 0 ? map->low : map->high);
     for (int i = 0; i < map->panel_count; i++) {
         int n = longest_label(map->panel[i].col_label, map->panel[i].cols) + 1;
         cell = n > cell ? n : cell;
@@ -313,7 +326,7 @@ static void print_key(const terminal *term, const heatmap *map)
     if (term->palette != PLAIN) {
         ag_fprintf(term->file, "%s %g ", map->bar_title, map->low);
         for (int i = 0; i < STEPS; i++) {
-            begin_colour(term, (double)i / (STEPS - 1));
+            begin_colour(term, map, (double)i / (STEPS - 1));
             fputc(' ', term->file);
         }
         ag_fprintf(term->file, "\033[0m %g", map->high);
@@ -431,7 +444,7 @@ static void svg_cell(FILE *file, const heatmap *map, const heatmap_panel *panel,
     label_text a, b;
     double value = panel->value[row * panel->cols + col];
     double x = left + col * at->cell, y = at->top + row * at->cell;
-    rgb c = is_blank(value) ? (rgb){ 0xee, 0xee, 0xee } : colour_at(position(map, value));
+    rgb c = is_blank(value) ? (rgb){ 0xee, 0xee, 0xee } : colour_at(map, position(map, value));
     ag_fprintf(file, "<g><rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"#%02x%02x%02x\"/>", x, y,
                at->cell, at->cell, (unsigned)c.r, (unsigned)c.g, (unsigned)c.b);
     if (at->cell >= 36)
@@ -476,8 +489,8 @@ static void svg_bar(FILE *file, const heatmap *map, const svg_layout *at, double
     enum { TICKS = 5 };
     char number[32];
     svg_text(file, x, at->top - 8, "axis", "", map->bar_title);
-    ag_fprintf(file, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"url(#viridis)\"/>\n", x,
-               at->top, bar_width, at->cells_height);
+    ag_fprintf(file, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"url(#scale)\"/>\n", x, at->top,
+               bar_width, at->cells_height);
     for (int i = 0; i < TICKS; i++) {
         double t = (double)i / (TICKS - 1), y = at->top + (1 - t) * at->cells_height;
         ag_fprintf(file, "<path d=\"M%.1f %.1fh5\" stroke=\"#444\"/>\n", x + bar_width, y);
@@ -503,11 +516,13 @@ static void svg_head(FILE *file, const heatmap *map, const svg_layout *at)
           ".value { font-size: 11px }\n"
           "rect { shape-rendering: crispEdges }\n"
           "</style>\n"
-          "<linearGradient id=\"viridis\" x1=\"0\" y1=\"1\" x2=\"0\" y2=\"0\">\n",
+          "<linearGradient id=\"scale\" x1=\"0\" y1=\"1\" x2=\"0\" y2=\"0\">\n",
           file);
-    for (int i = 0; i <= VIRIDIS_LAST; i++)
-        ag_fprintf(file, "<stop offset=\"%.3f\" stop-color=\"#%02x%02x%02x\"/>\n", (double)i / VIRIDIS_LAST,
-                   (unsigned)viridis[i].r, (unsigned)viridis[i].g, (unsigned)viridis[i].b);
+    for (int i = 0; i <= COLOURS_LAST; i++) {
+        const rgb c = colour_at(map, (double)i / COLOURS_LAST);
+        ag_fprintf(file, "<stop offset=\"%.3f\" stop-color=\"#%02x%02x%02x\"/>\n", (double)i / COLOURS_LAST,
+                   (unsigned)c.r, (unsigned)c.g, (unsigned)c.b);
+    }
     fputs("</linearGradient>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n", file);
     svg_text(file, margin, margin + 12, "main", "", map->title);
 }

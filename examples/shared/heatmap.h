@@ -2,8 +2,9 @@
  *
  * heatmap.h - matrices as rows of heat maps: in the terminal and as an SVG file. Needs nothing but C and a terminal.
  *
- * Colours are viridis, from `low` (dark) to `high` (bright). Exactly 0 and NaN are left blank, so that a masked weight
- * differs from a small one. Labels are UTF-8.
+ * Colours are viridis, from `low` (dark) to `high` (bright); when `low` is -`high`, blue over white to orange, white
+ * for values near 0. Exactly 0 and NaN are left blank, so that a masked weight differs from a small one. Labels are
+ * UTF-8.
  */
 #ifndef EXAMPLES_HEATMAP_H
 #define EXAMPLES_HEATMAP_H

@@ -145,6 +145,13 @@ static void trace_add_inputs(const trace_pass *p)
         trace_add(trace, "memory", p->keys_of, "given");
     if (p->values_of != p->x && p->values_of != p->keys_of)
         trace_add(trace, "values", p->values_of, "given");
+    const ag_module *module = &p->layer->module;
+    for (int64_t i = 0; i < ag_module_param_count(module); i++) {
+        const ag_named_tensor param = ag_module_param(module, i);
+        char name[64];
+        snprintf(name, sizeof name, "W.%s", param.name);
+        trace_add(trace, ag_intern(module->ctx, "", name), param.tensor, "given");
+    }
 }
 
 static void trace_add_operands(const trace_pass *p)

@@ -218,7 +218,8 @@ int64_t ag_mha_blind_queries(ag_mha *layer, int64_t *where);
  * backward from dY (NULL: drawn from the random stream, which is put back). Equal to the layer's own pass within
  * rounding for finite x. Leaves gradients and the layer's last forward as they are. An error while a tape runs.
  * Entries are copies, per head where they have heads [B,H,..]:
- *     forward      X, Q, K, V, U (scores before soft_cap and bias), mask, S, P, lse, O, Y
+ *     forward      X, W of each parameter ("W.q.weight"), Q, K, V, U (scores before soft_cap and bias), mask, S, P,
+ *                  lse, O, Y
  *     backward     dY, dO, dV, dP, delta, dS, dU, dQ, dK, dX, and dW of each parameter ("dW.q.weight")
  *     if given     memory, values, bias, and their gradients ("dmemory")
  * K, V, dK and dV have the key heads. */

@@ -97,71 +97,6 @@ run 0 linear_regression
 has out '^\[\[ *\(1\.9\|2\.0\)[0-9]* *-\(2\.9\|3\.0\)[0-9]*\]\]$'
 has out '^\[0\.\(4[5-9]\|5\|5[0-4]\)[0-9]*\]$'
 
-run 0 attention_gradients
-has out '^PASS$'
-lacks out FAIL
-count out 9 '^d[A-Z][a-z]* .*e-[0-9][0-9]  *ok$'
-has out 'exactly 0 in 6 of 6 places'
-has out '^P .*1\.0000  *0  *0  *0$'
-has out '^rows of dS sum to 0:.* ok$'
-run 1 attention_gradients --mistake row-sum
-has out '^FAIL$'
-has out '^dS .*FAIL$'
-has out '^rows of dS sum to 0:.*FAIL$'
-run 1 attention_gradients --mistake scale
-count out 5 '^d[A-Z][a-z]* .*e[+-][0-9][0-9]  *FAIL$'
-run 1 attention_gradients --mistake transpose
-has out '^dK .*FAIL$'
-has out '^dQ .*ok$'
-run 2 attention_gradients --mistake spelling
-run 2 attention_gradients --seed
-has err '^attention_gradients: --seed needs a value: N$'
-run 2 attention_gradients --seed -1
-
-run 0 head_attention
-svg head_attention.svg
-count head_attention.svg 36 '<rect .*</title></g>$'
-count head_attention.svg 15 ': 0</title></g>$'
-has out '^###\.\.\.$'
-count out 2 'differs by at most .* ok$'
-lacks out "$(printf '\033')"
-cp out first
-run 0 head_attention
-cmp -s out first || fail "$command: two runs differ"
-run 0 head_attention --seed=7 --text 'a<b & "c" a<b' --out other.svg
-svg other.svg
-has other.svg '>a&lt;b<'
-run 1 head_attention --out no/such/folder.svg
-has err 'can not write no/such/folder.svg: '
-if [ -w /dev/full ]; then
-    checks=$((checks + 1))
-    "$programs/head_attention" >/dev/full 2>err && fail "head_attention >/dev/full: exit status 0"
-    has err '^head_attention: can not write to stdout: No space left on device$'
-fi
-run 2 head_attention --text ' '
-run 2 head_attention word
-has err "unknown argument 'word'"
-
-run 0 multi_head_attention
-svg multi_head_attention.svg
-svg bright_token.svg
-has out 'to the last bit: PASS$'
-has out '^    0  # \. \. \. \. \.$'
-has out '^ 3 1\.00 1\.00 0\.00 0\.25 *$'
-count out 2 '^ [01]  \.    \.    \.    \. *$'
-run 0 multi_head_attention --non-causal --bright 5 --bright-out b5.svg
-svg b5.svg
-has out '^    0  # # # # # #$'
-run 2 multi_head_attention --bright 6
-has err 'positions are 0 to 5'
-run 2 multi_head_attention --non-causal=yes
-
-# Wide enough for a terminal of 80 columns.
-narrow() {
-    checks=$((checks + 1))
-    awk 'length > 80 { print FILENAME ": " $0; wide = 1 } END { exit wide }' "$1" >&2 || fail "$command: wider than 80"
-}
-
 # One JSON value: strings and numbers are made V, then arrays and objects of them, until one V is left.
 json() {
     checks=$((checks + 1))
@@ -174,6 +109,104 @@ json() {
             while (gsub(/\[([SV](,[SV])*)?\]|[{](S:[SV](,S:[SV])*)?[}]/, "V", text)) {}
             exit text != "V"
         }' "$1" || fail "$command: $1 is not JSON"
+}
+
+run 0 attention_gradients
+has out '^PASS$'
+lacks out FAIL
+count out 9 '^d[A-Z][a-z]* .*e-[0-9][0-9]  *ok$'
+has out 'exactly 0 in 6 of 6 places'
+has out '^  the  *1\.0000  *0  *0  *0$'
+has out '^  cat  *-[0-9.]*  *[0-9.]*  *0  *0$'
+has out '^row 0 of dS and dQ is 0: '
+lacks out 'e+00'
+has out '^rows of dS sum to 0:.* ok$'
+run 1 attention_gradients --mistake row-sum
+has out '^FAIL$'
+has out '^dS .*FAIL$'
+has out '^rows of dS sum to 0:.*FAIL$'
+run 1 attention_gradients --mistake scale
+count out 5 '^d[A-Z][a-z]* .*e[+-][0-9][0-9]  *FAIL$'
+run 1 attention_gradients --mistake transpose
+has out '^dK .*FAIL$'
+has out '^dQ .*ok$'
+run 2 attention_gradients --mistake spelling
+run 0 attention_gradients --d 8 --text 'a b c d e f g h i j k l' --no-scale --seed 29
+has out '^One causal head: T = 12, d = 8, a = 1, without 1/sqrt(d), = 1.0000'
+has out '^  l .*[0-9]$'
+run 0 attention_gradients --non-causal --d 1 --svg g --json g.json
+lacks out '^row 0 of'
+svg g-scores.svg
+svg g-rows.svg
+has g-rows.svg '>channel<'
+has g-scores.svg 'stop-color="#1f4e9e"'
+json g.json
+has g.json '^"W.v.weight": {"shape": \[1,1\], "formula": "given",$'
+run 2 attention_gradients --seed
+has err '^attention_gradients: --seed needs a value: N$'
+run 2 attention_gradients --seed -1
+
+run 0 head_attention --svg head
+svg head-weights.svg
+has head-weights.svg 'stop-color="#440154"'
+count head-weights.svg 36 '<rect .*</title></g>$'
+count head-weights.svg 15 ': 0</title></g>$'
+has out '^###\.\.\.$'
+count out 2 'differs by at most .* ok$'
+lacks out "$(printf '\033')"
+count out 7 '^[XWb][qkv]* = '
+lacks out 'e+00'
+cp out first
+run 0 head_attention --svg head
+cmp -s out first || fail "$command: two runs differ"
+run 0 head_attention --seed=7 --text 'a<b & "c" a<b' --svg other --json other.json
+svg other-weights.svg
+json other.json
+has other.json '^"W.q.bias": {"shape": \[4\], "formula": "given",$'
+has other-weights.svg '>a&lt;b<'
+run 0 head_attention --d 8 --no-scale --non-causal --text 'one two three'
+has out '^T = 3 words, emb_size = 6, d = 8; a = 1, without 1/sqrt(d), = 1.0000$'
+has out '^###$'
+lacks out '^##\.$'
+run 1 head_attention --svg no/such/folder
+has err 'can not write no/such/folder-weights.svg: '
+run 2 head_attention --heads 2
+run 2 head_attention --d 9
+has err '^head_attention: --d is 9, must be 1 to 8$'
+run 2 head_attention --text 'a b c d e f g h i j k l m'
+has err '^head_attention: --text takes 12 words'
+if [ -w /dev/full ]; then
+    checks=$((checks + 1))
+    "$programs/head_attention" >/dev/full 2>err && fail "head_attention >/dev/full: exit status 0"
+    has err '^head_attention: can not write to stdout: No space left on device$'
+fi
+run 2 head_attention --text ' '
+run 2 head_attention word
+has err "unknown argument 'word'"
+
+run 0 multi_head_attention --svg heads --json heads.json
+svg heads-P.svg
+svg heads-dS.svg
+svg heads-bright.svg
+json heads.json
+has out '^Row 0 is 0 in every head'
+has out '^the   \.     \.     \.     \.     \.     \.   '
+has out 'to the last bit: PASS$'
+has out '^    0  # \. \. \. \. \.$'
+has out '^ 3 1\.00 1\.00 0\.00 0\.25 *$'
+count out 2 '^ [01]  \.    \.    \.    \. *$'
+run 0 multi_head_attention --non-causal --bright 5 --heads 3 --d 5 --no-scale --text word
+has out '^T = 1 words, 3 heads of d = 5 channels, emb_size = 15$'
+lacks out '^Row 0 is 0'
+has out '^    0  # # # # # #$'
+run 2 multi_head_attention --bright 6
+has err '^multi_head_attention: --bright is 6, must be 0 to 5$'
+run 2 multi_head_attention --non-causal=yes
+
+# Wide enough for a terminal of 80 columns.
+narrow() {
+    checks=$((checks + 1))
+    awk 'length > 80 { print FILENAME ": " $0; wide = 1 } END { exit wide }' "$1" >&2 || fail "$command: wider than 80"
 }
 
 run 0 gradcheck

@@ -45,8 +45,8 @@ each_program() { # a command that is given a program and its arguments, each of 
     "$@" lm tokenize --model "$model" <"$folder/text" || failures=1
     "$@" generate --model $gpt2 --tokens 1 --length 4 2>&1 || failures=1
     "$@" encode --model $bert --tokens 1 || failures=1
-    "$@" head_attention --out "$folder/a.svg" || failures=1
-    "$@" multi_head_attention --out "$folder/a.svg" --bright-out "$folder/b.svg" || failures=1
+    "$@" head_attention --svg "$folder/a" || failures=1
+    "$@" multi_head_attention --svg "$folder/b" || failures=1
     "$@" attention_gradients || failures=1
     "$@" explorer || failures=1
     "$@" linear_regression || failures=1
@@ -77,8 +77,8 @@ full_samples() {
     ! small samples >/dev/full 2>"$folder/message" && [ -s "$folder/samples/last.safetensors" ] &&
         grep -q '^lm train: can not write to stdout' "$folder/message"
 }
-full_picture() { # program, option
-    ! "$programs/$1" "$2" /dev/full >"$folder/out" 2>"$folder/message" && [ "$(wc -l <"$folder/message")" -eq 1 ]
+full_picture() { # program, option, name
+    ! "$programs/$1" "$2" "$3" >"$folder/out" 2>"$folder/message" && [ "$(wc -l <"$folder/message")" -eq 1 ]
 }
 through_link() {
     ln -s "$folder/later.svg" "$folder/link.svg"
@@ -93,9 +93,11 @@ if [ -c /dev/full ]; then
     check "a full disk under profile.csv" full_log profile.csv --profile
     check "which loses no model" test -s "$folder/log/last.safetensors"
     check "a full disk under the samples of a run" full_samples
-    check "a full disk under pictures" full_picture head_attention --out
-    check "and both of two" full_picture multi_head_attention --bright-out
-    check "a full disk under a trace" full_picture attention_gradients --json
+    ln -s /dev/full "$folder/full-weights.svg"
+    ln -s /dev/full "$folder/full-bright.svg"
+    check "a full disk under pictures" full_picture head_attention --svg "$folder/full"
+    check "and the last of three" full_picture multi_head_attention --svg "$folder/full"
+    check "a full disk under a trace" full_picture attention_gradients --json /dev/full
     check "messages that can not be written" \
         sh -c "! $programs/lm train $tiny --out $folder/mute --steps 3 >/dev/null 2>/dev/full"
 else
