@@ -3,7 +3,7 @@
  * lm.c - a toy causal language model: `lm train` trains on a text, `lm sample` continues a prompt.
  */
 #include "examples/lm/lm.h"
-#include "examples/lm/lm_run.h"
+#include "examples/lm/lm_command.h"
 #include "examples/shared/options.h"
 #include "examples/shared/program.h"
 
@@ -38,7 +38,7 @@ int main(int argc, char **argv)
 {
     if (argc < 2)
         return usage(stderr, OPTIONS_WRONG);
-    run_called_as(argv[0]);
+    command_called_as(argv[0]);
     for (int i = 0; i < COMMANDS; i++)
         if (strcmp(argv[1], command[i].name) == 0)
             return command[i].run(argc - 1, argv + 1);

@@ -3,6 +3,7 @@
  * lm_advice.c - see lm_advice.h.
  */
 #include "examples/lm/lm_advice.h"
+#include "examples/lm/lm_checkpoint.h"
 #include "examples/lm/lm_step.h"
 
 #include <string.h>
@@ -90,7 +91,7 @@ void explain_infinity(run *r, volatile const sig_atomic_t *stop)
     snprintf(message, sizeof message, "%s", ag_error_message(ctx));
     ag_error_clear(ctx);
     ag_fprintf(stderr, "lm: step %.0f is not finite: %s\n", failed + 1, message);
-    if (!run_load(r))
+    if (!checkpoint_load(r))
         return;
     double from = r->s.step;
     ag_fprintf(stderr, "lm: steps %.0f to %.0f are run again to find the source\n", from + 1, failed + 1);

@@ -4,8 +4,9 @@
  */
 #define _DEFAULT_SOURCE /* isatty */
 #include "examples/lm/lm.h"
+#include "examples/lm/lm_command.h"
 #include "examples/lm/lm_measure.h"
-#include "examples/lm/lm_run.h"
+#include "examples/lm/lm_text.h"
 #include "examples/lm/lm_tokenizer.h"
 #include "examples/shared/options.h"
 #include "examples/shared/program.h"

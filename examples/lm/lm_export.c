@@ -7,7 +7,7 @@
  * without either; learned positions, layer norm and a plain feed-forward are GPT-2.
  */
 #include "examples/lm/lm.h"
-#include "examples/lm/lm_run.h"
+#include "examples/lm/lm_command.h"
 #include "examples/lm/lm_tokenizer.h"
 #include "examples/shared/options.h"
 #include "examples/shared/program.h"

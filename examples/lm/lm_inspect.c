@@ -4,8 +4,8 @@
  * it expects next.
  */
 #include "examples/lm/lm.h"
+#include "examples/lm/lm_command.h"
 #include "examples/lm/lm_measure.h"
-#include "examples/lm/lm_run.h"
 #include "examples/lm/lm_tokenizer.h"
 #include "examples/shared/heatmap.h"
 #include "examples/shared/options.h"

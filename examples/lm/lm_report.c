@@ -3,6 +3,7 @@
  * lm_report.c - see lm_report.h.
  */
 #include "examples/lm/lm_report.h"
+#include "examples/lm/lm_command.h"
 #include "examples/lm/lm_measure.h"
 #include "examples/lm/lm_report_page.h"
 #include "examples/shared/program.h"
@@ -258,7 +259,7 @@ static void put_command(FILE *file, const run *r)
     char config[RUN_PATH + 16];
     snprintf(config, sizeof config, "%s/config.json", r->folder);
     if (memory != NULL)
-        run_print_command(memory, (const char *const[]){ "train", "--config", config, NULL });
+        command_print(memory, (const char *const[]){ "train", "--config", config, NULL });
     if (memory != NULL && fclose(memory) == 0) {
         fputs("<h2>Again</h2>\n<p>This command trains the same model in a folder of its own.</p>\n<pre>", file);
         page_text(file, text, (int64_t)size);

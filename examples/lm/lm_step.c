@@ -45,7 +45,7 @@ static bool new_optimizer(run *r)
 bool run_start_from(run *r)
 {
     char path[RUN_PATH];
-    if (!run_model(r->o.from, path) || !model_load(&r->model, path))
+    if (!folder_model(r->o.from, path) || !model_load(&r->model, path))
         return false;
     const ag_transformer_config *c = ag_gpt_config_of(r->model.gpt);
     r->o.context = (uint64_t)r->model.context;

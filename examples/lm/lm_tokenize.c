@@ -3,7 +3,7 @@
  * lm_tokenize.c - `lm tokenize`: texts as token ids and back, for programs that read ids.
  */
 #include "examples/lm/lm.h"
-#include "examples/lm/lm_run.h"
+#include "examples/lm/lm_command.h"
 #include "examples/lm/lm_text.h"
 #include "examples/shared/options.h"
 #include "examples/shared/pretrained_model.h"

@@ -3,6 +3,8 @@
  * lm_train.c - see lm_train.h. B windows of T tokens a step; the loss is in nats per token.
  */
 #include "examples/lm/lm_advice.h"
+#include "examples/lm/lm_checkpoint.h"
+#include "examples/lm/lm_command.h"
 #include "examples/lm/lm_plan.h"
 #include "examples/lm/lm_report.h"
 #include "examples/lm/lm_step.h"
@@ -187,7 +189,7 @@ static bool set_up(training *t)
         return false;
     if (t->resumed != NULL)
         snprintf(r->folder, sizeof r->folder, "%s", t->resumed);
-    bool good = (t->resumed == NULL ? r->o.from == NULL || run_start_from(r) : run_open_model(r)) &&
+    bool good = (t->resumed == NULL ? r->o.from == NULL || run_start_from(r) : checkpoint_model(r)) &&
                 read_corpus(t, &raw) && choose_settings(t) && run_make_model(r) &&
                 (r->o.dry_run || (t->resumed != NULL ? run_resume(r) : run_begin(r, &raw)));
     text_free(&raw);
@@ -391,7 +393,7 @@ static bool stopped(const training *t)
             (unsigned long long)r->o.steps,
             interrupted == SIGINT ? "Ctrl-C" : interrupted == SIGTERM ? "SIGTERM" : interrupted == SIGHUP ? "SIGHUP"
                                                                               : "a closed output");
-    run_print_command(stderr, (const char *const[]){ "train", "--continue", r->folder, NULL });
+    command_print(stderr, (const char *const[]){ "train", "--continue", r->folder, NULL });
     fputc('\n', stderr);
     return true;
 }
@@ -406,9 +408,9 @@ static bool end_run(training *t)
     const double last = r->s.step;
     if (interrupted && last < (double)r->o.steps && t->patient)
         return stopped(t);
-    if (!run_has_best(r)) /* its folder was removed meanwhile */
+    if (!folder_has(r->folder, FOLDER_BEST)) /* its folder was removed meanwhile */
         r->s.best_step = last;
-    if (r->s.best_step < last && !run_load_best(r))
+    if (r->s.best_step < last && !checkpoint_load_best(r))
         return false;
     const int64_t some = run_last_windows(r);
     const bool all = run_validated(r, some) == run_windows(r);
@@ -425,7 +427,7 @@ static bool end_run(training *t)
     if (!report_write(r))
         return false;
     fprintf(stderr, "wrote     %s/: best.safetensors, last.safetensors, log.csv, report.html\nsample    ", r->folder);
-    run_print_command(stderr, (const char *const[]){ "sample", "--model", r->folder, NULL });
+    command_print(stderr, (const char *const[]){ "sample", "--model", r->folder, NULL });
     fputc('\n', stderr);
     return true;
 }
@@ -439,7 +441,7 @@ static void train(void *argument)
 /* Whether there is something left to train, or the run was stopped in its ending; if not, says so. */
 static bool goes_on(const run *r)
 {
-    if (!run_has_ended(r))
+    if (!folder_has(r->folder, FOLDER_REPORT)) /* which is written last */
         return true;
     bool all = r->s.step >= (double)r->o.steps;
     if (all)

@@ -3,7 +3,7 @@
  * lm_train_options.c - the command lines of `lm train` and `lm finetune`.
  */
 #include "examples/lm/lm.h"
-#include "examples/lm/lm_run.h"
+#include "examples/lm/lm_checkpoint.h"
 #include "examples/shared/config.h"
 #include "examples/shared/program.h"
 
@@ -201,7 +201,7 @@ static bool settle(const char *program, train_options *o, char **data, const opt
     if (o->vocab > 0)
         o->level = TOKENS_BPE;
     if (o->from != NULL && o->from[0] == '\0') {
-        if (!run_model("", newest))
+        if (!folder_model("", newest))
             return false;
         o->from = newest;
     }
@@ -272,7 +272,7 @@ static int continue_run(int argc, char **argv)
                               argv);
     if (status != OPTIONS_RUN)
         return status;
-    char *config = run_settings(where, folder, &o);
+    char *config = checkpoint_settings(where, folder, &o);
     if (config == NULL)
         return EXIT_FAILURE;
     option_words files = o.files;
