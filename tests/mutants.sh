@@ -17,7 +17,7 @@ set -eu
 
 def=tests/mutants.def
 document=docs/mutants.md
-limit=240 # seconds for one suite or script
+limit=480 # seconds for one suite or script
 
 query() # mode, then assignments for mutants.awk
 {
