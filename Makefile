@@ -2,6 +2,7 @@
 #
 #   make              the library and the example programs
 #   make train        trains the toy language model on the bundled text and shows samples
+#   make exercise N=1 a backward to write yourself, from softmax to a training step: judged, with a hint (folder=exercises)
 #   make test         builds and runs the tests; installs Check first when it is missing
 #   make bench        measures all that docs/performance.md shows, beside PyTorch and OpenBLAS where they are installed;
 #                     about 25 minutes (parts=steps,isa,gemm,op,generation,busy,start,growth,profile: some; rounds=N)
@@ -209,7 +210,7 @@ $(kernel_objects): $(objects)/tensor/kernels/kernels_%.o: tensor/kernels/kernels
 
 # ---- example programs: examples/<name>.c or examples/<name>/*.c, and an archive of what they share ----
 programs := lm generate encode head_attention multi_head_attention attention_gradients gradcheck linear_regression \
-            translate forecast classify check_kernel explorer
+            translate forecast classify check_kernel explorer exercises
 example_shared := $(wildcard examples/shared/*.c)
 example_library := $(build)/examples/libexamples.a
 example_binaries := $(programs:%=$(build)/examples/%)
@@ -233,6 +234,18 @@ $(foreach program,$(programs),$(eval $(call link_example,$(program))))
 
 # Programs may use POSIX where a person needs it; the library may not.
 $(objects)/examples/%.o: flags += -D_POSIX_C_SOURCE=200809L
+
+# The judge of the exercises, with the stubs in place of a student's functions.
+exercise_stubs := $(patsubst %.c,$(objects)/%.o,$(wildcard examples/exercises/stubs/*.c))
+exercise_judge := $(filter-out %/main.o,$(call example_objects,exercises))
+$(exercise_stubs): flags += -Wno-unused -Wno-unused-parameter
+$(build)/examples/exercises: $(exercise_stubs)
+
+.PHONY: exercise
+exercise: $(build)/examples/exercises
+	@compile='$(CC) -std=c99 -g -O1 -Wall -Wextra -Wno-unused -Wno-unused-parameter -I. $(CPPFLAGS) -c' \
+	    link='$(link)' explain='$(explain)' sh examples/exercises/try.sh '$(N)' '$(or $(folder),$(out)exercises)' \
+	    $(build) $(call example_objects,exercises) $(example_library) $(library) $(LDLIBS) -lm
 
 .PHONY: train
 train: $(build)/examples/lm
@@ -280,7 +293,7 @@ install uninstall:
 	    private_libs='-lm$(if $(filter 1,$(openmp)), -fopenmp)' sh tools/package.sh $@
 
 # ---- tests ----
-test_folders := tests $(folders:%=tests/%) tests/examples tests/zoo
+test_folders := tests $(folders:%=tests/%) tests/examples tests/exercises tests/zoo
 test_sources := $(filter-out tests/core.c tests/soak.c,$(wildcard $(test_folders:%=%/*.c)))
 # WebAssembly has no processes: tests/wasm stands for Check, and suites about processes, signals, threads, devices,
 # folders or sizes of more than 32 bits are left out.
@@ -288,7 +301,7 @@ ifeq ($(config),wasm)
 wasm_without := $(addprefix tests/,check_misuse.c check_out_of_memory.c $(addprefix tensor/check_,ctx.c team.c \
     memory.c shape.c tensor.c view.c) $(addprefix tensor/files/check_,number.c print.c replace.c safetensors%.c) \
     tensor/kernels/check_attention_masks.c autograd/check_mask.c nn/models/check_interruption.c)
-wasm_without += tests/zoo/% $(filter-out %/check_explorer.c,$(wildcard tests/examples/*.c))
+wasm_without += tests/zoo/% tests/exercises/% $(filter-out %/check_explorer.c,$(wildcard tests/examples/*.c))
 test_sources := $(filter-out $(wasm_without),$(test_sources)) tests/wasm/check.c
 endif
 test_objects := $(test_sources:%.c=$(objects)/%.o)
@@ -311,13 +324,14 @@ else
 endif
 
 explorer_objects := $(addprefix $(objects)/examples/explorer/,model.o terms.o)
-$(test_program): $(test_objects) $(explorer_objects) $(if $(filter wasm,$(config)),,$(example_library)) $(library)
+$(test_program): $(test_objects) $(explorer_objects) \
+    $(if $(filter wasm,$(config)),,$(exercise_judge) $(example_library)) $(library)
 	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
 	$(hide)$(link) $^ $$(cat $(check_flags)) $(LDLIBS) -lm -o $@
 
 # Each script is a target, so that `make -j2` runs two at a time; the suites come last, and Check's summary with them.
-script_checks := docs examples lm lm_model package crash uses generate locale output python mutants
+script_checks := docs examples exercises lm lm_model package crash uses generate locale output python mutants
 .PHONY: test check-scripts $(script_checks:%=check-script-%)
 $(script_checks:%=check-script-%): $(test_program) $(example_binaries)
 check-script-docs:
@@ -328,6 +342,8 @@ check-script-lm check-script-lm_model check-script-crash: check-script-%:
 	sh tests/examples/check_$*.sh $(build)/examples/lm
 check-script-locale:
 	CC="$(CC)" sh tests/check_locale.sh $(build)
+check-script-exercises:
+	CC="$(CC)" sh tests/examples/check_exercises.sh $(build)/examples
 check-script-python:
 	CC="$(CC)" sh tests/examples/check_python.sh
 check-script-mutants:

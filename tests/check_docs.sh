@@ -14,8 +14,9 @@
 # Exit status 1 on any fault.
 set -eu
 
-documents=$(ls README.md CONTRIBUTING.md docs/*.md tests/README.md examples/data/README.md 2>/dev/null || true)
-translations=$(ls docs/*/*.md 2>/dev/null || true)
+documents=$(ls README.md CONTRIBUTING.md docs/*.md docs/course/*.md tests/README.md examples/data/README.md \
+    2>/dev/null || true)
+translations=$(ls docs/ru/*.md 2>/dev/null || true)
 strict='-std=c99 -pedantic -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes
         -Wmissing-prototypes -Wundef -Werror'
 folder=$(mktemp -d)

@@ -64,6 +64,27 @@ static inline void *kernel_values(ag_ctx *ctx, ag_array *array, bool single, con
     return memory;
 }
 
+/* Reads a signature "inputs -> outputs" into array[..] and names[..]. Returns the number of arrays and writes that of
+ * the inputs; 0 when it is written otherwise. */
+static inline int kernel_signature(const char *signature, ag_array array[KERNEL_ARRAYS],
+                                   char names[KERNEL_ARRAYS][KERNEL_NAME], int *inputs)
+{
+    int count = 0;
+    const char *at = signature + strspn(signature, " ");
+    *inputs = -1;
+    while (at != NULL && *at != '\0' && count < KERNEL_ARRAYS) {
+        if (strncmp(at, "->", 2) == 0) {
+            *inputs = count;
+            at += 2;
+        } else {
+            at = kernel_read(at, &array[count], names[count]);
+            count++;
+        }
+        at = at == NULL ? NULL : at + strspn(at, " ");
+    }
+    return at != NULL && *at == '\0' && *inputs > 0 && *inputs < count ? count : 0;
+}
+
 /* Checks a function of "inputs -> outputs" at the given values, an array for each input, or at random ones (NULL), in a
  * context of its own. AG_CAUSE_ERROR: the signature is written otherwise, or memory ran out. */
 static inline ag_gradcheck_result check_kernel_run(ag_array_function function, const char *signature,
@@ -72,21 +93,10 @@ static inline ag_gradcheck_result check_kernel_run(ag_array_function function, c
     ag_array array[KERNEL_ARRAYS];
     char names[KERNEL_ARRAYS][KERNEL_NAME];
     void *memory[KERNEL_ARRAYS] = { NULL };
-    int count = 0, inputs = -1;
-    const char *at = signature + strspn(signature, " ");
-    while (at != NULL && *at != '\0' && count < KERNEL_ARRAYS) {
-        if (strncmp(at, "->", 2) == 0) {
-            inputs = count;
-            at += 2;
-        } else {
-            at = kernel_read(at, &array[count], names[count]);
-            count++;
-        }
-        at = at == NULL ? NULL : at + strspn(at, " ");
-    }
+    int inputs, count = kernel_signature(signature, array, names, &inputs);
     ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1 });
     ag_gradcheck_result result = { .verdict = AG_FAIL, .worst.cause = AG_CAUSE_ERROR };
-    bool good = at != NULL && *at == '\0' && inputs > 0 && inputs < count && ctx != NULL;
+    bool good = count > 0 && ctx != NULL;
     for (int i = 0; i < inputs && good; i++) {
         const void *values = given == NULL ? NULL : given[i];
         memory[i] = kernel_values(ctx, &array[i], function.forward_f32 != NULL, values);

@@ -71,7 +71,7 @@ svg() {
 }
 
 for name in head_attention multi_head_attention attention_gradients gradcheck linear_regression check_kernel \
-    explorer; do
+    explorer exercises; do
     run 0 $name --help
     has out "^usage: $name"
     run 2 $name --foo

@@ -34,7 +34,7 @@ model=$folder/run/last.safetensors
 each_program() { # a command that is given a program and its arguments, each of which writes to stdout
     failures=0
     for program in generate encode head_attention multi_head_attention attention_gradients gradcheck \
-        linear_regression translate forecast classify check_kernel explorer; do
+        linear_regression translate forecast classify check_kernel explorer exercises; do
         "$@" $program --help || failures=1
     done
     "$@" lm --help || failures=1
@@ -49,6 +49,7 @@ each_program() { # a command that is given a program and its arguments, each of 
     "$@" multi_head_attention --svg "$folder/b" || failures=1
     "$@" attention_gradients || failures=1
     "$@" explorer || failures=1
+    "$@" exercises || failures=1
     "$@" linear_regression || failures=1
     "$@" gradcheck --list || failures=1
     return $failures
