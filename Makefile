@@ -210,7 +210,8 @@ $(kernel_objects): $(objects)/tensor/kernels/kernels_%.o: tensor/kernels/kernels
 
 # ---- example programs: examples/<name>.c or examples/<name>/*.c, and an archive of what they share ----
 programs := lm generate encode head_attention multi_head_attention attention_gradients gradcheck linear_regression \
-            translate forecast classify check_kernel explorer exercises
+            translate forecast classify check_kernel explorer exercises \
+            $(patsubst examples/%.c,%,$(wildcard examples/course/*.c))
 example_shared := $(wildcard examples/shared/*.c)
 example_library := $(build)/examples/libexamples.a
 example_binaries := $(programs:%=$(build)/examples/%)
@@ -227,6 +228,7 @@ $(example_library): $(example_shared:%.c=$(objects)/%.o)
 example_objects = $(patsubst %.c,$(objects)/%.o,$(wildcard examples/$1.c examples/$1/*.c))
 define link_example
 $(build)/examples/$1: $(call example_objects,$1) $(example_library) $(library)
+	@mkdir -p $$(@D)
 	$$(say) "  LINK  $$@"
 	$$(hide)$$(link) $$^ $$(LDLIBS) -lm -o $$@
 endef
@@ -331,12 +333,12 @@ $(test_program): $(test_objects) $(explorer_objects) \
 	$(hide)$(link) $^ $$(cat $(check_flags)) $(LDLIBS) -lm -o $@
 
 # Each script is a target, so that `make -j2` runs two at a time; the suites come last, and Check's summary with them.
-script_checks := docs examples exercises lm lm_model package crash uses generate locale output python mutants
+script_checks := docs examples course exercises lm lm_model package crash uses generate locale output python mutants
 .PHONY: test check-scripts $(script_checks:%=check-script-%)
 $(script_checks:%=check-script-%): $(test_program) $(example_binaries)
 check-script-docs:
 	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags) $(LDFLAGS)
-check-script-examples check-script-package check-script-uses check-script-generate check-script-output: check-script-%:
+$(addprefix check-script-,examples course package uses generate output): check-script-%:
 	sh tests/examples/check_$*.sh $(build)/examples
 check-script-lm check-script-lm_model check-script-crash: check-script-%:
 	sh tests/examples/check_$*.sh $(build)/examples/lm
