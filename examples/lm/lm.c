@@ -42,12 +42,15 @@ int main(int argc, char **argv)
     for (int i = 0; i < COMMANDS; i++)
         if (strcmp(argv[1], command[i].name) == 0)
             return command[i].run(argc - 1, argv + 1);
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+    if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return usage(stdout, EXIT_SUCCESS);
     const char *nearest = command[0].name;
     for (int i = 1; i < COMMANDS; i++)
         if (option_distance(argv[1], command[i].name) < option_distance(argv[1], nearest))
             nearest = command[i].name;
-    fprintf(stderr, "lm: unknown command '%s'; did you mean lm %s?\n", argv[1], nearest);
+    if (option_distance(argv[1], nearest) <= 2)
+        fprintf(stderr, "lm: unknown command '%s'; did you mean lm %s?\n", argv[1], nearest);
+    else
+        fprintf(stderr, "lm: unknown command '%s'; try lm --help\n", argv[1]);
     return OPTIONS_WRONG;
 }

@@ -88,7 +88,7 @@ bool plan_fits(const run *r)
     double needed = needed_bytes(r), there = free_bytes();
     if (there <= 0 || needed <= there)
         return true;
-    ag_fprintf(stderr, "lm train: the run needs about %.3g GB of memory, %.3g GB are free: lower --batch, --context, "
+    ag_fprintf(stderr, "lm train: the run needs about %.2f GB of memory, %.2f GB are free: lower --batch, --context, "
                        "--emb or --layers%s\n", needed / gigabyte, there / gigabyte,
                r->o.recompute ? "" : ", or give --recompute");
     return false;
@@ -185,18 +185,20 @@ static const sizes ladder[] = {
 };
 enum { RUNGS = (int)(sizeof ladder / sizeof *ladder), MIDDLE = 1 };
 
-/* Sizes that are 0 become those of the rung; the number of heads divides emb, the context leaves text to draw from. */
+/* Sizes that are 0 become about those of the rung; heads have an even number of channels, which rotary positions need,
+ * the context leaves text to draw from. */
 static void fill_sizes(run *r, train_options *o, const sizes *rung)
 {
     o->layers = o->layers > 0 ? o->layers : rung->layers;
-    o->emb = o->emb > 0 ? o->emb : rung->emb;
+    const uint64_t unit = o->heads > 0 ? 2 * o->heads : 1;
+    o->emb = o->emb > 0 ? o->emb : (rung->emb + unit - 1) / unit * unit;
     o->context = o->context > 0 ? o->context : rung->context;
     o->batch = o->batch > 0 ? o->batch : rung->batch;
     uint64_t text = (uint64_t)(r->corpus.train_count > 2 ? r->corpus.train_count / 2 : 1);
     if (o->context > text)
         o->context = text;
     for (uint64_t heads = rung->heads; o->heads == 0; heads--)
-        if (o->emb % heads == 0)
+        if (o->emb % (2 * heads) == 0 || heads == 1)
             o->heads = heads;
 }
 

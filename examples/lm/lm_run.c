@@ -140,10 +140,10 @@ bool run_save_best(run *r)
 
 /* ---- Beginning and ending ---- */
 
-static bool choose_folder(run *r)
+bool run_may_begin(run *r)
 {
     if (r->o.out == NULL)
-        return folder_make_next(r->folder);
+        return true;
     size_t length = strlen(r->o.out);
     while (length > 1 && r->o.out[length - 1] == '/')
         length--;
@@ -153,7 +153,7 @@ static bool choose_folder(run *r)
                         "--continue %s\n", r->folder, r->folder);
         return false;
     }
-    return folder_make(r->folder);
+    return true;
 }
 
 /* To be freed; NULL: out of memory. */
@@ -199,7 +199,8 @@ static bool keep_text(run *r, const raw_text *t)
 
 bool run_begin(run *r, const raw_text *t)
 {
-    if (!choose_folder(r) || !keep_text(r, t) || !write_config(r))
+    if (!(r->o.out == NULL ? folder_make_next(r->folder) : folder_make(r->folder)) || !keep_text(r, t) ||
+        !write_config(r))
         return false;
     r->log = open_in(r, FOLDER_LOG, "wb+");
     r->samples = lock_log(r, r->log) ? open_in(r, FOLDER_SAMPLES, "wb+") : NULL;

@@ -37,9 +37,11 @@ typedef struct run {
     double began, end_by;       /* in seconds; end_by: when --minutes wants the last step made */
 } run;
 
+/* Before a text is read for a new run: whether its folder holds no run; if it does, says so. */
+bool run_may_begin(run *r);
+
 /* Makes the folder of a new run and its first checkpoint. `t` is kept there when it can not be read again. The path is
- * r->o.out, or the next free number in runs/. False after a line on stderr: the folder holds a run already, or can not
- * be written. */
+ * r->o.out, or the next free number in runs/. False after a line on stderr. */
 bool run_begin(run *r, const raw_text *t);
 
 /* Goes on from the checkpoint in r->folder: loads it, cuts the log off behind it. */

@@ -42,11 +42,25 @@ static bool append(raw_text *t, FILE *file, int64_t length)
     return good && !ferror(file);
 }
 
+/* Whether every second byte is as the high bytes of UTF-16 and UTF-32 are: below the letters and digits of ASCII, three
+ * of four, and NUL among them twice. */
+static bool has_high_bytes(const unsigned char *byte, int64_t size)
+{
+    enum { LOOKED_AT = 1024, DIGITS = 0x30 };
+    int64_t seen = 0, low = 0, nul = 0;
+    for (int64_t i = 0; i < size && i < LOOKED_AT; i += 2) {
+        seen++;
+        low += byte[i] < DIGITS;
+        nul += byte[i] == 0;
+    }
+    return nul > 1 && 4 * low >= 3 * seen;
+}
+
 int64_t text_mark_size(const char *name, const char *text, int64_t size)
 {
     const unsigned char *byte = (const unsigned char *)text;
     bool wide = size >= 4 && ((byte[0] == 0xff && byte[1] == 0xfe) || (byte[0] == 0xfe && byte[1] == 0xff) ||
-                              (byte[0] == 0 && byte[2] == 0) || (byte[1] == 0 && byte[3] == 0));
+                              has_high_bytes(byte, size) || has_high_bytes(byte + 1, size - 1));
     if (wide)
         fprintf(stderr, "lm: %s: looks like UTF-16 or UTF-32; convert it to UTF-8, as with iconv\n", name);
     return wide ? -1 : size >= 3 && memcmp(byte, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;

@@ -91,10 +91,10 @@ static void bundled_text(char path[RUN_PATH])
     strcpy(path, name[0]);
 }
 
-/* Whether part divides whole; if not, says which numbers do. */
+/* Whether part divides whole; if not, says which numbers do. 0: not chosen yet. */
 static bool divides(const char *part_name, uint64_t part, const char *whole_name, uint64_t whole)
 {
-    if (whole % part == 0)
+    if (part == 0 || whole % part == 0)
         return true;
     fprintf(stderr, "lm train: %s %llu: must divide %s %llu:", part_name, (unsigned long long)part, whole_name,
             (unsigned long long)whole);
@@ -108,17 +108,33 @@ static bool divides(const char *part_name, uint64_t part, const char *whole_name
     return false;
 }
 
+static bool is_below_1(const char *name, double value)
+{
+    if (value < 1)
+        return true;
+    ag_fprintf(stderr, "lm train: %s is %g, must be at least 0 and below 1\n", name, value);
+    return false;
+}
+
+/* Sizes and steps that --minutes has not chosen yet are 0. */
 static bool check_options(const run *r)
 {
     const train_options *o = &r->o;
-    if (o->momentum >= 1) {
-        ag_fprintf(stderr, "lm train: --momentum is %g, must be at least 0 and below 1\n", o->momentum);
+    if (!is_below_1("--momentum", o->momentum) || !is_below_1("--dropout", o->dropout))
+        return false;
+    if (o->lr == 0) {
+        fprintf(stderr, "lm train: --lr is 0, must be above 0\n");
         return false;
     }
-    if (!divides("--heads", o->heads, "--emb", o->emb) ||
-        (o->kv_heads > 0 && !divides("--kv-heads", o->kv_heads, "--heads", o->heads)))
+    if (!divides("--heads", o->heads, "--emb", o->emb) || !divides("--kv-heads", o->kv_heads, "--heads", o->heads))
         return false;
-    if (o->warmup >= o->steps && o->warmup > 0) {
+    if (o->kinds.positions == POSITIONS_ROTARY && o->heads > 0 && o->emb / o->heads % 2 != 0) {
+        fprintf(stderr, "lm train: --heads %llu: heads of %llu channels, rotary positions need an even number; give "
+                        "other --heads, --emb or --positions\n", (unsigned long long)o->heads,
+                (unsigned long long)(o->emb / o->heads));
+        return false;
+    }
+    if (o->warmup >= o->steps && o->warmup > 0 && o->steps > 0) {
         fprintf(stderr, "lm train: --steps %llu ends within the warm-up; give --warmup %llu or less, or more steps\n",
                 (unsigned long long)o->steps, (unsigned long long)o->steps / 10);
         return false;
@@ -133,7 +149,9 @@ static bool check_corpus(const run *r)
     int64_t wanted = (int64_t)r->o.context + 1, most = c->train_count - 1;
     if (c->train_count >= wanted && c->train_count >= 2 && c->count - c->train_count >= 2)
         return true;
-    if (most < 1 || c->count - c->train_count < 2)
+    if (r->o.val != NULL && c->count - c->train_count < 2)
+        fprintf(stderr, "lm: %s: a text to validate on needs at least 2 tokens\n", r->o.val);
+    else if (most < 1 || c->count - c->train_count < 2)
         fprintf(stderr, "lm: the text has %lld tokens, too few: 20 are needed, and many thousands to learn from\n",
                 (long long)c->count);
     else
@@ -181,7 +199,7 @@ static bool set_up(training *t)
     run *r = &t->r;
     raw_text raw = { .size = 0 };
     fill_in(&r->o);
-    if (r->o.minutes <= 0 && !check_options(r))
+    if (!check_options(r) || (t->resumed == NULL && !r->o.dry_run && !run_may_begin(r)))
         return false;
     r->model.recompute = r->o.recompute;
     r->model.ctx = program_context("lm train", r->o.seed, r->o.threads);

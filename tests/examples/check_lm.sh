@@ -89,6 +89,7 @@ check "another option is the run's own" refused 2 "lm train --continue: unknown 
 check "a run that is not there" refused 1 'there is no run to go on with' train --continue "$folder/none"
 check "a run is not overwritten" refused 1 "$folder/part holds a run, which is not overwritten; give another --out" \
     train --out "$folder/part" --steps 3
+check "which is said before a text is read" refused 1 "$folder/part holds a run" train no-such.txt --out "$folder/part"
 cp "$folder/some.txt" "$folder/changing.txt"
 train changed "$folder/changing.txt" --steps 8
 echo more >>"$folder/changing.txt"
@@ -270,6 +271,8 @@ check "an embedding that is larger than the file" refused 1 'are not those of it
 
 check "no command" refused 2 'usage: lm COMMAND'
 check "unknown command" refused 2 "lm: unknown command 'tarin'; did you mean lm train?" tarin
+check "one that none resembles" refused 2 "lm: unknown command 'learn'; try lm --help" learn
+check "help" quiet "$lm" help
 flags_are_tried() { # every flag of every command stands in a test
     for command in train 'train --continue' finetune sample eval inspect tokenize export; do
         # shellcheck disable=SC2086
@@ -307,8 +310,12 @@ check "heads that do not divide" refused 1 'lm train: --heads 4: must divide --e
     train --emb 30 --out "$folder/none"
 check "kv-heads that do not divide" refused 1 'lm train: --kv-heads 3: must divide --heads 4: 1, 2, 4' \
     train --kv-heads 3 --out "$folder/none"
-check "rotary heads of an odd size" refused 1 'must be even' train --positions rotary --emb 36 --heads 4 \
-    --out "$folder/none"
+check "rotary heads of an odd size" refused 1 '--heads 4: heads of 9 channels, rotary positions need an even' \
+    train --positions rotary --emb 36 --heads 4 --out "$folder/none"
+check "heads and a time" refused 1 'lm train: --heads 5: must divide --emb 36: 1, 2, 3, 4, 6, 9, 12, 18, 36' \
+    train --minutes 1 --emb 36 --heads 5 --out "$folder/none"
+check "a dropout of all" refused 1 'lm train: --dropout is 1, must be at least 0 and below 1' train --dropout 1
+check "no learning rate" refused 1 'lm train: --lr is 0, must be above 0' train --lr 0
 check "no such positions" refused 2 "--positions is 'rope', must be one of: learned sinusoidal rotary alibi none" \
     train --positions rope
 check "no such norm" refused 2 "--norm is 'batch', must be one of: layer rms" train --norm batch
@@ -359,6 +366,9 @@ check "UTF-16 with a mark" text_refused 'looks like UTF-16 or UTF-32; convert it
 check "UTF-16, the other way round" text_refused 'looks like UTF-16' '\376\377\000a\000b'
 check "UTF-16 without a mark" text_refused 'looks like UTF-16' 'a\000b\000c\000'
 check "and the other way round" text_refused 'looks like UTF-16' '\000a\000b\000c'
+check "of Cyrillic letters and spaces" text_refused 'looks like UTF-16' '\004\102\000 \004\062\000 \004\103'
+check "of an emoji, too" text_refused 'looks like UTF-16' 'o\000k\000 \000\075\330\000\336 \000o\000k\000'
+check "UTF-32 of them" text_refused 'looks like UTF-16 or UTF-32' '\102\004\000\000\076\004\000\000 \000\000\000'
 check "an empty text" text_refused 'the text is empty' ''
 check "a text of a mark alone" text_refused 'the text is empty' '\357\273\277'
 check "UTF-16 for byte pairs" sh -c "printf 'a\\000b\\000c\\000' >'$folder/wide.txt'
@@ -463,6 +473,9 @@ check "a long text for validation" validated 1100000
 check "is validated whole" says 'on all the text'
 check "a longer one" validated 2100000
 check "in part" says 'on about a million of its tokens'
+printf a >"$folder/a"
+check "one that is too short" refused 1 "lm: $folder/a: a text to validate on needs at least 2 tokens" \
+    train "$folder/some.txt" --val "$folder/a" --out "$folder/none"
 check "an empty one" refused 1 "lm: /dev/null: the text is empty" train "$folder/some.txt" --val /dev/null
 check "a folder without texts" refused 1 "lm: $folder/hollow: the text is empty" train "$folder/hollow"
 if [ "$(id -u)" -ne 0 ]; then
