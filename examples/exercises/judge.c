@@ -2,7 +2,7 @@
  *
  * judge.c - runs an exercise's function, compares, and picks the hint.
  */
-#include "examples/exercises/judge.h"
+#include "examples/exercises/judge_impl.h"
 #include "examples/check_kernel/check_kernel.h"
 
 #include <math.h>
@@ -32,16 +32,16 @@ int exercise_number(const exercise *e)
     return i + 1;
 }
 
-/* What to say about a cause that the exercise has no hint of its own for. */
-static const char *hint_for_cause(ag_cause cause)
+/* What to say about a cause that the exercise has no hint of its own for: how to begin, when nothing is known. */
+static const char *hint_for_cause(const exercise *e, ag_cause cause)
 {
     static const char *const hints[AG_CAUSES] = {
         [AG_CAUSE_STATE] = "Two calls with the same arguments give two results. Do you use a static variable, or one "
                            "that is never set?",
         [AG_CAUSE_OUT_OF_BOUNDS] = "You write outside an array. Print the index, and compare it with the sizes in "
                                    "exercises.h.",
-        [AG_CAUSE_GRADIENT_NON_FINITE] = "A result is NaN or infinite. Which division, exp or log can give that, and "
-                                         "is every variable set before its first use?",
+        [AG_CAUSE_GRADIENT_NON_FINITE] = "A result is NaN or infinite. Is every element set before the first +=, and "
+                                         "which division, exp or log can give that?",
         [AG_CAUSE_SIGN] = "The numbers are right and a sign is not. Follow the minus signs from the loss down.",
         [AG_CAUSE_FACTOR] = "Every number is off by the same factor: divide yours by the right one above, and ask "
                             "what in the forward has that value.",
@@ -64,9 +64,7 @@ static const char *hint_for_cause(ag_cause cause)
         [AG_CAUSE_SLOPE] = "This is the slope of another function. Differentiate once more, a factor at a time.",
     };
     const char *hint = cause >= 0 && cause < AG_CAUSES ? hints[cause] : NULL;
-    return hint != NULL ? hint
-                        : "Take the smallest case by hand: one row, two columns, dy = 1 at one place. Compare each "
-                          "intermediate value with yours.";
+    return hint != NULL ? hint : e->start;
 }
 
 /* "[1,2]" of the element with that flat index. */
@@ -118,7 +116,7 @@ static bool problem_new(problem *p, const exercise *e, double scale)
 {
     *p = (problem){ 0 };
     p->count = kernel_signature(e->signature, p->array, p->names, &p->inputs);
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1 });
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = scale == 1 ? 1 : 2 });
     bool good = p->count > 0 && ctx != NULL;
     for (int i = 0; i < p->count && good; i++) {
         int64_t n = array_numel(&p->array[i]);
@@ -155,13 +153,14 @@ static void problem_run(const problem *p, exercise_forward *f, double *const *y,
     f(p->x, y, &mistake);
 }
 
-/* Whether y is `want` to 1e-9; otherwise *array and *index are the first element that is not. */
+/* Whether y is `want` to 1e-9, wherever `want` is not NaN; otherwise *array and *index are the first element that is
+ * not. */
 static bool problem_same(const problem *p, int *array, int64_t *index)
 {
     for (int i = 0; i < p->count - p->inputs; i++)
         for (int64_t k = 0; k < array_numel(&p->array[p->inputs + i]); k++) {
             double y = p->y[i][k], want = p->want[i][k];
-            if (!(fabs(y - want) <= 1e-9 * fmax(1, fabs(want)))) {
+            if (!isnan(want) && !(fabs(y - want) <= 1e-9 * fmax(1, fabs(want)))) {
                 *array = i;
                 *index = k;
                 return false;
@@ -187,21 +186,23 @@ static ag_cause problem_cause(const problem *p)
     return !written ? AG_CAUSE_NOTHING_CHECKED : !finite ? AG_CAUSE_GRADIENT_NON_FINITE : AG_CAUSE_UNKNOWN;
 }
 
-static const char *hint_for_values(const exercise *e, const problem *p)
+static const char *hint_for_values(const exercise *e, const problem *p, double scale)
 {
     ag_cause cause = problem_cause(p);
     int array;
     int64_t index;
-    if (cause == AG_CAUSE_NOTHING_CHECKED)
+    problem_run(p, e->forward, p->want, NOTHING_DONE);
+    if (cause == AG_CAUSE_NOTHING_CHECKED || problem_same(p, &array, &index))
         return e->start;
     for (const exercise_hint *h = e->hint; h < e->hint + EXERCISE_HINTS && h->text != NULL; h++)
-        if (h->mistake > 0) {
+        if (h->mistake > 0 && h->input == NULL) {
             problem_run(p, e->forward, p->want, h->mistake);
             if (problem_same(p, &array, &index))
                 return h->text;
-        } else if (h->cause == cause && h->input == NULL)
+        } else if (h->mistake == 0 && h->cause == cause && scale != 1) {
             return h->text;
-    return hint_for_cause(cause);
+        }
+    return hint_for_cause(e, cause);
 }
 
 static judgement judge_values(const exercise *e, double scale)
@@ -219,10 +220,10 @@ static judgement judge_values(const exercise *e, double scale)
             const ag_array *y = &p.array[p.inputs + array];
             element_text(y, index, element, sizeof element);
             if (scale != 1)
-                ag_snprintf(large, sizeof large, "for inputs %g times as large as those that passed, ", scale);
+                ag_snprintf(large, sizeof large, "for other inputs, %g times as large, ", scale);
             ag_snprintf(j.place, sizeof j.place, "%s%s%s is %.6g, and must be %.6g", large, y->name, element,
                         p.y[array][index], p.want[array][index]);
-            j.hint = hint_for_values(e, &p);
+            j.hint = hint_for_values(e, &p, scale);
         } else {
             j.hint = NULL;
         }
@@ -256,7 +257,7 @@ static bool hint_applies(const exercise_hint *h, const exercise *e, const proble
 static const char *hint_for_gradient(const exercise *e, const problem *p, const ag_gradcheck_result *r,
                                      const ag_gradcheck_input *inputs)
 {
-    bool nothing = true;
+    bool nothing = strstr(r->explanation, "gradient is 0 on all") != NULL;
     for (int i = 0; i < p->inputs; i++)
         nothing = nothing && inputs[i].cause == AG_CAUSE_ZERO && inputs[i].analytic == 0;
     if (nothing)
@@ -264,7 +265,7 @@ static const char *hint_for_gradient(const exercise *e, const problem *p, const 
     for (const exercise_hint *h = e->hint; h < e->hint + EXERCISE_HINTS && h->text != NULL; h++)
         if (hint_applies(h, e, p, r, inputs))
             return h->text;
-    return hint_for_cause(r->worst.cause);
+    return hint_for_cause(e, r->worst.cause);
 }
 
 /* "d loss / d x[1,2], for a loss that is y[0,3] alone, is 0.5, and must be 0.25" */

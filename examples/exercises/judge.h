@@ -18,8 +18,9 @@ typedef void exercise_backward(const double *const *x, const double *const *gy, 
 
 /* What to say after a mistake. Applies when every condition that is set is met. */
 typedef struct exercise_hint {
-    int mistake;       /* the answer belongs to `forward` with this mistake: its values, or its gradient */
-    ag_cause cause;    /* what the checker found for `input`, or for any */
+    int mistake;       /* the answer is that of `forward` with this mistake: its values, or (`input` set) its gradient,
+                          or either */
+    ag_cause cause;    /* what the checker found for `input`, or for any; for values, at those times scale */
     const char *input; /* NULL: any */
     const char *words; /* in the checker's explanation */
     const char *text;
@@ -33,9 +34,9 @@ typedef struct exercise {
     exercise_forward *forward;
     exercise_forward *answer;    /* calls the student's forward; NULL: none is asked for */
     exercise_backward *backward; /* calls the student's backward; NULL: none is asked for */
-    double scale;                /* answer is compared at random inputs, then at these times scale; 0: there alone */
+    double scale;                /* answer is compared at random inputs, then at others times scale; 0: there alone */
     const struct exercise *uses[EXERCISE_USES]; /* earlier exercises whose functions a solution calls */
-    const char *start;           /* the hint for a function that computes nothing */
+    const char *start;           /* the hint for a function that computes nothing, or nothing known */
     exercise_hint hint[EXERCISE_HINTS]; /* the first that applies is said */
     const char *shows;           /* what a right answer has shown */
 } exercise;

@@ -94,10 +94,10 @@ const exercise exercise_layer_norm_backward = {
           .text = "The forward adds 1e-5 to the variance, and your backward does not." },
         { .cause = AG_CAUSE_MEAN_MISSING,
           .text = "The mean depends on x[c] too: raising x[c] lowers every xhat of the row a little. That term is "
-                  "missing in dx." },
+                  "missing in dx, or has another size." },
         { .cause = AG_CAUSE_VARIANCE_MISSING,
           .text = "The variance depends on x[c] too: where it grows, every xhat of the row shrinks. That term is "
-                  "missing in dx." },
+                  "missing in dx, or has another size." },
         { .cause = AG_CAUSE_OPERAND, .input = "x",
           .text = "dx is as if y were xhat: one step lies between xhat and y, and dy must come back through it "
                   "first." },
@@ -158,7 +158,9 @@ const exercise exercise_gelu_backward = {
         { .cause = AG_CAUSE_SLOPE, .words = "is 0.333333 times",
           .text = "Differentiate u once more, slowly: what is the derivative of x^3?" },
         { .cause = AG_CAUSE_SLOPE, .words = "x^3 (1 - t^2) is missing",
-          .text = "u has two terms, and the slope of one of them is missing." },
+          .text = "u' is not complete: u has a factor and two terms." },
+        { .cause = AG_CAUSE_SLOPE, .words = "is 2 times",
+          .text = "A factor 1/2 is missing in one of the product rule's two terms." },
         { .cause = AG_CAUSE_SLOPE, .words = "1 - t in place",
           .text = "The derivative of tanh(u) is not 1 - tanh(u): that is 2 far out on the left, where tanh is flat." },
     },
@@ -206,8 +208,8 @@ const exercise exercise_cross_entropy_backward = {
         { .cause = AG_CAUSE_SIGN,
           .text = "Your gradient goes uphill: the loss is minus the log of the target's probability." },
         { .cause = AG_CAUSE_UNKNOWN,
-          .text = "Is this the loss's derivative by the probabilities? Every probability of the row depends on "
-                  "every logit, so no logit's gradient is 0." },
+          .text = "Two questions: has each logit a gradient, since every probability of a row depends on it; and is "
+                  "target[r] the one column of row r that differs?" },
     },
     .shows = "logits get softmax minus the one-hot target, divided by the rows: each row of the gradient sums to 0, "
              "and it is small where the model is sure and right.",
