@@ -223,6 +223,8 @@ def shrink(library, s, failure):
 
 
 def report(s, case, failure):
+    kind = KINDS[s["kind"]]
+    case = kind.keep(s) if hasattr(kind, "keep") else case
     print(f"FAIL  {s['kind']}: {failure.message}")
     print("   ", ", ".join(f"{k}={v}" for k, v in sorted(s.items()) if v not in (0, False, [], "")))
     if failure.value is not None and failure.value.numel() <= 16:
@@ -248,7 +250,9 @@ def main():
     library, r = Library(sys.argv[1]), random.Random(seed)
     count, failed, shown = collections.Counter(), collections.Counter(), set()
     while time.monotonic() < ends and sum(count.values()) < most:
-        kind, = r.choices(kinds, [getattr(KINDS[k], "share", 1) for k in kinds])
+        kind = next((k for k in kinds if count[k] == 0), None)  # each at least once, however small its share is
+        if kind is None:
+            kind, = r.choices(kinds, [getattr(KINDS[k], "share", 1) for k in kinds])
         s = collections.defaultdict(int, KINDS[kind].draw(r), kind=kind)
         try:
             case = KINDS[kind].case(s)

@@ -2,6 +2,7 @@
 """pretrained.py - models of the transformers package at random sizes, saved and loaded by attngrad: the kind
 `pretrained` of kinds.py. Values only; the package computes norms and rotary positions in float32.
 """
+import atexit
 import json
 import pathlib
 import shutil
@@ -17,7 +18,8 @@ from kinds import Case, base, some
 transformers.logging.set_verbosity(transformers.logging.CRITICAL)
 transformers.utils.logging.disable_progress_bar()
 
-FOLDER = pathlib.Path(tempfile.gettempdir()) / "attngrad-differential"  # the last case's files
+FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="attngrad-differential-"))  # the last case's files
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 FAMILIES = {
     "gpt2": (transformers.GPT2LMHeadModel, transformers.GPT2Config),
     "llama": (transformers.LlamaForCausalLM, transformers.LlamaConfig),
@@ -54,7 +56,7 @@ def model_of(s):
 
 class pretrained:
     deep = values_only = True
-    share = 0.03  # files are written and read
+    share = 0.1  # files are written and read
 
     @staticmethod
     def draw(r):
@@ -77,6 +79,14 @@ class pretrained:
         assert json.loads((FOLDER / "config.json").read_text())["model_type"] == s["family"]
         c.texts = {"config": str(FOLDER / "config.json"), "weights": str(FOLDER / "model.safetensors")}
         c.ints("tokens", s["V"], [s["B"], s["T"]])
+        return c
+
+    @staticmethod
+    def keep(s):
+        """The case with files that stay, for the program that is printed."""
+        c, kept = pretrained.case(s), f"{FOLDER}-{s['seed']}"
+        shutil.copytree(FOLDER, kept, dirs_exist_ok=True)
+        c.texts = {k: v.replace(str(FOLDER), kept) for k, v in c.texts.items()}
         return c
 
     @staticmethod
