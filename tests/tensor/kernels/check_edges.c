@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * check_edges.c - the elementwise kernels and their slopes at 0, -0, infinity, NaN, the largest and smallest numbers,
- * in every setting (see kernel_settings.h), against the limits of edge_cases.def; variances that divide by 0.
+ * in every setting (see kernel_settings.h), against the limits of edge_cases.def; variances that divide by 0;
+ * means, variances and their gradients where the result is representable and a sum on the way is not.
  */
 #include "attngrad.h"
 #include "tests/tensor/kernels/kernel_settings.h"
@@ -246,6 +247,71 @@ START_TEST(variance)
 }
 END_TEST
 
+/* ---- Sums beyond the range of a type, whose mean is not ---------------------------------------- */
+
+/* What `y` has at i, against `want`: equal to eight roundings of the type. */
+static void check_result(const char *what, const ag_tensor *y, int64_t i, double want)
+{
+    double value = -1;
+    const double unit = ag_dtype_of(y) == AG_F32 ? (double)FLT_EPSILON : DBL_EPSILON;
+    ck_assert_int_eq(ag_get(y, &i, &value), AG_OK);
+    ck_assert_msg(same(value, want) || fabs(value - want) <= 8 * unit * fabs(want),
+                  "%s: element %d is %.17g, not %.17g", what, (int)i, value, want);
+}
+
+/* Of rows (1, 2, 4) 2^k the squares' sum is 14/3 2^2k, the variance half of that. */
+START_TEST(sums_beyond_the_range)
+{
+    enum { ROWS = 5 };
+    const ag_dtype dtype = _i == 0 ? AG_F32 : AG_F64;
+    const int half = dtype == AG_F32 ? 63 : 511; /* 2^(2 half + 1) is representable, twice that is not */
+    const double big = ldexp(1, half), most = ldexp(1, 2 * half + 1), none = (double)NAN, infinite = (double)INFINITY;
+    const double row[] = { big, 2 * big, 4 * big, 1, 2, 4, most, most, most, none, 1, 2, infinite, 1, 2 };
+    const double var[] = { 7 * ldexp(1, 2 * half) / 3, 7.0 / 3, 0, none, none };
+    const double mean[] = { 7 * big / 3, 7.0 / 3, most, none, infinite };
+    const double slope[] = { -4 * big / 3, -big / 3, 5 * big / 3, -4.0 / 3, -1.0 / 3, 5.0 / 3, 0, 0, 0, none, none,
+                             none, none, -infinite, -infinite };
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1 });
+    ag_tensor *x = ag_tensor_cast(ag_from_data(ctx, AG_F64, AG_SHAPE(ROWS, 3), row), dtype);
+    ag_require_grad(x);
+    for (int down = 0; down < 2; down++) { /* along rows of x, or columns of its transpose */
+        ag_tape *tape = ag_tape_begin(ctx);
+        ag_tensor *in = down == 0 ? x : ag_transpose(x, 0, 1);
+        ag_tensor *v = ag_var(in, AG_DIMS(1 - down), 1, false), *m = ag_mean(in, AG_DIMS(1 - down), false);
+        for (int64_t i = 0; i < ROWS; i++) {
+            check_result("var", v, i, var[i]);
+            check_result("mean", m, i, mean[i]);
+        }
+        ag_zero_grad(x);
+        ck_assert_int_eq(ag_backward_from(tape, v, ag_full(ctx, dtype, AG_SHAPE(ROWS), 1)), AG_OK);
+        ag_tape_end(tape);
+        ag_tensor *gx = ag_tensor_reshape(ag_grad(x), AG_SHAPE(3 * ROWS));
+        for (int64_t i = 0; i < 3 * ROWS; i++)
+            check_result("var's gradient", gx, i, slope[i]);
+    }
+    ck_assert_int_eq(ag_ctx_free(ctx), 0);
+}
+END_TEST
+
+/* 2/N (x - target) is representable where 2 (x - target) is not. */
+START_TEST(squares_beyond_the_range)
+{
+    const ag_dtype dtype = _i == 0 ? AG_F32 : AG_F64;
+    const double most = dtype == AG_F32 ? (double)FLT_MAX : DBL_MAX;
+    const double value[] = { most, -most, most / 2, 1 }, target[] = { 0, 0, -most / 4, 0 };
+    const double slope[] = { most / 2, -most / 2, 3 * (most / 8), 0.5 };
+    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1 });
+    ag_tensor *x = ag_require_grad(ag_tensor_cast(ag_from_data(ctx, AG_F64, AG_SHAPE(4), value), dtype));
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *to = ag_tensor_cast(ag_from_data(ctx, AG_F64, AG_SHAPE(4), target), dtype);
+    ck_assert_int_eq(ag_backward(tape, ag_mse(x, to)), AG_OK);
+    ag_tape_end(tape);
+    for (int64_t i = 0; i < 4; i++)
+        check_result("mse's gradient", ag_grad(x), i, slope[i]);
+    ck_assert_int_eq(ag_ctx_free(ctx), 0);
+}
+END_TEST
+
 Suite *edges_suite(void)
 {
     Suite *suite = suite_create("edges");
@@ -255,6 +321,8 @@ Suite *edges_suite(void)
     tcase_add_loop_test(tests, epilogues, 0, SETTINGS);
     tcase_add_loop_test(tests, pairs, 0, SETTINGS);
     tcase_add_test(tests, variance);
+    tcase_add_loop_test(tests, sums_beyond_the_range, 0, 2);
+    tcase_add_loop_test(tests, squares_beyond_the_range, 0, 2);
     suite_add_tcase(suite, tests);
     return suite;
 }
