@@ -5,6 +5,10 @@
  *
  * Rotary positions, RMS norm and a gated feed-forward are Qwen3 with query and key norm, Mistral with a window, Llama
  * without either; learned positions, layer norm and a plain feed-forward are GPT-2.
+ *
+ * Old and new files never load together: config.json, without which no program reads the folder, is set aside as
+ * config.json.tmp before another file changes, and comes back last, as the new one. When the weights can not be saved,
+ * the old config.json comes back, and the folder is as it was; after a later failure, or a kill, there is none.
  */
 #include "examples/lm/lm.h"
 #include "examples/lm/lm_command.h"
@@ -122,38 +126,55 @@ static bool save_config(const lm_model *model, const exported *e, const char *pa
 
 /* ---- The folder ---- */
 
+static bool can_not(const char *path)
+{
+    fprintf(stderr, "lm export: %s: %s\n", path, strerror(errno));
+    return false;
+}
+
+static bool save_tokenizer_config(const char *path)
+{
+    FILE *file = program_open("lm", path, "w");
+    if (file == NULL)
+        return false;
+    fputs("{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n"
+          "  \"clean_up_tokenization_spaces\": false\n}\n", file);
+    return program_close("lm", file, path);
+}
+
 static bool save_folder(lm_model *model, const char *folder)
 {
-    static const char tokenizer_config[] = "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n"
-                                           "  \"clean_up_tokenization_spaces\": false\n}\n";
     exported e;
-    char path[PATH_MOST];
+    char path[PATH_MOST], config[PATH_MOST], aside[PATH_MOST];
     if (!choose_kind(ag_gpt_config_of(model->gpt), &e))
         return false;
     if (strlen(folder) > PATH_MOST - 32) {
         fprintf(stderr, "lm export: the --out path has over %d characters\n", PATH_MOST - 32);
         return false;
     }
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
-        fprintf(stderr, "lm export: %s: %s\n", folder, strerror(errno));
-        return false;
-    }
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    bool good = save_config(model, &e, path);
-    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
-    good = good && tokenizer_save(&model->vocab, path);
-    snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
-    FILE *file = good ? program_open("lm", path, "w") : NULL;
-    good = file != NULL;
-    if (good)
-        fputs(tokenizer_config, file);
-    good = good && program_close("lm", file, path);
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return can_not(folder);
+    snprintf(config, sizeof config, "%s/config.json", folder);
+    snprintf(aside, sizeof aside, "%s/config.json.tmp", folder);
+    const bool old = rename(config, aside) == 0;
+    if (!old && errno != ENOENT)
+        return can_not(config);
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    good = good && (ag_module_save_named(ag_gpt_module(model->gpt), path, e.rules, e.rule_count) == AG_OK ||
-                    model_error(model));
+    if (ag_module_save_named(ag_gpt_module(model->gpt), path, e.rules, e.rule_count) != AG_OK) {
+        if (old && rename(aside, config) != 0)
+            can_not(aside);
+        return model_error(model);
+    }
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    bool good = tokenizer_save(&model->vocab, path);
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
+    good = good && save_tokenizer_config(path) && save_config(model, &e, aside);
+    good = good && (rename(aside, config) == 0 || can_not(config));
     if (good)
         fprintf(stderr, "wrote %s: a %s of the transformers package; generate --model %s runs it\n", folder, e.class,
                 folder);
+    else
+        remove(aside);
     return good;
 }
 

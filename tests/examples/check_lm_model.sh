@@ -151,6 +151,23 @@ check "an id that is none" sh -c 'echo 999 | "$0" tokenize --model "$1" --decode
 check "export" prints 'a Qwen3ForCausalLM of the transformers package' export --model "$model" --out "$folder/out"
 check "which generate reads" sh -c '[ "$("$1/generate" --model "$2/out" --length 5 --tokens "1 2 3" 2>/dev/null |
     wc -w)" -eq 5 ]' "$lm" "$(dirname "$lm")" "$folder"
+exported() { "$lm" export --model "$folder/pairs" --out "$folder/out" >"$folder/message" 2>&1 </dev/null; }
+mkdir "$folder/kept"
+cp -p "$folder/out/config.json" "$folder/kept/old.json"
+mv "$folder/out/model.safetensors" "$folder/kept/weights"
+mkdir "$folder/out/model.safetensors"
+not_saved() { ! exported && cmp -s "$folder/out/config.json" "$folder/kept/old.json"; }
+check "weights that can not be saved leave the old configuration" not_saved
+rmdir "$folder/out/model.safetensors"
+mv "$folder/kept/weights" "$folder/out/model.safetensors"
+mv "$folder/out/tokenizer.json" "$folder/kept"
+mkdir "$folder/out/tokenizer.json"
+no_config() { ! exported && [ ! -e "$folder/out/config.json" ] && [ ! -e "$folder/out/config.json.tmp" ]; }
+check "new weights never stand beside the old configuration" no_config
+rmdir "$folder/out/tokenizer.json"
+ln -s ../kept/old.json "$folder/out/config.json"
+linked() { exported && [ -h "$folder/out/config.json" ] && grep -q '"vocab_size": 320' "$folder/kept/old.json"; }
+check "a configuration that is a link is followed" linked
 check "what the package has not" refused 1 'lm export: the model has sinusoidal positions, which fits no kind' export \
     --model "$folder/gpt" --out "$folder/none"
 check "export to nowhere" refused 2 'lm export: where to? --out DIR' export --model "$model"
