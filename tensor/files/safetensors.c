@@ -229,6 +229,9 @@ static bool safetensors_load_header(ag_safetensors *file)
     if (!safetensors_read_bytes(file, open_name, prefix, sizeof prefix))
         return false;
     uint64_t header_size = safetensors_load_bytes(prefix, 8);
+    if (prefix[0] == '{' && header_size > AG_SAFETENSORS_HEADER_MOST)
+        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL,
+                                "text and not safetensors; an index of sharded weights names the files to open");
     if (header_size > AG_SAFETENSORS_HEADER_MOST)
         return safetensors_fail(file, AG_ERR_FILE, open_name, NULL,
                                 "a header of %" PRIu64 " bytes, at most %d are allowed", header_size,

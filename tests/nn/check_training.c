@@ -288,6 +288,43 @@ START_TEST(memory_ends_in_a_checkpoint)
 }
 END_TEST
 
+/* The gradient of a batch is the sum over parts of unequal numbers of targets: each loss a sum over the number of
+ * all targets. A mean per part gives every part the same weight. */
+START_TEST(unequal_parts_make_one_batch)
+{
+    const int64_t length[] = { 2, 7 };
+    ag_transformer_config config = small;
+    config.dtype = AG_F64;
+    ag_ctx *ctx = test_begin();
+    ag_gpt *gpt = ag_gpt_new(ctx, config);
+    ag_module *module = ag_gpt_module(gpt);
+    ag_tensor *tokens = make_tokens(ctx, 2, 8), *target = ag_full(ctx, AG_I32, AG_SHAPE(2, 7), -1);
+    for (int64_t b = 0; b < 2; b++)
+        for (int64_t t = 0; t < length[b]; t++)
+            ag_set(target, (const int64_t[]){ b, t }, test_at(tokens, 8 * b + t + 1));
+    ag_tape *tape = ag_tape_begin(ctx);
+    ag_tensor *logits = ag_gpt_forward(gpt, ag_slice(tokens, 1, 0, 7, 1));
+    const ag_cross_entropy_config over = { .ignore = true, .ignore_index = -1 };
+    assert_ok(ctx, ag_backward(tape, ag_cross_entropy_with(logits, target, over)));
+    ag_tape_end(tape);
+    ag_tensor *table = ag_module_param(module, 0).tensor, *whole = ag_zeros(ctx, AG_F64, 2, ag_shape(table));
+    assert_ok(ctx, ag_copy_into(whole, ag_grad(table)));
+    ag_module_zero_grad(module);
+    for (int64_t b = 0; b < 2; b++) {
+        tape = ag_tape_begin(ctx);
+        ag_tensor *row = ag_slice(tokens, 0, b, b + 1, 1);
+        logits = ag_gpt_forward(gpt, ag_slice(row, 1, 0, length[b], 1));
+        ag_tensor *sum = ag_cross_entropy_with(logits, ag_slice(row, 1, 1, length[b] + 1, 1),
+                                               (ag_cross_entropy_config){ .reduction = AG_SUM });
+        assert_ok(ctx, ag_backward(tape, ag_scale(sum, 1.0 / (double)(length[0] + length[1]))));
+        ag_tape_end(tape);
+    }
+    assert_close(ag_grad(table), whole, 1e-14, 1e-12);
+    ag_gpt_free(gpt);
+    test_end(ctx);
+}
+END_TEST
+
 Suite *training_suite(void)
 {
     Suite *suite = suite_create("training");
@@ -299,6 +336,7 @@ Suite *training_suite(void)
     tcase_add_test(tcase, memory_ends_anywhere);
     tcase_add_test(tcase, a_failed_step_harms_nothing);
     tcase_add_test(tcase, memory_ends_in_a_checkpoint);
+    tcase_add_test(tcase, unequal_parts_make_one_batch);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -136,6 +136,16 @@ START_TEST(hostile_sizes_are_refused)
 }
 END_TEST
 
+START_TEST(index_of_shards_is_refused)
+{
+    static const char index[] = "{\"metadata\":{},\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\"}}";
+    ag_ctx *ctx = test_begin();
+    ck_assert(ag_safetensors_open_memory(ctx, "m", index, sizeof index - 1) == NULL);
+    assert_error(ctx, AG_ERR_FILE, "m: text and not safetensors; an index of sharded weights names the files to open");
+    test_end(ctx);
+}
+END_TEST
+
 START_TEST(nul_in_the_header_is_refused)
 {
     static const char header[] = "{\"w\":" W("F32", "[0]", "[0,0]") "}";
@@ -236,6 +246,7 @@ Suite *safetensors_hostile_suite(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, hostile_header_is_refused, 0, sizeof hostile / sizeof *hostile);
     tcase_add_test(tcase, hostile_sizes_are_refused);
+    tcase_add_test(tcase, index_of_shards_is_refused);
     tcase_add_test(tcase, nul_in_the_header_is_refused);
     tcase_add_test(tcase, cut_off_string_is_refused);
     tcase_add_test(tcase, every_truncation_is_refused);
