@@ -46,29 +46,16 @@ static ag_tensor *reduce_scaled(ag_tensor *x, unsigned dims, double factor, bool
     return y;
 }
 
-/* y, factor times a sum of terms, may be representable where the sum is not. There y takes the sum of the terms times
- * the factor, which terms(x, attr, factor) gives. Returns y. */
-static ag_tensor *reduce_rescued(ag_tensor *y, ag_tensor *x, const reduce_attr *attr, double factor,
-                                 ag_tensor *(*terms)(ag_tensor *x, const reduce_attr *attr, double factor))
+/* y = reduce(x). In float32 a sum on the way may be infinite where the result is not: then what float64 gives. */
+static ag_tensor *reduce_finite(ag_tensor *reduce(ag_tensor *x, const reduce_attr *attr, bool keepdim), ag_tensor *x,
+                                const reduce_attr *attr, bool keepdim)
 {
-    if (y == NULL || attr->dims == 0 || !isfinite(factor))
+    ag_tensor *y = reduce(x, attr, keepdim);
+    const bool single = y != NULL && y->dtype == AG_F32;
+    if (!single || isfinite(ag_kernels(y->ctx, AG_F32)->sum_squares(ag_ctx_team(y->ctx), y->numel, ag_data(y))))
         return y;
-    const ag_real_kernels *k = ag_kernels(y->ctx, y->dtype);
-    if (isfinite(k->sum_squares(ag_ctx_team(y->ctx), y->numel, ag_data(y))))
-        return y;
-    const bool keepdim = y->ndim == x->ndim;
-    ag_tensor *scaled = terms(x, attr, factor);
-    ag_tensor *again = scaled == NULL ? NULL : ag_tensor_reduce(k->sum, scaled, attr->dims, keepdim);
-    if (again == NULL)
-        return NULL;
-    float *single = y->storage->data;
-    double *wide = y->storage->data;
-    for (int64_t i = 0; i < y->numel; i++)
-        if (y->dtype == AG_F32 && !isfinite(single[i]))
-            single[i] = ((const float *)ag_data(again))[i];
-        else if (y->dtype == AG_F64 && !isfinite(wide[i]))
-            wide[i] = ((const double *)ag_data(again))[i];
-    return y;
+    ag_tensor *wide = ag_tensor_cast(x, AG_F64), *again = wide == NULL ? NULL : reduce(wide, attr, keepdim);
+    return again == NULL ? NULL : ag_tensor_cast(again, AG_F32);
 }
 
 /* t, of the result's shape, with the reduced dims repeated: of the shape of input 0. */
@@ -104,27 +91,16 @@ void ag_mean_vjp(ag_vjp *v)
     ag_vjp_add(v, 0, spread(v, ag_scale(v->gy, 1 / attr->count)));
 }
 
-static ag_tensor *mean_terms(ag_tensor *x, const reduce_attr *attr, double factor)
-{
-    (void)attr;
-    ag_tensor *dense = ag_tensor_contiguous(x), *y = ag_empty_as(x);
-    if (dense != NULL && y != NULL)
-        ag_kernels(x->ctx, x->dtype)
-            ->scale(ag_ctx_team(x->ctx), y->numel, (const double[]){ factor, 0 }, ag_data(dense), y->storage->data);
-    return dense == NULL ? NULL : y;
-}
-
 static ag_tensor *mean_of(ag_tensor *x, const reduce_attr *attr, bool keepdim)
 {
-    const double factor = 1 / attr->count;
-    return reduce_rescued(reduce_scaled(x, attr->dims, factor, keepdim), x, attr, factor, mean_terms);
+    return reduce_scaled(x, attr->dims, 1 / attr->count, keepdim);
 }
 
 ag_tensor *ag_mean(ag_tensor *x, int count, const int *dims, bool keepdim)
 {
     reduce_attr attr;
     const ag_real_kernels *k = reduce_begin(&ag_op_mean, x, count, dims, &attr);
-    ag_tensor *y = k == NULL ? NULL : mean_of(x, &attr, keepdim);
+    ag_tensor *y = k == NULL ? NULL : reduce_finite(mean_of, x, &attr, keepdim);
     return ag_record(&ag_op_mean, y, &x, 1, &attr, sizeof attr, NULL);
 }
 
@@ -156,22 +132,20 @@ ag_tensor *ag_max(ag_tensor *x, int count, const int *dims, bool keepdim)
 
 static ag_tensor *centred(ag_tensor *x, const reduce_attr *attr)
 {
-    ag_tensor *mean = mean_of(x, attr, true), *y = ag_empty_as(x);
+    ag_tensor *mean = reduce_finite(mean_of, x, attr, true), *y = ag_empty_as(x);
     if (mean == NULL || y == NULL)
         return NULL;
     ag_binary_into(y, ag_kernels(x->ctx, x->dtype)->sub, x, mean);
     return y;
 }
 
-static ag_tensor *var_terms(ag_tensor *x, const reduce_attr *attr, double factor)
+static ag_tensor *var_of(ag_tensor *x, const reduce_attr *attr, bool keepdim)
 {
-    const ag_real_kernels *k = ag_kernels(x->ctx, x->dtype);
-    ag_tensor *y = centred(x, attr);
-    if (y == NULL)
+    ag_tensor *squares = centred(x, attr);
+    if (squares == NULL)
         return NULL;
-    k->scale(ag_ctx_team(x->ctx), y->numel, (const double[]){ sqrt(factor), 0 }, ag_data(y), y->storage->data);
-    ag_binary_into(y, k->mul, y, y);
-    return y;
+    ag_binary_into(squares, ag_kernels(x->ctx, x->dtype)->mul, squares, squares);
+    return reduce_scaled(squares, attr->dims, 1 / attr->divisor, keepdim);
 }
 
 void ag_var_vjp(ag_vjp *v)
@@ -183,13 +157,8 @@ void ag_var_vjp(ag_vjp *v)
 ag_tensor *ag_var(ag_tensor *x, int count, const int *dims, double correction, bool keepdim)
 {
     reduce_attr attr;
-    const ag_real_kernels *k = reduce_begin(&ag_op_var, x, count, dims, &attr);
-    ag_tensor *squares = k == NULL ? NULL : centred(x, &attr);
-    if (squares == NULL)
+    if (reduce_begin(&ag_op_var, x, count, dims, &attr) == NULL)
         return NULL;
     attr.divisor = fmax(0, attr.count - correction);
-    ag_binary_into(squares, k->mul, squares, squares);
-    ag_tensor *y = reduce_scaled(squares, attr.dims, 1 / attr.divisor, keepdim);
-    y = reduce_rescued(y, x, &attr, 1 / attr.divisor, var_terms);
-    return ag_record(&ag_op_var, y, &x, 1, &attr, sizeof attr, NULL);
+    return ag_record(&ag_op_var, reduce_finite(var_of, x, &attr, keepdim), &x, 1, &attr, sizeof attr, NULL);
 }

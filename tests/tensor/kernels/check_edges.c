@@ -263,8 +263,8 @@ static void check_result(const char *what, const ag_tensor *y, int64_t i, double
 START_TEST(sums_beyond_the_range)
 {
     enum { ROWS = 5 };
-    const ag_dtype dtype = _i == 0 ? AG_F32 : AG_F64;
-    const int half = dtype == AG_F32 ? 63 : 511; /* 2^(2 half + 1) is representable, twice that is not */
+    const ag_dtype dtype = AG_F32;
+    const int half = 63; /* 2^(2 half + 1) is representable, twice that is not */
     const double big = ldexp(1, half), most = ldexp(1, 2 * half + 1), none = (double)NAN, infinite = (double)INFINITY;
     const double row[] = { big, 2 * big, 4 * big, 1, 2, 4, most, most, most, none, 1, 2, infinite, 1, 2 };
     const double var[] = { 7 * ldexp(1, 2 * half) / 3, 7.0 / 3, 0, none, none };
@@ -321,7 +321,7 @@ Suite *edges_suite(void)
     tcase_add_loop_test(tests, epilogues, 0, SETTINGS);
     tcase_add_loop_test(tests, pairs, 0, SETTINGS);
     tcase_add_test(tests, variance);
-    tcase_add_loop_test(tests, sums_beyond_the_range, 0, 2);
+    tcase_add_test(tests, sums_beyond_the_range);
     tcase_add_loop_test(tests, squares_beyond_the_range, 0, 2);
     suite_add_tcase(suite, tests);
     return suite;
