@@ -3,8 +3,8 @@
  * confirm.c - whether a numeric derivative that denies the analytic one, or confirms it, is the function's slope.
  *
  * A function that is rounded coarsely in one of its parts, as to float32, is on stairs: its fine slope, between two
- * jumps, is not that of the function that it rounds, and looks exact. What was found is looked at again at finer steps,
- * over many wider ones, and for jumps on both sides of x.
+ * jumps, is not that of the function that it rounds, and looks exact. So a slope is compared with those at a fine step
+ * and at many wider ones, and the function is searched for jumps on both sides of x.
  */
 #include "autograd/gradcheck/gradcheck_impl.h"
 
@@ -174,13 +174,15 @@ static bool claim_jumps_around(ag_check *check, const claim *q)
 {
     static const double NEXT = 16, WIDEST = 0x1p18;
     double above = 0, below = 0;
-    bool found = check->single; /* whose own rounding is all jumps */
+    bool found = false;
+    if (check->single)
+        return false; /* its own rounding is all jumps */
     for (double h = NEXT * q->fine; !found && h < WIDEST * q->most; h *= NEXT) {
         above = above > 0 ? above : claim_jump(check, q, 0, h);
         below = below > 0 ? below : claim_jump(check, q, -h, 0);
         found = below > above / 4 && below < above * 4;
     }
-    return found && !check->single;
+    return found;
 }
 
 /* ---- What the others ask for ---- */

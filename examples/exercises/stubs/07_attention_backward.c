@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Exercise 7: attention backward. dout is the gradient of o; p is the one of exercise 6.
+ * Exercise 7: attention backward. dout is the gradient of o; p has the attention weights, as in exercise 6.
  */
 #include "examples/exercises/exercises.h"
 
