@@ -39,7 +39,7 @@ extract()
         /^```(c|output|diff)$/ {
             kind = substr($0, 4)
             if (kind != "output") at = base "." NR
-            file = at "." kind
+            file = at != "" ? at "." kind : "/dev/null"
             inside = 1
             printf "" > file
             if (from != "") print from > (at ".from")
