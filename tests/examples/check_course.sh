@@ -3,8 +3,8 @@
 #
 # check_course.sh FOLDER - every page of docs/course shows what its program prints: the ```output blocks of the page
 # NN-some-name.md, one behind the other, are the output of examples/course/some_name.c, but for blank lines and for the
-# digits of numbers below 1e-8, which are rounding. A program draws its picture where its argument says. FOLDER holds
-# the built programs. Run from the project's root.
+# digits of numbers below 1e-8, which are rounding. A program draws its picture where its argument says. The rows in
+# lesson.md are the explorer's. FOLDER holds the built programs. Run from the project's root.
 set -eu
 
 programs=$1
@@ -19,6 +19,26 @@ shows() { # page, program: what the page shows is what the program prints
 }
 draws() { # program
     "$programs/course/$1" "$folder/$1.svg" >"$folder/printed" && grep -q '^</svg>$' "$folder/$1.svg"
+}
+rows() { # of every matrix of the explorer's JSON on stdin: "dS[1]  -0.3327 ..."; exact zeros as 0
+    LC_ALL=C awk '/"shape"/ {
+        name = $1; list = cols = $0
+        gsub(/[":]/, "", name)
+        sub(/.*"shape": \[[0-9]*,[0-9]*,/, "", cols); sub(/\].*/, "", cols)
+        sub(/.*"values": \[/, "", list); sub(/\].*/, "", list)
+        count = split(list, value, ",")
+        for (i = 0; i < count; i += cols) {
+            line = sprintf("%-9s", name "[" i / cols "]")
+            for (c = 1; c <= cols; c++)
+                line = line (value[i + c] == 0 ? "        0" : sprintf(" %8.4f", value[i + c]))
+            print line
+        }
+    }'
+}
+lesson() {
+    "$programs/explorer" --text 'the cat sat' --size 2 --seed 9 | rows >"$folder/rows"
+    awk '/^```text$/ { inside = 1; next } /^```/ { inside = 0 } inside' docs/course/lesson.md >"$folder/shown"
+    [ -s "$folder/shown" ] && ! grep -vxF -f "$folder/rows" "$folder/shown"
 }
 complete() { # the pages have the programs, and the list has the pages
     for page in docs/course/[0-9]*.md; do
@@ -37,4 +57,5 @@ while read -r chapter; do
         shows "$(echo docs/course/[0-9]*-"$(echo "$chapter" | tr _ -)".md)" "$chapter"
     check "$chapter: its picture" draws "$chapter"
 done <"$folder/pages"
+check "the lesson's rows are the explorer's" lesson
 exit $failed
