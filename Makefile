@@ -5,7 +5,8 @@
 #   make exercise N=1 a backward to write yourself, from softmax to a training step: judged, with a hint (folder=exercises)
 #   make test         builds and runs the tests; installs Check first when it is missing
 #   make bench        measures all that docs/performance.md shows, beside PyTorch and OpenBLAS where they are installed;
-#                     about 25 minutes (parts=steps,isa,gemm,op,generation,busy,start,growth,profile: some; rounds=N)
+#                     about 25 minutes (parts=steps,isa,gemm,op,generation,tokens,busy,start,growth,profile,wasm:
+#                     some; rounds=N; run_c=PATH: beside llama2.c's run.c)
 #   make bench-growth measures how a step's time grows with each size, alone
 #   make bench-docs   writes what it measured into README.md and docs/performance.md, with the pictures
 #   make bench-attention  attention's time and memory for T = 4k .. 64k, causal and windowed; takes some minutes
@@ -543,9 +544,26 @@ $(objects)/bench/bench_gemm.o: flags += $(if $(has_openblas),-DAG_HAVE_CBLAS)
 $(build)/bench/bench_gemm: bench_libraries = $(if $(has_openblas),-lopenblas)
 
 .PHONY: bench
-bench: $(bench_binaries)
+bench: $(bench_binaries) $(if $(run_c),$(build)/bench/peer_llama2) $(if $(findstring wasm,$(parts)),bench-wasm)
 	@sh bench/run.sh $(build)/bench --parts '$(parts)' --rounds $(or $(rounds),5) --flags '$(flags) $(optimize) $(CPPFLAGS) $(CFLAGS)' \
 	    --compiler '$(shell $(CC) --version | head -n 1)'
+
+# llama2.c's run.c, where the user has it, as its own manual compiles it for the best speed.
+$(build)/bench/peer_llama2: bench/peer_llama2.c bench/measure.h $(run_c)
+	@mkdir -p $(@D)
+	$(say) "  CC    $<"
+	$(hide)$(CC) -O3 -march=native -ffast-math -I. -DRUN_C='"$(abspath $(run_c))"' $< -lm -o $@
+
+.PHONY: bench-wasm
+bench-wasm:
+	+$(if $(wasm_tools),$(wasm_make) $(wasm_build)/bench.wasm && mkdir -p $(build)/bench && \
+	    cp $(wasm_build)/bench.wasm $(build)/bench/wasm.wasm,$(wasm_missing))
+
+ifeq ($(config),wasm)
+$(build)/bench.wasm: $(objects)/bench/wasm.o $(objects)/bench/limits_baseline.o $(library)
+	$(say) "  LINK  $@"
+	$(hide)$(link) $^ -lm -o $@
+endif
 
 .PHONY: bench-growth
 bench-growth:

@@ -7,8 +7,11 @@
 #define BENCH_MEASURE_H
 
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <time.h>
+
+#ifndef __wasi__ /* which tells of no memory */
+#include <sys/resource.h>
+#endif
 
 static inline double now_ms(void)
 {
@@ -30,6 +33,7 @@ static inline double median(double *values, int count)
     return count % 2 == 1 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
 }
 
+#ifndef __wasi__
 /* Peak resident set, with everything in it: code, inputs, gradients. */
 static inline double peak_mb(void)
 {
@@ -41,5 +45,6 @@ static inline double peak_mb(void)
     return (double)usage.ru_maxrss / 1024.0;
 #endif
 }
+#endif
 
 #endif

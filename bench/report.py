@@ -25,9 +25,12 @@ PEERS = ("PyTorch eager", "torch.compile", "JAX jit")
 GEMM_GOALS = (1.0, 0.85)  # geometric mean, worst
 OP_GOAL_NS = 150
 GENERATION_GOALS = {"whole": 20, "cached": 5}
+RUN_C_GOAL = 1.3   # llama2.c's time by ours, of a model in the second-level cache
+READ_GOAL = 0.85  # of memory bandwidth, of a model that no cache holds
 MEMORY_GOAL = 1 / 3
 LAYER_MEMORY_MB = 150  # one layer, T = 4096: its scores alone would take 512
 START_GOAL_MS = 20
+WASM_GOAL = 0.4  # of the multiply-adds that 128-bit vectors can do in Node
 BUSY_GOAL = 1.15  # two threads by one
 
 
@@ -238,6 +241,24 @@ def generation(results):
     return table((f"{g['tokens']} tokens, one sequence", ">ms", "by ours with a cache", ">of the limit"), rows)
 
 
+def tokens(results):
+    """The limit: the weights read once for each token, from the smallest of the measured sizes that holds them."""
+    rows = []
+    for row in results["parts"]["tokens"]:
+        sides, mb = row["sides"], 4e-6 * row["parameters"]
+        in_memory = mb > 100
+        rate = mb * row["tokens"] / sides["ours"]
+        fraction = rate / bandwidth(results, "read", 192 * 1024 if in_memory else 4096, row["threads"])
+        ratio = sides["run.c"] / sides["ours"] if "run.c" in sides else None
+        text = f"{ratio:.2f}" if ratio else None
+        rows.append((row["model"], row["threads"], number(1e3 * row["tokens"] / sides["ours"]), number(rate),
+                     against(fraction, READ_GOAL, percent(fraction)) if in_memory else percent(fraction),
+                     number(1e3 * row["tokens"] / sides["run.c"]) if ratio else None,
+                     text if in_memory else against(ratio, RUN_C_GOAL, text)))
+    return table(("model", ">threads", ">tokens/s", ">weights, GB/s", "of the limit", ">llama2.c, tokens/s",
+                  "by llama2.c's"), rows)
+
+
 def busy(results):
     """On two threads never much slower than on one, whatever else runs, nor slower than PyTorch."""
     rows = []
@@ -310,6 +331,14 @@ def growth(results):
                   ">of the peak, at the end"), rows)
 
 
+def wasm(results):
+    w = results["parts"]["wasm"]
+    return table(("work", ">GFLOP/s", "of the limit"),
+                 [("the limit: multiply-adds in registers", number(w["peak"]), None),
+                  *((name, number(rate), against(rate / w["peak"], WASM_GOAL, percent(rate / w["peak"])))
+                    for name, rate in w["work"].items())])
+
+
 def profile(results):
     return f"```text\n{results['parts']['profile'].rstrip()}\n```\n"
 
@@ -344,10 +373,11 @@ TABLES = {  # heading, function
     "steps": ("Training steps", steps), "peers": ("Training steps beside compiled ones", peers),
     "isa": ("Instruction sets", isa), "gemm": ("Matrix product", gemm),
     "op": ("One small op", op),
-    "generation": ("Generation", generation), "memory": ("Peak memory of the process", memory),
+    "generation": ("Generation", generation), "tokens": ("One token at a time", tokens),
+    "memory": ("Peak memory of the process", memory),
     "busy": ("Beside other programs", busy),
     "start": ("From program start to the first step", start), "growth": ("Growth", growth),
-    "profile": ("Profile of the baby step", profile),
+    "profile": ("Profile of the baby step", profile), "wasm": ("WebAssembly, in Node", wasm),
 }
 PARTS = {  # of the results, that a table needs; the others need the one of their name
     "summary": {"steps", "generation"}, "machine": set(), "limits": set(), "memory": {"steps"},

@@ -35,6 +35,9 @@ PEER = pathlib.Path(__file__).resolve().parent / "peer_torch.py"
 JAX_PEER = PEER.with_name("peer_jax.py")
 SETTINGS = {"default": 0, "1 thread": 1, "2 threads": 2}  # of PyTorch: threads
 PEERS = {"PyTorch eager": "eager", "torch.compile": "compile", "PyTorch bfloat16": "bfloat16"}
+LLAMAS = {  # models of bench_generate: the sizes that peer_llama2 takes
+    "stories260K": (64, 172, 5, 8, 4, 512, 256), "smollm2-135M": (576, 1536, 30, 9, 3, 49152, 32),
+}
 BUSY = (0, 1, 2, 4)  # processes beside a step
 BUSY_REPEATS = {"toy": 300, "tiny": 15, "baby": 2}
 GROWTH = {  # one size of this model at a time
@@ -240,6 +243,20 @@ class Bench:
         return {"tokens": first["tokens"], "parameters": first["parameters"], "threads": first["threads"],
                 "sides": {side: {key: median(r, key) for key in keys[side]} for side, r in results.items()}}
 
+    def tokens(self):
+        """Generation with a cache, larger and smaller than the caches; beside llama2.c where it is built."""
+        rows = {(model, n): self.tokens_sides(model, n) for model in LLAMAS for n in (1, 2)}
+        rows = self.take_turns("tokens", rows, rounds=min(3, self.rounds))
+        return [{"model": model, "threads": n, **{key: sides["ours"][0][key] for key in ("tokens", "parameters")},
+                 "sides": {side: median(list_, "cached_ms") for side, list_ in sides.items()}}
+                for (model, n), sides in rows.items()]
+
+    def tokens_sides(self, model, threads):
+        sides = {"ours": lambda: self.ours("bench_generate", "--json", "--model", model, "--threads", threads)}
+        if threads == 1 and (self.build / "peer_llama2").exists():
+            sides["run.c"] = lambda: self.ours("peer_llama2", *LLAMAS[model])
+        return sides
+
     def busy(self):
         """Beside processes that never rest."""
         saved = {model: self.weights(model) for model in BUSY_REPEATS}
@@ -270,6 +287,13 @@ class Bench:
             sides["PyTorch"] = lambda: self.peer_step({**sizes, "repeats": max(2, repeats // 3)}, *start,
                                                       settings=("1 thread", "2 threads"))
         return sides
+
+    def wasm(self):
+        """The best of the rounds: Node compiles while it runs."""
+        results = [json.loads(call("node", "--no-warnings", "tests/wasm/run.mjs", self.build / "wasm.wasm"))
+                   for _ in range(self.rounds)]
+        return {"peak": max(r["peak"] for r in results), "node": call("node", "--version").strip(),
+                "work": {name: max(r["work"][name] for r in results) for name in results[0]["work"]}}
 
     def start(self):
         """From before a program starts to the end of its first step. The programs read the same clock."""
@@ -392,7 +416,7 @@ def describe_machine(args, bench):
             "flags": " ".join(flags), "torch": bench.torch, "jax": bench.jax}
 
 
-PARTS = ("steps", "peers", "isa", "gemm", "op", "generation", "busy", "start", "growth", "profile")
+PARTS = ("steps", "peers", "isa", "gemm", "op", "generation", "tokens", "busy", "start", "growth", "profile", "wasm")
 
 
 def main():
@@ -403,7 +427,8 @@ def main():
     parser.add_argument("--compiler", default="unknown")
     parser.add_argument("--flags", default="unknown")
     args = parser.parse_args()
-    parts = [part for part in args.parts.split(",") if part] or list(PARTS)
+    parts = [part for part in args.parts.split(",") if part]
+    parts = parts or [part for part in PARTS if part != "wasm" or (args.build / "wasm.wasm").exists()]
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         parser.error(f"there is no part '{unknown[0]}'; parts are {','.join(PARTS)}")
