@@ -4,7 +4,8 @@
 # check_course.sh FOLDER - every page of docs/course shows what its program prints: the ```output blocks of the page
 # NN-some-name.md, one behind the other, are the output of examples/course/some_name.c, but for blank lines and for the
 # digits of numbers below 1e-8, which are rounding. A program draws its picture where its argument says. The rows in
-# lesson.md are the explorer's. FOLDER holds the built programs. Run from the project's root.
+# lesson.md are the explorer's. The pages in ru/ have the blocks of the English ones, and links that lead somewhere.
+# FOLDER holds the built programs. Run from the project's root.
 set -eu
 
 programs=$1
@@ -40,6 +41,15 @@ lesson() {
     awk '/^```text$/ { inside = 1; next } /^```/ { inside = 0 } inside' docs/course/lesson.md >"$folder/shown"
     [ -s "$folder/shown" ] && ! grep -vxF -f "$folder/rows" "$folder/shown"
 }
+blocks() { # page: all blocks, fences included
+    awk '/^```/ { inside = !inside; print; next } inside' "$1"
+}
+translated() { # page
+    blocks "docs/course/$(basename "$1")" >"$folder/blocks" && blocks "$1" | diff -u "$folder/blocks" - &&
+        for link in $(grep -o '](\([^)#]*\)' "$1" | sed 's/^](//'); do
+            [ -e "$(dirname "$1")/$link" ] || { echo "$1: the link to $link leads nowhere"; return 1; }
+        done
+}
 complete() { # the pages have the programs, and the list has the pages
     for page in docs/course/[0-9]*.md; do
         basename "$page" .md | sed 's/^[0-9]*-//; y/-/_/'
@@ -57,5 +67,8 @@ while read -r chapter; do
         shows "$(echo docs/course/[0-9]*-"$(echo "$chapter" | tr _ -)".md)" "$chapter"
     check "$chapter: its picture" draws "$chapter"
 done <"$folder/pages"
+for page in docs/course/ru/*.md; do
+    check "$page: blocks and links" translated "$page"
+done
 check "the lesson's rows are the explorer's" lesson
 exit $failed
