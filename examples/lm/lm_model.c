@@ -265,7 +265,7 @@ static void write_tokens(void *writing_)
             text_put(&out, &w->model->vocab, w->token[i]);
         fflush(w->file); /* show each token at once */
     }
-    text_end(&out);
+    text_out_end(&out);
     fflush(w->file);
     ag_kv_cache_free(cache);
 }

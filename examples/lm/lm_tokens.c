@@ -228,62 +228,10 @@ void token_label(const vocab *v, int32_t token, char label[TOKEN_LABEL])
     label[at] = '\0';
 }
 
-static void put_pending(text_out *out, bool whole)
-{
-    if (out->have > 0)
-        fwrite(whole ? (const char *)out->pending : "\xef\xbf\xbd", 1, whole ? out->have : 3, out->file);
-    out->have = 0;
-}
-
-static void put_byte(text_out *out, unsigned char byte)
-{
-    bool continues = (byte & 0xc0) == 0x80;
-    if (out->have > 0 && !continues)
-        put_pending(out, false);
-    if (out->have == 0 && (continues || utf8_length(byte) == 0)) {
-        out->have = 1; /* can not begin a character */
-        put_pending(out, false);
-        return;
-    }
-    int length;
-    out->pending[out->have++] = byte;
-    if (out->have == (size_t)utf8_length(out->pending[0]))
-        put_pending(out, utf8_decode(out->pending, (int64_t)out->have, &length) >= 0);
-}
-
-/* Prints the first bytes that are held until what is left begins `stop` with one byte more. */
-static void put_or_hold(text_out *out, unsigned char byte)
-{
-    const char *stop = out->stop;
-    while (out->held > 0 && (unsigned char)stop[out->held] != byte) {
-        size_t drop = 1;
-        while (memcmp(stop + drop, stop, out->held - drop) != 0)
-            drop++;
-        for (size_t i = 0; i < drop; i++)
-            put_byte(out, (unsigned char)stop[i]);
-        out->held -= drop;
-    }
-    if ((unsigned char)stop[out->held] != byte)
-        put_byte(out, byte);
-    else
-        out->stopped = stop[++out->held] == '\0';
-}
-
 void text_put(text_out *out, const vocab *v, int32_t token)
 {
     unsigned char space[UTF8_BYTES];
     int64_t length;
     const unsigned char *bytes = vocab_bytes(v, token, space, &length);
-    for (int64_t i = 0; i < length && !out->stopped; i++)
-        if (out->stop == NULL)
-            put_byte(out, bytes[i]);
-        else
-            put_or_hold(out, bytes[i]);
-}
-
-void text_end(text_out *out)
-{
-    for (size_t i = 0; i < out->held && !out->stopped; i++)
-        put_byte(out, (unsigned char)out->stop[i]);
-    put_pending(out, false);
+    text_out_put(out, bytes, length);
 }

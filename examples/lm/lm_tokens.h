@@ -10,6 +10,7 @@
 
 #include "attngrad.h"
 #include "examples/shared/bpe.h"
+#include "examples/shared/text_out.h"
 #include "examples/shared/utf8.h"
 
 enum { VOCAB_MAX = 4096 }; /* characters */
@@ -56,17 +57,7 @@ const unsigned char *vocab_bytes(const vocab *v, int32_t token, unsigned char sp
 enum { TOKEN_LABEL = 40 };
 void token_label(const vocab *v, int32_t token, char label[TOKEN_LABEL]);
 
-/* Prints tokens as text, whole characters only: the bytes of an unfinished character wait for the next call, and so do
- * those that may begin the text `stop` (NULL: none). When all of it came, it and what follows is not printed. */
-typedef struct text_out {
-    FILE *file;
-    const char *stop;
-    bool stopped;
-    size_t held; /* bytes of stop that came last */
-    unsigned char pending[4];
-    size_t have; /* bytes of an unfinished character */
-} text_out;
+/* Puts a token's bytes. */
 void text_put(text_out *out, const vocab *v, int32_t token);
-void text_end(text_out *out); /* an unfinished character becomes U+FFFD */
 
 #endif

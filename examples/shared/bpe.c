@@ -16,9 +16,9 @@ struct bpe {
     int64_t *first;     /* [size + 1]: token t is text[first[t]] .. text[first[t + 1] - 1] */
     unsigned char *text;
     int64_t text_room;
-    int32_t *slot;      /* open addressing by the pair: a token, -1: free */
-    int32_t *text_slot; /* by the token's bytes */
+    int32_t *text_slot; /* open addressing by the token's bytes: a token, -1: free */
     size_t slots;       /* a power of 2, more than twice `size` */
+    merges merges;      /* the rank is the token that is made */
 };
 
 /* ---- Pieces ---- */
@@ -84,14 +84,6 @@ int64_t bpe_piece(const unsigned char *text, int64_t length)
     return first == BLANKS && end < length && last > 0 ? last : end;
 }
 
-static size_t hash_bytes(const unsigned char *text, int64_t length) /* FNV-1a */
-{
-    uint64_t hash = 0xcbf29ce484222325;
-    for (int64_t i = 0; i < length; i++)
-        hash = (hash ^ text[i]) * 0x100000001b3;
-    return (size_t)(hash ^ hash >> 32);
-}
-
 static bool pieces_grow(pieces *p)
 {
     size_t slots = p->slots == 0 ? 1024 : 2 * p->slots;
@@ -104,7 +96,7 @@ static bool pieces_grow(pieces *p)
         return false;
     memset(slot, 0xff, slots * sizeof *slot); /* -1 */
     for (int64_t i = 0; i < p->count; i++) {
-        size_t at = hash_bytes(list[i].text, list[i].length) & (slots - 1);
+        size_t at = bpe_hash_bytes(list[i].text, list[i].length) & (slots - 1);
         while (slot[at] >= 0)
             at = (at + 1) & (slots - 1);
         slot[at] = i;
@@ -119,7 +111,7 @@ int64_t pieces_add(pieces *p, const unsigned char *text, int64_t length)
 {
     if ((size_t)p->count >= p->slots / 2 && !pieces_grow(p))
         return -1;
-    size_t at = hash_bytes(text, length) & (p->slots - 1);
+    size_t at = bpe_hash_bytes(text, length) & (p->slots - 1);
     for (; p->slot[at] >= 0; at = (at + 1) & (p->slots - 1)) {
         piece *there = &p->list[p->slot[at]];
         if (there->length == length && memcmp(there->text, text, (size_t)length) == 0) {
@@ -137,53 +129,7 @@ void pieces_free(pieces *p)
     free(p->slot);
 }
 
-/* ---- Heap ---- */
-
-static bool less(heap_item a, heap_item b)
-{
-    return a.high != b.high ? a.high < b.high : a.low < b.low;
-}
-
-bool heap_push(heap *h, uint64_t high, uint64_t low)
-{
-    if (h->count == h->room) {
-        size_t room = h->room == 0 ? 256 : 2 * h->room;
-        heap_item *item = realloc(h->item, room * sizeof *item);
-        if (item == NULL)
-            return false;
-        h->item = item;
-        h->room = room;
-    }
-    heap_item item = { high, low };
-    size_t at = h->count++;
-    for (; at > 0 && less(item, h->item[(at - 1) / 2]); at = (at - 1) / 2)
-        h->item[at] = h->item[(at - 1) / 2];
-    h->item[at] = item;
-    return true;
-}
-
-heap_item heap_pop(heap *h)
-{
-    heap_item top = h->item[0], last = h->item[--h->count];
-    size_t at = 0;
-    for (size_t child; (child = 2 * at + 1) < h->count; at = child) {
-        if (child + 1 < h->count && less(h->item[child + 1], h->item[child]))
-            child++;
-        if (!less(h->item[child], last))
-            break;
-        h->item[at] = h->item[child];
-    }
-    h->item[at] = last;
-    return top;
-}
-
 /* ---- Tokens ---- */
-
-size_t bpe_hash_pair(bpe_pair pair)
-{
-    uint64_t hash = ((uint64_t)(uint32_t)pair.left << 32 | (uint32_t)pair.right) * 0x9e3779b97f4a7c15;
-    return (size_t)(hash ^ hash >> 32);
-}
 
 static int64_t length_of(const bpe *b, int32_t token)
 {
@@ -193,19 +139,9 @@ static int64_t length_of(const bpe *b, int32_t token)
 /* The slot of text_slot with a token of these bytes, or the free one for it. */
 static size_t find_text(const bpe *b, const unsigned char *text, int64_t length)
 {
-    size_t at = hash_bytes(text, length) & (b->slots - 1);
+    size_t at = bpe_hash_bytes(text, length) & (b->slots - 1);
     for (int32_t t; (t = b->text_slot[at]) >= 0; at = (at + 1) & (b->slots - 1))
         if (length_of(b, t) == length && memcmp(b->text + b->first[t], text, (size_t)length) == 0)
-            break;
-    return at;
-}
-
-/* The slot with the token that the pair is merged to, or the free one for it. */
-static size_t find_pair(const bpe *b, bpe_pair pair)
-{
-    size_t at = bpe_hash_pair(pair) & (b->slots - 1);
-    for (int32_t t; (t = b->slot[at]) >= 0; at = (at + 1) & (b->slots - 1))
-        if (b->pair[t].left == pair.left && b->pair[t].right == pair.right)
             break;
     return at;
 }
@@ -218,34 +154,28 @@ static bool tokens_grow(bpe *b)
     b->pair = pair == NULL ? b->pair : pair;
     int64_t *first = realloc(b->first, (size_t)(room + 1) * sizeof *first);
     b->first = first == NULL ? b->first : first;
-    int32_t *slot = realloc(b->slot, slots * sizeof *slot);
-    b->slot = slot == NULL ? b->slot : slot;
     int32_t *text_slot = realloc(b->text_slot, slots * sizeof *text_slot);
     b->text_slot = text_slot == NULL ? b->text_slot : text_slot;
-    if (pair == NULL || first == NULL || slot == NULL || text_slot == NULL)
+    if (pair == NULL || first == NULL || text_slot == NULL)
         return false;
     b->room = room;
     b->slots = slots;
-    memset(slot, 0xff, slots * sizeof *slot);
     memset(text_slot, 0xff, slots * sizeof *text_slot);
-    for (int32_t t = 0; t < b->size; t++) {
+    for (int32_t t = 0; t < b->size; t++)
         b->text_slot[find_text(b, b->text + first[t], length_of(b, t))] = t;
-        if (t >= BPE_BYTES)
-            slot[find_pair(b, pair[t])] = t;
-    }
     return true;
 }
 
-/* Adds a token of the `length` bytes that stand behind the last token's. */
+/* Adds a token of the `length` bytes that stand behind the last token's. False when out of memory. */
 static bool add_token(bpe *b, bpe_pair pair, int64_t length, bool *same)
 {
     size_t at = find_text(b, b->text + b->first[b->size], length);
     *same = b->text_slot[at] >= 0;
     if (*same)
         return true;
+    if (b->size >= BPE_BYTES && !merges_put(&b->merges, (merge_rule){ pair, b->size, b->size }))
+        return false;
     b->text_slot[at] = b->size;
-    if (b->size >= BPE_BYTES)
-        b->slot[find_pair(b, pair)] = b->size;
     b->pair[b->size] = pair;
     b->first[b->size + 1] = b->first[b->size] + length;
     b->size++;
@@ -307,7 +237,7 @@ void bpe_free(bpe *b)
     free(b->pair);
     free(b->first);
     free(b->text);
-    free(b->slot);
+    free(b->merges.slot);
     free(b->text_slot);
     free(b);
 }
@@ -330,67 +260,9 @@ const unsigned char *bpe_bytes(const bpe *b, int32_t token, int64_t *length)
 
 /* ---- Encoding ---- */
 
-/* A piece on its way: token[p] is the token whose bytes begin at p, begin[p] where the token begins whose bytes end
- * at p. Each is true at the beginnings and ends of tokens alone. */
-typedef struct encoder {
-    const bpe *b;
-    int32_t *token, *begin;
-    int64_t room;
-    heap heap; /* of the merges that are possible: the new token, and where */
-} encoder;
-
-/* Notes that the tokens at p and behind it can be merged, if they can. */
-static bool note_merge(encoder *e, int64_t p, int64_t length)
-{
-    int64_t next = p + length_of(e->b, e->token[p]);
-    if (next >= length)
-        return true;
-    int32_t merged = e->b->slot[find_pair(e->b, (bpe_pair){ e->token[p], e->token[next] })];
-    return merged < 0 || heap_push(&e->heap, (uint64_t)merged, (uint64_t)p);
-}
-
-static bool merge_at(encoder *e, int64_t p, int32_t merged, int64_t length)
-{
-    const bpe_pair pair = e->b->pair[merged];
-    int64_t next = p + length_of(e->b, pair.left);
-    if (e->token[p] != pair.left || next >= length || e->token[next] != pair.right)
-        return true; /* another merge was first */
-    e->token[p] = merged;
-    e->token[next] = -1;
-    e->begin[p + length_of(e->b, merged) - 1] = (int32_t)p;
-    return note_merge(e, p, length) && (p == 0 || note_merge(e, e->begin[p - 1], length));
-}
-
-/* The tokens of one piece into token[]; their number, -1 when out of memory. */
-static int64_t encode_piece(encoder *e, const unsigned char *text, int64_t length, int32_t *token)
-{
-    if (length > e->room) {
-        free(e->token);
-        free(e->begin);
-        e->room = 2 * length;
-        e->token = malloc((size_t)e->room * sizeof *e->token);
-        e->begin = malloc((size_t)e->room * sizeof *e->begin);
-    }
-    bool good = e->token != NULL && e->begin != NULL && length <= INT32_MAX;
-    for (int64_t p = 0; p < length && good; p++) {
-        e->token[p] = text[p];
-        e->begin[p] = (int32_t)p;
-    }
-    for (int64_t p = 0; p < length && good; p++)
-        good = note_merge(e, p, length);
-    while (good && e->heap.count > 0) {
-        heap_item first = heap_pop(&e->heap);
-        good = merge_at(e, (int64_t)first.low, (int32_t)first.high, length);
-    }
-    int64_t count = 0;
-    for (int64_t p = 0; p < length && good; p += length_of(e->b, e->token[p]))
-        token[count++] = e->token[p];
-    return good ? count : -1;
-}
-
 int64_t bpe_encode(const bpe *b, const unsigned char *text, int64_t length, int32_t *token)
 {
-    encoder e = { .b = b };
+    merger work = { .room = 0 };
     pieces known = { .count = 0 };
     int64_t count = 0;
     for (int64_t at = 0; at < length && count >= 0;) {
@@ -400,14 +272,14 @@ int64_t bpe_encode(const bpe *b, const unsigned char *text, int64_t length, int3
             memcpy(token + count, token + p->first, (size_t)p->tokens * sizeof *token);
         } else if (p != NULL) {
             p->first = count;
-            p->tokens = encode_piece(&e, text + at, bytes, token + count);
+            for (int64_t k = 0; k < bytes; k++)
+                token[count + k] = text[at + k];
+            p->tokens = merger_run(&work, &b->merges, token + count, bytes);
         }
         count = p == NULL || p->tokens < 0 ? -1 : count + p->tokens;
         at += bytes;
     }
     pieces_free(&known);
-    free(e.token);
-    free(e.begin);
-    free(e.heap.item);
+    merger_free(&work);
     return count;
 }

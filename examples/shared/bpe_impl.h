@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * bpe_impl.h - what bpe.c and bpe_learn.c share: the pieces of a text, each once, and a heap.
+ * bpe_impl.h - what the files of byte pair encoding share: the pieces of a text, each once, a heap, and merging.
  */
 #ifndef EXAMPLES_BPE_IMPL_H
 #define EXAMPLES_BPE_IMPL_H
@@ -48,6 +48,35 @@ heap_item heap_pop(heap *h);
 
 /* ---- Merges ---- */
 
+typedef struct merge_rule {
+    bpe_pair pair;
+    int32_t rank, merged; /* the lowest rank is merged first; merged is -1 in a free slot */
+} merge_rule;
+
+typedef struct merges {
+    merge_rule *slot; /* open addressing by the pair */
+    size_t slots, count;
+} merges;
+
+/* Adds a merge; one of the same pair is replaced. False when out of memory. */
+bool merges_put(merges *m, merge_rule added);
+
+/* The merge of a pair; NULL: none. */
+const merge_rule *merges_find(const merges *m, bpe_pair pair);
+
+/* What merging needs: its arrays grow and stay. */
+typedef struct merger {
+    int32_t *next, *before;
+    int64_t room;
+    heap heap;
+} merger;
+
+/* Merges token[count], which none crosses, in place, in O(count log count): the pair of the lowest rank first, of equal
+ * ones the left one. Returns how many are left; -1 when out of memory. */
+int64_t merger_run(merger *work, const merges *m, int32_t *token, int64_t count);
+void merger_free(merger *work);
+
+size_t bpe_hash_bytes(const unsigned char *text, int64_t length);
 size_t bpe_hash_pair(bpe_pair pair);
 
 /* Adds the token of a pair. False when out of memory. *same: there is a token of the same bytes, or it would be longer

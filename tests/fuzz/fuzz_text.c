@@ -25,7 +25,7 @@ static void tokens_are_the_text(const corpus *c, const raw_text *t)
     fuzz_demand(out.file != NULL);
     for (int64_t i = 0; i < c->count; i++)
         text_put(&out, &c->vocab, c->token[i]);
-    text_end(&out);
+    text_out_end(&out);
     fuzz_demand(fclose(out.file) == 0 && size == (size_t)t->size && memcmp(text, t->byte, size) == 0);
     free(text);
 }
