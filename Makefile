@@ -26,6 +26,7 @@
 #   make gradcheck-kinds  the kinds of mistakes in a backward, in double and in float: is the right cause named?
 #   make crash-proof  training runs that are killed, stopped or out of disk at random moments go on with the same bits
 #   make mutants      plants faults in a copy: tests must catch each; writes docs/mutants.md (only=WORD: some, and no file)
+#   make check-tokenizers  the ids of random texts, against the tokenizers package (count=2000, files='a/tokenizer.json ...')
 #   make wasm         the library for WebAssembly (build/wasm), and its suites in Node; skipped where a tool is missing
 #   make explorer     build/wasm/explorer.html: attention's gradients to touch, one page that works without a network
 #   make check-explorer  the page in headless Chromium, against the same model as a program
@@ -354,6 +355,11 @@ check-script-mutants:
 check-scripts: $(script_checks:%=check-script-%)
 test: check-scripts
 	$(test_program)
+
+# Tokenizers against the package of that name, where python3 or PYTHON has it.
+.PHONY: check-tokenizers
+check-tokenizers: $(test_program)
+	sh tests/examples/check_tokenizers.sh $< "$(or $(PYTHON),python3)" $(or $(count),2000) $(files)
 
 # ---- WebAssembly ----
 wasm_build := $(out)build/wasm

@@ -5,6 +5,7 @@
  */
 #include "examples/lm/lm_tokenizer.h"
 #include "examples/shared/program.h"
+#include "examples/shared/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,20 +24,6 @@ void json_string(FILE *file, const unsigned char *text, int64_t length)
     fputc('"', file);
 }
 
-/* The character by which the package shows a byte: itself where it is visible in Latin-1, else the next of those from
- * U+0100 on (GPT-2's bytes_to_unicode). */
-static uint32_t shown_byte(unsigned char byte)
-{
-    uint32_t hidden = 0;
-    for (uint32_t b = 0; b <= byte; b++) {
-        bool visible = (b > ' ' && b < 0x7f) || (b > 0xa0 && b != 0xad);
-        if (b == byte)
-            return visible ? b : 0x100 + hidden;
-        hidden += !visible;
-    }
-    return 0;
-}
-
 /* The token's characters in the file, without quotes. */
 static void put_token(FILE *file, const vocab *v, int32_t token)
 {
@@ -45,7 +32,7 @@ static void put_token(FILE *file, const vocab *v, int32_t token)
     const unsigned char *bytes = vocab_bytes(v, token, space, &length);
     for (int64_t i = 0; i < length; i++) {
         char text[UTF8_BYTES];
-        uint32_t code = shown_byte(bytes[i]);
+        uint32_t code = character_of_byte(bytes[i]);
         utf8_encode(code, text);
         fprintf(file, code == '"' || code == '\\' ? "\\%s" : "%s", text);
     }
