@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * encode.c - sentence embeddings by a BERT model in the files of the transformers package: reads lines of token ids,
- * writes a vector per line, or the cosine similarities of all pairs.
+ * encode.c - sentence embeddings by a BERT model in the files of the transformers package: reads lines of text or of
+ * token ids, writes a vector per line, or the cosine similarities of all pairs.
  */
 #include "examples/shared/options.h"
 #include "examples/shared/pretrained_model.h"
@@ -13,9 +13,10 @@
 
 static const char program[] = "encode";
 static const char about[] =
-    "Computes an embedding of each line of token ids with a BERT model in the files of the transformers package. As "
-    "there is no tokenizer here, give the ids of [CLS] and [SEP] too if the model expects them. Writes one line of "
-    "numbers per line of input, or the matrix of their cosine similarities.";
+    "Computes an embedding of each line of text or of token ids with a BERT model in the files of the transformers "
+    "package. tokenizer.json says how text becomes ids, with [CLS] and [SEP] around it; give these too if you give "
+    "ids. Text must be UTF-8. Writes one line of numbers per line of input, or the matrix of their cosine "
+    "similarities.";
 
 enum { BATCH = 32 }; /* lines in one pass */
 
@@ -110,17 +111,20 @@ static bool encode(ag_ctx *ctx, const model_files *files, const token_lines *lin
 int main(int argc, char **argv)
 {
     model_options o = { .dtype = "float32" };
-    task t = { .pooling = AG_POOL_MEAN };
+    task what = { .pooling = AG_POOL_MEAN };
     const char *pool = "mean";
     const option options[] = {
         { "--model", OPTION_TEXT, &o.folder, "DIR", "folder with config.json and model.safetensors" },
         { "--config", OPTION_TEXT, &o.config, "FILE", "config.json, instead of DIR's" },
         { "--weights", OPTION_TEXT, &o.weights, "FILE", "the weights, instead of DIR's" },
+        { "--sentence", OPTION_TEXT, &o.text, "TEXT", "one line, as text" },
+        { "--text", OPTION_FLAG, &o.text_lines, NULL, "the lines of stdin are text" },
         { "--tokens", OPTION_TEXT, &o.tokens, "IDS", "one line: \"1 2 3\" [lines of stdin]" },
+        { "--tokenizer", OPTION_TEXT, &o.tokenizer, "FILE", "tokenizer.json, instead of DIR's" },
         { "--pool", OPTION_TEXT, &pool, "HOW", "mean of the tokens, or first: the first one, pooled [mean]" },
-        { "--normalize", OPTION_FLAG, &t.normalize, NULL, "scale every vector to length 1" },
-        { "--similarity", OPTION_FLAG, &t.similarity, NULL, "write the cosine of each pair instead" },
-        { "--out", OPTION_TEXT, &t.out, "FILE", "write the vectors to a safetensors file" },
+        { "--normalize", OPTION_FLAG, &what.normalize, NULL, "scale every vector to length 1" },
+        { "--similarity", OPTION_FLAG, &what.similarity, NULL, "write the cosine of each pair instead" },
+        { "--out", OPTION_TEXT, &what.out, "FILE", "write the vectors to a safetensors file" },
         { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores; results do not depend on it [0]" },
         { "--dtype", OPTION_TEXT, &o.dtype, "NAME", "float32 or float64 [float32]" },
     };
@@ -134,12 +138,14 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: --pool is '%s', must be mean or first\n", program, pool);
         return OPTIONS_WRONG;
     }
-    t.pooling = strcmp(pool, "mean") == 0 ? AG_POOL_MEAN : AG_POOL_FIRST;
+    what.pooling = strcmp(pool, "mean") == 0 ? AG_POOL_MEAN : AG_POOL_FIRST;
     token_lines lines;
-    if (!token_lines_read(&lines, program, o.tokens))
+    tokenizer *t;
+    if (!token_lines_of(&lines, &t, program, &o, &files))
         return EXIT_FAILURE;
+    tokenizer_free(t);
     ag_ctx *ctx = program_context(program, 0, o.threads);
-    bool good = ctx != NULL && encode(ctx, &files, &lines, &t);
+    bool good = ctx != NULL && encode(ctx, &files, &lines, &what);
     token_lines_free(&lines);
     return ctx == NULL ? EXIT_FAILURE : program_end(program, ctx, good);
 }

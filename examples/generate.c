@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * generate.c - continues token ids with a GPT-2, Llama, Mistral or Qwen3 model in the files of the transformers
+ * generate.c - continues text or token ids with a GPT-2, Llama, Mistral or Qwen3 model in the files of the transformers
  * package.
  *
  * All prompts are one batch. The first pass reads the prompts; each later pass reads one token of every entry that has
@@ -19,9 +19,18 @@
 static const char program[] = "generate";
 static const char about[] =
     "Continues prompts with a GPT-2, Llama, Mistral or Qwen3 model in the files of the transformers package. Prompts "
-    "and output are token ids, as there is no tokenizer here. Each line of input is a prompt; all lines are generated "
-    "together, and each gives one line of output, the ids that follow it. An id of eos_token_id in "
-    "generation_config.json, or in config.json where there is none, ends a line.";
+    "and output are token ids, or text with --prompt or --text, which tokenizer.json makes ids of: GPT-2's kind, "
+    "Llama's, Qwen's. Text must be UTF-8; special tokens in it, as <|im_end|>, are themselves, so that a chat's "
+    "template can be written out. Each line of input is a prompt; all lines are generated together, and each gives one "
+    "line of output, what follows it. In texts of several lines, \\n is the end of a line and \\\\ a backslash. An id "
+    "of eos_token_id in generation_config.json, or in config.json where there is none, ends a line.";
+
+/* The text of an entry. */
+typedef struct entry {
+    token_text text;
+    text_out out;
+    text_buffer buffer; /* of several entries */
+} entry;
 
 typedef struct generation {
     ag_ctx *ctx;
@@ -38,6 +47,9 @@ typedef struct generation {
     int64_t room;
     double prompt_seconds, seconds; /* of the first pass, and of the others */
     int64_t passes;
+    const tokenizer *tokenizer; /* NULL: ids */
+    const char *stop;
+    entry *entry; /* [B], of text */
     bool good;
 } generation;
 
@@ -73,6 +85,22 @@ static ag_tensor *pass_tokens(const generation *g, bool whole)
     return tokens;
 }
 
+/* Writes what an entry drew; returns whether it goes on. */
+static bool write_token(generation *g, int64_t b, int32_t token)
+{
+    if (g->tokenizer != NULL) {
+        entry *e = &g->entry[b];
+        g->good = token_text_put(&e->text, token, &e->out) && !e->buffer.failed && g->good;
+        if (e->out.stopped)
+            return false;
+    } else if (g->prompts->count == 1) {
+        printf("%s%d", g->passes == 0 ? "" : " ", (int)token);
+    }
+    if (g->prompts->count == 1)
+        fflush(stdout); /* show each token at once */
+    return !is_end(g, token);
+}
+
 /* Runs one pass and draws a token for each entry that has not ended. Returns the number that go on, -1 on error. */
 static int64_t step(generation *g, ag_kv_cache *cache)
 {
@@ -91,15 +119,11 @@ static int64_t step(generation *g, ag_kv_cache *cache)
             break;
         }
         g->token[b * g->room + g->filled[b]++] = next;
-        g->counts[b] = !is_end(g, next);
+        g->counts[b] = write_token(g, b, next);
         left += g->counts[b];
-        if (g->prompts->count == 1) { /* show each token at once */
-            printf("%s%d", g->passes == 0 ? "" : " ", (int)next);
-            fflush(stdout);
-        }
     }
     ag_scope_end(g->ctx, NULL);
-    return ferror(stdout) ? -1 : left;
+    return ferror(stdout) || !g->good ? -1 : left;
 }
 
 static void run(void *generation_)
@@ -107,6 +131,7 @@ static void run(void *generation_)
     generation *const g = generation_;
     ag_kv_cache *cache = ag_kv_cache_new(g->ctx, g->prompts->count, ag_gpt_config_of(g->gpt)->num_layers);
     int64_t left = cache == NULL ? -1 : g->prompts->count;
+    g->good = true;
     while (left > 0 && g->passes < g->length) {
         double start = now();
         left = step(g, cache);
@@ -117,14 +142,34 @@ static void run(void *generation_)
     g->good = left >= 0;
 }
 
+/* One line: ends of lines are \n, a backslash is \\. */
+static void print_escaped(const text_buffer *text)
+{
+    for (int64_t i = 0; i < text->length; i++)
+        if (text->text[i] == '\n' || text->text[i] == '\\')
+            fputs(text->text[i] == '\n' ? "\\n" : "\\\\", stdout);
+        else
+            putchar(text->text[i]);
+}
+
+static void print_entry(const generation *g, int64_t b, int64_t prompt)
+{
+    entry *e = g->tokenizer == NULL ? NULL : &g->entry[b];
+    if (e != NULL) {
+        token_text_end(&e->text, &e->out);
+        print_escaped(&e->buffer);
+    }
+    for (int64_t i = prompt; i < g->filled[b] && g->prompts->count > 1 && e == NULL; i++)
+        printf("%s%d", i == prompt ? "" : " ", (int)g->token[b * g->room + i]);
+    putchar('\n');
+}
+
 static void print_result(const generation *g)
 {
     int64_t made = 0;
     for (int64_t b = 0; b < g->prompts->count; b++) {
         int64_t prompt = g->prompts->first[b + 1] - g->prompts->first[b];
-        for (int64_t i = prompt; i < g->filled[b] && g->prompts->count > 1; i++)
-            printf("%s%d", i == prompt ? "" : " ", (int)g->token[b * g->room + i]);
-        putchar('\n');
+        print_entry(g, b, prompt);
         made += g->filled[b] - prompt;
     }
     int64_t B = g->prompts->count, read = g->prompts->first[B], later = made - B;
@@ -134,6 +179,39 @@ static void print_result(const generation *g)
         ag_fprintf(stderr, "; %lld tokens more in %.3f s, %.1f tokens/s", (long long)later, g->seconds,
                    (double)later / g->seconds);
     fputc('\n', stderr);
+}
+
+/* The texts of the entries, each where its prompt ends: what a prompt's tokens are decides on the blank after it. */
+static bool begin_texts(generation *g)
+{
+    const token_lines *p = g->prompts;
+    g->entry = calloc((size_t)p->count, sizeof *g->entry);
+    bool good = g->entry != NULL;
+    for (int64_t b = 0; b < p->count && good; b++) {
+        entry *e = &g->entry[b];
+        e->text.tokenizer = g->tokenizer;
+        e->out.text = &e->buffer;
+        for (int64_t i = p->first[b]; i < p->first[b + 1] && good; i++)
+            good = token_text_put(&e->text, p->token[i], &e->out);
+        good = token_text_end(&e->text, &e->out) && !e->buffer.failed && good;
+        e->buffer.length = 0;
+        e->out.file = p->count == 1 ? stdout : NULL;
+        e->out.stop = g->stop;
+    }
+    if (!good)
+        fprintf(stderr, "%s: out of memory for %lld texts\n", program, (long long)p->count);
+    return good;
+}
+
+static void free_texts(generation *g)
+{
+    for (int64_t b = 0; b < g->prompts->count && g->entry != NULL; b++) {
+        entry *e = &g->entry[b];
+        e->out.file = NULL;
+        token_text_end(&e->text, &e->out);
+        free(e->buffer.text);
+    }
+    free(g->entry);
 }
 
 /* Allocates the tokens and copies the prompts. */
@@ -177,8 +255,11 @@ static bool generate(generation *g, const model_files *files, uint64_t seed, boo
     enum { ENDS = sizeof g->end / sizeof *g->end };
     g->gpt = ag_gpt_from_files(g->ctx, files->config, files->weights, files->dtype);
     g->ends = past_end ? 0 : ag_eos_from_file(g->ctx, files->config, g->end, ENDS);
+    const int32_t stop = g->stop == NULL ? -1 : tokenizer_find(g->tokenizer, g->stop);
+    if (stop >= 0 && g->ends < ENDS)
+        g->end[g->ends++] = stop; /* a special token is not written, so that its text does not come */
     ag_rng_set(g->ctx, (ag_rng){ .seed = seed });
-    bool good = g->gpt != NULL && check_length(g) && fill(g);
+    bool good = g->gpt != NULL && check_length(g) && fill(g) && (g->tokenizer == NULL || begin_texts(g));
     if (good) {
         ag_with_threads(g->ctx, run, g);
         good = g->good;
@@ -187,6 +268,7 @@ static bool generate(generation *g, const model_files *files, uint64_t seed, boo
         print_result(g);
     else if (g->passes > 0 && g->prompts->count == 1)
         putchar('\n'); /* after the tokens written so far */
+    free_texts(g);
     free(g->token);
     free(g->filled);
     free(g->counts);
@@ -204,12 +286,16 @@ int main(int argc, char **argv)
         { "--model", OPTION_TEXT, &o.folder, "DIR", "folder with config.json and model.safetensors" },
         { "--config", OPTION_TEXT, &o.config, "FILE", "config.json, instead of DIR's" },
         { "--weights", OPTION_TEXT, &o.weights, "FILE", "the weights, instead of DIR's" },
+        { "--prompt", OPTION_TEXT, &o.text, "TEXT", "one prompt, as text" },
+        { "--text", OPTION_FLAG, &o.text_lines, NULL, "the lines of stdin are text" },
         { "--tokens", OPTION_TEXT, &o.tokens, "IDS", "one prompt: \"1 2 3\" [lines of stdin]" },
+        { "--tokenizer", OPTION_TEXT, &o.tokenizer, "FILE", "tokenizer.json, instead of DIR's" },
         { "--length", OPTION_NUMBER, &length, "N", "largest number of tokens per prompt, at least 1 [32]" },
         { "--temperature", OPTION_REAL, &g.how.temperature, "X", "at least 0; 0: always the likeliest token [0]" },
         { "--top-k", OPTION_NUMBER, &top_k, "N", "draw from the N likeliest tokens, 0: all [0]" },
         { "--top-p", OPTION_REAL, &g.how.top_p, "P", "draw from the likeliest that together reach P, 0 < P <= 1 [1]" },
         { "--seed", OPTION_NUMBER, &seed, "N", "seed of the drawing [1]" },
+        { "--stop", OPTION_TEXT, &g.stop, "TEXT", "end a text before TEXT; with --prompt or --text" },
         { "--past-end", OPTION_FLAG, &past_end, NULL, "continue after a token that ends a text" },
         { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores; results do not depend on it [0]" },
         { "--dtype", OPTION_TEXT, &o.dtype, "NAME", "float32 or float64 [float32]" },
@@ -229,12 +315,19 @@ int main(int argc, char **argv)
     }
     g.length = (int64_t)length;
     g.how.top_k = top_k > INT32_MAX ? 0 : (int64_t)top_k;
+    if (g.stop != NULL && o.text == NULL && !o.text_lines) {
+        fprintf(stderr, "%s: --stop needs text: --prompt or --text\n", program);
+        return OPTIONS_WRONG;
+    }
     token_lines prompts;
-    if (!token_lines_read(&prompts, program, o.tokens))
+    tokenizer *t;
+    if (!token_lines_of(&prompts, &t, program, &o, &files))
         return EXIT_FAILURE;
     g.prompts = &prompts;
+    g.tokenizer = t;
     g.ctx = program_context(program, seed, o.threads);
     bool good = g.ctx != NULL && generate(&g, &files, seed, past_end);
     token_lines_free(&prompts);
+    tokenizer_free(t);
     return g.ctx == NULL ? EXIT_FAILURE : program_end(program, g.ctx, good);
 }

@@ -29,14 +29,25 @@ bool model_files_of(model_files *files, const char *program, const model_options
         fprintf(stderr, "%s: --dtype is '%s', must be float32 or float64\n", program, o->dtype);
         return false;
     }
+    if (o->tokens != NULL && (o->text != NULL || o->text_lines)) {
+        fprintf(stderr, "%s: --tokens are ids: they go without text\n", program);
+        return false;
+    }
+    if (o->folder == NULL && o->tokenizer == NULL && (o->text != NULL || o->text_lines)) {
+        fprintf(stderr, "%s: text needs --tokenizer FILE or --model DIR\n", program);
+        return false;
+    }
     files->dtype = strcmp(o->dtype, "float32") == 0 ? AG_F32 : AG_F64;
     return (o->config != NULL ? join(files->config, program, "", o->config)
                               : join(files->config, program, o->folder, "config.json")) &&
            (o->weights != NULL ? join(files->weights, program, "", o->weights)
-                               : join(files->weights, program, o->folder, "model.safetensors"));
+                               : join(files->weights, program, o->folder, "model.safetensors")) &&
+           (o->tokenizer != NULL
+                ? join(files->tokenizer, program, "", o->tokenizer)
+                : join(files->tokenizer, program, o->folder == NULL ? "" : o->folder, "tokenizer.json"));
 }
 
-/* ---- Lines of ids ---- */
+/* ---- Lines ---- */
 
 typedef struct reader {
     token_lines *lines;
@@ -90,6 +101,8 @@ static bool add_token(reader *r, const char *word)
     return true;
 }
 
+/* ---- Ids ---- */
+
 /* One character of the text, -1 at its end. */
 static int next_character(const char **text)
 {
@@ -132,6 +145,63 @@ bool token_lines_read(token_lines *lines, const char *program, const char *token
     if (!good)
         token_lines_free(lines);
     return good;
+}
+
+/* ---- Text ---- */
+
+static bool add_text(reader *r, const tokenizer *t, const char *text, int64_t length)
+{
+    token_ids ids = { .count = 0 };
+    int64_t wrong = tokenizer_encode(t, text, length, true, &ids);
+    bool good = wrong == TOKENIZER_ENCODED;
+    if (wrong == TOKENIZER_OUT_OF_MEMORY)
+        fprintf(stderr, "%s: out of memory for %lld bytes of text\n", r->program, (long long)length);
+    else if (!good)
+        fprintf(stderr, "%s: line %lld: byte %lld is not UTF-8\n", r->program, (long long)r->lines->count + 1,
+                (long long)wrong);
+    for (int64_t i = 0; i < ids.count && good; i++) {
+        good = make_room(r, (void **)&r->lines->token, &r->token_room, r->tokens + 1, sizeof *r->lines->token);
+        if (good)
+            r->lines->token[r->tokens++] = ids.id[i];
+    }
+    free(ids.id);
+    return good && add_line(r);
+}
+
+bool token_lines_read_text(token_lines *lines, const char *program, const tokenizer *t, const char *text)
+{
+    *lines = (token_lines){ .count = 0 };
+    reader r = { .lines = lines, .program = program };
+    bool good = text == NULL || add_text(&r, t, text, (int64_t)strlen(text));
+    while (good && text == NULL) {
+        int64_t length;
+        char *line = program_read(program, stdin, "standard input", true, &length);
+        good = line != NULL && (length < 0 || add_text(&r, t, line, length));
+        free(line);
+        if (length < 0)
+            break;
+    }
+    if (good && lines->count == 0) {
+        fprintf(stderr, "%s: there is no text\n", program);
+        good = false;
+    }
+    if (!good)
+        token_lines_free(lines);
+    return good;
+}
+
+bool token_lines_of(token_lines *lines, tokenizer **t, const char *program, const model_options *o,
+                    const model_files *files)
+{
+    *t = NULL;
+    if (o->text == NULL && !o->text_lines)
+        return token_lines_read(lines, program, o->tokens);
+    *t = tokenizer_load(program, files->tokenizer);
+    if (*t != NULL && token_lines_read_text(lines, program, *t, o->text))
+        return true;
+    tokenizer_free(*t);
+    *t = NULL;
+    return false;
 }
 
 void token_lines_free(token_lines *lines)

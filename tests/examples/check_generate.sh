@@ -86,7 +86,52 @@ check "an empty line" sh -c "! $gpt2 <$folder/gap 2>$folder/message && grep -q '
 if [ -w /dev/full ]; then
     check "a full disk" refused_full
 fi
-check "help" sh -c "$generate --help | tr '\n' ' ' | grep -q 'there is no tokenizer here'"
+check "help" sh -c "$generate --help | tr '\n' ' ' | grep -q 'which tokenizer.json makes ids of'"
+
+# ---- text, by tokenizers of 50 tokens: a .. z, A .. W and the end of a line, which are the ids 0 .. 49 ----
+
+vocabulary() { # a prefix, the first id, characters
+    printf '%s' "$3" | sed 's/./&\n/g' | awk -v prefix="$1" -v id="$2" 'NF { printf ",\"%s%s\":%d", prefix, $1, id++ }'
+}
+letters=abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW
+byte_level='{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}'
+printf '{"pre_tokenizer":%s,"decoder":%s,"model":{"type":"BPE","vocab":{"Ċ":49%s},"merges":[]}}' "$byte_level" \
+    "$byte_level" "$(vocabulary '' 0 $letters)" >"$folder/letters.json"
+sed 's/ByteLevel/Whitespace/' "$folder/letters.json" >"$folder/whitespace.json"
+written="$gpt2 --tokenizer $folder/letters.json --length 12"
+as_ids() { # the ids of letters
+    sed 's/./& /g' | awk -v l=$letters '{ for (i = 1; i <= NF; i++) printf "%d ", index(l, $i) - 1; print "" }'
+}
+as_text() { # lines of ids as texts in which \n is the end of a line
+    awk -v l=$letters '{ for (i = 1; i <= NF; i++) printf "%s", $i == 49 ? "\\n" : substr(l, $i + 1, 1); print "" }'
+}
+printf 'abc\nQ\nhh\n' >"$folder/texts"
+as_ids <"$folder/texts" >"$folder/ids"
+want=$($gpt2 --length 12 <"$folder/ids" 2>/dev/null | as_text)
+check "text: prompts of a batch" equal "$($written --text <"$folder/texts" 2>/dev/null)" "$want"
+alone=$(echo "$want" | sed -n 3p)
+check "text: a prompt alone" equal "$($written --prompt hh 2>/dev/null)" "$(printf '%b' "$alone")"
+stop=$(echo "$alone" | cut -c4-5)
+check "text: up to a stop text" equal "$($written --prompt hh --stop "$stop" 2>/dev/null)" \
+    "$(echo "$alone" | cut -c1-3)"
+check "text: in a batch" equal "$($written --text --stop "$stop" <"$folder/texts" 2>/dev/null | sed -n 3p)" \
+    "$(echo "$alone" | cut -c1-3)"
+check "text: a stop text that does not come" equal "$($written --prompt hh --stop "$stop!" 2>/dev/null)" \
+    "$(printf '%b' "$alone")"
+sed 's/^{/{"added_tokens":[{"id":4,"content":"e","special":true}],/' "$folder/letters.json" >"$folder/special.json"
+check "text: a special token ends it, without being written" equal \
+    "$($gpt2 --length 12 --tokenizer "$folder/special.json" --prompt hh --stop e 2>/dev/null)" \
+    "$(echo "$alone" | sed 's/e.*//')"
+check "text: no tokenizer" refused 1 'gpt2/tokenizer.json' $gpt2 --prompt a
+check "text: and ids" refused 2 'go without text' $written --prompt a --tokens 1
+check "text: no folder" refused 2 'needs --tokenizer' "$generate" --config a --weights b --prompt a
+check "text: a stop text for ids" refused 2 '--stop needs text' $gpt2 --tokens 1 --stop a
+check "text: none" refused 1 'there is no text' $written --text
+printf 'ab\377\n' >"$folder/invalid"
+check "text: not UTF-8" sh -c "! $written --text <$folder/invalid 2>$folder/message &&
+    grep -q 'byte 2 is not UTF-8' $folder/message"
+check "text: a tokenizer of another kind" refused 1 'pre_tokenizer Whitespace is not supported' $written --prompt a \
+    --tokenizer "$folder/whitespace.json"
 
 # ---- encode ----
 
@@ -119,5 +164,12 @@ check "encode: a model of another kind" refused 1 'model_type is gpt2, must be b
     --tokens 1
 check "encode: too long" refused 1 'max_seq_len is 20' $bert --tokens '1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1'
 check "encode: a place that can not be written" refused 1 'no/such/folder' $bert --tokens 1 --out no/such/folder/x
-check "encode: help" sh -c "$encode --help | tr '\n' ' ' | grep -q 'there is no tokenizer here'"
+printf '{"normalizer":{"type":"BertNormalizer"},"pre_tokenizer":{"type":"BertPreTokenizer"},"post_processor":
+    {"type":"BertProcessing","sep":["[SEP]",2],"cls":["[CLS]",1]},"model":{"type":"WordPiece","unk_token":"[UNK]",
+    "vocab":{"[UNK]":0,"[CLS]":1,"[SEP]":2%s%s}}}' "$(vocabulary '' 3 abcdefg)" "$(vocabulary '##' 26 abcdefg)" \
+    >"$folder/pieces.json"
+written="$bert --tokenizer $folder/pieces.json"
+check "encode: text" equal "$($written --sentence 'Àb, c')" "$($bert --tokens '1 3 27 0 5 2')"
+check "encode: lines of text" equal "$(printf 'a\nbad\n' | $written --text)" "$(printf '1 3 2\n1 4 26 29 2\n' | $bert)"
+check "encode: help" sh -c "$encode --help | tr '\n' ' ' | grep -q 'says how text becomes ids'"
 exit $failed
