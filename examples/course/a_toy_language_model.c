@@ -12,17 +12,18 @@
 
 /* ---- The language: "the N near the N near the N V". The verb has the number of the first noun ---- */
 
-enum { T = 8, EMB = 16, STEPS = 200, FIRST = 1, LAST = 7 }; /* positions of the first and the last noun */
-enum { THE, NEAR, NOUN, VERB = 6, V = 10, NOUNS = 4, VERBS = 2, SENTENCES = NOUNS * NOUNS * NOUNS * VERBS };
+enum { T = 8, EMB = 16, STEPS = 150, FIRST = 1, LAST = 7 }; /* positions of the first and the last noun */
+enum { THE, NEAR, NOUN, VERB = 6, V = 10, NOUNS = 4, VERBS = 2, BEGINS = NOUNS * NOUNS * NOUNS };
 static const char *const word[V] = { "the", "near", "cat", "dog", "cats", "dogs", "sleeps", "runs", "sleep", "run" };
 
-static void sentence(int n, int32_t s[T + 1])
+/* Begin n of the BEGINS, whose nouns are digits of n, with one of its VERBS. */
+static void sentence(int n, int verb, int32_t s[T + 1])
 {
     for (int t = 0; t < T; t++) {
         s[t] = t % 3 == 0 ? THE : t % 3 == 1 ? NOUN + n % NOUNS : NEAR;
         n /= t % 3 == 1 ? NOUNS : 1;
     }
-    s[T] = VERB + VERBS * (s[FIRST] >= NOUN + NOUNS / 2) + n;
+    s[T] = VERB + VERBS * (s[FIRST] >= NOUN + NOUNS / 2) + verb;
 }
 
 /* ---- The model: x = tok[s] + pos, y = x + head(x), logits = y Wu^T ---- */
@@ -72,7 +73,7 @@ static pass forward(model *m, ag_tensor *tokens, ag_attend with)
     return p;
 }
 
-/* ---- Training on all sentences at once, so that the loss has no noise ---- */
+/* ---- Training on all sentences at once, so that the loss has no noise. Two with the same begin share a row ---- */
 
 typedef struct report {
     double loss, verb;  /* of all words, of the verb */
@@ -83,13 +84,13 @@ typedef struct report {
 /* From the head's input x and the gradient dY of its output, of the mean over all sentences and positions. */
 static void look(model *m, const double *x, const double *dY, report *r)
 {
-    ag_tensor *in = ag_from_data(m->ctx, AG_F64, AG_SHAPE(SENTENCES, T, EMB), x);
+    ag_tensor *in = ag_from_data(m->ctx, AG_F64, AG_SHAPE(BEGINS, T, EMB), x);
     ag_attention_trace *trace = ag_mha_trace(m->head, in, (ag_attend){ 0 },
-                                             ag_from_data(m->ctx, AG_F64, AG_SHAPE(SENTENCES, T, EMB), dY));
+                                             ag_from_data(m->ctx, AG_F64, AG_SHAPE(BEGINS, T, EMB), dY));
     const double *P = ag_data(ag_attention_trace_find(trace, "P")), *dS = ag_data(ag_attention_trace_find(trace, "dS"));
-    for (int n = 0; n < SENTENCES * T && P != NULL && dS != NULL; n++) {
+    for (int n = 0; n < BEGINS * T && P != NULL && dS != NULL; n++) {
         const int at = (n / T * T + LAST) * T + n % T;
-        r->weight[n % T] += P[at] / SENTENCES;
+        r->weight[n % T] += P[at] / BEGINS;
         r->push[n % T] -= dS[at] * T;
     }
     ag_attention_trace_free(trace);
@@ -98,23 +99,29 @@ static void look(model *m, const double *x, const double *dY, report *r)
 /* One step, unless it is the last one. `r` gets the losses before it, and with `looking` the rest. */
 static void step(model *m, ag_optimizer *adamw, bool last, bool looking, report *r)
 {
-    enum { SIZE = SENTENCES * T * EMB };
+    enum { SIZE = BEGINS * T * EMB };
     static double x[SIZE], dY[SIZE];
-    int32_t in[SENTENCES * T], target[SENTENCES * T], s[T + 1];
-    for (int n = 0; n < SENTENCES; n++) {
-        sentence(n, s);
-        memcpy(in + n * T, s, T * sizeof s[0]);
-        memcpy(target + n * T, s + 1, T * sizeof s[0]);
+    int32_t in[BEGINS * T], target[VERBS][BEGINS * T], s[T + 1];
+    for (int n = 0; n < BEGINS * VERBS; n++) {
+        sentence(n / VERBS, n % VERBS, s);
+        memcpy(in + n / VERBS * T, s, T * sizeof s[0]);
+        memcpy(target[n % VERBS] + n / VERBS * T, s + 1, T * sizeof s[0]);
     }
     *r = (report){ 0 };
     ag_tape *tape = ag_tape_begin(m->ctx);
     ag_module_zero_grad(m->all);
-    const pass p = forward(m, ag_from_data(m->ctx, AG_I32, AG_SHAPE(SENTENCES, T), in), (ag_attend){ 0 });
-    ag_tensor *next = ag_from_data(m->ctx, AG_I32, AG_SHAPE(SENTENCES, T), target);
-    ag_tensor *loss = ag_cross_entropy(p.logits, next);
+    const pass p = forward(m, ag_from_data(m->ctx, AG_I32, AG_SHAPE(BEGINS, T), in), (ag_attend){ 0 });
+    ag_tensor *of_last = ag_slice(p.logits, 1, LAST, T, 1), *loss = NULL, *verb = NULL;
+    for (int v = 0; v < VERBS; v++) {
+        ag_tensor *next = ag_from_data(m->ctx, AG_I32, AG_SHAPE(BEGINS, T), target[v]);
+        ag_tensor *l = ag_cross_entropy(p.logits, next), *lv = ag_cross_entropy(of_last, ag_slice(next, 1, LAST, T, 1));
+        loss = v == 0 ? l : ag_add(loss, l);
+        verb = v == 0 ? lv : ag_add(verb, lv);
+    }
+    loss = ag_scale(loss, 1.0 / VERBS);
     ag_retain_grad(p.y);
     ag_item(loss, &r->loss);
-    ag_item(ag_cross_entropy(ag_slice(p.logits, 1, LAST, T, 1), ag_slice(next, 1, LAST, T, 1)), &r->verb);
+    ag_item(ag_scale(verb, 1.0 / VERBS), &r->verb);
     const bool good = ag_backward(tape, loss) == AG_OK;
     if (good && looking) {
         memcpy(x, ag_data(p.x), sizeof x);
@@ -205,7 +212,7 @@ static bool show_tests(model *m)
 static void show_seeds(void)
 {
     printf("\nseed  verb's loss  weight on: 1st noun  2nd noun  3rd noun  the, near\n");
-    for (uint64_t seed = 8; seed <= 10; seed++) {
+    for (uint64_t seed = 8; seed <= 10; seed += 2) {
         report r;
         model m = train(seed, false, &r);
         ag_printf("%4d %12.3f %20.2f %9.2f %9.2f %10.2f\n", (int)seed, r.verb, r.weight[FIRST], r.weight[4],
@@ -218,7 +225,7 @@ int main(int argc, char **argv)
 {
     double before[T * T], after[T * T];
     report r;
-    ag_printf("%d sentences of %d words. chance: log %d = %.3f\n", SENTENCES, V, V, log(V));
+    ag_printf("%d sentences of %d words. chance: log %d = %.3f\n", BEGINS * VERBS, V, V, log(V));
     ag_printf("best: (3 log %d + log %d) / %d = %.3f; for the verb log %d = %.3f, without its number log %d = %.3f\n\n",
               NOUNS, VERBS, T, (3 * log(NOUNS) + log(VERBS)) / T, VERBS, log(VERBS), 2 * VERBS, log(2 * VERBS));
     model m = model_new(3);

@@ -13,13 +13,13 @@ subject=course
 . tests/examples/checks.sh
 
 comparable() { sed '/^ *$/d; s/[0-9.]*e-\(09\|[1-9][0-9]\)/(rounding)/g'; }
-shows() { # page, program: what the page shows is what the program prints
-    "$programs/course/$2" >"$folder/printed" &&
+shows() { # page, program: what the page shows is what the program prints, which draws its picture too
+    "$programs/course/$2" "$folder/$2.svg" >"$folder/printed" &&
         awk '/^```output$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$1" | comparable >"$folder/shown" &&
         comparable <"$folder/printed" | diff -u "$folder/shown" -
 }
-draws() { # program
-    "$programs/course/$1" "$folder/$1.svg" >"$folder/printed" && grep -q '^</svg>$' "$folder/$1.svg"
+draws() { # program, after shows
+    grep -q '^</svg>$' "$folder/$1.svg"
 }
 rows() { # of every matrix of the explorer's JSON on stdin: "dS[1]  -0.3327 ..."; exact zeros as 0
     LC_ALL=C awk '/"shape"/ {
