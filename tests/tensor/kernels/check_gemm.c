@@ -32,6 +32,7 @@ typedef struct gemm_case {
     int64_t batch;
     bool a_shared, b_shared; /* batch stride 0 */
     bool a_sums;             /* wants a_transposed and batch 1 */
+    bool dense;              /* rows of a and b lie side by side */
 } gemm_case;
 
 /* An array in the kernels' type beside the same values in double. */
@@ -79,13 +80,13 @@ static double next_random(void)
     return (double)(state >> 8) / 8388608.0 - 1.0;
 }
 
-/* rows x columns random values, rows columns + GAP apart, NaN in the gaps. */
-static array array_rows(int64_t rows, int64_t columns, size_t size)
+/* rows x columns random values, rows columns + gap apart, NaN in the gaps. */
+static array array_rows(int64_t rows, int64_t columns, int64_t gap, size_t size)
 {
-    array x = array_new(rows * (columns + GAP), size, (double)NAN);
+    array x = array_new(rows * (columns + gap), size, (double)NAN);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++)
-            array_set(&x, i * (columns + GAP) + j, next_random());
+            array_set(&x, i * (columns + gap) + j, next_random());
     return x;
 }
 
@@ -101,12 +102,13 @@ static problem problem_new(const gemm_case *t, size_t size)
 {
     const int64_t a_rows = t->a_transposed ? t->k : t->m, a_columns = t->a_transposed ? t->m : t->k;
     const int64_t b_rows = t->b_transposed ? t->n : t->k, b_columns = t->b_transposed ? t->k : t->n;
+    const int64_t gap = t->dense ? 0 : GAP, a_row = a_columns + gap, b_row = b_columns + gap;
     const int64_t c_row = t->n + GAP, sums_at = t->batch * t->m * c_row + 2 * MARGIN;
     problem p = {
-        .a = array_rows((t->a_shared ? 1 : t->batch) * a_rows, a_columns, size),
-        .b = array_rows((t->b_shared ? 1 : t->batch) * b_rows, b_columns, size),
+        .a = array_rows((t->a_shared ? 1 : t->batch) * a_rows, a_columns, gap, size),
+        .b = array_rows((t->b_shared ? 1 : t->batch) * b_rows, b_columns, gap, size),
         .c = array_new(sums_at + t->m + MARGIN, size, CANARY),
-        .bias = array_rows(1, t->n, size),
+        .bias = array_rows(1, t->n, GAP, size),
         .sums_at = sums_at,
     };
     for (int64_t i = 0; i < t->batch * t->m; i++)
@@ -116,10 +118,8 @@ static problem problem_new(const gemm_case *t, size_t size)
         array_set(&p.c, sums_at + i, (double)NAN);
     p.gemm = (ag_gemm){
         .m = t->m, .n = t->n, .k = t->k, .batch = t->batch, .accumulate = t->accumulate,
-        .a = { p.a.real, t->a_transposed ? 1 : a_columns + GAP, t->a_transposed ? a_columns + GAP : 1,
-               t->a_shared ? 0 : a_rows * (a_columns + GAP) },
-        .b = { p.b.real, t->b_transposed ? 1 : b_columns + GAP, t->b_transposed ? b_columns + GAP : 1,
-               t->b_shared ? 0 : b_rows * (b_columns + GAP) },
+        .a = { p.a.real, t->a_transposed ? 1 : a_row, t->a_transposed ? a_row : 1, t->a_shared ? 0 : a_rows * a_row },
+        .b = { p.b.real, t->b_transposed ? 1 : b_row, t->b_transposed ? b_row : 1, t->b_shared ? 0 : b_rows * b_row },
         .c = (char *)p.c.real + MARGIN * size, .c_row = c_row,
         .c_batch = t->m * c_row,
         .bias = t->bias ? p.bias.real : NULL, .a_sums = t->a_sums ? (char *)p.c.real + (size_t)sums_at * size : NULL,
@@ -240,6 +240,21 @@ static void check_case(int which, const gemm_case *t)
     array_free(&again);
     problem_free(&p);
 }
+
+/* Dot products of short rows side by side, of which several fill a vector; and of rows longer than a block, of numbers
+ * that lie apart. */
+START_TEST(vectors)
+{
+    static const int64_t depths[] = { 1, 2, 4, 8, 16, 700, 2100 };
+    if (kernels_of(_i) == NULL)
+        return;
+    for (size_t d = 0; d < sizeof depths / sizeof *depths; d++)
+        for (int64_t n = 1; n <= 40; n += 3)
+            for (int kind = 0; kind < 4; kind++)
+                check_case(_i, &(gemm_case){ .m = kind / 2 ? n : 1, .n = kind / 2 ? 1 : n, .k = depths[d], .batch = 1,
+                                             .b_transposed = kind / 2 == kind % 2, .dense = true });
+}
+END_TEST
 
 /* Every size against every size, all transposes; the other choices take turns. */
 START_TEST(small_sizes)
@@ -589,6 +604,7 @@ Suite *gemm_suite(void)
     Suite *suite = suite_create("gemm");
     TCase *tcase = tcase_create("gemm");
     tcase_set_timeout(tcase, 120);
+    tcase_add_loop_test(tcase, vectors, 0, TABLES);
     tcase_add_loop_test(tcase, small_sizes, 0, TABLES);
     tcase_add_loop_test(tcase, more_than_a_block, 0, TABLES);
     tcase_add_loop_test(tcase, batches, 0, TABLES);
