@@ -67,6 +67,24 @@ START_TEST(tables_agree_with_dropout_and_strides)
 }
 END_TEST
 
+/* Steps of the softmax of one query, runs of seen keys that go through tiles, and tiles between them that are not
+ * seen. */
+START_TEST(one_query_of_many_keys)
+{
+    static const int64_t D[][2] = { { 8, 8 }, { 4, 2 }, { 64, 80 } };
+    for (int d = 0; d < 3; d++)
+        for (int kind = 0; kind < 4; kind++) {
+            attention_setup s = { .B = 2, .H = 2, .Tq = 1, .Tk = 1300, .D = D[d][0], .Dv = D[d][1], .causal = true,
+                                  .offset = 1299 - 37 * kind, .gaps = kind % 2 == 1 };
+            s.window = kind > 1;
+            s.left = 200;
+            s.right = -1;
+            s.global = kind == 3 ? 64 : 0;
+            check_tables(s);
+        }
+}
+END_TEST
+
 START_TEST(empty_sizes)
 {
     static const int64_t sizes[][4] = { { 0, 2, 5, 5 }, { 2, 0, 5, 5 }, { 2, 2, 0, 5 }, { 2, 2, 5, 0 }, { 1, 1, 0, 0 },
@@ -259,6 +277,7 @@ Suite *attention_kernel_suite(void)
     tcase_add_test(tests, tables_agree_around_tile_edges);
     tcase_add_test(tests, tables_agree_under_windows);
     tcase_add_test(tests, tables_agree_with_dropout_and_strides);
+    tcase_add_test(tests, one_query_of_many_keys);
     tcase_add_test(tests, empty_sizes);
     tcase_add_test(tests, reference_matches_finite_differences);
     tcase_add_test(tests, reference_matches_finite_differences_of_biases);
