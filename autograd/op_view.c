@@ -73,10 +73,10 @@ ag_tensor *ag_transpose(ag_tensor *x, int dim0, int dim1)
     const int d0 = ag_checked_dim("transpose", x, dim0, 0), d1 = ag_checked_dim("transpose", x, dim1, 0);
     if (d0 < 0 || d1 < 0)
         return NULL;
-    int dims[AG_MAX_DIMS];
+    int dims[AG_MAX_DIMS] = { 0 }; /* its own inverse */
     for (int d = 0; d < x->ndim; d++)
         dims[d] = d == d0 ? d1 : d == d1 ? d0 : d;
-    return ag_permute(x, dims);
+    return record_view(&ag_op_permute, ag_tensor_transpose(x, d0, d1), x, dims, sizeof dims);
 }
 
 /* ---- slice, select, split: the gradient goes into the part it came from ---- */

@@ -186,7 +186,7 @@ const char *ag_module_path(const ag_ctx *ctx)
 /* ag_intern's "<outer>.<name>", found by the addresses of both if they were used before. */
 static const char *scope_path(ag_ctx *ctx, const char *outer, const char *name)
 {
-    ag_known_path *known = &ctx->known_paths[((uintptr_t)outer / 8 + (uintptr_t)name / 64) % AG_KNOWN_PATHS];
+    ag_known_path *known = &ctx->known_paths[((uintptr_t)outer / 64 * 61 + (uintptr_t)name / 64) % AG_KNOWN_PATHS];
     if (known->outer != outer || known->name != name || strcmp(known->path + known->name_at, name) != 0) {
         const char *path = ag_intern(ctx, outer, name);
         if (path == NULL)

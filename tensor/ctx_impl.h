@@ -11,7 +11,7 @@
 #define AG_TEXT_BYTES 192
 #define AG_SIZE_CLASSES 1024
 #define AG_INTERNED_LISTS 1024
-#define AG_KNOWN_PATHS 512
+#define AG_KNOWN_PATHS 2048
 
 /* A freed block in the cache; the link lies in the block itself. */
 typedef struct ag_free_block {
