@@ -86,9 +86,13 @@ first_failure()
         bounded build/examples/gradcheck --all >tested 2>&1 || status=$?
         ;;
     *)
-        bounded build/tests/check "$1" >tested 2>&1 || status=$?
-        line=$(grep '^[^ ]*:[0-9]*:[FE]:' tested | sed -n 1p)
-        first=$(printf '%s\n' "$line" | sed -n "s/^[^:]*:[0-9]*:[FE]:[^:]*:\([^:]*\):.*/$1: \1/p")
+        # Check writes a line to the pipe as each test ends. At the first failure nobody reads on, which ends it.
+        line=$({ CK_TAP_LOG_FILE_NAME=/dev/fd/3 bounded build/tests/check "$1" 3>&1 >tested 2>&1 || echo "status $?"; } |
+            sed -n '/^not ok/{p;q;}; /^status/p')
+        case $line in
+        status*) status=${line#status } ;;
+        ?*) status=1 first=$(printf '%s\n' "$line" | sed "s/^[^:]*:[^:]*:\([^:]*\):.*/$1: \1/") ;;
+        esac
         case $line in
         *'Test timeout expired'*) first="$first hangs" ;;
         *'Received signal'*) first="$first crashes" ;;
@@ -292,8 +296,10 @@ for option in "$@"; do
 done
 [ -n "$jobs" ] || jobs=$(nproc 2>/dev/null || echo 2)
 unset AG_ISA MAKEFLAGS MAKELEVEL MFLAGS GNUMAKEFLAGS
-# The faults share the cores; a thread that waits must not spin on another's.
+# The faults share the cores; a thread that waits must not spin on another's. A fault that hangs shall not hang for
+# minutes: the limits of the tests have room for machines that are busy with other work.
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive AG_FIRST=1
+export CK_DEFAULT_TIMEOUT="${CK_DEFAULT_TIMEOUT:-32}" CK_TIMEOUT_MULTIPLIER="${CK_TIMEOUT_MULTIPLIER:-0.25}"
 
 query check
 names=$(query list -v only="$only")

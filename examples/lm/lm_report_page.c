@@ -38,7 +38,7 @@ static const char style[] =
     "h2{font-size:1.15rem;margin:1.8em 0 .4em}p{margin:.4em 0;max-width:70ch}.dim,figcaption{color:var(--dim);"
     "font-size:.875rem}\n"
     ".two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px 32px}"
-    "figure{margin:0}svg{display:block;width:100%;height:auto}svg text{font-size:9px;fill:var(--dim)}"
+    "figure{margin:0}svg{display:block;width:100%;height:auto;overflow:visible}svg text{font-size:9px;fill:var(--dim)}"
     ".grid{stroke:var(--line);stroke-width:.6}.curve{fill:none;stroke-width:1.4;stroke-linejoin:round}"
     ".level{stroke-dasharray:4 3;stroke-width:1}\n"
     ".key{white-space:nowrap;margin-right:1em}.key b{display:inline-block;width:1.4em;height:0;border-top:3px solid;"

@@ -128,6 +128,11 @@ static bool check_options(const run *r)
     }
     if (!divides("--heads", o->heads, "--emb", o->emb) || !divides("--kv-heads", o->kv_heads, "--heads", o->heads))
         return false;
+    if (o->kinds.positions == POSITIONS_ROTARY && o->heads == 0 && o->emb % 2 != 0) {
+        fprintf(stderr, "lm train: --emb %llu: rotary positions need an even number; give other --emb or --positions\n",
+                (unsigned long long)o->emb);
+        return false;
+    }
     if (o->kinds.positions == POSITIONS_ROTARY && o->heads > 0 && o->emb / o->heads % 2 != 0) {
         fprintf(stderr, "lm train: --heads %llu: heads of %llu channels, rotary positions need an even number; give "
                         "other --heads, --emb or --positions\n", (unsigned long long)o->heads,
@@ -152,7 +157,7 @@ static bool check_corpus(const run *r)
     if (r->o.val != NULL && c->count - c->train_count < 2)
         fprintf(stderr, "lm: %s: a text to validate on needs at least 2 tokens\n", r->o.val);
     else if (most < 1 || c->count - c->train_count < 2)
-        fprintf(stderr, "lm: the text has %lld tokens, too few: 20 are needed, and many thousands to learn from\n",
+        fprintf(stderr, "lm: the text has too few tokens, %lld: 20 are needed, and many thousands to learn from\n",
                 (long long)c->count);
     else
         fprintf(stderr, "lm: the text has %lld tokens, of which %lld are for training; a context of %lld needs %lld: "

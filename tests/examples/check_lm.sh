@@ -314,6 +314,8 @@ check "rotary heads of an odd size" refused 1 '--heads 4: heads of 9 channels, r
     train --positions rotary --emb 36 --heads 4 --out "$folder/none"
 check "heads and a time" refused 1 'lm train: --heads 5: must divide --emb 36: 1, 2, 3, 4, 6, 9, 12, 18, 36' \
     train --minutes 1 --emb 36 --heads 5 --out "$folder/none"
+check "an odd width and a time" refused 1 'lm train: --emb 37: rotary positions need an even number' \
+    train --emb 37 --minutes 0.1 --out "$folder/none"
 check "a dropout of all" refused 1 'lm train: --dropout is 1, must be at least 0 and below 1' train --dropout 1
 check "no learning rate" refused 1 'lm train: --lr is 0, must be above 0' train --lr 0
 check "no such positions" refused 2 "--positions is 'rope', must be one of: learned sinusoidal rotary alibi none" \
@@ -321,7 +323,7 @@ check "no such positions" refused 2 "--positions is 'rope', must be one of: lear
 check "no such norm" refused 2 "--norm is 'batch', must be one of: layer rms" train --norm batch
 check "no such feed-forward" refused 2 "--ff is 'tanh', must be one of: gelu relu silu swiglu geglu" train --ff tanh
 printf 'short' >"$folder/short.txt"
-check "a text that is too short" refused 1 'has 5 tokens, too few' train "$folder/short.txt" --out "$folder/none"
+check "a text that is too short" refused 1 'has too few tokens, 5: 20' train "$folder/short.txt" --out "$folder/none"
 printf 'ab\377cd' >"$folder/broken.txt"
 # Texts: trained, gone on with and sampled, or refused before training in one line that says what to do.
 tiny() { # the text's name, then options
