@@ -77,6 +77,14 @@ function mutated(name,    file, text, i, anchor, start, at, old)
     return text
 }
 
+# Whether `test` is one that tests/mutants.sh can run.
+function is_test(test)
+{
+    if (test ~ /^check_[a-z_]*\.sh$/)
+        return contents("tests/examples/" test) != ""
+    return test == "gradcheck--all" || index(contents("tests/suites.def"), "SUITE(" test ")\n") > 0
+}
+
 # ---- the table ----
 
 # A line of it, for a mutant that was planted; with the group's heading before the first of a group.
@@ -129,6 +137,9 @@ END {
             fail("mutant " name " wants one is, in and kill, and pairs of old and new")
         else if (mutated(name) == contents(one(name, "in")))
             fail("mutant " name " changes nothing")
+        for (t = split(one(name, "kill"), test, " "); t > 0; t--)
+            if (!is_test(test[t]))
+                fail("mutant " name ": there is no test " test[t])
     }
     for (i = 1; i <= total && mode == "list"; i++)
         if (only == "" || index(names[i], only) > 0 || index(group_of[names[i]], only) > 0)
