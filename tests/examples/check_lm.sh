@@ -380,7 +380,7 @@ check "a text cut within a character" text_refused 'byte 2 is not UTF-8; convert
 check "a text that is not UTF-8" refused 1 'byte 2 is not UTF-8; convert it' train "$folder/broken.txt"
 # Before a run: a model that does not fit, a plan, presets, a run of a given time.
 check "a model that does not fit" refused 1 'GB are free: lower --batch, --context, --emb or --layers' \
-    train "$folder/some.txt" --emb 65536 --heads 8 --layers 1000 --out "$folder/none"
+    train "$folder/some.txt" --emb 1000000 --heads 8 --layers 1000 --out "$folder/none"
 check "fewer steps than the warm-up" refused 1 '--steps 9 ends within the warm-up; give --warmup 0' \
     train "$folder/some.txt" --steps 9 --warmup 9 --out "$folder/none"
 check "minutes and steps" refused 2 'lm train: --minutes chooses the steps; give it or --steps' \
