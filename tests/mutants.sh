@@ -17,7 +17,7 @@ set -eu
 
 def=tests/mutants.def
 document=docs/mutants.md
-limit=480 # seconds for one suite or script
+limit=240 # seconds for one suite or script
 
 query() # mode, then assignments for mutants.awk
 {
@@ -137,7 +137,7 @@ targets_of()
 {
     for test in "$@"; do
         case $test in
-        check_lm.sh | check_crash.sh) echo build/examples/lm ;;
+        check_lm.sh | check_lm_model.sh | check_crash.sh) echo build/examples/lm ;;
         check_output.sh) echo examples ;;
         gradcheck--all) echo build/examples/gradcheck ;;
         *) echo build/tests/check ;;

@@ -42,7 +42,7 @@ static bool read_course(course *c, const char *path)
     char line[256];
     FILE *file = program_open("lm", path, "r");
     bool good = file != NULL && fgets(line, sizeof line, file) != NULL; /* the header */
-    while (good && fgets(line, sizeof line, file) != NULL)
+    while (good && fgets(line, sizeof line, file) != NULL && strchr(line, '\n') != NULL)
         good = add_row(c, line);
     if (file != NULL)
         fclose(file);

@@ -85,6 +85,23 @@ else
     echo "skip  crash: a full disk: no tmpfs may be mounted"
 fi
 
+# What a log has behind its checkpoint, as when a kill comes between the two, is written anew.
+: >"$folder/err"
+until grep -q '^stopped' "$folder/err"; do
+    rm -rf "$folder/later"
+    begin "$folder/later" >"$folder/out" 2>"$folder/err" &
+    process=$!
+    while [ ! -e "$folder/later/best.safetensors" ]; do sleep 0.05; done
+    signal TERM
+    wait $process || true
+done
+echo '9999,9,9,9,9,9' >>"$folder/later/log.csv"
+if "$lm" train --continue "$folder/later" >"$folder/out" 2>"$folder/err" && same "$folder/later"; then
+    echo "ok    crash: rows behind the checkpoint are written anew"
+else
+    fail "rows behind the checkpoint"
+fi
+
 # A folder that is removed is made again: log and last checkpoint are whole.
 begin "$folder/removed" >"$folder/out" 2>"$folder/err" &
 process=$!
