@@ -137,7 +137,8 @@ targets_of()
 {
     for test in "$@"; do
         case $test in
-        check_lm.sh | check_lm_model.sh | check_crash.sh) echo build/examples/lm ;;
+        check_lm.sh | check_crash.sh) echo build/examples/lm ;;
+        check_lm_model.sh) echo build/examples/lm build/examples/generate ;;
         check_output.sh) echo examples ;;
         gradcheck--all) echo build/examples/gradcheck ;;
         *) echo build/tests/check ;;

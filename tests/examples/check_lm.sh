@@ -102,18 +102,19 @@ train from-config --config "$folder/plain-config/config.json" --seed 7
 check "over which options go" other_losses plain-config from-config
 printf '{"stpes": 5}' >"$folder/wrong.json"
 check "a config with an unknown key" refused 2 "wrong.json: unknown option '--stpes'; did you mean --steps?" train \
-    --config "$folder/wrong.json"
+    "$folder/some.txt" --config "$folder/wrong.json"
 printf '{\n"steps": 5' >"$folder/wrong.json"
-check "a config that is cut off" refused 2 'wrong.json: line 2: a comma is missing' train --config "$folder/wrong.json"
+check "a config that is cut off" refused 2 'wrong.json: line 2: a comma is missing' train \
+    "$folder/some.txt" --config "$folder/wrong.json"
 printf '{"steps": 5, "seed": -1}' >"$folder/wrong.json"
 check "a config with a wrong value" refused 2 "wrong.json: --seed is '-1', which is not" train \
-    --config "$folder/wrong.json"
-printf '{"seed": 1}\n{"seed": 2}' >"$folder/wrong.json"
+    "$folder/some.txt" --config "$folder/wrong.json"
+printf '{"steps": 1}\n{"steps": 2}' >"$folder/wrong.json"
 check "a config with more behind it" refused 2 "wrong.json: line 2: there is more behind the object's }" train \
-    --config "$folder/wrong.json"
-printf '{"seed": 1}\000' >"$folder/wrong.json"
+    "$folder/some.txt" --config "$folder/wrong.json"
+printf '{"steps": 1}\000' >"$folder/wrong.json"
 check "a NUL, too" refused 2 "wrong.json: line 1: there is more behind the object's }" train \
-    --config "$folder/wrong.json"
+    "$folder/some.txt" --config "$folder/wrong.json"
 check "a folder as config" refused 2 "$folder: Is a directory" train --config "$folder"
 check "no config" refused 2 "no-such.json: No such file" train --config no-such.json
 if (ulimit -v 300000 && "$lm" --help) >"$folder/message" 2>&1; then # not with sanitizers
