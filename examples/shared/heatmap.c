@@ -453,7 +453,7 @@ static void svg_cell(FILE *file, const heatmap *map, const heatmap_panel *panel,
                    is_blank(value) ? "#888"
                    : is_light(c)   ? "#000"
                                    : "#fff",
-                   value == 0 ? 0 : 2, value);
+                   value == 0 ? 0 : 2, value == 0 ? 0 : value);
     fputs("<title>", file);
     escape(file, label_at(&a, panel->row_label, row));
     fputs(" / ", file);
