@@ -87,8 +87,9 @@ first_failure()
         ;;
     *)
         # Check writes a line to the pipe as each test ends. At the first failure nobody reads on, which ends it.
-        line=$({ CK_TAP_LOG_FILE_NAME=/dev/fd/3 bounded build/tests/check "$1" 3>&1 >tested 2>&1 || echo "status $?"; } |
-            sed -n '/^not ok/{p;q;}; /^status/p')
+        line=$({
+            CK_TAP_LOG_FILE_NAME=/dev/fd/3 bounded build/tests/check "$1" 3>&1 >tested 2>&1 || echo "status $?"
+        } | sed -n '/^not ok/{p;q;}; /^status/p')
         case $line in
         status*) status=${line#status } ;;
         ?*) status=1 first=$(printf '%s\n' "$line" | sed "s/^[^:]*:[^:]*:\([^:]*\):.*/$1: \1/") ;;
