@@ -169,7 +169,8 @@ static double claim_jump(ag_check *check, const claim *q, double from, double to
     return 0;
 }
 
-/* Whether the function jumps on both sides of x, by about as much. This takes hundreds of evaluations. */
+/* Whether the function jumps on both sides of x, by about as much. The stairs of other outputs may be lower and nearer, so
+ * the search goes on behind the first jump. This takes hundreds of evaluations. */
 static bool claim_jumps_around(ag_check *check, const claim *q)
 {
     static const double NEXT = 16, WIDEST = 0x1p18;
@@ -178,11 +179,28 @@ static bool claim_jumps_around(ag_check *check, const claim *q)
     if (check->single)
         return false; /* its own rounding is all jumps */
     for (double h = NEXT * q->fine; !found && h < WIDEST * q->most; h *= NEXT) {
-        above = above > 0 ? above : claim_jump(check, q, 0, h);
-        below = below > 0 ? below : claim_jump(check, q, -h, 0);
+        above = fmax(above, claim_jump(check, q, 0, h));
+        below = fmax(below, claim_jump(check, q, -h, 0));
         found = below > above / 4 && below < above * 4;
     }
     return found;
+}
+
+/* ---- Pieces ---- */
+
+/* Whether x is on a piece of the function that is narrower than what was taken for noise: very close to x the slope is
+ * the other one, but at nearly all places within the numeric one's step it is that one. Stairs are flat everywhere. */
+static bool claim_is_of_another_piece(ag_check *check, const claim *q, double step)
+{
+    double apart = fabs(q->numeric - q->other), unit = 0;
+    for (int64_t i = q->first; i < q->end; i++)
+        unit += fabs(claim_weight(q, i)) * ag_check_unit(check->single, check->y[i]);
+    double close = fmax(64 * unit / apart, q->size * 0x1p-44);
+    if (check->single || !(close < q->fine / 8) || !(fabs(claim_slope(check, q, 0, close) - q->other) < apart / 8))
+        return false;
+    claim there = *q;
+    there.fine = fmax(close, step * 0x1p-36);
+    return claim_holds_inside(check, &there, step, apart);
 }
 
 /* ---- What the others ask for ---- */
@@ -217,7 +235,7 @@ bool ag_check_denies(ag_check *check, const ag_direction *d, const double *cotan
     if (claim_make(check, &q, numeric, apart)) {
         bool first = check->input[d->input].found.failed == 0;
         denies = claim_holds_at_fine_step(check, &q) && !claim_rises_otherwise(check, &q) &&
-                 !(first && claim_jumps_around(check, &q)) &&
+                 !(first && claim_jumps_around(check, &q)) && !claim_is_of_another_piece(check, &q, numeric.step) &&
                  claim_holds_at_other_steps(check, &q, numeric.step, apart);
     }
     ag_scope_end(check->ctx, NULL);

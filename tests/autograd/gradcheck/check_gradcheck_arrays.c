@@ -434,6 +434,70 @@ START_TEST(stairs_beside_a_bend)
 }
 END_TEST
 
+enum { HEIGHTS = 5 };
+
+/* max(float(t), t) of several t = (1 + 0.3 i) x / scale, each ten times lower: half of all their pieces are flat. */
+static void half_flat_forward(const double *const *x, double *const *y, void *user)
+{
+    for (int i = 0; i < HEIGHTS; i++) {
+        double t = (1 + 0.3 * i) * x[0][0] / ((const bent_stairs *)user)->scale;
+        y[0][i] = pow(0.1, i) * fmax((double)(float)t, t);
+    }
+}
+
+static void half_flat_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
+{
+    (void)x;
+    gx[0][0] = 0;
+    for (int i = 0; i < HEIGHTS; i++)
+        gx[0][0] += pow(0.1, i) * (1 + 0.3 * i) * gy[0][i] / ((const bent_stairs *)user)->scale;
+}
+
+/* Low stairs are found first, which may be those of one side alone. */
+START_TEST(stairs_of_several_heights)
+{
+    ag_ctx *ctx = test_begin();
+    for (int k = 0; k < 2000; k++) {
+        bent_stairs s = { 0, pow(10, 4 * (k % 4) - 6) };
+        double x = s.scale * (-0.5 + 0.00071 * k);
+        ag_array input = { .value = &x }, output = { .ndim = 1, .shape = { HEIGHTS } };
+        ag_array_function f = { half_flat_forward, half_flat_backward, &s };
+        ag_verdict v = ag_gradcheck_arrays(ctx, f, &input, 1, &output, 1, (ag_gradcheck_config){ 0 }).verdict;
+        ck_assert_msg(v != AG_FAIL, "scale %g, at %.17g", s.scale, x);
+    }
+    test_end(ctx);
+}
+END_TEST
+
+/* t where it is beyond 0 .. 0.6875, which is flat, t = x / scale: the flat part may look like noise. */
+static void flat_part_forward(const double *const *x, double *const *y, void *user)
+{
+    const bent_stairs *s = user;
+    double t = x[0][0] / s->scale;
+    y[0][0] = s->bend * (t - fmin(fmax(t, 0), 0.6875) - 2);
+}
+
+static void flat_part_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
+{
+    (void)x, (void)gy, (void)user;
+    gx[0][0] = 0;
+}
+
+START_TEST(flat_part_is_not_noise)
+{
+    ag_ctx *ctx = test_begin();
+    for (int k = 0; k < 700; k++) {
+        bent_stairs s = { pow(10, 2 * (k % 7) - 6), pow(10, 2 * (k / 7 % 10) - 10) };
+        double x = s.scale * (0.001 + 0.068 * (k / 70));
+        ag_array input = { .value = &x }, output = { .ndim = 0 };
+        ag_array_function f = { flat_part_forward, flat_part_backward, &s };
+        ag_verdict v = ag_gradcheck_arrays(ctx, f, &input, 1, &output, 1, (ag_gradcheck_config){ 0 }).verdict;
+        ck_assert_msg(v != AG_FAIL, "%g times, scale %g, at %.17g", s.bend, s.scale, x);
+    }
+    test_end(ctx);
+}
+END_TEST
+
 /* sin(scale x); the gradient times bend. */
 static void waves_forward(const double *const *x, double *const *y, void *user)
 {
@@ -601,6 +665,8 @@ Suite *gradcheck_arrays_suite(void)
     tcase_add_test(all, noise_and_scale);
     tcase_add_test(all, stairs_beside_a_smooth_path);
     tcase_add_test(all, stairs_beside_a_bend);
+    tcase_add_test(all, stairs_of_several_heights);
+    tcase_add_test(all, flat_part_is_not_noise);
     tcase_add_test(all, waves_are_not_stairs);
     tcase_add_test(all, an_output_that_wide_steps_change);
     tcase_add_test(all, arrays_that_can_not_be_checked);
