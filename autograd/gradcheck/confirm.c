@@ -169,8 +169,8 @@ static double claim_jump(ag_check *check, const claim *q, double from, double to
     return 0;
 }
 
-/* Whether the function jumps on both sides of x, by about as much. The stairs of other outputs may be lower and nearer, so
- * the search goes on behind the first jump. This takes hundreds of evaluations. */
+/* Whether the function jumps on both sides of x, by about as much. The stairs of other outputs may be lower and nearer,
+ * so the search goes on behind the first jump. This takes hundreds of evaluations. */
 static bool claim_jumps_around(ag_check *check, const claim *q)
 {
     static const double NEXT = 16, WIDEST = 0x1p18;
