@@ -375,7 +375,7 @@ typedef struct model_texts {
     const char *type, *unknown, *prefix, *suffix;
     pair_text *merge;
     int64_t merges, room;
-    bool dropout, merges_given;
+    bool dropout, merges_given, word_given;
 } model_texts;
 
 /* ["left right", ...] or [["left", "right"], ...] */
@@ -437,7 +437,7 @@ static bool read_model(reading *r, ag_json *json, model_texts *m)
         else if (strcmp(key, "ignore_merges") == 0)
             ag_json_bool(json, &t->ignore_merges);
         else if (strcmp(key, "max_input_chars_per_word") == 0)
-            ag_json_whole(json, &t->most_characters);
+            m->word_given = ag_json_whole(json, &t->most_characters);
         else if (strcmp(key, "dropout") == 0)
             m->dropout = ag_json_real(json, &dropout) && dropout != 0;
         else
@@ -473,7 +473,10 @@ static bool resolve_model(reading *r, const model_texts *m)
     enum { MOST_CHARACTERS = 1000 };
     tokenizer *t = r->t;
     char shown[AG_SHOWN_BYTES];
-    const char *type = m->type != NULL ? m->type : m->merges_given ? "BPE" : "without a type";
+    const char *type = m->type != NULL   ? m->type
+                       : m->merges_given ? "BPE" /* older files say no type */
+                       : m->word_given   ? "WordPiece"
+                                         : "without a type";
     t->word_piece = strcmp(type, "WordPiece") == 0;
     if (!t->word_piece && strcmp(type, "BPE") != 0)
         return reading_failed(r, "the model %s is not supported, must be BPE or WordPiece", ag_shown_text(shown, type));

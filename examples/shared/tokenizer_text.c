@@ -14,9 +14,10 @@ static const char *token_of(const tokenizer *t, int32_t id, int64_t *length, boo
     *special = false;
     for (int64_t i = 0; i < t->added_count; i++)
         if (t->added[i].id == id) {
-            *special = t->added[i].special;
-            *length = t->added[i].length;
-            return t->added[i].text;
+            const added_token *a = &t->added[i];
+            *special = a->special;
+            *length = a->normalized ? a->normalized_text.length : a->length;
+            return a->normalized ? a->normalized_text.text : a->text; /* as version 0.23 of the package has it */
         }
     int64_t low = 0, high = t->vocab_count;
     while (low < high) {

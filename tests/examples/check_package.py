@@ -58,6 +58,7 @@ def check_model():
     assert call(generate, "--model", folder, "--length", "200", "--tokens", line).split() == [str(t) for t in new]
     written = call(lm, "sample", "--model", model_path, "--prompt", prompt, "--temperature", "0", "--tokens", "200")
     decoded = tokenizer.decode(new)
+    assert call(generate, "--model", folder, "--length", "200", "--prompt", prompt) == decoded + "\n"
     assert "\ufffd" in decoded or written == prompt + decoded + "\n", written
     ours = call(lm, "inspect", "--model", model_path, "--logits", "--prompt", text[1000:1100])
     ours = torch.tensor([[float(x) for x in row.split()] for row in ours.splitlines()], dtype=torch.float64)

@@ -189,6 +189,53 @@ START_TEST(what_is_not_supported)
 }
 END_TEST
 
+/* ---- Rules ---- */
+
+#define LLAMA3 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}|" \
+               " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
+#define SPLIT "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" LLAMA3 "\"},\"behavior\":"
+
+/* The ids of texts by vocabularies in which every rule makes a difference. */
+static const struct {
+    const char *json, *text, *ids;
+} rules[] = {
+    { "{" MODEL "}", "abab", "2 2" },
+    { "{" MODEL "}", "xaxb", "2" },
+    { "{\"model\":{\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"bc\":4},\"merges\":[\"b c\",\"a b\"]}}",
+      "abc", "0 4" },
+    { "{\"model\":{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[],\"ignore_merges\":true}}", "ab", "2" },
+    { "{\"model\":{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[]}}", "ab", "0 1" },
+    { "{\"model\":{\"vocab\":{\"a\":0,\"?\":1},\"merges\":[],\"unk_token\":\"?\"}}", "xya", "1 1 0" },
+    { "{\"model\":{\"vocab\":{\"a\":0,\"?\":1},\"merges\":[],\"unk_token\":\"?\",\"fuse_unk\":true}}", "xya", "1 0" },
+    { "{\"model\":{\"vocab\":{\"a\":0,\"<0x78>\":1},\"merges\":[],\"byte_fallback\":true}}", "xya", "1 0" },
+    { "{" SPLIT "\"Isolated\",\"invert\":false},\"model\":{\"vocab\":{\"'\":0,\"S\":1,\"h\":2,\"Sh\":3},"
+      "\"merges\":[\"S h\"]}}", "'Sh", "0 1 2" },
+    { "{" SPLIT "\"Removed\",\"invert\":true},\"model\":{\"vocab\":{\"1\":0,\"11\":1},\"merges\":[\"1 1\"]}}",
+      "1111", "1 0 0" },
+    { "{\"added_tokens\":[{\"id\":3,\"content\":\"aa\"},{\"id\":4,\"content\":\"aab\"}]," MODEL "}", "aabaa", "4 3" },
+    { "{\"post_processor\":{\"type\":\"RobertaProcessing\",\"sep\":[\"b\",1],\"cls\":[\"a\",0]}," MODEL "}",
+      "ab", "0 2 1" },
+    { "{\"model\":{\"vocab\":{\"[UNK]\":0,\"a\":1,\"ab\":2,\"##b\":3},\"max_input_chars_per_word\":4}}", "abb", "2 3" },
+    { "{\"model\":{\"vocab\":{\"[UNK]\":0,\"a\":1,\"ab\":2,\"##b\":3},\"max_input_chars_per_word\":4}}", "abx", "0" },
+    { "{\"model\":{\"vocab\":{\"[UNK]\":0,\"a\":1,\"ab\":2,\"##b\":3},\"max_input_chars_per_word\":4}}", "abbbb", "0" },
+};
+
+START_TEST(each_rule)
+{
+    char said[512], ids[64] = "";
+    tokenizer *t = tokenizer_of(rules[_i].json, said);
+    ck_assert_msg(t != NULL, "%s", said);
+    token_ids got = { .count = 0 };
+    const char *text = rules[_i].text;
+    ck_assert_int_eq(tokenizer_encode(t, text, (int64_t)strlen(text), true, &got), TOKENIZER_ENCODED);
+    for (int64_t i = 0, at = 0; i < got.count && at < 50; i++)
+        at += snprintf(ids + at, 12, "%s%d", i == 0 ? "" : " ", (int)got.id[i]);
+    ck_assert_msg(strcmp(ids, rules[_i].ids) == 0, "'%s' is %s by %s", text, ids, rules[_i].json);
+    free(got.id);
+    tokenizer_free(t);
+}
+END_TEST
+
 /* ---- Texts ---- */
 
 START_TEST(invalid_text)
@@ -284,6 +331,7 @@ Suite *tokenizer_suite(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, the_ids_of_the_package);
     tcase_add_loop_test(tcase, what_is_not_supported, 0, (int)(sizeof refusals / sizeof *refusals));
+    tcase_add_loop_test(tcase, each_rule, 0, (int)(sizeof rules / sizeof *rules));
     tcase_add_test(tcase, invalid_text);
     tcase_add_test(tcase, whole_characters);
     tcase_add_loop_test(tcase, stop_texts, 0, (int)(sizeof stops / sizeof *stops));

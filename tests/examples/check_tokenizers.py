@@ -44,7 +44,8 @@ def gpt2(size, prefix=False):
     t = trained(models.BPE(), pre_tokenizers.ByteLevel(add_prefix_space=prefix), size=size,
                 alphabet=pre_tokenizers.ByteLevel.alphabet(), special=["<|endoftext|>"])
     t.post_processor, t.decoder = processors.ByteLevel(trim_offsets=False), decoders.ByteLevel()
-    t.add_tokens([AddedToken(" word!", normalized=True), AddedToken("<x>", lstrip=True, rstrip=True)])
+    t.add_tokens([AddedToken(" word!", normalized=True), AddedToken("<x>", lstrip=True, rstrip=True),
+                  AddedToken("<x>y")])
     return t
 
 
@@ -137,8 +138,11 @@ def strings(tokenizer, count, rng):
         lambda: rng.choice(("<|endoftext|>", " <x> ", "<s>", "</s>", "[MASK]", "<|im_end|>", " word!", "<0x41>")),
         lambda: chr(rng.choice((0x300, 0x323, 0x315, 0x334, 0x41, 0x61, 0x1100, 0x1161, 0x11A8, 0xAC00, 0x3A9))),
     ]
-    yield ""
-    for _ in range(count - 1):
+    plain = ("", "I'LL'S 12345 don't", "a  b\n\n c  ", "e\u0301\u0323 q\u0301\u0323 \u1e69 \uac01", "中文ab, Éa!",
+             "b</s>c", "b  <x>  c<x>y", "<s>b<|im_end|> b", "caf\u00e9 \U0001f4a1\U0001f9d1",
+             "\u0130ſK", "ab\u3000c\r\n d")
+    yield from plain
+    for _ in range(count - len(plain)):
         some = [rng.choice(draws) for _ in range(rng.randrange(1, 4))]
         yield "".join(rng.choice(some)() for _ in range(rng.randrange(1, 24)))
 
@@ -148,17 +152,21 @@ def write_cases(tokenizer, count, path, whole):
     tokenizer.no_truncation()
     tokenizer.no_padding()
     size = max(tokenizer.get_vocab().values()) + 1
+    special = {id for id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+
+    def written(ids):  # version 0.23 does not know a special token by its id when it is normalized to another text
+        return tokenizer.decode([id for id in ids if id not in special])
+
     texts = list(strings(tokenizer, count, rng))
     if whole:
         texts += [NOVEL]
     with open(path, "w", encoding="ascii") as file:
         for text in texts:
             ids = tokenizer.encode(text).ids
-            back = tokenizer.decode(ids)
-            print(text.encode().hex(), " ".join(map(str, ids)), back.encode().hex(), sep="|", file=file)
+            print(text.encode().hex(), " ".join(map(str, ids)), written(ids).encode().hex(), sep="|", file=file)
         for _ in range(count // 4):
             ids = [rng.randrange(size + 2) for _ in range(rng.randrange(1, 12))]
-            print("-", " ".join(map(str, ids)), tokenizer.decode(ids).encode().hex(), sep="|", file=file)
+            print("-", " ".join(map(str, ids)), written(ids).encode().hex(), sep="|", file=file)
 
 
 warnings.simplefilter("ignore")

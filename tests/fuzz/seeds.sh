@@ -6,7 +6,7 @@
 set -eu
 
 out=$1 lm=$2 fixtures=tests/fixtures
-for target in safetensors json pretrained checkpoint lm_model config options tokens text; do
+for target in safetensors json pretrained checkpoint lm_model config options tokens tokenizer text; do
     mkdir -p "$out/$target"
 done
 for model in gpt2 llama llama3 qwen3 bert; do
@@ -41,6 +41,14 @@ printf '[1,-0.5e-3,"\\u00e9\\n\\"",true,null,{"a":[{}]}]' >"$out/json/kinds"
 printf -- '--flag\n--number=5\n--real\n1e-3\n--text\na\n--prose=\n--maybe\nword' >"$out/options/all"
 printf -- 'word\n--\n--flag' >"$out/options/words"
 printf -- '--help' >"$out/options/help"
+text="I'm 1234 caf\303\251, <s> \344\270\255 \360\237\222\241\n\n e\314\201 the end <x> word!"
+for name in $(cat $fixtures/tokenizers/names); do
+    # shellcheck disable=SC2059
+    { printf "\\$(printf '%03o' "$(printf "$text" | wc -c)")"
+        cat "$fixtures/tokenizers/$name.json"
+        printf "$text"
+    } >"$out/tokenizer/$name"
+done
 printf '1 2 3\n4,5\r\n6\t7' >"$out/tokens/lines"
 printf '\357\273\2771, 2\n\n3' >"$out/tokens/mark"
 for kind in 0 1 2; do
