@@ -149,10 +149,10 @@ static double claim_growth(const ag_check *check, const claim *q, double at)
     return 1 + fmax(there / here, fabs(at) / q->size);
 }
 
-/* The jump of the function between x + from d and x + to d that halving finds; 0: none, or one that the error estimate
- * holds with. The excess of one end over the other halves with the part, but over a jump it stays, and beside a jump it
- * is flat, where noise and waves are not. */
-static double claim_jump(ag_check *check, const claim *q, double from, double to)
+/* Whether halving finds a jump of the function between x + from d and x + to d that the error estimate does not hold
+ * with. The excess of one end over the other halves with the part, but over a jump it stays, and beside a jump it is
+ * flat, where noise and waves are not. */
+static bool claim_jumps(ag_check *check, const claim *q, double from, double to)
 {
     const double least = (q->size + fabs(from) + fabs(to)) * 0x1p-44;
     double first = claim_excess(check, q, from), last = claim_excess(check, q, to);
@@ -164,26 +164,23 @@ static double claim_jump(ag_check *check, const claim *q, double from, double to
         jump = fmax(low, high);
         bool stays = jump > 0.9 * before;
         if (stays && claim_is_flat(check, q, from, -h, jump) && claim_is_flat(check, q, from + h, h, jump))
-            return jump > q->jump * claim_growth(check, q, from) ? jump : 0;
+            return jump > q->jump * claim_growth(check, q, from);
     }
-    return 0;
+    return false;
 }
 
-/* Whether the function jumps on both sides of x, by about as much. The stairs of other outputs may be lower and nearer,
- * so the search goes on behind the first jump. This takes hundreds of evaluations. */
+/* Whether the function jumps on both sides of x. This takes hundreds of evaluations. */
 static bool claim_jumps_around(ag_check *check, const claim *q)
 {
     static const double NEXT = 16, WIDEST = 0x1p18;
-    double above = 0, below = 0;
-    bool found = false;
+    bool above = false, below = false;
     if (check->single)
         return false; /* its own rounding is all jumps */
-    for (double h = NEXT * q->fine; !found && h < WIDEST * q->most; h *= NEXT) {
-        above = fmax(above, claim_jump(check, q, 0, h));
-        below = fmax(below, claim_jump(check, q, -h, 0));
-        found = below > above / 4 && below < above * 4;
+    for (double h = NEXT * q->fine; !(above && below) && h < WIDEST * q->most; h *= NEXT) {
+        above = above || claim_jumps(check, q, 0, h);
+        below = below || claim_jumps(check, q, -h, 0);
     }
-    return found;
+    return above && below;
 }
 
 /* ---- Pieces ---- */
