@@ -387,6 +387,33 @@ START_TEST(right_code_does_not_fail)
 }
 END_TEST
 
+/* y = slope x, compiled so that numbers below the normal ones become 0, as by -ffast-math. */
+static void flushed_forward(const float *const *x, float *const *y, void *slope)
+{
+    y[0][0] = *(const float *)slope * x[0][0];
+}
+
+static void flushed_backward(const float *const *x, const float *const *gy, float *const *gx, void *slope)
+{
+    (void)x;
+    float g = *(const float *)slope * gy[0][0];
+    gx[0][0] = fabsf(g) < 0x1p-126f ? 0 : g;
+}
+
+START_TEST(right_code_may_flush_what_is_below_the_normal_numbers)
+{
+    ag_ctx *ctx = test_begin();
+    for (float slope = 3e-38f; slope > 0; slope /= 10) {
+        float value = 1e37f;
+        ag_array x = { .ndim = 0, .value_f32 = &value }, y = { .ndim = 0 };
+        ag_array_function f = { .forward_f32 = flushed_forward, .backward_f32 = flushed_backward, .user = &slope };
+        ag_gradcheck_result r = ag_gradcheck_arrays(ctx, f, &x, 1, &y, 1, (ag_gradcheck_config){ 0 });
+        ck_assert_msg(r.verdict != AG_FAIL, "slope %g: %s", (double)slope, r.explanation);
+    }
+    test_end(ctx);
+}
+END_TEST
+
 Suite *gradcheck_float_suite(void)
 {
     Suite *suite = suite_create("gradcheck_float");
@@ -395,6 +422,7 @@ Suite *gradcheck_float_suite(void)
     tcase_add_loop_test(all, right_code_passes, 0, CODES);
     tcase_add_loop_test(all, wrong_code_does_not_pass, 0, CODES);
     tcase_add_loop_test(all, right_code_does_not_fail, 0, HARD_CODES);
+    tcase_add_test(all, right_code_may_flush_what_is_below_the_normal_numbers);
     suite_add_tcase(suite, all);
     return suite;
 }
