@@ -76,9 +76,9 @@ first_failure()
 {
     status=0 first=''
     case $1 in
-    check_lm.sh | check_lm_model.sh | check_crash.sh | check_output.sh)
+    check_*.sh)
         tested=build/examples
-        [ "$1" = check_output.sh ] || tested=$tested/lm
+        case $1 in check_lm*.sh | check_crash.sh) tested=$tested/lm ;; esac
         bounded sh "tests/examples/$1" $tested >tested 2>&1 || status=$?
         first=$(sed -n 's/^FAIL  //p' tested | sed -n 1p)
         ;;
@@ -140,6 +140,7 @@ targets_of()
         case $test in
         check_lm.sh | check_crash.sh) echo build/examples/lm ;;
         check_lm_model.sh) echo build/examples/lm build/examples/generate ;;
+        check_generate.sh) echo build/examples/generate build/examples/encode ;;
         check_output.sh) echo examples ;;
         gradcheck--all) echo build/examples/gradcheck ;;
         *) echo build/tests/check ;;
