@@ -362,12 +362,14 @@ static void add_errors(ag_ctx *ctx, int64_t Tq, double amplitude, double *ours, 
 }
 
 /* Over 1,000 problems of scores of 0.1 to 30 the errors are at most twice those of softmax and products one after the
- * other, which keep all probabilities. */
+ * other, which keep all probabilities. Of one query and large scores they are less: the tiled kernels take care of its
+ * delta. */
 START_TEST(accurate_at_large_scores)
 {
     static const int64_t queries[] = { 2, 5, 17, 33, 70 };
     static const char *const name[] = { "O", "dQ", "dK", "dV" };
     ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .threads = 1, .seed = 1 });
+    const bool less = _i == 0 && strcmp(ag_ctx_isa(ctx), "reference") != 0;
     double ours[BANDS][OUTCOMES] = { { 0 } }, plain[BANDS][OUTCOMES] = { { 0 } };
     for (int n = 0; n < 500; n++) {
         ag_scope_begin(ctx, NULL);
@@ -378,7 +380,8 @@ START_TEST(accurate_at_large_scores)
     }
     for (int band = 0; band < BANDS; band++)
         for (int n = 0; n < OUTCOMES; n++)
-            ck_assert_msg(ours[band][n] <= 2 * plain[band][n], "%s, %s, band %d of scores: error %.3g, of ops %.3g",
+            ck_assert_msg(ours[band][n] <= (less && band > 0 ? 1.6 : 2) * plain[band][n],
+                          "%s, %s, band %d of scores: error %.3g, of ops %.3g",
                           _i == 0 ? "one query" : "many queries", name[n], band, ours[band][n], plain[band][n]);
     test_end(ctx);
 }
