@@ -6,6 +6,7 @@
 #include "examples/shared/heatmap.h"
 #include "attngrad.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -527,11 +528,18 @@ static void svg_head(FILE *file, const heatmap *map, const svg_layout *at)
     svg_text(file, margin, margin + 12, "main", "", map->title);
 }
 
+static void svg_error(const char *path)
+{
+    fprintf(stderr, "can not write %s: %s\n", path, strerror(errno));
+}
+
 bool heatmap_save_svg(const char *path, const heatmap *map)
 {
     FILE *file = fopen(path, "w");
-    if (file == NULL)
+    if (file == NULL) {
+        svg_error(path);
         return false;
+    }
     svg_layout at = lay_out(map);
     svg_head(file, map, &at);
     double x = margin;
@@ -544,18 +552,17 @@ bool heatmap_save_svg(const char *path, const heatmap *map)
         svg_text(file, margin, at.top + at.cells_height + 24, "axis", "", "Grey cells are exactly 0.");
     fputs("</svg>\n", file);
     bool written = !ferror(file);
-    return fclose(file) == 0 && written;
+    written = fclose(file) == 0 && written;
+    if (!written)
+        svg_error(path);
+    return written;
 }
 
 bool heatmap_show(const heatmap *map, const char *path)
 {
     putchar('\n');
-    if (!heatmap_print(stdout, map))
+    if (!heatmap_print(stdout, map) || !heatmap_save_svg(path, map))
         return false;
-    if (!heatmap_save_svg(path, map)) {
-        perror(path);
-        return false;
-    }
     printf("The same as a picture: %s\n", path);
     return true;
 }

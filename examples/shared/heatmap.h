@@ -32,8 +32,8 @@ typedef struct heatmap {
  * not fit beside each other go below; a terminal too narrow for numbers gets cells without. False: not written. */
 bool heatmap_print(FILE *file, const heatmap *map);
 
-/* Writes a whole SVG document: white ground, colour bar, the exact value in each cell's tooltip. False with errno
- * when it can not be written. */
+/* Writes a whole SVG document: white ground, colour bar, the exact value in each cell's tooltip. False with the
+ * reason on stderr when it can not be written. */
 bool heatmap_save_svg(const char *path, const heatmap *map);
 
 /* Prints to stdout and writes the SVG to path, which is printed too. False with the reason on stderr. */

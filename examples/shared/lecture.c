@@ -6,7 +6,6 @@
 #include "examples/shared/program.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <math.h>
 #include <string.h>
 
@@ -104,12 +103,12 @@ bool lecture_show(const lecture *l, heatmap *map, bool gradients, const char *su
         return false;
     if (l->svg != NULL) {
         char path[1024];
-        const bool fits = snprintf(path, sizeof path, "%s-%s.svg", l->svg, suffix) < (int)sizeof path;
-        errno = ENAMETOOLONG;
-        if (!fits || !heatmap_save_svg(path, map)) {
-            fprintf(stderr, "%s: can not write %s: %s\n", l->program, path, strerror(errno));
+        if (snprintf(path, sizeof path, "%s-%s.svg", l->svg, suffix) >= (int)sizeof path) {
+            fprintf(stderr, "%s: the name of the picture has more than %zu bytes\n", l->program, sizeof path - 1);
             return false;
         }
+        if (!heatmap_save_svg(path, map))
+            return false;
         printf("The same as a picture: %s\n", path);
     }
     putchar('\n');

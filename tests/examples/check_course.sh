@@ -21,6 +21,10 @@ shows() { # page, program: what the page shows is what the program prints, which
 draws() { # program, after shows
     grep -q '^</svg>$' "$folder/$1.svg"
 }
+says_why() { # a picture that can not be written
+    ! "$programs/course/the_tape" "$folder/none/x.svg" >/dev/null 2>"$folder/message" &&
+        [ "$(cat "$folder/message")" = "can not write $folder/none/x.svg: No such file or directory" ]
+}
 rows() { # of every matrix of the explorer's JSON on stdin: "dS[1]  -0.3327 ..."; exact zeros as 0
     LC_ALL=C awk '/"shape"/ {
         name = $1; list = cols = $0
@@ -71,4 +75,5 @@ for page in docs/course/ru/*.md; do
     check "$page: blocks and links" translated "$page"
 done
 check "the lesson's rows are the explorer's" lesson
+check "a picture that can not be written" says_why
 exit $failed
