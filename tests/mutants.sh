@@ -138,8 +138,8 @@ targets_of()
 {
     for test in "$@"; do
         case $test in
-        check_lm.sh | check_crash.sh) echo build/examples/lm ;;
         check_lm_model.sh) echo build/examples/lm build/examples/generate ;;
+        check_lm*.sh | check_crash.sh) echo build/examples/lm ;;
         check_generate.sh) echo build/examples/generate build/examples/encode ;;
         check_output.sh) echo examples ;;
         gradcheck--all) echo build/examples/gradcheck ;;

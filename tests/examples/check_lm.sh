@@ -1,42 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# check_lm.sh PROGRAM - what `lm` promises: the same losses for every thread count and from run to run, a resumed run
-# equal to one that never stopped, Ctrl-C that saves, and errors in one line. AG_SHORT=1: no terminals. Run from the
-# project's root.
+# check_lm.sh PROGRAM - what the runs of `lm` promise: the same losses for every thread count and from run to run, a
+#     resumed run equal to one that never stopped, Ctrl-C that saves, samples that a seed repeats, every kind of model.
+#     AG_SHORT=1: no terminals.
 set -eu
+. tests/examples/lm_checks.sh
 
-lm=$1
-[ -x "$lm" ] || { echo "FAIL  lm: there is no program $lm"; exit 1; }
-subject=lm
-. tests/examples/checks.sh
-
-train() { # folder, then options
-    out=$1
-    shift
-    rm -rf "${folder:?}/$out"
-    "$lm" train --batch 4 --context 32 --layers 2 --emb 32 --report 4 --sample 0 --dropout 0.1 --warmup 2 \
-        --out "$folder/$out" "$@" >"$folder/$out.txt" 2>"$folder/$out.err"
-}
-losses() { cat "$folder/$1/log.csv"; }
-same_losses() { [ "$(losses "$1")" = "$(losses "$2")" ]; }
-other_losses() { ! same_losses "$1" "$2"; }
 same_model() { cmp -s "$folder/$1/best.safetensors" "$folder/$2/best.safetensors"; }
 same_run() { # the same files, byte for byte
     for file in log.csv samples.txt best.safetensors last.safetensors config.json; do
         cmp "$folder/$1/$file" "$folder/$2/$file" || return 1
     done
 }
-quiet() { "$@" >"$folder/message" 2>&1; }
-refused() { # status, text, then arguments
-    status=$1 text=$2
-    shift 2
-    got=0
-    "$lm" "$@" >"$folder/message" 2>&1 || got=$?
-    [ "$got" -eq "$status" ] && says "$text"
-}
 
-head -c 20000 examples/data/pride_and_prejudice.txt >"$folder/some.txt"
 train one --steps 12 --threads 1
 train two --steps 12 --threads 2
 train again --steps 12 --threads 2
@@ -164,56 +141,8 @@ check "so is a tiny top-p" [ "$(sample --top-p 1e-9)" = "$(sample --temperature 
 check "top-p 1 keeps all" [ "$(sample --top-p 1)" = "$(sample)" ]
 check "top-p 0.5 does not" [ "$(sample --top-p 0.5)" != "$(sample)" ]
 check "the text begins with the prompt" [ "$(sample | head -c 4)" = "Mr. " ]
-
-printf 'abcdefghijklmnopqrst' >"$folder/twenty.txt" # 18 to train on: one window of 17 and its successor
-check "a text of just one window trains" quiet "$lm" train "$folder/twenty.txt" --context 17 --emb 8 \
-    --heads 1 --steps 2 --report 1 --out "$folder/twenty"
-check "and has a validation loss, of a window cut short" grep -q '^2,[0-9.]*,[0-9.]*,' "$folder/twenty/log.csv"
-"$lm" train "$folder/twenty.txt" --context 16 --emb 16 --heads 1 --layers 1 --steps 100 --batch 4 --lr 0.01 \
-    --warmup 5 --report 100 --sample 0 --out "$folder/windows" >/dev/null 2>&1 # it has two windows, and knows them then
-next_letter() # prompt
-{
-    "$lm" sample --model "$folder/windows" --temperature 0 --tokens 1 --prompt "$1" | tail -c 2
-}
-check "the last window is trained on" [ "$(next_letter bcdefghijklmnopq)" = r ]
-check "the validation text is not" [ "$(next_letter cdefghijklmnopqr)" != s ]
-check "one token less is refused" refused 1 'a context of 18 needs 19: give --context 17 or less, or more text' \
-    train "$folder/twenty.txt" --context 18 --out "$folder/none"
-i=0
-while [ $i -lt 40 ]; do
-    printf 'съешь ещё этих мягких французских булок €𝄞 '
-    i=$((i + 1))
-done >"$folder/bytes.txt"
-"$lm" train "$folder/bytes.txt" --level byte --context 16 --emb 16 --heads 2 --layers 1 --steps 30 --report 30 \
-    --out "$folder/bytes" >"$folder/bytes.out" 2>&1
-"$lm" sample --model "$folder/bytes" --prompt 'съе' --tokens 333 --temperature 2 \
-    >"$folder/bytes.sample"
-check "a byte model writes whole characters only" iconv -f UTF-8 -t UTF-8 -o "$folder/converted" "$folder/bytes.sample"
-check "also such of two bytes" sh -c 'tail -c +7 "$0" | LC_ALL=C grep -q "$(printf "\320")"' "$folder/bytes.sample"
-
-# Byte pairs learned from the text: more bytes than tokens, a resumed run, any bytes, another text.
-head -c 60000 examples/data/pride_and_prejudice.txt >"$folder/part.txt"
-pairs() { # folder, then options
-    out=$1
-    shift
-    "$lm" train "$folder/part.txt" --vocab 400 --batch 4 --context 16 --layers 1 --heads 2 --emb 16 --report 4 \
-        --sample 0 --schedule constant --out "$folder/$out" "$@" >"$folder/$out.txt" 2>"$folder/$out.err"
-}
-pairs pairs --steps 8
-pairs pairs-half --steps 4
-quiet "$lm" train --continue "$folder/pairs-half" --steps 8
-check "byte pairs: a resumed run ends with the same model" same_run pairs pairs-half
-check "as many as were asked for" grep -qx 'vocab     400' "$folder/pairs.err"
-check "the loss is said per byte too" grep -q 'nats per token, [0-9.]* bits per byte' "$folder/pairs.err"
-check "a prompt of any bytes begins the text" sh -c '[ "$("$0" sample --model "$1" --tokens 3 \
-    --prompt "€ 日本 $(printf "\\001")" | head -c 11)" = "€ 日本 " ]' "$lm" "$folder/pairs/best.safetensors"
-check "too few tokens" refused 2 '--vocab is 256, must be 257 to 65536' train --vocab 256
-printf 'Ein anderer Text, ein anderer Text, ein anderer Text. %.0s' 1 2 3 4 5 6 7 8 >"$folder/other.txt"
-check "a model goes on with another text" quiet "$lm" train "$folder/other.txt" --steps 2 --sample 0 --batch 2 \
-    --from "$folder/pairs/best.safetensors" --out "$folder/another"
-check "with its own tokens" grep -qx 'vocab     400' "$folder/message"
-check "which must have the text's characters" refused 1 "the text has the character 'с' (U+0441)" train \
-    "$folder/bytes.txt" --from "$folder/one/best.safetensors" --out "$folder/none"
+check "more threads than a machine bears" refused 1 'lm sample: --threads is 257, must be at most 256' sample \
+    --model "$model" --threads 257
 
 # What kind of model: each option trains, goes on from a checkpoint without being said again, and samples.
 some() { # folder, then options
@@ -286,208 +215,6 @@ flags_are_tried() { # every flag of every command stands in a test
     done
 }
 check "every flag has a test, and help fits 79 columns" flags_are_tried
-check "unknown option" refused 2 "lm train: unknown option '--stpes'; did you mean --steps?" train --stpes 5
-check "an option that none resembles" refused 2 "unknown option '--frobnicate'; try --help" train --frobnicate
-check "a flag takes no value" refused 2 '--qk-norm takes no value' train --qk-norm=1
-check "a word that resembles one" refused 2 'must be one of: char byte bpe; did you mean char?' train --level chars
-check "a word that is no number" refused 2 "--steps is 'many'" train --steps many
-check "top-p of nothing" refused 2 'lm sample: --top-p is 0, must be above 0 and at most 1' sample --model "$model" \
-    --top-p 0
-check "top-p above 1" refused 2 'lm sample: --top-p is 1.01, must be above 0 and at most 1' sample --model "$model" \
-    --top-p 1.01
-check "a momentum that grows for ever" refused 1 'lm train: --momentum is 1, must be at least 0 and below 1' train \
-    --optimizer sgd --momentum 1 --steps 1 --out "$folder/none"
-check "zero steps" refused 2 'lm train: --steps is 0, must be 1 to 1000000000' train --steps 0
-check "more threads than a machine bears" refused 1 'lm train: --threads is 257, must be at most 256' \
-    train --threads 257 --out "$folder/none"
-check "and to sample with" refused 1 'lm sample: --threads is 257, must be at most 256' sample \
-    --model "$model" --threads 257
-check "a step so long that nothing is finite" refused 1 'lm: found: ' train --batch 4 --context 32 --layers 2 --emb 32 \
-    --steps 50 --optimizer sgd --lr 1e30 --clip 0 --warmup 0 --out "$folder/infinite"
-check "says what to change" says 'to change: give --clip 1; lower --lr ('
-check "no such optimizer" refused 2 "--optimizer is 'adam', must be one of: adamw sgd" train --optimizer adam
-check "no such text" refused 1 'no-such-file.txt' train no-such-file.txt --out "$folder/none"
-check "heads that do not divide" refused 1 'lm train: --heads 4: must divide --emb 30: 1, 2, 3, 5, 6, 10, 15, 30' \
-    train --emb 30 --out "$folder/none"
-check "kv-heads that do not divide" refused 1 'lm train: --kv-heads 3: must divide --heads 4: 1, 2, 4' \
-    train --kv-heads 3 --out "$folder/none"
-check "rotary heads of an odd size" refused 1 '--heads 4: heads of 9 channels, rotary positions need an even' \
-    train --positions rotary --emb 36 --heads 4 --out "$folder/none"
-check "heads and a time" refused 1 'lm train: --heads 5: must divide --emb 36: 1, 2, 3, 4, 6, 9, 12, 18, 36' \
-    train --minutes 1 --emb 36 --heads 5 --out "$folder/none"
-check "an odd width and a time" refused 1 'lm train: --emb 37: rotary positions need an even number' \
-    train --emb 37 --minutes 0.1 --out "$folder/none"
-check "a dropout of all" refused 1 'lm train: --dropout is 1, must be at least 0 and below 1' train --dropout 1
-check "no learning rate" refused 1 'lm train: --lr is 0, must be above 0' train --lr 0
-check "no such positions" refused 2 "--positions is 'rope', must be one of: learned sinusoidal rotary alibi none" \
-    train --positions rope
-check "no such norm" refused 2 "--norm is 'batch', must be one of: layer rms" train --norm batch
-check "no such feed-forward" refused 2 "--ff is 'tanh', must be one of: gelu relu silu swiglu geglu" train --ff tanh
-printf 'short' >"$folder/short.txt"
-check "a text that is too short" refused 1 'has too few tokens, 5: 20' train "$folder/short.txt" --out "$folder/none"
-printf 'ab\377cd' >"$folder/broken.txt"
-# Texts: trained, gone on with and sampled, or refused before training in one line that says what to do.
-tiny() { # the text's name, then options
-    text=$1
-    shift
-    rm -rf "$folder/text"
-    quiet "$lm" train "$folder/$text" --batch 2 --context 8 --layers 1 --heads 1 --emb 8 --sample 0 \
-        --out "$folder/text" "$@"
-}
-text_works() { # name, the printf that makes a line of it, then options
-    text=$1 line=$2
-    shift 2
-    i=0
-    # shellcheck disable=SC2059
-    while [ $i -lt 40 ]; do printf "$line"; i=$((i + 1)); done >"$folder/$text"
-    tiny "$text" --steps 2 "$@" && quiet "$lm" train --continue "$folder/text" --steps 3 &&
-        quiet "$lm" sample --model "$folder/text" --tokens 5 &&
-        quiet "$lm" sample --model "$folder/text" --tokens 5 --prompt ''
-}
-text_refused() { # text of the message, then the printf that makes the file
-    # shellcheck disable=SC2059
-    printf "$2" >"$folder/refused.txt"
-    ! tiny refused.txt --steps 2 && says "lm: $folder/refused.txt: $1" && ! [ -e "$folder/text" ] &&
-        [ "$(wc -l <"$folder/message")" -eq 1 ]
-}
-written() { "$lm" sample --model "$folder/text" --tokens 5 "$@" | tr -d '\n' | wc -m; }
-check "a text of lines" text_works lines 'a line\n'
-check "of lines that end with CR and LF" text_works crlf 'a line\r\n'
-check "without an end of a line" text_works flat 'Hello world! '
-check "writes as many characters as asked for" [ "$(written)" -eq 5 ]
-check "of control characters, quotes and the last of Unicode" text_works odd \
-    '"\\\001\037\177\302\200\342\200\250\357\277\277\364\217\277\277\t'
-check "of one character" text_works single 'a'
-check "of NULs, as bytes" text_works nul 'ab\000ba\n' --level byte
-check "of any bytes" text_works binary '\000\001\377\376\300\200' --level byte
-check "with a byte order mark" text_works mark '\357\273\277hello\n'
-printf '\357\273\277abcabcabcabcabcabcabcabcabcabc' >"$folder/marked.txt"
-quiet tiny marked.txt --steps 2
-check "which is no part of the text" grep -qx 'vocab     3' "$folder/message"
-check "a text with a NUL" text_refused 'byte 2 is NUL, which no text has; remove it, or use --level byte' 'ab\000ab\n'
-check "UTF-16 with a mark" text_refused 'looks like UTF-16 or UTF-32; convert it to UTF-8' '\377\376a\000b\000'
-check "UTF-16, the other way round" text_refused 'looks like UTF-16' '\376\377\000a\000b'
-check "UTF-16 without a mark" text_refused 'looks like UTF-16' 'a\000b\000c\000'
-check "and the other way round" text_refused 'looks like UTF-16' '\000a\000b\000c'
-check "of Cyrillic letters and spaces" text_refused 'looks like UTF-16' '\004\102\000 \004\062\000 \004\103'
-check "of an emoji, too" text_refused 'looks like UTF-16' 'o\000k\000 \000\075\330\000\336 \000o\000k\000'
-check "UTF-32 of them" text_refused 'looks like UTF-16 or UTF-32' '\102\004\000\000\076\004\000\000 \000\000\000'
-check "an empty text" text_refused 'the text is empty' ''
-check "a text of a mark alone" text_refused 'the text is empty' '\357\273\277'
-check "UTF-16 for byte pairs" sh -c "printf 'a\\000b\\000c\\000' >'$folder/wide.txt'
-    ! '$lm' train '$folder/wide.txt' --vocab 300 --out '$folder/none' 2>'$folder/message'
-    grep -q 'wide.txt: looks like UTF-16' '$folder/message' && ! [ -e '$folder/none' ]"
-check "a text cut within a character" text_refused 'byte 2 is not UTF-8; convert it' 'ab\342\202'
-check "a text that is not UTF-8" refused 1 'byte 2 is not UTF-8; convert it' train "$folder/broken.txt"
-# Before a run: a model that does not fit, a plan, presets, a run of a given time.
-check "a model that does not fit" refused 1 'GB are free: lower --batch, --context, --emb or --layers' \
-    train "$folder/some.txt" --emb 1000000 --heads 8 --layers 1000 --out "$folder/none"
-check "fewer steps than the warm-up" refused 1 '--steps 9 ends within the warm-up; give --warmup 0' \
-    train "$folder/some.txt" --steps 9 --warmup 9 --out "$folder/none"
-check "minutes and steps" refused 2 'lm train: --minutes chooses the steps; give it or --steps' \
-    train --minutes 1 --steps 5
-check "a plan" quiet "$lm" train "$folder/some.txt" --preset toy --dry-run --out "$folder/none"
-check "which says the time" grep -q '^time      about [0-9]* s: 2000 steps of ' "$folder/message"
-check "and the memory" grep -q '^memory    about [0-9.]* GB of [0-9.]* GB that are free' "$folder/message"
-check "and makes no folder" [ ! -e "$folder/none" ]
-preset() { # name, the introduction's text
-    rm -rf "$folder/preset"
-    quiet "$lm" train "$folder/some.txt" --preset "$1" --steps 2 --batch 1 --sample 0 --out "$folder/preset" &&
-        says "$2"
-}
-check "toy" preset toy '2 layers, 2 heads of 32, embedding 64'
-check "tiny" preset tiny '4 layers, 4 heads of 32, embedding 128'
-check "small" preset small '6 layers, 6 heads of 32, embedding 192'
-check "baby" preset baby '6 layers, 6 heads of 64, embedding 384'
-check "nanogpt-cpu" preset nanogpt-cpu 'rotary positions, rms norm, swiglu feed-forward, query and key norm'
-check "nanogpt-cpu-published" preset nanogpt-cpu-published 'learned positions, layer norm, gelu feed-forward'
-check "no such preset" refused 2 'nanogpt-cpu nanogpt-cpu-published; did you mean tiny?' train --preset tinny
-timed() { # a run of six seconds with a model of many steps, on a machine that stands still for as long
-    "$lm" train "$folder/some.txt" --minutes 0.1 --layers 1 --heads 1 --emb 8 --context 8 --batch 1 --report 10 \
-        --sample 0 --out "$folder/timed" >"$folder/message" 2>&1 &
-    process=$!
-    while [ ! -s "$folder/timed/log.csv" ] || [ "$(wc -l <"$folder/timed/log.csv")" -lt 2 ]; do
-        kill -0 $process || return 1
-        sleep 0.1
-    done
-    kill -STOP $process && sleep 6 && kill -CONT $process && wait $process
-}
-check "a run of a given time" timed
-check "makes fewer steps when it was held up" says "steps now, and not "
-check "and says only clear changes" [ "$(grep -c "steps now, and not " "$folder/message")" -le 8 ]
-last_step=$(tail -n 1 "$folder/timed/log.csv" | cut -d, -f1)
-check "and keeps their number" grep -q "\"steps\": $last_step," "$folder/timed/config.json"
-for_ever() { # more time than the largest number of steps takes
-    "$lm" train "$folder/some.txt" --minutes 1e5 --layers 1 --heads 1 --emb 8 --context 8 --batch 1 --report 10 \
-        --sample 0 --out "$folder/ever" >"$folder/message" 2>&1 &
-    process=$!
-    while [ ! -s "$folder/ever/log.csv" ] || [ "$(wc -l <"$folder/ever/log.csv")" -lt 2 ]; do
-        kill -0 $process || return 1
-        sleep 0.1
-    done
-    kill -TERM $process && wait $process
-}
-check "a run of weeks" for_ever
-check "has as many steps as --steps may have" grep -q '"steps": 1000000000,' "$folder/ever/config.json"
-
-# What the losses say.
-head -c 1500 "$folder/some.txt" >"$folder/little.txt"
-little() { # options
-    rm -rf "$folder/little"
-    quiet "$lm" train "$folder/little.txt" --batch 8 --context 16 --layers 1 --heads 2 --emb 32 --report 20 --sample 0 \
-        --out "$folder/little" "$@"
-}
-check "a text learned by heart" little --steps 1000
-check "is said" says 'warning: overfitting: validation has risen since step'
-best_is_earlier() { sed -n 's/^best      step \([0-9]*\): .*/\1/p' "$folder/message" | grep -qvx 1000; }
-check "and its best model is an earlier one" best_is_earlier
-check "patience" little --steps 100000 --patience 4
-check "ends a run" says 'end       no better validation loss for --patience reports: step '
-check "which does not go on" refused 1 'by --patience 4' train --continue "$folder/little"
-check "a learning rate that is far too high" little --steps 60 --lr 3
-check "has its step" says 'warning: lower --lr (now 3): diverged at step '
-check "one that is far too low" little --steps 200 --lr 1e-6
-check "is a plateau" says 'warning: plateau: after '
-
-# Several texts, folders, standard input, a text for validation.
-mkdir -p "$folder/texts/more" "$folder/hollow"
-head -c 300 "$folder/some.txt" >"$folder/texts/a.txt"
-tail -c +301 "$folder/some.txt" | head -c 500 >"$folder/texts/b.txt"
-tail -c +801 "$folder/some.txt" >"$folder/texts/more/c.txt"
-echo hidden >"$folder/texts/.hidden"
-train whole-text --steps 8 "$folder/some.txt"
-train parts --steps 8 "$folder/texts/a.txt" "$folder/texts/b.txt" "$folder/texts/more/c.txt"
-check "a text in parts is the text" same_losses whole-text parts
-train of-a-folder --steps 8 "$folder/texts"
-check "and so is a folder of them" same_losses whole-text of-a-folder
-train standard --steps 8 - <"$folder/some.txt"
-check "and standard input" same_losses whole-text standard
-check "which is kept" cmp "$folder/some.txt" "$folder/standard/text.txt"
-check "so that the run goes on" quiet "$lm" train --continue "$folder/standard" --steps 12
-train validated --steps 8 "$folder/some.txt" --val "$folder/texts/a.txt"
-check "a text for validation leaves all of the other to train on" grep -q \
-    "^split     20000 to train on, 300 to validate ($folder/texts/a.txt)" "$folder/validated.err"
-validated() { # bytes of text
-    head -c "$1" /dev/zero | tr '\0' a >"$folder/long.txt"
-    quiet "$lm" train "$folder/long.txt" --val "$folder/long.txt" --batch 8 --context 256 --layers 1 --heads 1 \
-        --emb 8 --steps 1 --sample 0 --out "$folder/long$1"
-}
-check "a long text for validation" validated 1100000
-check "is validated whole" says 'on all the text'
-check "a longer one" validated 2100000
-check "in part" says 'on about a million of its tokens'
-printf a >"$folder/a"
-check "one that is too short" refused 1 "lm: $folder/a: a text to validate on needs at least 2 tokens" \
-    train "$folder/some.txt" --val "$folder/a" --out "$folder/none"
-check "an empty one" refused 1 "lm: /dev/null: the text is empty" train "$folder/some.txt" --val /dev/null
-check "a folder without texts" refused 1 "lm: $folder/hollow: the text is empty" train "$folder/hollow"
-if [ "$(id -u)" -ne 0 ]; then
-    chmod 0 "$folder/texts/b.txt"
-    check "a text that may not be read" refused 1 "lm: $folder/texts/b.txt: Permission denied" train "$folder/texts"
-fi
-if dd if=/dev/zero of="$folder/huge.txt" bs=1 count=0 seek=1T 2>/dev/null; then # a hole
-    check "a text that does not fit" refused 1 "lm: $folder/huge.txt: memory is free for " train "$folder/huge.txt"
-fi
 check "no such model" refused 1 'no-such-model' sample --model no-such-model
 check "a prompt of unknown characters" refused 1 "has the character 'é' (U+00E9)" sample --model "$model" \
     --prompt 'café'

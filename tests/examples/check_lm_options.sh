@@ -1,0 +1,112 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# check_lm_options.sh PROGRAM - what `lm` says before a run and at its end: options that are wrong, memory, plans,
+#     presets, a run of a given time, warnings of what the losses show.
+set -eu
+. tests/examples/lm_checks.sh
+
+check "unknown option" refused 2 "lm train: unknown option '--stpes'; did you mean --steps?" train --stpes 5
+check "an option that none resembles" refused 2 "unknown option '--frobnicate'; try --help" train --frobnicate
+check "a flag takes no value" refused 2 '--qk-norm takes no value' train --qk-norm=1
+check "a word that resembles one" refused 2 'must be one of: char byte bpe; did you mean char?' train --level chars
+check "a word that is no number" refused 2 "--steps is 'many'" train --steps many
+check "top-p of nothing" refused 2 'lm sample: --top-p is 0, must be above 0 and at most 1' sample --top-p 0
+check "top-p above 1" refused 2 'lm sample: --top-p is 1.01, must be above 0 and at most 1' sample --top-p 1.01
+check "a momentum that grows for ever" refused 1 'lm train: --momentum is 1, must be at least 0 and below 1' train \
+    --optimizer sgd --momentum 1 --steps 1 --out "$folder/none"
+check "zero steps" refused 2 'lm train: --steps is 0, must be 1 to 1000000000' train --steps 0
+check "more threads than a machine bears" refused 1 'lm train: --threads is 257, must be at most 256' \
+    train --threads 257 --out "$folder/none"
+check "a step so long that nothing is finite" refused 1 'lm: found: ' train --batch 4 --context 32 --layers 2 --emb 32 \
+    --steps 50 --optimizer sgd --lr 1e30 --clip 0 --warmup 0 --out "$folder/infinite"
+check "says what to change" says 'to change: give --clip 1; lower --lr ('
+check "no such optimizer" refused 2 "--optimizer is 'adam', must be one of: adamw sgd" train --optimizer adam
+check "no such text" refused 1 'no-such-file.txt' train no-such-file.txt --out "$folder/none"
+check "heads that do not divide" refused 1 'lm train: --heads 4: must divide --emb 30: 1, 2, 3, 5, 6, 10, 15, 30' \
+    train --emb 30 --out "$folder/none"
+check "kv-heads that do not divide" refused 1 'lm train: --kv-heads 3: must divide --heads 4: 1, 2, 4' \
+    train --kv-heads 3 --out "$folder/none"
+check "rotary heads of an odd size" refused 1 '--heads 4: heads of 9 channels, rotary positions need an even' \
+    train --positions rotary --emb 36 --heads 4 --out "$folder/none"
+check "heads and a time" refused 1 'lm train: --heads 5: must divide --emb 36: 1, 2, 3, 4, 6, 9, 12, 18, 36' \
+    train --minutes 1 --emb 36 --heads 5 --out "$folder/none"
+check "an odd width and a time" refused 1 'lm train: --emb 37: rotary positions need an even number' \
+    train --emb 37 --minutes 0.1 --out "$folder/none"
+check "a dropout of all" refused 1 'lm train: --dropout is 1, must be at least 0 and below 1' train --dropout 1
+check "no learning rate" refused 1 'lm train: --lr is 0, must be above 0' train --lr 0
+check "no such positions" refused 2 "--positions is 'rope', must be one of: learned sinusoidal rotary alibi none" \
+    train --positions rope
+check "no such norm" refused 2 "--norm is 'batch', must be one of: layer rms" train --norm batch
+check "no such feed-forward" refused 2 "--ff is 'tanh', must be one of: gelu relu silu swiglu geglu" train --ff tanh
+
+# Before a run: a model that does not fit, a plan, presets, a run of a given time.
+check "a model that does not fit" refused 1 'GB are free: lower --batch, --context, --emb or --layers' \
+    train "$folder/some.txt" --emb 1000000 --heads 8 --layers 1000 --out "$folder/none"
+check "fewer steps than the warm-up" refused 1 '--steps 9 ends within the warm-up; give --warmup 0' \
+    train "$folder/some.txt" --steps 9 --warmup 9 --out "$folder/none"
+check "minutes and steps" refused 2 'lm train: --minutes chooses the steps; give it or --steps' \
+    train --minutes 1 --steps 5
+check "a plan" quiet "$lm" train "$folder/some.txt" --preset toy --dry-run --out "$folder/none"
+check "which says the time" grep -q '^time      about [0-9]* s: 2000 steps of ' "$folder/message"
+check "and the memory" grep -q '^memory    about [0-9.]* GB of [0-9.]* GB that are free' "$folder/message"
+check "and makes no folder" [ ! -e "$folder/none" ]
+preset() { # name, the introduction's text
+    rm -rf "$folder/preset"
+    quiet "$lm" train "$folder/some.txt" --preset "$1" --steps 2 --batch 1 --context 8 --sample 0 --out "$folder/preset" &&
+        says "$2"
+}
+check "toy" preset toy '2 layers, 2 heads of 32, embedding 64'
+check "tiny" preset tiny '4 layers, 4 heads of 32, embedding 128'
+check "small" preset small '6 layers, 6 heads of 32, embedding 192'
+check "baby" preset baby '6 layers, 6 heads of 64, embedding 384'
+check "nanogpt-cpu" preset nanogpt-cpu 'rotary positions, rms norm, swiglu feed-forward, query and key norm'
+check "nanogpt-cpu-published" preset nanogpt-cpu-published 'learned positions, layer norm, gelu feed-forward'
+check "no such preset" refused 2 'nanogpt-cpu nanogpt-cpu-published; did you mean tiny?' train --preset tinny
+timed() { # a run of six seconds with a model of many steps, on a machine that stands still for as long
+    "$lm" train "$folder/some.txt" --minutes 0.1 --layers 1 --heads 1 --emb 8 --context 8 --batch 1 --report 10 \
+        --sample 0 --out "$folder/timed" >"$folder/message" 2>&1 &
+    process=$!
+    while [ ! -s "$folder/timed/log.csv" ] || [ "$(wc -l <"$folder/timed/log.csv")" -lt 2 ]; do
+        kill -0 $process || return 1
+        sleep 0.1
+    done
+    kill -STOP $process && sleep 6 && kill -CONT $process && wait $process
+}
+check "a run of a given time" timed
+check "makes fewer steps when it was held up" says "steps now, and not "
+check "and says only clear changes" [ "$(grep -c "steps now, and not " "$folder/message")" -le 8 ]
+last_step=$(tail -n 1 "$folder/timed/log.csv" | cut -d, -f1)
+check "and keeps their number" grep -q "\"steps\": $last_step," "$folder/timed/config.json"
+for_ever() { # more time than the largest number of steps takes
+    "$lm" train "$folder/some.txt" --minutes 1e5 --layers 1 --heads 1 --emb 8 --context 8 --batch 1 --report 10 \
+        --sample 0 --out "$folder/ever" >"$folder/message" 2>&1 &
+    process=$!
+    while [ ! -s "$folder/ever/log.csv" ] || [ "$(wc -l <"$folder/ever/log.csv")" -lt 2 ]; do
+        kill -0 $process || return 1
+        sleep 0.1
+    done
+    kill -TERM $process && wait $process
+}
+check "a run of weeks" for_ever
+check "has as many steps as --steps may have" grep -q '"steps": 1000000000,' "$folder/ever/config.json"
+
+# What the losses say.
+head -c 1500 "$folder/some.txt" >"$folder/little.txt"
+little() { # options
+    rm -rf "$folder/little"
+    quiet "$lm" train "$folder/little.txt" --batch 8 --context 16 --layers 1 --heads 2 --emb 32 --report 20 --sample 0 \
+        --out "$folder/little" "$@"
+}
+check "a text learned by heart" little --steps 1000
+check "is said" says 'warning: overfitting: validation has risen since step'
+best_is_earlier() { sed -n 's/^best      step \([0-9]*\): .*/\1/p' "$folder/message" | grep -qvx 1000; }
+check "and its best model is an earlier one" best_is_earlier
+check "patience" little --steps 100000 --patience 4
+check "ends a run" says 'end       no better validation loss for --patience reports: step '
+check "which does not go on" refused 1 'by --patience 4' train --continue "$folder/little"
+check "a learning rate that is far too high" little --steps 60 --lr 3
+check "has its step" says 'warning: lower --lr (now 3): diverged at step '
+check "one that is far too low" little --steps 200 --lr 1e-6
+check "is a plateau" says 'warning: plateau: after '
+exit $failed

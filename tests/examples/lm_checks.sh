@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+#
+# lm_checks.sh - sourced by scripts that check the training of `lm`, whose first argument is the program: checks.sh, a
+# text, small runs, and what is said of a run. Run from the project's root.
+lm=$1
+[ -x "$lm" ] || { echo "FAIL  lm: there is no program $lm"; exit 1; }
+subject=lm
+. tests/examples/checks.sh
+
+train() { # folder, then options
+    out=$1
+    shift
+    rm -rf "${folder:?}/$out"
+    "$lm" train --batch 4 --context 32 --layers 2 --emb 32 --report 4 --sample 0 --dropout 0.1 --warmup 2 \
+        --out "$folder/$out" "$@" >"$folder/$out.txt" 2>"$folder/$out.err"
+}
+losses() { cat "$folder/$1/log.csv"; }
+same_losses() { [ "$(losses "$1")" = "$(losses "$2")" ]; }
+other_losses() { ! same_losses "$1" "$2"; }
+quiet() { "$@" >"$folder/message" 2>&1; }
+refused() { # status, text, then arguments
+    status=$1 text=$2
+    shift 2
+    got=0
+    "$lm" "$@" >"$folder/message" 2>&1 || got=$?
+    [ "$got" -eq "$status" ] && says "$text"
+}
+head -c 20000 examples/data/pride_and_prejudice.txt >"$folder/some.txt"
