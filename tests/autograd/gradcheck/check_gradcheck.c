@@ -600,7 +600,6 @@ Suite *gradcheck_suite(void)
     TCase *verdicts = tcase_create("verdicts");
     tcase_set_timeout(verdicts, 60);
     tcase_add_loop_test(verdicts, faults_fail, 0, FAULTS);
-    tcase_add_loop_test(verdicts, faults_fail_in_a_large_input, 0, FAULTS);
     tcase_add_test(verdicts, kinks_are_inconclusive);
     tcase_add_test(verdicts, smooth_enough);
     tcase_add_test(verdicts, a_fault_outweighs_a_kink);
@@ -620,5 +619,8 @@ Suite *gradcheck_suite(void)
     tcase_add_test(rules, inputs_are_left_as_they_were);
     tcase_add_test(rules, memory_does_not_grow);
     suite_add_tcase(suite, rules);
+    TCase *large = tcase_create("large inputs"); /* last: it takes most of the time */
+    tcase_add_loop_test(large, faults_fail_in_a_large_input, 0, FAULTS);
+    suite_add_tcase(suite, large);
     return suite;
 }

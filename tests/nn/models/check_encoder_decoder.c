@@ -535,7 +535,6 @@ Suite *encoder_decoder_suite(void)
     tcase_add_loop_test(tcase, values, 0, KINDS);
     tcase_add_loop_test(tcase, no_future, 0, KINDS);
     tcase_add_loop_test(tcase, padding_does_not_matter, 0, KINDS);
-    tcase_add_loop_test(tcase, gradients, 0, KINDS);
     tcase_add_loop_test(tcase, recompute_gives_the_same_bits, 0, KINDS);
     tcase_add_test(tcase, dropout_is_for_training);
     tcase_add_loop_test(tcase, saved_and_loaded, 0, KINDS);
@@ -544,6 +543,7 @@ Suite *encoder_decoder_suite(void)
     tcase_add_test(tcase, memory_is_projected_once);
     tcase_add_test(tcase, out_of_memory);
     tcase_add_test(tcase, errors);
+    tcase_add_loop_test(tcase, gradients, 0, KINDS); /* last: they take most of the time */
     suite_add_tcase(suite, tcase);
     return suite;
 }
