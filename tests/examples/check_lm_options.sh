@@ -53,8 +53,8 @@ check "and the memory" grep -q '^memory    about [0-9.]* GB of [0-9.]* GB that a
 check "and makes no folder" [ ! -e "$folder/none" ]
 preset() { # name, the introduction's text
     rm -rf "$folder/preset"
-    quiet "$lm" train "$folder/some.txt" --preset "$1" --steps 2 --batch 1 --context 8 --sample 0 --out "$folder/preset" &&
-        says "$2"
+    quiet "$lm" train "$folder/some.txt" --preset "$1" --steps 2 --batch 1 --context 8 --sample 0 \
+        --out "$folder/preset" && says "$2"
 }
 check "toy" preset toy '2 layers, 2 heads of 32, embedding 64'
 check "tiny" preset tiny '4 layers, 4 heads of 32, embedding 128'
