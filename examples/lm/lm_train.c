@@ -421,6 +421,15 @@ static bool stopped(const training *t)
     return true;
 }
 
+/* A word before a validation that takes some seconds. */
+static void say_validation(const training *t, double tokens)
+{
+    static const double of_training = 3; /* as many tokens a second as training, which has a backward */
+    const double speed = of_training * progress_speed(&t->p);
+    if (speed > 0 && tokens / speed > 2)
+        ag_fprintf(stderr, "validating the best model on %.0f tokens, about %.0f s\n", tokens, tokens / speed);
+}
+
 static bool end_run(training *t)
 {
     run *r = &t->r;
@@ -437,6 +446,7 @@ static bool end_run(training *t)
         return false;
     const int64_t some = run_last_windows(r);
     const bool all = run_validated(r, some) == run_windows(r);
+    say_validation(t, (double)run_validated(r, some) * (double)r->o.context);
     const double whole = run_validate(r, some);
     r->s.step = r->s.best_step;
     if (!show_sample(r, 600, NULL))
