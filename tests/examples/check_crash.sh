@@ -12,6 +12,7 @@ folder=$(mktemp -d)
 mounted=''
 trap '[ -z "$mounted" ] || umount "$folder/disk"; rm -rf "$folder"' EXIT
 failed=0
+awk() { LC_ALL=C command awk "$@"; } # it reads numbers as the locale writes them
 export OMP_WAIT_POLICY=passive
 
 fail() { echo "FAIL  crash: $*"; cat "$folder/err"; failed=1; }

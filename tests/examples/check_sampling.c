@@ -7,6 +7,8 @@
 
 #include "examples/shared/sampling.c"
 
+#include <float.h>
+
 enum { DRAWS = 20000, V = 5 };
 
 /* Token i has probability p[i] at temperature 1. */

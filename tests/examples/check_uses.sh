@@ -15,6 +15,7 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 failed=0
+awk() { LC_ALL=C command awk "$@"; } # it reads numbers as the locale writes them
 
 check() { # name, then a command that must succeed
     name=$1

@@ -6,6 +6,7 @@
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 failed=0
+awk() { LC_ALL=C command awk "$@"; } # it reads numbers as the locale writes them
 
 check() { # name, then a command that must succeed
     name=$1

@@ -145,6 +145,7 @@ void check_fail(const char *file, int line, const char *format, ...)
     exit(EXIT_FAILURE);
 }
 
+#ifdef __wasi__
 int mkstemp(char *path)
 {
     static unsigned made = 0;
@@ -165,3 +166,4 @@ FILE *tmpfile(void)
         unlink(path);
     return opened;
 }
+#endif
