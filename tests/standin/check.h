@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * check.h - as much of Check's interface as the suites use, for machines that Check is not built for: WebAssembly, which
- * has no processes, and those that a cross compiler builds for. Tests run in one process, and the first failure prints
- * its message and ends the run with status 1. Include path of these builds alone.
+ * check.h - as much of Check's interface as the suites use, for machines that Check is not built for: WebAssembly,
+ * which has no processes, and those of cross compilers. Tests run in one process, and the first failure prints its
+ * message and ends the run with status 1. Include path of these builds alone.
  */
 #ifndef TESTS_STANDIN_CHECK_H
 #define TESTS_STANDIN_CHECK_H
