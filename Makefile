@@ -25,6 +25,8 @@
 #   make gradcheck-proof  random functions, right and wrong: the gradient checker must not err (cases=N: seeds 1 to N, or A-B)
 #   make gradcheck-kinds  the kinds of mistakes in a backward, in double and in float: is the right cause named?
 #   make crash-proof  training runs that are killed, stopped or out of disk at random moments go on with the same bits
+#   make platforms    builds for other machines by the cross compilers that are installed, and runs the suites there, by
+#                     qemu (only='i686 musl aarch64 riscv64 s390x': some)
 #   make mutants      plants faults in a copy: tests must catch each; writes docs/mutants.md (only=WORD: some, and no file)
 #   make check-tokenizers  the ids of random texts, against the tokenizers package (count=2000, files='a/tokenizer.json ...')
 #   make wasm         the library for WebAssembly (build/wasm), and its suites in Node; skipped where a tool is missing
@@ -451,6 +453,14 @@ check-quick: $(test_program) check-layers check-format
 	CC="$(CC)" sh tests/examples/check_python.sh
 	sh tests/mutants.sh --check
 	$(test_program) $$(sed -n 's/^SUITE(\(.*\))/\1/p' tests/suites.def | grep -xF $(core_suites:%=-e %))
+
+# By qemu the core's suites, the slow ones left out, and those about files.
+platform_suites := $(filter-out gemm attention_kernel attention_masks,$(core_suites)) number print safetensors \
+    safetensors_hostile checkpoint pretrained gpt gradcheck_arrays mistakes
+.PHONY: platforms
+platforms:
+	sh tests/platforms.sh '$(shell sed -n 's/^SUITE(\(.*\))/\1/p' tests/suites.def | \
+	    grep -xF $(addprefix -e ,$(platform_suites)))' $(only)
 
 # Formats the lines that differ from the last commit: files='a.c b.h' only these.
 .PHONY: format

@@ -146,10 +146,13 @@ first=$(vectors --pool first | tr ' ' '\n' | awk '$1 > 1 || $1 < -1 { far++ } EN
 check "encode: first goes through the pooler's tanh" [ "$first" -eq 0 ]
 length=$(vectors --normalize | awk '{ s = 0; for (i = 1; i <= NF; i++) s += $i * $i; printf "%.6f ", s }')
 check "encode: normalized vectors" equal "$length" '1.000000 1.000000 1.000000 '
-check "encode: similarity is symmetric, 1 with itself" sh -c "
-    $bert --similarity <$folder/lines | awk '{ for (i = 1; i <= NF; i++) s[NR, i] = \$i }
+similarities_fit()
+{
+    vectors --similarity | awk '{ for (i = 1; i <= NF; i++) s[NR, i] = $i }
         END { for (i = 1; i <= 3; i++) for (k = 1; k <= 3; k++)
-                  if (s[i, k] != s[k, i] || (i == k) != (s[i, k] == 1) || s[i, k] < -1) exit 1 }'"
+                  if (s[i, k] != s[k, i] || (i == k) != (s[i, k] == 1) || s[i, k] < -1) exit 1 }'
+}
+check "encode: similarity is symmetric, 1 with itself" similarities_fit
 check "encode: a file" sh -c "$bert --out $folder/v.safetensors <$folder/lines >$folder/out && ! [ -s $folder/out ] &&
     grep -aq '\"embeddings\":{\"dtype\":\"F32\",\"shape\":\[3,16\]' $folder/v.safetensors"
 i=0
