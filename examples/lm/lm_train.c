@@ -33,15 +33,15 @@ static volatile sig_atomic_t interrupted; /* the signal's number */
 static void on_signal(int number)
 {
     interrupted = number;
-    if (number == SIGPIPE) /* a second Ctrl-C ends the program, a second write into a closed pipe does not */
-        signal(SIGPIPE, SIG_IGN);
+    if (number == SIGPIPE || number == SIGXCPU) /* a second Ctrl-C ends the program, what comes by itself does not */
+        signal(number, SIG_IGN);
 }
 
 /* The step is made, the run is saved, and the program ends. The same signal a second time ends it at once. What the
  * parent ignores, as nohup does SIGHUP, stays ignored. */
 static void catch_signals(void)
 {
-    static const int caught[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
+    static const int caught[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXCPU };
     for (size_t i = 0; i < sizeof caught / sizeof *caught; i++) {
         struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND }, before;
         sigemptyset(&action.sa_mask);
@@ -414,8 +414,11 @@ static bool stopped(const training *t)
     const run *r = &t->r;
     ag_fprintf(stderr, "\nstopped after step %.0f of %llu by %s, and saved; go on with:\n    ", r->s.step,
             (unsigned long long)r->o.steps,
-            interrupted == SIGINT ? "Ctrl-C" : interrupted == SIGTERM ? "SIGTERM" : interrupted == SIGHUP ? "SIGHUP"
-                                                                              : "a closed output");
+            interrupted == SIGINT    ? "Ctrl-C"
+            : interrupted == SIGTERM ? "SIGTERM"
+            : interrupted == SIGHUP  ? "SIGHUP"
+            : interrupted == SIGXCPU ? "the limit of processor time"
+                                     : "a closed output");
     command_print(stderr, (const char *const[]){ "train", "--continue", r->folder, NULL });
     fputc('\n', stderr);
     return true;
@@ -490,6 +493,7 @@ int lm_train(const train_options *options, const char *folder)
 {
     training t = { .r = { .o = *options, .began = seconds() }, .resumed = folder };
     run *r = &t.r;
+    signal(SIGXFSZ, SIG_IGN); /* a file that grows too large is an error of its write */
     t.good = set_up(&t) && goes_on(r);
     if (t.good && r->o.dry_run) {
         introduce(r);

@@ -131,6 +131,13 @@ goes_on() { eval "$printed --steps $((steps + 200))"; } # some steps more
 check "by a command that runs" quiet goes_on
 check "and goes on" says "step $((steps + 200))"
 
+limited_time() (ulimit -S -t 1 && train limited --steps 1000000 --report 1000)
+check "a run that has used its processor time ends well" limited_time
+check "saved" grep -q 'by the limit of processor time, and saved; go on with:' "$folder/limited.err"
+limited_size() (ulimit -f 1 && refused 1 'File too large' train "$folder/some.txt" --steps 2 --warmup 0 \
+    --out "$folder/limited-size")
+check "a file that may not grow is an error" limited_size
+
 model=$folder/one
 sample() { "$lm" sample --model "$model" --tokens 60 --prompt 'Mr. ' "$@"; }
 check "the same seed writes the same text" [ "$(sample --seed 5)" = "$(sample --seed 5)" ]
