@@ -150,14 +150,23 @@ static bool linear_plan_epilogue(linear_run *l)
     return l->before != NULL;
 }
 
+/* linear_check's error once more, with the module's path: in a scope which only an error is worth. */
+static void linear_name_error(ag_ctx *ctx, const ag_tensor *like, const ag_linear_args *args)
+{
+    ag_error_clear(ctx);
+    ag_scope_begin(ctx, args->module);
+    linear_check(like, args);
+    ag_scope_end(ctx, NULL);
+}
+
 /* Checks a linear, which must have the dtype of `like`, and prepares its product. */
 static bool linear_plan(const ag_tensor *like, linear_run *l)
 {
     if (like == NULL || l->args->x == NULL || l->args->w == NULL)
         return false;
-    ag_scope_begin(like->ctx, l->args->module);
-    const bool good = linear_check(like, l->args);
-    ag_scope_end(like->ctx, NULL);
+    const bool none_before = ag_error(like->ctx) == AG_OK, good = linear_check(like, l->args);
+    if (!good && none_before)
+        linear_name_error(like->ctx, like, l->args);
     return good && linear_plan_product(l) && (ag_observed(like->ctx) || linear_plan_epilogue(l));
 }
 

@@ -147,19 +147,20 @@ static bool attention_check(const ag_attention_layer *layer, const ag_tensor *x,
     return with->cache == NULL || with->cache->check(layer, x, with, mask);
 }
 
-/* [B,S,heads size] -> [B,heads,S,size] */
+/* [B,S,heads size] -> [B,heads,S,size]. With one position, as in generation, no dims change places. */
 static ag_tensor *attention_split(ag_tensor *y, ag_rms_norm_layer *norm, int64_t heads, int64_t size)
 {
-    y = ag_reshape(y, AG_SHAPE(ag_dim(y, 0), ag_dim(y, 1), heads, size));
+    const int64_t B = ag_dim(y, 0), S = ag_dim(y, 1);
+    y = S == 1 ? ag_reshape(y, AG_SHAPE(B, heads, 1, size)) : ag_reshape(y, AG_SHAPE(B, S, heads, size));
     if (norm != NULL)
         y = ag_rms_norm_forward(norm, y);
-    return ag_transpose(y, 1, 2);
+    return S == 1 ? y : ag_transpose(y, 1, 2);
 }
 
 ag_tensor *ag_attention_merge(const ag_attention_layer *layer, ag_tensor *o)
 {
     const ag_mha_config *config = &layer->config;
-    ag_tensor *beside = ag_transpose(o, 1, 2);
+    ag_tensor *beside = ag_dim(o, 2) == 1 ? o : ag_transpose(o, 1, 2);
     return ag_reshape(beside, AG_SHAPE(ag_dim(o, 0), ag_dim(o, 2), config->num_heads * config->value_head_size));
 }
 
