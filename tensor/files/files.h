@@ -54,7 +54,8 @@ ag_status ag_safetensors_save(ag_ctx *ctx, const char *path, const ag_named_tens
 typedef struct ag_safetensors ag_safetensors;
 
 /* Reads and checks the whole header; nothing in the file is trusted. NULL on error. Close it before the context is
- * freed. */
+ * freed. The path may be an index of shards (model.safetensors.index.json), whose "weight_map" places each tensor in a
+ * file beside it: the tensors of all these files are read as those of one, without metadata. */
 AG_OWNED ag_safetensors *ag_safetensors_open(ag_ctx *ctx, const char *path);
 void ag_safetensors_close(AG_TAKES ag_safetensors *file);
 

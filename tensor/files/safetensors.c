@@ -100,7 +100,7 @@ static int64_t decode_i64(const unsigned char *in, int64_t n, void *values)
     return n;
 }
 
-typedef struct dtype_info {
+typedef struct ag_safetensors_dtype {
     const char *name;
     int size;       /* in bytes */
     ag_dtype dtype; /* of the tensor that is read */
@@ -137,28 +137,7 @@ static const dtype_info *safetensors_dtype_info_of(const char *name)
 
 /* ---- Reading: the file ---- */
 
-typedef struct entry {
-    const char *name, *dtype;
-    const dtype_info *info; /* of dtype; NULL: an unknown one */
-    int64_t begin, end;     /* data_offsets */
-    int64_t shape[AG_MAX_DIMS];
-    int ndim;
-} entry;
-
-struct ag_safetensors {
-    ag_ctx *ctx;
-    char *path;
-    FILE *file;                 /* either this, */
-    const unsigned char *bytes; /* or these */
-    int64_t size, at;           /* of the whole; where the next read begins */
-    char *header;
-    int64_t header_size, data_size;
-    entry *entries; /* in the header's order */
-    int64_t count, capacity;
-    entry **by_name;
-    ag_metadata *metadata; /* sorted by key */
-    int64_t metadata_count, metadata_capacity;
-};
+typedef ag_safetensors_entry entry;
 
 static const char open_name[] = "safetensors_open", read_name[] = "safetensors_read";
 
@@ -181,13 +160,13 @@ static bool safetensors_fail(const ag_safetensors *file, ag_status status, const
     return false;
 }
 
-static bool safetensors_seek(ag_safetensors *file, int64_t offset)
+bool ag_safetensors_seek(ag_safetensors *file, int64_t offset)
 {
     file->at = offset;
     return file->file == NULL || fseek(file->file, (long)offset, SEEK_SET) == 0; /* size came from ftell: it fits */
 }
 
-static bool safetensors_read_bytes(ag_safetensors *file, const char *where, void *out, size_t size)
+bool ag_safetensors_read_bytes(ag_safetensors *file, const char *where, void *out, size_t size)
 {
     errno = 0;
     bool all = (uint64_t)size <= (uint64_t)(file->size - file->at);
@@ -219,6 +198,20 @@ static bool safetensors_open_file(ag_safetensors *file)
     return true;
 }
 
+/* Says what a file that is no safetensors may be. Returns false. */
+static bool safetensors_fail_header(const ag_safetensors *file, const unsigned char prefix[8], uint64_t header_size)
+{
+    if (memcmp(prefix, "version ", 8) == 0)
+        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "a Git LFS pointer; git lfs pull fetches the file");
+    if (memcmp(prefix, "PK\3\4", 4) == 0)
+        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL,
+                                "an archive, as PyTorch writes, and not safetensors; save the weights as safetensors");
+    if (prefix[0] == '{')
+        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "text and not safetensors");
+    return safetensors_fail(file, AG_ERR_FILE, open_name, NULL, "a header of %" PRIu64 " bytes, at most %d are allowed",
+                            header_size, AG_SAFETENSORS_HEADER_MOST);
+}
+
 /* Reads the header into file->header. */
 static bool safetensors_load_header(ag_safetensors *file)
 {
@@ -226,23 +219,18 @@ static bool safetensors_load_header(ag_safetensors *file)
     if (file->size < 8)
         return safetensors_fail(file, AG_ERR_FILE, open_name, NULL,
                                 "%" PRId64 " bytes, a safetensors file has at least 8", file->size);
-    if (!safetensors_read_bytes(file, open_name, prefix, sizeof prefix))
+    if (!ag_safetensors_read_bytes(file, open_name, prefix, sizeof prefix))
         return false;
     uint64_t header_size = safetensors_load_bytes(prefix, 8);
-    if (prefix[0] == '{' && header_size > AG_SAFETENSORS_HEADER_MOST)
-        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL,
-                                "text and not safetensors; an index of sharded weights names the files to open");
     if (header_size > AG_SAFETENSORS_HEADER_MOST)
-        return safetensors_fail(file, AG_ERR_FILE, open_name, NULL,
-                                "a header of %" PRIu64 " bytes, at most %d are allowed", header_size,
-                                AG_SAFETENSORS_HEADER_MOST);
+        return safetensors_fail_header(file, prefix, header_size);
     if (header_size > (uint64_t)(file->size - 8))
         return safetensors_fail(file, AG_ERR_FILE, open_name, NULL,
                                 "a header of %" PRIu64 " bytes in a file of %" PRId64, header_size, file->size);
     file->header = ag_alloc(file->ctx, (size_t)header_size);
     file->header_size = (int64_t)header_size;
     file->data_size = file->size - 8 - file->header_size;
-    return file->header != NULL && safetensors_read_bytes(file, open_name, file->header, (size_t)header_size);
+    return file->header != NULL && ag_safetensors_read_bytes(file, open_name, file->header, (size_t)header_size);
 }
 
 /* ---- Reading: the header. Functions return false with json->error or the context's error set. ---- */
@@ -290,7 +278,7 @@ static bool safetensors_parse_entry(ag_safetensors *file, ag_json *json, const c
     if (!ag_grow(file->ctx, (void **)&file->entries, &file->capacity, file->count + 1, sizeof *file->entries))
         return false;
     entry *e = &file->entries[file->count++];
-    *e = (entry){ .name = name };
+    *e = (entry){ .name = name, .home = file };
     int64_t offsets[2] = { 0, 0 }, dims = 0, offset_count = 0;
     bool seen[KEYS] = { false };
     ag_json_begin(json, '{');
@@ -412,6 +400,22 @@ static bool safetensors_check_tiling(const ag_safetensors *file, entry *const *s
     return true;
 }
 
+bool ag_safetensors_sort(ag_safetensors *file)
+{
+    const size_t count = (size_t)file->count;
+    qsort(file->by_name, count, sizeof *file->by_name, safetensors_compare_names);
+    for (size_t i = 1; i < count; i++) {
+        const entry *e = file->by_name[i], *before = file->by_name[i - 1];
+        if (strcmp(before->name, e->name) != 0)
+            continue;
+        return e->home == before->home
+                   ? safetensors_fail(file, AG_ERR_FILE, open_name, e->name, "occurs twice")
+                   : safetensors_fail(file, AG_ERR_FILE, open_name, e->name, "is in %s and in %s", before->home->path,
+                                      e->home->path);
+    }
+    return true;
+}
+
 /* Checks the entries together, and makes the index by name. */
 static bool safetensors_check_together(ag_safetensors *file)
 {
@@ -423,12 +427,8 @@ static bool safetensors_check_together(ag_safetensors *file)
     for (size_t i = 0; i < count; i++)
         file->by_name[i] = &file->entries[i];
     qsort(file->by_name, count, sizeof *file->by_name, safetensors_compare_offsets);
-    if (!safetensors_check_tiling(file, file->by_name))
+    if (!safetensors_check_tiling(file, file->by_name) || !ag_safetensors_sort(file))
         return false;
-    qsort(file->by_name, count, sizeof *file->by_name, safetensors_compare_names);
-    for (size_t i = 1; i < count; i++)
-        if (strcmp(file->by_name[i - 1]->name, file->by_name[i]->name) == 0)
-            return safetensors_fail(file, AG_ERR_FILE, open_name, file->by_name[i]->name, "occurs twice");
     if (metadata_count > 0)
         qsort(file->metadata, metadata_count, sizeof *file->metadata, safetensors_compare_keys);
     for (size_t i = 1; i < metadata_count; i++)
@@ -440,7 +440,19 @@ static bool safetensors_check_together(ag_safetensors *file)
 
 /* ---- Reading: the interface ---- */
 
-static AG_OWNED ag_safetensors *safetensors_open_source(ag_ctx *ctx, const char *path, const void *bytes, size_t size)
+/* Whether a file that was just opened begins as JSON does and not as safetensors of a possible size. */
+static bool safetensors_is_text(ag_safetensors *file)
+{
+    unsigned char prefix[8];
+    const bool text = file->size >= 8 && fread(prefix, 1, sizeof prefix, file->file) == sizeof prefix &&
+                      strchr("{ \t\r\n", prefix[0]) != NULL && prefix[0] != '\0' &&
+                      safetensors_load_bytes(prefix, 8) > AG_SAFETENSORS_HEADER_MOST;
+    return ag_safetensors_seek(file, 0) && text;
+}
+
+/* With `shards`, a file of text is an index of them. */
+static AG_OWNED ag_safetensors *safetensors_open_source(ag_ctx *ctx, const char *path, const void *bytes, size_t size,
+                                                        bool shards)
 {
     ag_safetensors *file = ag_alloc(ctx, sizeof *file);
     if (file == NULL)
@@ -449,8 +461,10 @@ static AG_OWNED ag_safetensors *safetensors_open_source(ag_ctx *ctx, const char 
     file->path = ag_alloc(ctx, strlen(path) + 1);
     if (file->path != NULL) {
         strcpy(file->path, path);
-        if ((bytes != NULL || safetensors_open_file(file)) && safetensors_load_header(file) &&
-            safetensors_parse_header(file) && safetensors_check_together(file))
+        if ((bytes != NULL || safetensors_open_file(file)) &&
+            (shards && safetensors_is_text(file)
+                 ? ag_safetensors_open_shards(file)
+                 : safetensors_load_header(file) && safetensors_parse_header(file) && safetensors_check_together(file)))
             return file;
     }
     ag_safetensors_close(file);
@@ -463,12 +477,17 @@ ag_safetensors *ag_safetensors_open(ag_ctx *ctx, const char *path)
         return NULL;
     if (path == NULL)
         return ag_fail(ctx, AG_ERR_ARGUMENT, open_name, "no path");
-    return safetensors_open_source(ctx, path, NULL, 0);
+    return safetensors_open_source(ctx, path, NULL, 0, true);
+}
+
+ag_safetensors *ag_safetensors_open_shard(ag_ctx *ctx, const char *path)
+{
+    return safetensors_open_source(ctx, path, NULL, 0, false);
 }
 
 ag_safetensors *ag_safetensors_open_memory(ag_ctx *ctx, const char *name, const void *bytes, size_t size)
 {
-    return safetensors_open_source(ctx, name, bytes, size);
+    return safetensors_open_source(ctx, name, bytes, size, false);
 }
 
 void ag_safetensors_close(ag_safetensors *file)
@@ -478,6 +497,9 @@ void ag_safetensors_close(ag_safetensors *file)
     ag_ctx *ctx = file->ctx;
     if (file->file != NULL)
         fclose(file->file);
+    for (int64_t i = 0; i < file->shard_count; i++)
+        ag_safetensors_close(file->shard[i]);
+    ag_free(ctx, file->shard, (size_t)file->shard_capacity * sizeof *file->shard);
     ag_free(ctx, file->metadata, (size_t)file->metadata_capacity * sizeof *file->metadata);
     ag_free(ctx, file->by_name, (size_t)file->count * sizeof *file->by_name);
     ag_free(ctx, file->entries, (size_t)file->capacity * sizeof *file->entries);
@@ -502,7 +524,7 @@ const char *ag_safetensors_name(const ag_safetensors *file, int64_t i)
     return file == NULL || i < 0 || i >= file->count ? NULL : file->entries[i].name;
 }
 
-static const entry *safetensors_find(const ag_safetensors *file, const char *name)
+const entry *ag_safetensors_find(const ag_safetensors *file, const char *name)
 {
     if (file == NULL || name == NULL)
         return NULL;
@@ -513,7 +535,7 @@ static const entry *safetensors_find(const ag_safetensors *file, const char *nam
 
 bool ag_safetensors_has(const ag_safetensors *file, const char *name)
 {
-    return safetensors_find(file, name) != NULL;
+    return ag_safetensors_find(file, name) != NULL;
 }
 
 const char *ag_safetensors_metadata(const ag_safetensors *file, const char *key)
@@ -531,16 +553,16 @@ static bool safetensors_read_values(ag_safetensors *file, const entry *e, ag_ten
 {
     const dtype_info *info = e->info;
     char *values = t->storage->data;
-    if (!safetensors_seek(file, 8 + file->header_size + e->begin))
+    if (!ag_safetensors_seek(file, 8 + file->header_size + e->begin))
         return safetensors_fail(file, AG_ERR_FILE, read_name, e->name, "can not be reached: %s", ag_file_reason(errno));
     if (info->same && file->file != NULL && ag_little_endian())
-        return safetensors_read_bytes(file, read_name, values, (size_t)(e->end - e->begin));
+        return ag_safetensors_read_bytes(file, read_name, values, (size_t)(e->end - e->begin));
     unsigned char chunk[AG_SAFETENSORS_CHUNK];
     for (int64_t done = 0; done < t->numel;) {
         int64_t n = AG_SAFETENSORS_CHUNK / info->size;
         if (n > t->numel - done)
             n = t->numel - done;
-        if (!safetensors_read_bytes(file, read_name, chunk, (size_t)(n * info->size)))
+        if (!ag_safetensors_read_bytes(file, read_name, chunk, (size_t)(n * info->size)))
             return false;
         int64_t decoded = info->decode(chunk, n, values + (size_t)done * ag_dtype_size(info->dtype));
         done += decoded;
@@ -558,7 +580,7 @@ ag_tensor *ag_safetensors_read(ag_safetensors *file, const char *name)
         return NULL;
     if (name == NULL)
         return ag_fail(file->ctx, AG_ERR_ARGUMENT, read_name, "%s: no name", file->path);
-    const entry *e = safetensors_find(file, name);
+    const entry *e = ag_safetensors_find(file, name);
     if (e == NULL) {
         safetensors_fail(file, AG_ERR_ARGUMENT, read_name, name, "not in the file");
         return NULL;
@@ -571,17 +593,17 @@ ag_tensor *ag_safetensors_read(ag_safetensors *file, const char *name)
     }
     ag_scope_begin(file->ctx, NULL); /* frees the tensor at once when its values can not be read */
     ag_tensor *t = ag_empty(file->ctx, e->info->dtype, e->ndim, e->shape);
-    bool good = t != NULL && safetensors_read_values(file, e, t);
+    bool good = t != NULL && safetensors_read_values(e->home, e, t);
     return ag_scope_end(file->ctx, good ? t : NULL);
 }
 
 bool ag_safetensors_read_into(ag_safetensors *file, const char *name, ag_tensor *t)
 {
-    const entry *e = safetensors_find(file, name);
+    const entry *e = ag_safetensors_find(file, name);
     if (e == NULL || e->info == NULL || e->info->decode == NULL || e->info->dtype != t->dtype || e->ndim != t->ndim ||
         (e->ndim > 0 && memcmp(e->shape, t->shape, (size_t)e->ndim * sizeof *e->shape) != 0))
         return false;
-    const bool good = safetensors_read_values(file, e, t);
+    const bool good = safetensors_read_values(e->home, e, t);
     ag_storage_changed(t, read_name);
     return good;
 }
