@@ -309,7 +309,8 @@ test_sources += $(if $(filter standin,$(check)),tests/standin/check.c)
 ifeq ($(config),wasm)
 wasm_without := $(addprefix tests/,check_misuse.c check_out_of_memory.c $(addprefix tensor/check_,ctx.c team.c \
     memory.c shape.c tensor.c view.c) $(addprefix tensor/files/check_,number.c print.c replace.c safetensors%.c) \
-    tensor/kernels/check_attention_masks.c autograd/check_mask.c nn/models/check_interruption.c)
+    tensor/kernels/check_attention_masks.c autograd/check_mask.c nn/models/check_interruption.c \
+    nn/models/check_pretrained_files.c)
 wasm_without += tests/zoo/% tests/exercises/% $(filter-out %/check_explorer.c,$(wildcard tests/examples/*.c))
 test_sources := $(filter-out $(wasm_without),$(test_sources))
 endif

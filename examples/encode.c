@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * encode.c - sentence embeddings by a BERT model in the files of the transformers package: reads lines of text or of
- * token ids, writes a vector per line, or the cosine similarities of all pairs.
+ * encode.c - sentence embeddings by a BERT, RoBERTa or DistilBERT in the files of the transformers package: reads lines
+ * of text or of token ids, writes a vector per line, or the cosine similarities of all pairs.
  */
 #include "examples/shared/options.h"
 #include "examples/shared/pretrained_model.h"
@@ -13,10 +13,10 @@
 
 static const char program[] = "encode";
 static const char about[] =
-    "Computes an embedding of each line of text or of token ids with a BERT model in the files of the transformers "
-    "package. tokenizer.json says how text becomes ids, with [CLS] and [SEP] around it; give these too if you give "
-    "ids. Text must be UTF-8. Writes one line of numbers per line of input, or the matrix of their cosine "
-    "similarities.";
+    "Computes an embedding of each line of text or of token ids with a BERT, RoBERTa or DistilBERT model in the files "
+    "of the transformers package. tokenizer.json says how text becomes ids, with [CLS] and [SEP] around it; give "
+    "these too if you give ids. Text must be UTF-8. Writes one line of numbers per line of input, or the matrix of "
+    "their cosine similarities.";
 
 enum { BATCH = 32 }; /* lines in one pass */
 
@@ -114,9 +114,9 @@ int main(int argc, char **argv)
     task what = { .pooling = AG_POOL_MEAN };
     const char *pool = "mean";
     const option options[] = {
-        { "--model", OPTION_TEXT, &o.folder, "DIR", "folder with config.json and model.safetensors" },
+        { "--model", OPTION_TEXT, &o.folder, "DIR", "folder with config.json and model.safetensors, or its shards" },
         { "--config", OPTION_TEXT, &o.config, "FILE", "config.json, instead of DIR's" },
-        { "--weights", OPTION_TEXT, &o.weights, "FILE", "the weights, instead of DIR's" },
+        { "--weights", OPTION_TEXT, &o.weights, "FILE", "the weights or their index, instead of DIR's" },
         { "--sentence", OPTION_TEXT, &o.text, "TEXT", "one line, as text" },
         { "--text", OPTION_FLAG, &o.text_lines, NULL, "the lines of stdin are text" },
         { "--tokens", OPTION_TEXT, &o.tokens, "IDS", "one line: \"1 2 3\" [lines of stdin]" },

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * generate.c - continues text or token ids with a GPT-2, Llama, Mistral or Qwen3 model in the files of the transformers
- * package.
+ * generate.c - continues text or token ids with a model in the files of the transformers package: GPT-2, Llama,
+ * Mistral, Qwen, SmolLM, GPT-NeoX, Phi.
  *
  * All prompts are one batch. The first pass reads the prompts; each later pass reads one token of every entry that has
  * not ended and finds the keys and values of earlier tokens in a cache. --no-cache computes all of them again instead.
@@ -18,12 +18,13 @@
 
 static const char program[] = "generate";
 static const char about[] =
-    "Continues prompts with a GPT-2, Llama, Mistral or Qwen3 model in the files of the transformers package. Prompts "
-    "and output are token ids, or text with --prompt or --text, which tokenizer.json makes ids of: GPT-2's kind, "
-    "Llama's, Qwen's. Text must be UTF-8; special tokens in it, as <|im_end|>, are themselves, so that a chat's "
-    "template can be written out. Each line of input is a prompt; all lines are generated together, and each gives one "
-    "line of output, what follows it. In texts of several lines, \\n is the end of a line and \\\\ a backslash. An id "
-    "of eos_token_id in generation_config.json, or in config.json where there is none, ends a line.";
+    "Continues prompts with a GPT-2, Llama, Mistral, Qwen, SmolLM, GPT-NeoX or Phi model in the files of the "
+    "transformers package. Prompts and output are token ids, or text with --prompt or --text, which tokenizer.json "
+    "makes ids of: GPT-2's kind, Llama's, Qwen's. Text must be UTF-8; special tokens in it, as <|im_end|>, are "
+    "themselves, so that a chat's template can be written out. Each line of input is a prompt; all lines are "
+    "generated together, and each gives one line of output, what follows it. In texts of several lines, \\n is the "
+    "end of a line and \\\\ a backslash. An id of eos_token_id in generation_config.json, or in config.json where "
+    "there is none, ends a line.";
 
 /* The text of an entry. */
 typedef struct entry {
@@ -283,9 +284,9 @@ int main(int argc, char **argv)
     uint64_t length = 32, top_k = 0, seed = 1;
     bool past_end = false;
     const option options[] = {
-        { "--model", OPTION_TEXT, &o.folder, "DIR", "folder with config.json and model.safetensors" },
+        { "--model", OPTION_TEXT, &o.folder, "DIR", "folder with config.json and model.safetensors, or its shards" },
         { "--config", OPTION_TEXT, &o.config, "FILE", "config.json, instead of DIR's" },
-        { "--weights", OPTION_TEXT, &o.weights, "FILE", "the weights, instead of DIR's" },
+        { "--weights", OPTION_TEXT, &o.weights, "FILE", "the weights or their index, instead of DIR's" },
         { "--prompt", OPTION_TEXT, &o.text, "TEXT", "one prompt, as text" },
         { "--text", OPTION_FLAG, &o.text_lines, NULL, "the lines of stdin are text" },
         { "--tokens", OPTION_TEXT, &o.tokens, "IDS", "one prompt: \"1 2 3\" [lines of stdin]" },

@@ -5,6 +5,7 @@
  *
  *     pre-norm    x = x + dropout(f(norm(x)))
  *     post-norm   x = norm(x + dropout(f(x)))
+ *     parallel    x = x + dropout(attn(norm1(x))) + dropout(ff(norm2(x)))    one_norm: norm1 for both
  *
  * The feed-forward layer applies the dropout of its own result; the block applies that of the attention layers.
  */
@@ -22,7 +23,7 @@ struct ag_block {
     ag_mha *attn, *cross; /* cross NULL: none */
     ag_feed_forward *ff;
     double dropout;
-    bool post_norm;
+    bool post_norm, parallel, one_norm;
 };
 
 static ag_norm block_add_norm(ag_block *block, const char *name, const ag_block_config *c)
@@ -66,6 +67,7 @@ static void block_add_attentions(ag_block *block, const ag_block_config *c)
         .scale = c->attention.scale,
         .soft_cap = c->attention.soft_cap,
         .qk_norm = c->attention.qk_norm,
+        .no_proj_bias = c->attention.no_proj_bias,
     };
     block->norm_cross = block_add_norm(block, "norm_cross", c);
     block->cross = block_add_attention(block, "cross", attention);
@@ -73,7 +75,8 @@ static void block_add_attentions(ag_block *block, const ag_block_config *c)
 
 static void block_add_feed_forward(ag_block *block, const ag_block_config *c)
 {
-    block->norm2 = block_add_norm(block, "norm2", c);
+    if (!c->one_norm)
+        block->norm2 = block_add_norm(block, "norm2", c);
     block->ff = ag_feed_forward_new(block->module.ctx, (ag_feed_forward_config){
         .emb_size = c->emb_size,
         .ff_size = c->ff_size,
@@ -96,11 +99,18 @@ ag_block *ag_block_new(ag_ctx *ctx, ag_block_config config)
     if (!config.cross && config.memory_size != 0)
         return ag_fail(ctx, AG_ERR_ARGUMENT, block_kind, "memory_size is %" PRId64 ", but cross is false",
                        config.memory_size);
+    if (config.parallel && (config.post_norm || config.cross))
+        return ag_fail(ctx, AG_ERR_ARGUMENT, block_kind, "parallel and %s are both set",
+                       config.post_norm ? "post_norm" : "cross");
+    if (config.one_norm && !config.parallel)
+        return ag_fail(ctx, AG_ERR_ARGUMENT, block_kind, "one_norm is set, but parallel is false");
     ag_block *block = ag_module_new(ctx, block_kind, sizeof *block);
     if (block == NULL)
         return NULL;
     block->dropout = config.dropout;
     block->post_norm = config.post_norm;
+    block->parallel = config.parallel;
+    block->one_norm = config.one_norm;
     block_add_attentions(block, &config);
     block_add_feed_forward(block, &config);
     return ag_module_made(&block->module);
@@ -142,7 +152,10 @@ static ag_tensor *block_run(ag_block *block, ag_tensor *x, const ag_block_inputs
             x = ag_norm_forward(block->norm_cross, block_attend(block, block->cross, x, block_over_memory(with), x));
         return ag_norm_forward(block->norm2, ag_feed_forward_onto(block->ff, x, x));
     }
-    x = block_attend(block, block->attn, ag_norm_forward(block->norm1, x), with->attn, x);
+    ag_tensor *normed = ag_norm_forward(block->norm1, x), *before = x;
+    x = block_attend(block, block->attn, normed, with->attn, x);
+    if (block->parallel)
+        return ag_feed_forward_onto(block->ff, block->one_norm ? normed : ag_norm_forward(block->norm2, before), x);
     if (block->cross != NULL)
         x = block_attend(block, block->cross, ag_norm_forward(block->norm_cross, x), block_over_memory(with), x);
     return ag_feed_forward_onto(block->ff, ag_norm_forward(block->norm2, x), x);

@@ -98,6 +98,7 @@ void ag_feed_forward_free(AG_TAKES ag_feed_forward *layer);
 /* ---- Transformer block: attention and feed-forward, each with a residual and a norm -------------
  *     pre-norm (default)   x = x + attn(norm1(x));  x = x + cross(norm_cross(x), memory);  x = x + ff(norm2(x))
  *     post_norm            x = norm1(x + attn(x));  x = norm_cross(x + cross(x, memory));  x = norm2(x + ff(x))
+ *     parallel             x = x + attn(norm1(x)) + ff(norm2(x));  one_norm: norm1 in place of norm2
  * The middle step exists if config.cross is true.
  * (Vaswani et al., "Attention is all you need", 2017; Xiong et al., "On layer normalization in the transformer
  * architecture", 2020.) */
@@ -111,10 +112,12 @@ typedef struct ag_block_config {
     double dropout;    /* of attention weights, attention output and feed-forward output */
     double ff_dropout; /* inner_dropout of the feed-forward layer */
     bool non_causal, no_bias, post_norm;
+    bool parallel; /* excludes post_norm and cross; as in GPT-NeoX */
+    bool one_norm; /* of a parallel block; as in Phi */
     bool no_attn_bias, no_ff_bias; /* no_bias of the attention and feed-forward layers alone */
     bool cross;          /* attention over a second sequence, memory */
     int64_t memory_size; /* channels of memory; 0: emb_size */
-    ag_attention_options attention; /* of attn; cross uses only kv_heads, scale, soft_cap and qk_norm */
+    ag_attention_options attention; /* of attn; cross uses kv_heads, scale, soft_cap, qk_norm, no_proj_bias */
     double init_std, out_init_std;  /* out_init_std: of attn.proj, cross.proj and ff.down */
     ag_dtype dtype;
 } ag_block_config;
@@ -127,7 +130,7 @@ typedef struct ag_block_inputs {
 } ag_block_inputs;
 
 typedef struct ag_block ag_block;
-/* norm1, attn, norm_cross and cross if config.cross, norm2, ff */
+/* norm1, attn, norm_cross and cross if config.cross, norm2 unless one_norm, ff */
 AG_OWNED ag_block *ag_block_new(ag_ctx *ctx, ag_block_config config);
 ag_tensor *ag_block_forward(ag_block *block, ag_tensor *x);
 ag_tensor *ag_block_forward_with(ag_block *block, ag_tensor *x, ag_block_inputs with);

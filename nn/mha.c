@@ -32,7 +32,8 @@ ag_mha *ag_mha_new(ag_ctx *ctx, ag_mha_config config)
     ag_mha *layer = ag_attention_new(ctx, mha_kind, sizeof *layer, config);
     if (layer == NULL)
         return NULL;
-    const ag_linear_config linear = { .no_bias = config.no_bias, .dtype = config.dtype,
+    const ag_linear_config linear = { .no_bias = config.no_bias || config.attention.no_proj_bias,
+                                      .dtype = config.dtype,
                                       .init_std = config.out_init_std > 0 ? config.out_init_std : config.init_std };
     layer->proj = ag_linear_add(&layer->attention.module, "proj",
                                 config.num_heads * layer->attention.config.value_head_size, config.emb_size, linear);

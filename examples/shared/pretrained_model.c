@@ -40,8 +40,7 @@ bool model_files_of(model_files *files, const char *program, const model_options
     files->dtype = strcmp(o->dtype, "float32") == 0 ? AG_F32 : AG_F64;
     return (o->config != NULL ? join(files->config, program, "", o->config)
                               : join(files->config, program, o->folder, "config.json")) &&
-           (o->weights != NULL ? join(files->weights, program, "", o->weights)
-                               : join(files->weights, program, o->folder, "model.safetensors")) &&
+           join(files->weights, program, "", o->weights != NULL ? o->weights : o->folder) &&
            (o->tokenizer != NULL
                 ? join(files->tokenizer, program, "", o->tokenizer)
                 : join(files->tokenizer, program, o->folder == NULL ? "" : o->folder, "tokenizer.json"));

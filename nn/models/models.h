@@ -48,15 +48,18 @@ typedef struct ag_transformer_config {
     ag_activation activation;
     bool gated;          /* of the feed-forward layers */
     ag_positions positions;
+    int64_t first_position; /* learned positions: the row of pos for the first token; pos has as many rows more */
     ag_attention_options attention;
+    const ag_attention_options *layer_attention; /* [num_layers], of each layer instead; copied. NULL: as attention */
     int64_t type_vocab_size; /* > 0: a table type[type_vocab_size,emb] for a second index per token */
     double dropout;          /* of the embeddings, and ag_block_config.dropout */
     double ff_dropout;
     ag_norm_kind norm;
     double norm_eps;         /* 0: 1e-5, RMS norm 1e-6 */
     bool no_bias, post_norm, emb_norm;
-    bool no_attn_bias, no_ff_bias; /* as in ag_block_config */
+    bool no_attn_bias, no_ff_bias, parallel, one_norm; /* as in ag_block_config */
     bool untied_head; /* the head has a weight of its own; default: it uses the table tok */
+    bool head_bias;   /* of an untied head: it has a bias */
     bool non_causal;  /* of a GPT; an encoder is always non_causal, a decoder never */
     bool pooler;      /* of an encoder: see ag_encoder_pool */
     bool recompute;   /* backward computes each block's activations again (ag_recompute): less memory, same bits */
@@ -157,6 +160,7 @@ typedef struct ag_weight_rule {
     const char *ours, *theirs;
     bool transposed;   /* theirs is [in,out] (GPT-2's Conv1D) */
     int part, parts;   /* parts > 0: theirs is `parts` equal pieces joined along its output dim; ours is piece `part` */
+    bool by_head;      /* theirs has the pieces of one head, then those of the next; ours is of an attention layer */
     bool optional;     /* load: may be missing from the file; ours then keeps its value */
 } ag_weight_rule;
 
@@ -169,16 +173,20 @@ ag_status ag_module_load_named(ag_module *module, const char *path, const ag_wei
 /* Saves every parameter by the first rule that matches its name: parts are joined, transposed ones transposed back. */
 ag_status ag_module_save_named(const ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count);
 
-/* The rules for models of the transformers package; Mistral and Qwen3 have Llama's. */
-extern const ag_weight_rule ag_gpt2_names[], ag_llama_names[], ag_bert_names[];
-extern const int64_t ag_gpt2_name_count, ag_llama_name_count, ag_bert_name_count;
+/* The rules for models of the transformers package; Mistral, Qwen and SmolLM have Llama's, RoBERTa has BERT's. */
+extern const ag_weight_rule ag_gpt2_names[], ag_llama_names[], ag_gpt_neox_names[], ag_phi_names[], ag_bert_names[],
+    ag_distilbert_names[];
+extern const int64_t ag_gpt2_name_count, ag_llama_name_count, ag_gpt_neox_name_count, ag_phi_name_count,
+    ag_bert_name_count, ag_distilbert_name_count;
 
-/* ---- Pretrained models: config.json and safetensors file of the transformers package ---------------
- * model_type is "gpt2", "llama", "mistral" or "qwen3" for a GPT, "bert" for an encoder (with a pooler if the file has
- * one). A missing key has the default of the package's class, a key that the class does not have is ignored. A setting
- * that changes the results and that the library does not have is an error that names it. Of the package's dropout
- * probabilities the model has that of the residual branches (none in Llama, Mistral and Qwen3), for training. The
- * random stream is not used. */
+/* ---- Pretrained models: config.json and weights of the transformers package ------------------------
+ * weights_path is a safetensors file, the index of its shards (model.safetensors.index.json), or a folder with either.
+ * model_type is "gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "gpt_neox" or "phi" for a GPT; "bert",
+ * "roberta", "xlm-roberta", "camembert" or "distilbert" for an encoder, with a pooler if the file has one. A missing
+ * key has the default of the package's class, a key that the class does not have is ignored. A setting that changes the
+ * results and that the library does not have is an error that names it. Of the package's dropout probabilities the
+ * model has that of the residual branches, for training. The random stream is not used. RoBERTa: padding is what
+ * `lengths` says, and not the tokens that equal pad_token_id. */
 AG_OWNED ag_gpt *ag_gpt_from_files(ag_ctx *ctx, const char *config_path, const char *weights_path, ag_dtype dtype);
 AG_OWNED ag_encoder *ag_encoder_from_files(ag_ctx *ctx, const char *config_path, const char *weights_path,
                                            ag_dtype dtype);

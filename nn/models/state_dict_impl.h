@@ -24,8 +24,9 @@ bool ag_state_read(const ag_state_file *in, const ag_named_tensor *want, int64_t
  * ignored. */
 bool ag_state_complete(const ag_state_file *in, const ag_named_tensor *want, int64_t count, const char *but);
 
-/* ag_module_load_named; with `fresh` an error leaves the parameters without values, and no second copy is made. */
-ag_status ag_names_load(ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count,
+/* ag_module_load_named of an open file; with `fresh` an error leaves the parameters without values, and no second copy
+ * is made. */
+ag_status ag_names_load(ag_module *module, ag_safetensors *file, const ag_weight_rule *rules, int64_t count,
                         const char *prefix, bool fresh);
 
 /* Copies read[] into want[].tensor, which are dense. Can not fail. */

@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 /* ---- Making ---- */
 
@@ -26,6 +27,11 @@ static bool transformer_check_options(ag_ctx *ctx, const char *kind, const ag_tr
         ag_fail(ctx, AG_ERR_ARGUMENT, kind, "there are no positions number %d", (int)c->positions);
     else if (c->untied_head && !role->head)
         ag_fail(ctx, AG_ERR_ARGUMENT, kind, "untied_head is for a model with a head");
+    else if (c->head_bias && !c->untied_head)
+        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "head_bias is set, but untied_head is false");
+    else if (c->first_position != 0 && c->positions != AG_POSITIONS_LEARNED)
+        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "first_position is %" PRId64 ", but positions are not learned",
+                c->first_position);
     else if (c->pooler && !role->pooler)
         ag_fail(ctx, AG_ERR_ARGUMENT, kind, "pooler is set, but this model has none");
     else
@@ -42,6 +48,7 @@ static bool transformer_check_config(ag_ctx *ctx, const char *kind, ag_transform
         (!any_length && !ag_check_size(ctx, kind, "max_seq_len", c->max_seq_len)) ||
         !ag_check_size(ctx, kind, "emb_size", c->emb_size) || !ag_check_size(ctx, kind, "num_heads", c->num_heads) ||
         !ag_check_size(ctx, kind, "num_layers", c->num_layers) ||
+        (c->first_position != 0 && !ag_check_size(ctx, kind, "first_position", c->first_position)) ||
         (c->type_vocab_size != 0 && !ag_check_size(ctx, kind, "type_vocab_size", c->type_vocab_size)) ||
         !ag_check_probability(ctx, kind, "dropout", c->dropout) ||
         !ag_check_probability(ctx, kind, "ff_dropout", c->ff_dropout) || !ag_check_real(ctx, kind, c->dtype) ||
@@ -93,6 +100,8 @@ static void transformer_add_blocks(ag_transformer *model, int64_t memory_size)
         .no_bias = c->no_bias,
         .no_attn_bias = c->no_attn_bias,
         .no_ff_bias = c->no_ff_bias,
+        .parallel = c->parallel,
+        .one_norm = c->one_norm,
         .post_norm = c->post_norm,
         .cross = memory_size > 0,
         .memory_size = memory_size,
@@ -104,6 +113,8 @@ static void transformer_add_blocks(ag_transformer *model, int64_t memory_size)
     for (int64_t i = 0; i < c->num_layers && !model->module.failed; i++) {
         char name[32];
         snprintf(name, sizeof name, "blocks.%" PRId64, i);
+        if (c->layer_attention != NULL)
+            config.attention = c->layer_attention[i];
         model->block[i] = ag_block_new(model->module.ctx, config);
         ag_module_add_part(&model->module, name, ag_block_module(model->block[i]));
     }
@@ -113,6 +124,21 @@ static void transformer_forget_blocks(ag_module *module)
 {
     ag_transformer *model = (ag_transformer *)module;
     ag_free(module->ctx, model->block, (size_t)model->config.num_layers * sizeof *model->block);
+    ag_free(module->ctx, model->layer_attention, (size_t)model->config.num_layers * sizeof *model->layer_attention);
+}
+
+/* Makes config.layer_attention the model's own. */
+static bool transformer_copy_layers(ag_transformer *model)
+{
+    ag_transformer_config *c = &model->config;
+    if (c->layer_attention == NULL)
+        return true;
+    const size_t bytes = (size_t)c->num_layers * sizeof *c->layer_attention;
+    model->layer_attention = ag_alloc(model->module.ctx, bytes);
+    if (model->layer_attention != NULL)
+        memcpy(model->layer_attention, c->layer_attention, bytes);
+    c->layer_attention = model->layer_attention;
+    return c->layer_attention != NULL;
 }
 
 void *ag_transformer_new(ag_ctx *ctx, const char *kind, size_t size, ag_transformer_config config,
@@ -127,10 +153,10 @@ void *ag_transformer_new(ag_ctx *ctx, const char *kind, size_t size, ag_transfor
     model->config = config;
     module->forget = transformer_forget_blocks;
     model->block = ag_alloc(ctx, (size_t)config.num_layers * sizeof *model->block);
-    module->failed = model->block == NULL;
+    module->failed = model->block == NULL || !transformer_copy_layers(model);
     model->tok = role.tok != NULL ? role.tok : transformer_add_table(model, "tok", config.vocab_size);
     if (config.positions == AG_POSITIONS_LEARNED)
-        model->pos = transformer_add_table(model, "pos", config.max_seq_len);
+        model->pos = transformer_add_table(model, "pos", config.first_position + config.max_seq_len);
     if (config.type_vocab_size > 0)
         model->type = transformer_add_table(model, "type", config.type_vocab_size);
     if (config.emb_norm)
@@ -139,7 +165,7 @@ void *ag_transformer_new(ag_ctx *ctx, const char *kind, size_t size, ag_transfor
     if (!config.post_norm)
         model->norm = transformer_add_norm(model, "norm");
     if (config.untied_head) {
-        model->head = ag_linear_new(ctx, (ag_linear_config){ config.emb_size, config.vocab_size, true,
+        model->head = ag_linear_new(ctx, (ag_linear_config){ config.emb_size, config.vocab_size, !config.head_bias,
                                                              AG_TRANSFORMER_INIT_STD, config.dtype });
         ag_module_add_part(module, "head", ag_linear_module(model->head));
     }
@@ -229,7 +255,7 @@ static ag_tensor *transformer_cached_positions(const ag_transformer *model, int6
         int64_t before = ag_kv_cache_length(with->cache, b) - first;
         int64_t count = with->counts == NULL ? T : with->counts[b];
         for (int64_t t = 0; t < count; t++)
-            row[b * T + t] = (int32_t)(before + t);
+            row[b * T + t] = (int32_t)(c->first_position + before + t);
         if (before + T > rows)
             rows = before + T;
     }
@@ -245,7 +271,7 @@ static ag_tensor *transformer_positions(const ag_transformer *model, const ag_te
     if (with->cache != NULL)
         return transformer_cached_positions(model, B, T, with);
     if (c->positions == AG_POSITIONS_LEARNED)
-        return ag_slice(model->pos->weight, 0, 0, T, 1);
+        return ag_slice(model->pos->weight, 0, c->first_position, c->first_position + T, 1);
     return ag_sinusoidal(model->module.ctx, c->dtype, 0, T, c->emb_size);
 }
 

@@ -22,6 +22,7 @@ typedef struct ag_transformer {
     ag_embedding_layer *pos, *type; /* NULL: none */
     ag_norm emb_norm, norm;         /* {0}: none */
     ag_block **block;               /* [num_layers] */
+    ag_attention_options *layer_attention; /* config's, owned; NULL: none */
     ag_linear_layer *head;          /* NULL: tied to tok, or no head */
 } ag_transformer;
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * weight_names.c - parameters in other frameworks' files, by rules: other names, transposed, several joined into one;
- * and the rules for models of the transformers package.
+ * weight_names.c - parameters in other frameworks' files, by rules: other names, transposed, several joined into one.
  *
  *     ours [out,in]   theirs [parts * out,in], or [in,parts * out] when transposed; ours is rows part * out ...
  *     ours [n]        theirs [parts * n]
+ *     by head         theirs [heads,parts,D,..], seen as [heads * parts * D,..]; ours is [:,part]
  *
  * Loading reads into copies of all parameters first, so that an error changes none; of the file it holds one tensor at
  * a time.
  */
+#include "nn/attention_impl.h"
 #include "nn/models/models.h"
 #include "nn/module_impl.h"
 #include "nn/models/state_dict_impl.h"
@@ -54,13 +55,32 @@ typedef struct place {
     const ag_weight_rule *rule;
     char name[NAME_MOST]; /* theirs */
     bool found;           /* the file has it; false when saving */
+    int64_t head_size;    /* of a rule by head */
 } place;
+
+/* The head size of the multi-head layer that has the parameter of this name; 0: there is none. */
+static int64_t names_head_size(const ag_module *module, const char *name)
+{
+    while (module != NULL && strcmp(module->kind, "mha") != 0) {
+        const ag_module *part = module->parts;
+        size_t length = 0;
+        for (; part != NULL; part = part->next) {
+            length = strlen(part->name);
+            if (strncmp(part->name, name, length) == 0 && name[length] == '.')
+                break;
+        }
+        module = part;
+        name += part == NULL ? 0 : length + 1;
+    }
+    return module == NULL ? 0 : ((const ag_attention_layer *)module)->config.head_size;
+}
 
 /* *at = the first rule that matches the name and whose tensor is in the file, with the prefix or without; else, or if
  * file is NULL, the first rule that matches. False with an error when none matches. */
-static bool names_find_place(ag_ctx *ctx, const char *where, const char *name, const ag_weight_rule *rules,
+static bool names_find_place(const ag_module *module, const char *where, const char *name, const ag_weight_rule *rules,
                              int64_t count, const ag_safetensors *file, const char *prefix, place *at)
 {
+    ag_ctx *ctx = module->ctx;
     *at = (place){ .rule = NULL };
     char number[NUMBER_MOST];
     for (int64_t i = 0; i < count && !at->found; i++) {
@@ -83,6 +103,8 @@ static bool names_find_place(ag_ctx *ctx, const char *where, const char *name, c
     }
     if (at->rule == NULL)
         ag_fail(ctx, AG_ERR_ARGUMENT, where, "no rule is for %s", name);
+    else if (at->rule->by_head)
+        at->head_size = names_head_size(module, name);
     return at->rule != NULL;
 }
 
@@ -95,7 +117,8 @@ static bool names_check_rules(ag_ctx *ctx, const char *where, const ag_weight_ru
     for (int64_t i = 0; i < count; i++) {
         const ag_weight_rule *r = &rules[i];
         bool named = r->ours != NULL && r->theirs != NULL;
-        if (named && r->parts >= 0 && (r->parts == 0 ? r->part == 0 : r->part >= 0 && r->part < r->parts))
+        if (named && (!r->by_head || (r->parts > 0 && !r->transposed)) && r->parts >= 0 &&
+            (r->parts == 0 ? r->part == 0 : r->part >= 0 && r->part < r->parts))
             continue;
         ag_fail(ctx, AG_ERR_ARGUMENT, where, "rule %" PRId64 " (%s, %s): part %d of %d", i,
                 r->ours == NULL ? "NULL" : r->ours, r->theirs == NULL ? "NULL" : r->theirs, r->part, r->parts);
@@ -104,13 +127,34 @@ static bool names_check_rules(ag_ctx *ctx, const char *where, const ag_weight_ru
     return true;
 }
 
+/* ---- Pieces ---- */
+
+/* The rows of theirs that are one piece, as a view: [rows,..], or by head [heads,D,..]. */
+static ag_tensor *names_piece(ag_tensor *theirs, const place *at, int part)
+{
+    if (theirs == NULL)
+        return NULL;
+    const int64_t D = at->head_size, parts = at->rule->parts, rows = theirs->shape[0] / parts;
+    if (!at->rule->by_head)
+        return ag_tensor_slice(theirs, 0, part * rows, (part + 1) * rows, 1);
+    const int64_t shape[4] = { rows / D, parts, D, theirs->ndim > 1 ? theirs->shape[1] : 1 };
+    return ag_tensor_select(ag_tensor_reshape(theirs, theirs->ndim + 2, shape), 1, part);
+}
+
 /* ---- Loading ---- */
 
 /* The shape of theirs. False with an error when the rule does not suit a parameter of this shape. */
-static bool names_their_shape(ag_ctx *ctx, const char *where, ag_named_tensor ours, const ag_weight_rule *rule,
+static bool names_their_shape(ag_ctx *ctx, const char *where, ag_named_tensor ours, const place *at,
                               int64_t shape[AG_MAX_DIMS])
 {
     const ag_tensor *t = ours.tensor;
+    const ag_weight_rule *rule = at->rule;
+    const int64_t D = at->head_size;
+    if (rule->by_head && (D == 0 || t->ndim < 1 || t->ndim > 2 || t->shape[0] % D != 0)) {
+        ag_fail(ctx, AG_ERR_SHAPE, where, "%s is %s, its rule is for the heads of a multi-head layer", ours.name,
+                ag_shape_text(t));
+        return false;
+    }
     if (rule->transposed ? t->ndim != 2 : rule->parts > 0 && t->ndim < 1) {
         ag_fail(ctx, AG_ERR_SHAPE, where, "%s is %s, its rule is for %s", ours.name, ag_shape_text(t),
                 rule->transposed ? "[out,in]" : "a part of something");
@@ -134,7 +178,7 @@ static ag_tensor *names_read_place(const ag_state_file *in, ag_named_tensor ours
     const ag_weight_rule *rule = at->rule;
     const ag_tensor *want = ours.tensor;
     int64_t shape[AG_MAX_DIMS] = { 0 };
-    if (!names_their_shape(in->ctx, in->where, ours, rule, shape))
+    if (!names_their_shape(in->ctx, in->where, ours, at, shape))
         return NULL;
     ag_tensor *theirs = ag_safetensors_read(in->file, at->name);
     if (theirs == NULL)
@@ -154,9 +198,12 @@ static ag_tensor *names_read_place(const ag_state_file *in, ag_named_tensor ours
     if (rule->transposed)
         theirs = ag_tensor_transpose(theirs, 0, 1);
     if (rule->parts > 0)
-        theirs = ag_tensor_slice(theirs, 0, rule->part * want->shape[0], (rule->part + 1) * want->shape[0], 1);
+        theirs = names_piece(theirs, at, rule->part);
     ag_tensor *copy = ag_empty(in->ctx, want->dtype, want->ndim, want->shape);
-    return copy != NULL && ag_copy_into(copy, theirs) == AG_OK ? copy : NULL;
+    if (copy == NULL || theirs == NULL ||
+        ag_copy_into(ag_tensor_reshape(copy, theirs->ndim, theirs->shape), theirs) != AG_OK)
+        return NULL;
+    return copy;
 }
 
 /* Reads the new values of all parameters, in the innermost scope, to want[] and read[], or into fresh ones; an optional
@@ -168,7 +215,7 @@ static int64_t names_read_all(const ag_state_file *in, const ag_module *module, 
     for (int64_t i = 0; i < module->param_count; i++) {
         ag_named_tensor ours = module->param[i];
         place at;
-        if (!names_find_place(in->ctx, in->where, ours.name, rules, count, in->file, prefix, &at))
+        if (!names_find_place(module, in->where, ours.name, rules, count, in->file, prefix, &at))
             return -1;
         if (!at.found && at.rule->optional)
             continue;
@@ -193,29 +240,21 @@ static int64_t names_read_all(const ag_state_file *in, const ag_module *module, 
     return filled;
 }
 
-ag_status ag_names_load(ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count,
+ag_status ag_names_load(ag_module *module, ag_safetensors *file, const ag_weight_rule *rules, int64_t count,
                         const char *prefix, bool fresh)
 {
-    static const char where[] = "module_load_named";
-    if (module == NULL)
-        return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
-    if (ag_error(ctx) != AG_OK || !ag_check_given(ctx, where, "path", path) ||
-        !names_check_rules(ctx, where, rules, count))
-        return ag_error(ctx);
     size_t params = (size_t)module->param_count;
     ag_named_tensor *want = ag_alloc(ctx, params * sizeof *want);
     ag_tensor **read = ag_alloc(ctx, params * sizeof *read);
-    ag_state_file in = { ctx, want == NULL || read == NULL ? NULL : ag_safetensors_open(ctx, path), where, path,
-                         fresh };
+    ag_state_file in = { ctx, file, "module_load_named", file->path, fresh };
     ag_scope_begin(ctx, NULL);
-    if (in.file != NULL) {
+    if (want != NULL && read != NULL) {
         int64_t filled = names_read_all(&in, module, rules, count, prefix, want, read);
         if (filled >= 0)
             ag_state_commit(&in, want, filled, read);
     }
     ag_scope_end(ctx, NULL);
-    ag_safetensors_close(in.file);
     ag_free(ctx, want, params * sizeof *want);
     ag_free(ctx, read, params * sizeof *read);
     return ag_error(ctx);
@@ -224,7 +263,18 @@ ag_status ag_names_load(ag_module *module, const char *path, const ag_weight_rul
 ag_status ag_module_load_named(ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count,
                                const char *prefix)
 {
-    return ag_names_load(module, path, rules, count, prefix, false);
+    static const char where[] = "module_load_named";
+    if (module == NULL)
+        return AG_ERR_ARGUMENT;
+    ag_ctx *ctx = module->ctx;
+    if (ag_error(ctx) != AG_OK || !ag_check_given(ctx, where, "path", path) ||
+        !names_check_rules(ctx, where, rules, count))
+        return ag_error(ctx);
+    ag_safetensors *file = ag_safetensors_open(ctx, path);
+    if (file != NULL)
+        ag_names_load(module, file, rules, count, prefix, false);
+    ag_safetensors_close(file);
+    return ag_error(ctx);
 }
 
 /* ---- Saving ---- */
@@ -253,8 +303,8 @@ static ag_tensor *names_join_parts(const ag_module *module, const place *at, int
             return ag_fail(ctx, AG_ERR_SHAPE, where, "%s %s and %s %s are not equal parts of %s",
                            module->param[i].name, ag_shape_text(first), module->param[k].name, ag_shape_text(piece),
                            at[i].name);
-        int64_t rows = first->shape[0];
-        if (ag_copy_into(ag_tensor_slice(whole, 0, part * rows, (part + 1) * rows, 1), piece) != AG_OK)
+        ag_tensor *into = names_piece(whole, &at[i], part);
+        if (into == NULL || ag_copy_into(into, ag_tensor_reshape(piece, into->ndim, into->shape)) != AG_OK)
             return NULL;
     }
     return whole;
@@ -272,7 +322,7 @@ static int64_t names_theirs_of(const ag_module *module, const place *at, ag_name
             written = strcmp(at[k].name, at[i].name) == 0;
         if (written)
             continue;
-        if (!names_their_shape(module->ctx, where, module->param[i], rule, shape))
+        if (!names_their_shape(module->ctx, where, module->param[i], &at[i], shape))
             return -1;
         ag_tensor *t = rule->parts > 0 ? names_join_parts(module, at, i, where) : module->param[i].tensor;
         if (rule->transposed)
@@ -298,7 +348,7 @@ ag_status ag_module_save_named(const ag_module *module, const char *path, const 
     ag_named_tensor *out = ag_alloc(ctx, params * sizeof *out);
     bool good = at != NULL && out != NULL;
     for (int64_t i = 0; i < module->param_count && good; i++)
-        good = names_find_place(ctx, where, module->param[i].name, rules, count, NULL, NULL, &at[i]);
+        good = names_find_place(module, where, module->param[i].name, rules, count, NULL, NULL, &at[i]);
     ag_scope_begin(ctx, NULL);
     int64_t filled = good ? names_theirs_of(module, at, out, where) : -1;
     if (filled >= 0)
@@ -308,69 +358,3 @@ ag_status ag_module_save_named(const ag_module *module, const char *path, const 
     ag_free(ctx, out, params * sizeof *out);
     return ag_error(ctx);
 }
-
-/* ---- The transformers package's names ---- */
-
-#define BOTH(our, their) { .ours = our ".weight", .theirs = their ".weight" }, \
-                           { .ours = our ".bias", .theirs = their ".bias" }
-#define CONV(our, their) { .ours = our ".weight", .theirs = their ".weight", .transposed = true }, \
-                           { .ours = our ".bias", .theirs = their ".bias" }
-#define PART(our, their, n)                                                                             \
-    { .ours = our ".weight", .theirs = their ".weight", .transposed = true, .part = n, .parts = 3 },    \
-    { .ours = our ".bias", .theirs = their ".bias", .part = n, .parts = 3 }
-#define NAME_COUNT(table) (int64_t)(sizeof(table) / sizeof *(table))
-
-/* Files of GPT2LMHeadModel have the prefix "transformer."; the published file has none. */
-const ag_weight_rule ag_gpt2_names[] = {
-    { .ours = "tok.weight", .theirs = "wte.weight" },
-    { .ours = "pos.weight", .theirs = "wpe.weight" },
-    BOTH("blocks.{}.norm1", "h.{}.ln_1"),
-    PART("blocks.{}.attn.q", "h.{}.attn.c_attn", 0),
-    PART("blocks.{}.attn.k", "h.{}.attn.c_attn", 1),
-    PART("blocks.{}.attn.v", "h.{}.attn.c_attn", 2),
-    CONV("blocks.{}.attn.proj", "h.{}.attn.c_proj"),
-    BOTH("blocks.{}.norm2", "h.{}.ln_2"),
-    CONV("blocks.{}.ff.up", "h.{}.mlp.c_fc"),
-    CONV("blocks.{}.ff.down", "h.{}.mlp.c_proj"),
-    BOTH("norm", "ln_f"),
-    { .ours = "head.weight", .theirs = "lm_head.weight" },
-};
-const int64_t ag_gpt2_name_count = NAME_COUNT(ag_gpt2_names);
-
-const ag_weight_rule ag_llama_names[] = {
-    { .ours = "tok.weight", .theirs = "model.embed_tokens.weight" },
-    { .ours = "blocks.{}.norm1.weight", .theirs = "model.layers.{}.input_layernorm.weight" },
-    BOTH("blocks.{}.attn.q", "model.layers.{}.self_attn.q_proj"),
-    BOTH("blocks.{}.attn.k", "model.layers.{}.self_attn.k_proj"),
-    BOTH("blocks.{}.attn.v", "model.layers.{}.self_attn.v_proj"),
-    { .ours = "blocks.{}.attn.q_norm.weight", .theirs = "model.layers.{}.self_attn.q_norm.weight" },
-    { .ours = "blocks.{}.attn.k_norm.weight", .theirs = "model.layers.{}.self_attn.k_norm.weight" },
-    BOTH("blocks.{}.attn.proj", "model.layers.{}.self_attn.o_proj"),
-    { .ours = "blocks.{}.norm2.weight", .theirs = "model.layers.{}.post_attention_layernorm.weight" },
-    BOTH("blocks.{}.ff.up", "model.layers.{}.mlp.up_proj"),
-    BOTH("blocks.{}.ff.gate", "model.layers.{}.mlp.gate_proj"),
-    BOTH("blocks.{}.ff.down", "model.layers.{}.mlp.down_proj"),
-    { .ours = "norm.weight", .theirs = "model.norm.weight" },
-    { .ours = "head.weight", .theirs = "lm_head.weight" },
-};
-const int64_t ag_llama_name_count = NAME_COUNT(ag_llama_names);
-
-/* Files with a head have the prefix "bert."; those from TensorFlow call a norm's parameters gamma and beta. */
-#define NORM(our, their) BOTH(our, their), { .ours = our ".weight", .theirs = their ".gamma" }, \
-                           { .ours = our ".bias", .theirs = their ".beta" }
-const ag_weight_rule ag_bert_names[] = {
-    { .ours = "tok.weight", .theirs = "embeddings.word_embeddings.weight" },
-    { .ours = "pos.weight", .theirs = "embeddings.position_embeddings.weight" },
-    { .ours = "type.weight", .theirs = "embeddings.token_type_embeddings.weight" },
-    NORM("emb_norm", "embeddings.LayerNorm"),
-    BOTH("blocks.{}.attn.q", "encoder.layer.{}.attention.self.query"),
-    BOTH("blocks.{}.attn.k", "encoder.layer.{}.attention.self.key"),
-    BOTH("blocks.{}.attn.v", "encoder.layer.{}.attention.self.value"),
-    BOTH("blocks.{}.attn.proj", "encoder.layer.{}.attention.output.dense"),
-    NORM("blocks.{}.norm1", "encoder.layer.{}.attention.output.LayerNorm"),
-    BOTH("blocks.{}.ff.up", "encoder.layer.{}.intermediate.dense"),
-    BOTH("blocks.{}.ff.down", "encoder.layer.{}.output.dense"),
-    NORM("blocks.{}.norm2", "encoder.layer.{}.output.LayerNorm"),
-    BOTH("pooler", "pooler.dense"),
-};
-const int64_t ag_bert_name_count = NAME_COUNT(ag_bert_names);

@@ -34,7 +34,7 @@ lines() { # model, then options: what follows its prompts
     shift
     "$generate" --model "$models/$model" "$@" <"$models/$model/prompts.txt" 2>"$folder/message"
 }
-for model in gpt2 llama llama3 qwen3; do
+for model in gpt2 llama llama3 qwen3 qwen2 smollm3 gpt_neox phi; do
     want=$(cat "$models/$model/generated.txt")
     check "$model: the tokens of transformers" equal "$(lines $model --length 12)" "$want"
     check "$model: without cache" equal "$(lines $model --length 12 --no-cache)" "$want"
@@ -66,6 +66,16 @@ gpt2="$generate --model $models/gpt2"
 check "no model" refused 2 'which model?' "$generate" --tokens 1
 check "no such model" refused 1 'nowhere/config.json can not be read' "$generate" --model nowhere --tokens 1
 check "a model of another kind" refused 1 'model_type is bert' "$generate" --model $models/bert --tokens 1
+cp $models/gpt2/config.json "$folder"
+check "a folder without weights" refused 1 'has neither model.safetensors nor model.safetensors.index.json' \
+    "$generate" --model "$folder" --tokens 1
+cp $models/gpt2/model.safetensors "$folder/weights"
+printf '{"weight_map":{"transformer.wte.weight":"weights"}}' >"$folder/model.safetensors.index.json"
+check "weights in shards" equal "$("$generate" --model "$folder" --length 1 --tokens '1 2' 2>/dev/null)" \
+    "$("$generate" --model $models/gpt2 --length 1 --tokens '1 2' 2>/dev/null)"
+rm "$folder/weights"
+check "a shard that is missing" refused 1 'weights, which can not be opened' "$generate" \
+    --model "$folder" --tokens 1
 check "no tokens" refused 1 'there are no tokens' $gpt2
 check "a word for a token" refused 1 "line 1: 'one' is not a token id" $gpt2 --tokens 'one'
 printf '1\0002\n' >"$folder/nul"
@@ -163,8 +173,8 @@ done >"$folder/many"
 check "encode: more lines than one pass takes" equal "$($bert <"$folder/many" | sed -n 41p | cut -c1-9)" \
     "$($bert --tokens '40 3 5' | cut -c1-9)"
 check "encode: no such pooling" refused 2 "--pool is 'max', must be mean or first" $bert --tokens 1 --pool max
-check "encode: a model of another kind" refused 1 'model_type is gpt2, must be bert' "$encode" --model $models/gpt2 \
-    --tokens 1
+check "encode: a model of another kind" refused 1 'model_type is gpt2, must be one of bert roberta' \
+    "$encode" --model $models/gpt2 --tokens 1
 check "encode: too long" refused 1 'max_seq_len is 20' $bert --tokens '1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1'
 check "encode: a place that can not be written" refused 1 'no/such/folder' $bert --tokens 1 --out no/such/folder/x
 printf '{"normalizer":{"type":"BertNormalizer"},"pre_tokenizer":{"type":"BertPreTokenizer"},"post_processor":

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""compare_configurations.py LIBRARY [WORD] - every key of the transformers package's GPT2Config, LlamaConfig,
-MistralConfig, Qwen3Config and BertConfig, one at a time (WORD: those whose key has it), in tiny random models: null,
-missing, other values, and the keys of the other classes and of older versions. attngrad, LIBRARY being its
-libattngrad.a, must give equal logits (BERT: hidden states) or refuse with an error that names the key; it may never
-differ silently. What the package itself refuses is counted apart. AG_SHOW=1 lists all. Run from the project's root;
-skipped with a word where torch or transformers are missing.
+"""compare_configurations.py LIBRARY [WORD] - every key of the transformers package's configuration classes of FAMILIES,
+one at a time (WORD: those whose key has it, or of the family of this name), in tiny random models: null, missing, other
+values, and the keys of the other classes and of older versions. attngrad, LIBRARY being its libattngrad.a, must give
+equal logits (encoders: hidden states) or refuse with an error that names the key; it may never differ silently. What
+the package itself refuses is counted apart. AG_SHOW=1 lists all. Run from the project's root; skipped with a word where
+torch or transformers are missing.
 """
 import copy
 import dataclasses
@@ -41,7 +41,7 @@ int main(int argc, char **argv)
         ag_tensor *tokens = ag_from_data(ctx, AG_I32, AG_SHAPE(2, 9), (int32_t[18])TOKENS), *out;
         ag_gpt *gpt = NULL;
         ag_encoder *encoder = NULL;
-        if (strstr(argv[i], "/bert.") != NULL)
+        if (strstr(argv[i], "bert") != NULL)
             out = ag_encoder_forward(encoder = ag_encoder_from_files(ctx, config, weights, AG_F64), tokens, NULL, NULL);
         else
             out = ag_gpt_forward(gpt = ag_gpt_from_files(ctx, config, weights, AG_F64), tokens);
@@ -71,10 +71,29 @@ FAMILIES = {
     "qwen3": (transformers.Qwen3ForCausalLM, transformers.Qwen3Config,
               dict(vocab_size=V, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
                    num_key_value_heads=2, head_dim=6, max_position_embeddings=40)),
+    "qwen2": (transformers.Qwen2ForCausalLM, transformers.Qwen2Config,
+              dict(vocab_size=V, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+                   num_key_value_heads=2, max_position_embeddings=40, sliding_window=4, max_window_layers=1)),
+    "smollm3": (transformers.SmolLM3ForCausalLM, transformers.SmolLM3Config,
+                dict(vocab_size=V, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+                     num_key_value_heads=2, max_position_embeddings=40, no_rope_layer_interval=2, sliding_window=4,
+                     pad_token_id=0)),
+    "gpt_neox": (transformers.GPTNeoXForCausalLM, transformers.GPTNeoXConfig,
+                 dict(vocab_size=V, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+                      max_position_embeddings=40)),
+    "phi": (transformers.PhiForCausalLM, transformers.PhiConfig,
+            dict(vocab_size=V, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+                 max_position_embeddings=40)),
     "bert": (transformers.BertModel, transformers.BertConfig,
              dict(vocab_size=V, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
                   max_position_embeddings=20)),
+    "roberta": (transformers.RobertaModel, transformers.RobertaConfig,
+                dict(vocab_size=V, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
+                     max_position_embeddings=24, pad_token_id=10)),
+    "distilbert": (transformers.DistilBertModel, transformers.DistilBertConfig,
+                   dict(vocab_size=V, dim=16, n_layers=2, n_heads=2, hidden_dim=24, max_position_embeddings=20)),
 }
+TIED = {"gpt2": True, "smollm3": True, "bert": None, "roberta": None, "distilbert": None}  # the others: not
 
 ACTIVATIONS = ["gelu", "gelu_10", "gelu_fast", "gelu_new", "gelu_python", "gelu_pytorch_tanh", "gelu_python_tanh",
                "gelu_accurate", "linear", "mish", "quick_gelu", "relu", "relu2", "relu6", "sigmoid", "silu", "swish",
@@ -98,6 +117,8 @@ ROPES = [
     rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=20),
     rope("llama3", factor=8.0, low_freq_factor=2.0, high_freq_factor=3.0),
     rope("longrope", factor=2.0, short_factor=[1.0] * 3, long_factor=[2.0] * 3, original_max_position_embeddings=10),
+    rope("yarn", factor=4.0, original_max_position_embeddings=10, partial_rotary_factor=0.75),
+    rope("default", partial_rotary_factor=0.4), rope("default", partial_rotary_factor=0.0),
     rope("proportional", factor=2.0), {"type": "linear", "factor": 2.0}, {"type": "yarn", "factor": 2.0},
     {"type": "linear", "rope_type": "default", "factor": 2.0}, {"rope_type": "linear", "factor": 2.0},
     {"full_attention": rope("linear", factor=2.0)}, {"sliding_attention": rope("default")},
@@ -112,18 +133,22 @@ VALUES = {
     "num_hidden_layers": [1, 3], "n_positions": [9, 100], "max_position_embeddings": [9, 100], "vocab_size": [10, 60],
     "type_vocab_size": [1, 3], "sliding_window": [1, 3, 100], "layer_types": [["full_attention"] * 2,
                                                                             ["sliding_attention", "full_attention"]],
+    "no_rope_layer_interval": [1, 2, 3, 0], "max_window_layers": [0, 1, 2], "rotary_pct": [0.5, 1.0, 0.3],
+    "rotary_emb_base": [300.0, 7], "use_parallel_residual": [True, False], "qk_layernorm": [True, False],
+    "dim": [32, 8], "n_heads": [1, 4, 3], "n_layers": [1, 3], "hidden_dim": [40], "activation": ACTIVATIONS,
     "layer_norm_epsilon": [0.5, 1e-12, 0.0], "layer_norm_eps": [0.5, 1e-3, 0.0], "rms_norm_eps": [0.5, 1e-3, 0.0],
-    "dtype": ["float16", "float64"], "torch_dtype": ["bfloat16"], "eos_token_id": [[1, 2], 5], "pad_token_id": [3],
+    "dtype": ["float16", "float64"], "torch_dtype": ["bfloat16"], "eos_token_id": [[1, 2], 5], "pad_token_id": [0, 10],
     "position_embedding_type": ["absolute", "relative_key"], "pretraining_tp": [2], "chunk_size_feed_forward": [2],
     "is_causal": [True, False], "per_layer_config": [{"0": {"hidden_act": "relu"}}, {"1": {"n_inner": 24}}],
     "quantization_config": [{"quant_method": "gptq", "bits": 4}], "pruned_heads": [{}, {"0": [1]}],
     "original_max_position_embeddings": [10], "partial_rotary_factor": [0.5, 1.0], "attn_implementation": ["eager"],
     "_attn_implementation": ["eager"], "id2label": [{"0": "a", "1": "b", "2": "c"}], "label2id": [{"a": 0}],
     "problem_type": ["regression"], "architectures": [["Other"], None], "transformers_version": ["4.0.0"],
-    "initializer_range": [0.5], "n_ctx": [5], "use_sliding_window": [True], "max_window_layers": [1],
+    "initializer_range": [0.5], "n_ctx": [5], "use_sliding_window": [True],
     "logit_scale": [2.0], "attn_logit_softcapping": [1.0], "final_logit_softcapping": [1.0], "qk_norm": [True],
     "clip_qkv": [0.1], "embedding_multiplier": [2.0], "attention_multiplier": [2.0], "residual_multiplier": [2.0],
-    "rope_interleaved": [True], "no_rope_layers": [[0, 1]], "embedding_size": [8], "is_encoder_decoder": [True],
+    "rope_interleaved": [True], "no_rope_layers": [[0, 1], [1, 1], [0, 0, 1], []],
+    "embedding_size": [8], "is_encoder_decoder": [True],
     "output_attentions": [True], "torchscript": [True], "tie_encoder_decoder": [True], "use_bfloat16": [True],
     "return_dict": [True], "summary_type": ["first"], "output_hidden_states": [True],
 }
@@ -164,10 +189,15 @@ def cases(family):
     defaults = {f.name: f.default for c in FAMILIES.values() for f in dataclasses.fields(c[1])}
     own = {f.name for f in dataclasses.fields(config_class)}
     for key in sorted(set(defaults) | set(VALUES)):
-        if key in NEVER or (len(sys.argv) > 2 and sys.argv[2] not in key):
+        if key in NEVER or (len(sys.argv) > 2 and sys.argv[2] != family and sys.argv[2] not in key):
             continue
         for value in ([MISSING] if key in own else []) + [None] + values_of(key, defaults.get(key)):
             yield key, value
+    window = {"use_sliding_window": True, "sliding_window": 3}
+    for settings in {"qwen2": [window, window | {"max_window_layers": 0}, {"layer_types": VALUES["layer_types"][1]}],
+                     "smollm3": [window, window | {"no_rope_layers": [0, 1]}, window | {"no_rope_layers": [0, 0]}],
+                     }.get(family, []):
+        yield tuple(settings), tuple(settings.values())
     if family == "llama":
         for two in ({"attention_bias": True, "mlp_bias": True}, {"rope_theta": 300.0, "rope_parameters": {}},
                     {"rope_scaling": rope("linear", factor=2.0), "original_max_position_embeddings": 5},
@@ -181,13 +211,15 @@ def write(folder, family, key, value):
     folder.mkdir()
     text = json.loads(config_class(**copy.deepcopy(sizes)).to_json_string(use_diff=False))
     text = {k: v for k, v in text.items() if v is not None and not k.startswith("_")}
-    text.update(model_type=family, **({"tie_word_embeddings": family == "gpt2"} if family != "bert" else {}))
+    text["model_type"] = family
+    if TIED.get(family, False) is not None:
+        text["tie_word_embeddings"] = TIED.get(family, False)
     for k, v in zip(key, value) if isinstance(key, tuple) else [(key, value)]:
         if v is MISSING:
             text.pop(k, None)
         else:
             text[k] = v
-        if k == "rope_scaling" or k == "rope_theta":
+        if k in ("rope_scaling", "rope_theta", "rotary_emb_base", "rotary_pct", "partial_rotary_factor"):
             text.pop("rope_parameters", None)
     (folder / "config.json").write_text(json.dumps(text))
     try:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * pretrained_fixture.h - the files of tests/fixtures/pretrained, for the suites pretrained and pretrained_settings.
+ * pretrained_fixture.h - the files of tests/fixtures/pretrained, for the suites pretrained, pretrained_settings and
+ * pretrained_files.
  */
 #ifndef TESTS_PRETRAINED_FIXTURE_H
 #define TESTS_PRETRAINED_FIXTURE_H
