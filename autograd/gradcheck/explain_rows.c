@@ -291,7 +291,7 @@ bool ag_is_row_product_missing(ag_evidence *e)
 
 static const char normalised[] = "(g - mean(g) - xhat mean(g xhat)) / std";
 
-/* analytic - n is a combination of 1 and x - mean(x). */
+/* analytic - n is a combination of 1 and x - mean(x). In rows of 3 only one of the two: both leave one equation. */
 static bool is_norm_term_missing(ag_evidence *e, const ag_rows *r, int dim)
 {
     const char *differs = "is missing or wrong: analytic differs from the right gradient by";
@@ -305,7 +305,7 @@ static bool is_norm_term_missing(ag_evidence *e, const ag_rows *r, int dim)
     basis_input(e, r, true);
     if (!cancels(e, r, 1e-2))
         return false;
-    bool both = fits_along_basis(e, r, e->guess);
+    bool both = r->extent > 3 && fits_along_basis(e, r, e->guess);
     if (fits_along_basis(e, r, e->right))
         return ag_because(e, AG_CAUSE_VARIANCE_MISSING, "The variance term %s a multiple of x - mean(x) in each row "
                           "along dim %d. It is xhat mean(g xhat) in %s.", differs, dim, normalised);
@@ -327,7 +327,7 @@ static bool is_square_term_missing(ag_evidence *e, const ag_rows *r, int dim)
 bool ag_is_moment_missing(ag_evidence *e)
 {
     for (int dim = e->ndim - 1; dim >= 0; dim--) {
-        if (e->shape[dim] < 4)
+        if (e->shape[dim] < 3)
             continue;
         ag_rows r = ag_rows_along(e, dim);
         if (is_norm_term_missing(e, &r, dim) || is_square_term_missing(e, &r, dim))

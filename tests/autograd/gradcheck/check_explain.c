@@ -93,6 +93,10 @@ static const struct kind {
       { "The variance term is missing: along dim 1, xhat mean(g xhat) in r (g - mean(g) - xhat mean(g xhat))" } },
     { FAULT(layer_norm, SHAPE2(3, 6), NO_MEAN_NO_VARIANCE), AG_CAUSE_VARIANCE_MISSING,
       { "The mean and the variance term are both missing: along dim 1" } },
+    { FAULT(layer_norm, SHAPE2(4, 3), NO_MEAN), AG_CAUSE_MEAN_MISSING, { "by a constant in each row along dim 1" } },
+    { FAULT(layer_norm, SHAPE2(4, 3), NO_VARIANCE), AG_CAUSE_VARIANCE_MISSING,
+      { "The variance term is missing or wrong", "by a multiple of x - mean(x) in each row along dim 1" } },
+    { FAULT(rms_norm, SHAPE2(4, 3), NO_VARIANCE), AG_CAUSE_VARIANCE_MISSING, { "by a multiple of x in each row" } },
     { FAULT(rms_norm, SHAPE2(3, 6), NO_VARIANCE), AG_CAUSE_VARIANCE_MISSING,
       { "The variance term is missing: along dim 1, xhat mean(g xhat) in r (g - xhat mean(g xhat))" } },
 
