@@ -5,6 +5,7 @@
 #define _DEFAULT_SOURCE /* isatty and the terminal's width */
 #include "examples/shared/heatmap.h"
 #include "attngrad.h"
+#include "examples/shared/utf8.h"
 
 #include <errno.h>
 #include <math.h>
@@ -14,26 +15,6 @@
 #include <unistd.h>
 
 /* ---- Labels ---------------------------------------------------------------------------------- */
-
-/* The text after `count` UTF-8 characters. */
-static const char *skip(const char *text, int count)
-{
-    while (count > 0 && *text != '\0') {
-        text++;
-        while (((unsigned char)*text & 0xC0) == 0x80)
-            text++;
-        count--;
-    }
-    return text;
-}
-
-static int length(const char *text)
-{
-    int count = 0;
-    for (; *text != '\0'; text = skip(text, 1))
-        count++;
-    return count;
-}
 
 typedef struct label_text {
     char number[16];
@@ -53,7 +34,7 @@ static int longest_label(const char *const *labels, int count)
     label_text space;
     int longest = 0;
     for (int i = 0; i < count; i++) {
-        int n = length(label_at(&space, labels, i));
+        int n = utf8_characters(label_at(&space, labels, i));
         longest = n > longest ? n : longest;
     }
     return longest;
@@ -177,8 +158,8 @@ static void begin_colour(const terminal *term, const heatmap *map, double t)
 
 static void print_padded(FILE *file, const char *text, int width, bool right)
 {
-    int n = length(text), pad = width > n ? width - n : 0;
-    const char *end = skip(text, width);
+    int n = utf8_characters(text), pad = width > n ? width - n : 0;
+    const char *end = utf8_skip(text, width);
     fprintf(file, "%*s%.*s%*s", right ? pad : 0, "", (int)(end - text), text, right ? 0 : pad, "");
 }
 
@@ -218,7 +199,7 @@ static int label_width(const heatmap_panel *panel)
 static int panel_width(const heatmap_panel *panel, int cell)
 {
     int width = label_width(panel) + panel->cols * cell;
-    return width > length(panel->title) ? width : length(panel->title);
+    return width > utf8_characters(panel->title) ? width : utf8_characters(panel->title);
 }
 
 /* A cell that holds a number or the longest label, whichever is wider, but at the most 8. */
@@ -260,14 +241,14 @@ static void print_column_labels(const terminal *term, const heatmap_panel *panel
     for (int c = 0; c < panel->cols; c++) {
         const char *label = label_at(&space, panel->col_label, c);
         if (has_numbers(term)) {
-            int n = length(label) < term->cell ? length(label) : term->cell - 1;
+            int n = utf8_characters(label) < term->cell ? utf8_characters(label) : term->cell - 1;
             fprintf(term->file, "%*s", term->cell - 1 - n, "");
             print_padded(term->file, label, n, true);
             fputc(' ', term->file);
         } else {
-            int at = line - (lines - length(label)); /* labels stand on the cells */
+            int at = line - (lines - utf8_characters(label)); /* labels stand on the cells */
             fprintf(term->file, "%*s", term->cell - 1, "");
-            print_padded(term->file, at < 0 ? "" : skip(label, at), 1, true);
+            print_padded(term->file, at < 0 ? "" : utf8_skip(label, at), 1, true);
         }
     }
     fprintf(term->file, "%*s", panel_width(panel, term->cell) - label_width(panel) - panel->cols * term->cell, "");
@@ -405,7 +386,7 @@ static double row_labels_width(const heatmap_panel *panel)
 static double svg_panel_width(const heatmap_panel *panel, const svg_layout *at)
 {
     double cells = panel->cols * at->cell;
-    double title = 8 * length(panel->title);
+    double title = 8 * utf8_characters(panel->title);
     double last_label = cells - at->cell / 2 + letter * 0.75 * longest_label(panel->col_label, panel->cols);
     double right = cells > title ? cells : title;
     if (at->slanted && last_label > right)
@@ -433,7 +414,7 @@ static svg_layout lay_out(const heatmap *map)
     at.width = 2 * margin + panel_gap + bar_width + 40;
     for (int i = 0; i < map->panel_count; i++)
         at.width += svg_panel_width(&map->panel[i], &at) + (i > 0 ? panel_gap : 0);
-    double title = 2 * margin + 9.5 * length(map->title);
+    double title = 2 * margin + 9.5 * utf8_characters(map->title);
     at.width = title > at.width ? title : at.width;
     at.height = at.top + at.cells_height + (has_blank(map) ? 28 : 0) + margin;
     return at;

@@ -4,6 +4,7 @@
  */
 #include "examples/shared/lecture.h"
 #include "examples/shared/program.h"
+#include "examples/shared/utf8.h"
 
 #include <assert.h>
 #include <math.h>
@@ -13,9 +14,13 @@ static bool lecture_split(lecture *l)
 {
     for (const char *text = l->text; *(text += strspn(text, " \t\n")) != '\0';) {
         const size_t bytes = strcspn(text, " \t\n");
-        if (l->T == LECTURE_WORDS || bytes >= LECTURE_BYTES) {
-            fprintf(stderr, "%s: --text takes %d words of up to %d bytes\n", l->program, LECTURE_WORDS,
-                    LECTURE_BYTES - 1);
+        if (l->T == LECTURE_WORDS) {
+            fprintf(stderr, "%s: --text has more than %d words\n", l->program, LECTURE_WORDS);
+            return false;
+        }
+        if (bytes >= LECTURE_BYTES) {
+            fprintf(stderr, "%s: --text has the word '%.*s' of %zu bytes, must be at most %d\n", l->program, (int)bytes,
+                    text, bytes, LECTURE_BYTES - 1);
             return false;
         }
         const int n = l->T++;
@@ -74,11 +79,14 @@ void lecture_print(const char *name, const char *formula, const double *value, i
                    const char *const *row_label)
 {
     int width = 0;
-    for (int r = 0; row_label != NULL && r < rows; r++)
-        width = (int)strlen(row_label[r]) > width ? (int)strlen(row_label[r]) : width;
+    for (int r = 0; row_label != NULL && r < rows; r++) {
+        const int characters = utf8_characters(row_label[r]);
+        width = characters > width ? characters : width;
+    }
     printf("%s = %s\n", name, formula);
     for (int r = 0; r < rows; r++) {
-        printf("  %-*s", width, row_label != NULL ? row_label[r] : "");
+        const char *label = row_label != NULL ? row_label[r] : "";
+        printf("  %s%*s", label, width - utf8_characters(label), "");
         for (int c = 0; c < cols; c++) {
             const double v = value[r * cols + c];
             if (v == 0)

@@ -32,6 +32,22 @@ int64_t utf8_decode(const unsigned char *s, int64_t left, int *length)
     return code < least[n] || code > 0x10ffff || surrogate ? -1 : code;
 }
 
+const char *utf8_skip(const char *text, int count)
+{
+    for (; count > 0 && *text != '\0'; count--)
+        for (text++; ((unsigned char)*text & 0xC0) == 0x80;)
+            text++;
+    return text;
+}
+
+int utf8_characters(const char *text)
+{
+    int count = 0;
+    for (; *text != '\0'; text = utf8_skip(text, 1))
+        count++;
+    return count;
+}
+
 int utf8_encode(uint32_t code, char out[UTF8_BYTES])
 {
     int n = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;

@@ -16,6 +16,10 @@ int utf8_length(unsigned char lead);
  * first byte announces: not UTF-8. */
 int64_t utf8_decode(const unsigned char *s, int64_t left, int *length);
 
+/* How many characters a text of UTF-8 has, and the text behind the first `count` of them. */
+int utf8_characters(const char *text);
+const char *utf8_skip(const char *text, int count);
+
 /* Writes the code point and a NUL; returns its size without the NUL. */
 int utf8_encode(uint32_t code, char out[UTF8_BYTES]);
 
