@@ -31,7 +31,7 @@
 #   make check-tokenizers  the ids of random texts, against the tokenizers package (count=2000, files='a/tokenizer.json ...')
 #   make wasm         the library for WebAssembly (build/wasm), and its suites in Node; skipped where a tool is missing
 #   make explorer     build/wasm/explorer.html: attention's gradients to touch, one page that works without a network
-#   make check-explorer  the page in headless Chromium, against the same model as a program
+#   make check-explorer  the page in headless Chromium, against the programs explorer and attention_gradients
 #   make install      the library, its headers, programs and manual pages (PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR=)
 #   make uninstall    removes what the same `make install` wrote
 #   make release      the library as two files, attngrad.h and attngrad.c, and a tarball, in build/dist (needs python3, git)
@@ -393,9 +393,9 @@ run-wasm-suites: $(test_program)
 explorer:
 	+$(if $(wasm_clang),$(wasm_make) $(wasm_build)/explorer.html,$(wasm_missing))
 
-check-explorer: $(build)/examples/explorer
+check-explorer: $(build)/examples/explorer $(build)/examples/attention_gradients
 	+$(if $(wasm_tools),$(wasm_make) $(wasm_build)/explorer.html && \
-	    sh tests/examples/check_explorer.sh $(wasm_build)/explorer.html $<,$(wasm_missing))
+	    sh tests/examples/check_explorer.sh $(wasm_build)/explorer.html $(<D),$(wasm_missing))
 
 # The page has every function of explorer.h, and of the library what these need.
 ifeq ($(config),wasm)

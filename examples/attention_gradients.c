@@ -4,10 +4,12 @@
  *
  * T positions, d channels, X[T,d], weights [d,d] in the layout [out,in], so that Q = X Wq^T. The loss is sum(dO * O)
  * for a fixed random dO, which makes dO the gradient of the output. Matrices are plain double arrays, row after row;
- * each step is its formula as a loop. The same gradients then come from attngrad's tape and from differences.
+ * each step is its formula as a loop. The same gradients then come from attngrad's tape and from differences. What is
+ * given is what explorer.html has for the same words, d and seed.
  */
 #include "attngrad.h"
 #include "examples/shared/lecture.h"
+#include "examples/shared/lecture_number.h"
 #include "examples/shared/program.h"
 
 #include <math.h>
@@ -28,6 +30,30 @@ typedef struct pass {
 } pass;
 
 typedef enum slip { NO_MISTAKE, NO_ROW_SUM, NO_SCALE, NO_TRANSPOSE } slip;
+
+/* ---- What is given ---------------------------------------------------------------------------- */
+
+static void draw_numbers(ag_ctx *ctx, double *to, int count, double most)
+{
+    for (int i = 0; i < count; i++)
+        to[i] = (double)lecture_number(ctx, most);
+}
+
+/* In the explorer's order: E, a row per different word, and pos, whose sums are X; the weights; dO. */
+static void draw_given(ag_ctx *ctx, const lecture *l, pass *p)
+{
+    double E[TD], pos[TD];
+    const int T = p->T, d = p->d;
+    draw_numbers(ctx, E, l->vocabulary * d, 1);
+    draw_numbers(ctx, pos, T * d, 0.6);
+    draw_numbers(ctx, p->Wq, d * d, 1.2);
+    draw_numbers(ctx, p->Wk, d * d, 1.2);
+    draw_numbers(ctx, p->Wv, d * d, 1.2);
+    draw_numbers(ctx, p->dO, T * d, 1);
+    for (int t = 0; t < T; t++)
+        for (int c = 0; c < d; c++)
+            p->X[t * d + c] = E[l->token[t] * d + c] + pos[t * d + c];
+}
 
 /* ---- The forward pass ------------------------------------------------------------------------ */
 
@@ -176,7 +202,7 @@ static void forward(pass *p, bool print)
     if (!print)
         return;
     printf("FORWARD\n\n");
-    show(p, "X", "input [T,d]", p->X, d);
+    show(p, "X", "input [T,d]: a vector of the word and one of its position, added", p->X, d);
     show_weight(p, "Wq", "weight [d,d]", p->Wq);
     show_weight(p, "Wk", "weight [d,d]", p->Wk);
     show_weight(p, "Wv", "weight [d,d]", p->Wv);
@@ -370,10 +396,30 @@ static double output_distance(const pass *p, const double *o)
     return apart;
 }
 
+/* A layer with the weights of p. */
+static ag_head_attention *layer_of(ag_ctx *ctx, const pass *p, const lecture *l)
+{
+    ag_head_attention *layer = ag_head_attention_new(ctx, (ag_head_attention_config){ .emb_size = p->d,
+                                                                                      .head_size = p->d,
+                                                                                      .non_causal = l->non_causal,
+                                                                                      .no_bias = true,
+                                                                                      .attention = { .scale = p->a },
+                                                                                      .dtype = AG_F64 });
+    const struct {
+        const char *name;
+        const double *value;
+    } weights[] = { { "q.weight", p->Wq }, { "k.weight", p->Wk }, { "v.weight", p->Wv } };
+    for (int i = 0; i < 3; i++)
+        ag_copy_into(ag_module_find(ag_head_attention_module(layer), weights[i].name),
+                     ag_from_data(ctx, AG_F64, AG_SHAPE(p->d, p->d), weights[i].value));
+    return layer;
+}
+
 /* Runs the layer on a tape, takes its trace, and compares. */
-static bool compare_with_tape(ag_ctx *ctx, ag_head_attention *layer, pass *p, const lecture *l)
+static bool compare_with_tape(ag_ctx *ctx, pass *p, const lecture *l)
 {
     bool same = false;
+    ag_head_attention *layer = layer_of(ctx, p, l);
     ag_tensor *x = ag_require_grad(ag_from_data(ctx, AG_F64, AG_SHAPE(1, p->T, p->d), p->X));
     ag_tensor *cotangent = ag_from_data(ctx, AG_F64, AG_SHAPE(1, p->T, p->d), p->dO);
     ag_attention_trace *trace = ag_head_attention_trace(layer, x, (ag_attend){ 0 }, cotangent);
@@ -389,27 +435,14 @@ static bool compare_with_tape(ag_ctx *ctx, ag_head_attention *layer, pass *p, co
     ag_tape_end(tape);
     same = lecture_write_json(l, trace) && same;
     ag_attention_trace_free(trace);
+    ag_head_attention_free(layer);
     return same && ag_error(ctx) == AG_OK;
 }
 
-static void read_values(double *to, ag_tensor *from)
-{
-    const double *values = ag_data(from);
-    if (values != NULL)
-        memcpy(to, values, (size_t)ag_numel(from) * sizeof *to);
-}
-
-static bool run(ag_ctx *ctx, ag_head_attention *layer, const lecture *l, slip mistake)
+static bool run(ag_ctx *ctx, const lecture *l, slip mistake)
 {
     pass p = { .T = l->T, .d = (int)l->d, .a = lecture_scale(l), .causal = !l->non_causal, .word = l->word };
-    ag_module *module = ag_head_attention_module(layer);
-    read_values(p.Wq, ag_module_find(module, "q.weight"));
-    read_values(p.Wk, ag_module_find(module, "k.weight"));
-    read_values(p.Wv, ag_module_find(module, "v.weight"));
-    read_values(p.X, lecture_input(ctx, l, p.d));
-    read_values(p.dO, ag_randn(ctx, AG_F64, AG_SHAPE(p.T, p.d)));
-    if (ag_error(ctx) != AG_OK)
-        return false;
+    draw_given(ctx, l, &p);
     ag_printf("One %shead: T = %d, d = %d, a = %s = %.4f. Loss = sum(dO * O).\n", p.causal ? "causal " : "", p.T, p.d,
               l->no_scale ? "1, without 1/sqrt(d)," : "1/sqrt(d)", p.a);
     printf("'*' is elementwise, '^T' transposes, position i sees %s.\n\n", p.causal ? "positions 0 .. i" : "all");
@@ -418,7 +451,7 @@ static bool run(ag_ctx *ctx, ag_head_attention *layer, const lecture *l, slip mi
     if (!draw(&p, l))
         return false;
     bool pass_all = check_structure(&p);
-    pass_all = compare_with_tape(ctx, layer, &p, l) && pass_all;
+    pass_all = compare_with_tape(ctx, &p, l) && pass_all;
     printf("\n%s\n", pass_all ? "PASS" : "FAIL");
     return pass_all;
 }
@@ -443,15 +476,6 @@ int main(int argc, char **argv)
         return status;
 
     ag_ctx *ctx = program_begin(l.program, l.seed);
-    ag_head_attention *layer =
-        ag_head_attention_new(ctx, (ag_head_attention_config){ .emb_size = (int64_t)l.d,
-                                                               .head_size = (int64_t)l.d,
-                                                               .non_causal = l.non_causal,
-                                                               .no_bias = true,
-                                                               .attention = { .scale = lecture_scale(&l) },
-                                                               .init_std = 1.4 / sqrt((double)l.d),
-                                                               .dtype = AG_F64 });
-    const bool good = run(ctx, layer, &l, (slip)mistake);
-    ag_head_attention_free(layer);
+    const bool good = run(ctx, &l, (slip)mistake);
     return program_end(l.program, ctx, good);
 }

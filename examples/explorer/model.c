@@ -6,6 +6,7 @@
  * [H,D,C], and [H,C,D] for Wo; X[T,C] broadcasts over the heads.
  */
 #include "examples/explorer/explorer_impl.h"
+#include "examples/shared/lecture_number.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -144,13 +145,12 @@ static bool read_words(explorer *model, const char *text)
     return model->T >= 2;
 }
 
-/* Multiples of 0.01 in +-most. */
 static void draw(explorer *model, explorer_entry entry, double most)
 {
     ag_tensor *t = tensor_of(model, entry, AG_F32);
     float *x = ag_data_mut(t);
     for (int64_t i = 0; x != NULL && i < ag_numel(t); i++)
-        x[i] = (float)(round(most * (2 * ag_random(model->ctx) - 1) * 100) / 100);
+        x[i] = lecture_number(model->ctx, most);
     model->given[entry] = ag_retain(t);
 }
 

@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# check_explorer.sh PAGE PROGRAM - explorer.html at work in headless Chromium ($CHROMIUM), against the same model as a
-# program; `make check-explorer` calls this. Skipped where Chromium or Node is missing.
+# check_explorer.sh PAGE FOLDER - explorer.html at work in headless Chromium ($CHROMIUM), against the programs explorer
+# and attention_gradients in FOLDER; `make check-explorer` calls this. Skipped where Chromium or Node is missing.
 set -eu
 
 page=$1
-program=$2
+programs=$2
 CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
 export CHROMIUM
 if [ -z "$CHROMIUM" ] || ! command -v node >/dev/null 2>&1; then
@@ -23,4 +23,4 @@ if grep -n -i -E '(src|href)="?(https?:)?//|@import|fetch\(|XMLHttpRequest' "$pa
     echo "check_explorer.sh: $page asks for something outside" >&2
     exit 1
 fi
-node --no-warnings tests/examples/check_explorer.mjs "$page" "$program"
+node --no-warnings tests/examples/check_explorer.mjs "$page" "$programs"

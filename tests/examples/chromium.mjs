@@ -6,8 +6,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-// Opens a page. The result has evaluate(expression), key(name), call(method, parameters), and lists of what the page
-// asked of the network and wrote to its console.
+// Opens a page. The result has evaluate(expression), key(name, modifier), call(method, parameters), and lists of what the
+// page asked of the network and wrote to its console.
 export async function openPage(address, { width = 1400, height = 900 } = {}) {
     const profile = mkdtempSync(join(tmpdir(), 'attngrad-'));
     const child = spawn(process.env.CHROMIUM || 'chromium', ['--headless=new', '--no-sandbox', '--disable-gpu',
@@ -48,10 +48,11 @@ export async function openPage(address, { width = 1400, height = 900 } = {}) {
         if (exceptionDetails) throw new Error(exceptionDetails.exception?.description || exceptionDetails.text);
         return result.value;
     }
-    async function key(name, code = 0) {
+    async function key(name, modifier = '') {
         const codes = { Enter: 13, Escape: 27, Tab: 9, ArrowLeft: 37, ArrowUp: 38, ArrowRight: 39, ArrowDown: 40,
             PageUp: 33, PageDown: 34, Home: 36, End: 35, ' ': 32 };
-        const event = { key: name, code: name, windowsVirtualKeyCode: codes[name] || code };
+        const modifiers = { '': 0, Alt: 1, Control: 2, Meta: 4, Shift: 8 }[modifier];
+        const event = { key: name, code: name, windowsVirtualKeyCode: codes[name], modifiers };
         if (name === 'Enter') event.text = '\r';
         await call('Input.dispatchKeyEvent', { type: 'keyDown', ...event });
         await call('Input.dispatchKeyEvent', { type: 'keyUp', ...event });

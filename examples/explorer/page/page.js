@@ -189,7 +189,7 @@ function pinOrEnter(cell) {
 
 function onCellKey(event) {
     const td = event.target.closest('.cells td');
-    if (!td) return;
+    if (!td || event.altKey || event.ctrlKey || event.metaKey) return; // these are the browser's
     if (/^(Arrow|Home|End)/.test(event.key)) moveFocus(td, event.key);
     else if (event.key === 'Enter' || event.key === ' ') pinOrEnter(cellOf(td));
     else if (event.key === 'PageDown' || event.key === 'PageUp') moveMatrix(td, event.key === 'PageDown' ? 1 : -1);
