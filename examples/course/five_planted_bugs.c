@@ -1,206 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * five_planted_bugs.c - chapter 12 of the course: five backward passes with a mistake each; what training and the
- * gradient checker say of them, and a test by hand.
- *
- * Functions have the form of ag_array_function: forward(x, y), backward(x, gy, gx). x[0], x[1], .. are the inputs, and
- * gx[..] is 0 when backward begins. usage: five_planted_bugs [picture.svg]
+ * five_planted_bugs.c - chapter 12 of the course: what training, the gradient checker and a test by hand say of the
+ * five backward passes in five_planted_bugs/bugs.c. usage: five_planted_bugs [picture.svg]
  */
+#include "examples/course/five_planted_bugs/bugs.h"
 #include "examples/shared/lecture.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { T = 3, D = 4, N = T * D, INPUTS = 3, STEPS = 200 }; /* arrays are [T,D], but for the w[D,D] and b[D] */
-
-/* ---- 1. y = x w^T + b ---- */
-
-static void linear(const double *const *x, double *const *y, void *user)
-{
-    (void)user;
-    for (int t = 0; t < T; t++)
-        for (int o = 0; o < D; o++) {
-            y[0][t * D + o] = x[2][o];
-            for (int i = 0; i < D; i++)
-                y[0][t * D + o] += x[0][t * D + i] * x[1][o * D + i];
-        }
-}
-
-static void linear_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
-{
-    (void)user;
-    for (int t = 0; t < T; t++)
-        for (int o = 0; o < D; o++) {
-            const double g = gy[0][t * D + o];
-            for (int i = 0; i < D; i++) {
-                gx[0][t * D + i] += g * x[1][o * D + i];
-                gx[1][o * D + i] += g * x[0][t * D + i];
-            }
-            gx[2][o] += g / T;
-        }
-}
-
-/* ---- 2. y = (x - mean) / sqrt(variance + eps), row by row ---- */
-
-static const double eps = 1e-5;
-
-static double mean_and_rstd(const double *row, double *mean)
-{
-    double variance = 0;
-    *mean = 0;
-    for (int c = 0; c < D; c++)
-        *mean += row[c] / D;
-    for (int c = 0; c < D; c++)
-        variance += (row[c] - *mean) * (row[c] - *mean) / D;
-    return 1 / sqrt(variance + eps);
-}
-
-static void layer_norm(const double *const *x, double *const *y, void *user)
-{
-    (void)user;
-    for (int t = 0; t < T; t++) {
-        double mean;
-        const double rstd = mean_and_rstd(x[0] + t * D, &mean);
-        for (int c = 0; c < D; c++)
-            y[0][t * D + c] = (x[0][t * D + c] - mean) * rstd;
-    }
-}
-
-static void layer_norm_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
-{
-    (void)user;
-    for (int t = 0; t < T; t++) {
-        double mean, g_mean = 0;
-        const double rstd = mean_and_rstd(x[0] + t * D, &mean);
-        for (int c = 0; c < D; c++)
-            g_mean += gy[0][t * D + c] / D;
-        for (int c = 0; c < D; c++)
-            gx[0][t * D + c] = (gy[0][t * D + c] - g_mean) * rstd;
-    }
-}
-
-/* ---- 3. and 4. o = softmax(q k^T / sqrt(D)) v; causal: position i sees positions 0 to i ---- */
-
-static void weights(double p[T][T], const double *q, const double *k, bool causal)
-{
-    for (int i = 0; i < T; i++) {
-        double sum = 0;
-        for (int j = 0; j < T; j++) {
-            double s = 0;
-            for (int c = 0; c < D; c++)
-                s += q[i * D + c] * k[j * D + c] / sqrt(D);
-            sum += p[i][j] = j <= i || !causal ? exp(s) : 0;
-        }
-        for (int j = 0; j < T; j++)
-            p[i][j] /= sum;
-    }
-}
-
-static void attention(const double *const *x, double *const *y, void *causal)
-{
-    double p[T][T];
-    weights(p, x[0], x[1], causal != NULL);
-    memset(y[0], 0, N * sizeof(double));
-    for (int i = 0; i < T; i++)
-        for (int j = 0; j < T; j++)
-            for (int c = 0; c < D; c++)
-                y[0][i * D + c] += p[i][j] * x[2][j * D + c];
-}
-
-static void value_backward(double ds[T][T], double p[T][T], const double *v, const double *go, double *gv)
-{
-    for (int i = 0; i < T; i++) {
-        double delta = 0;
-        for (int j = 0; j < T; j++) {
-            ds[i][j] = 0;
-            for (int c = 0; c < D; c++) {
-                ds[i][j] += go[i * D + c] * v[j * D + c];
-                gv[j * D + c] += p[i][j] * go[i * D + c];
-            }
-            delta += p[i][j] * ds[i][j];
-        }
-        for (int j = 0; j < T; j++)
-            ds[i][j] = p[i][j] * (ds[i][j] - delta);
-    }
-}
-
-static void attention_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
-{
-    (void)user;
-    double p[T][T], ds[T][T];
-    weights(p, x[0], x[1], false);
-    value_backward(ds, p, x[2], gy[0], gx[2]);
-    for (int i = 0; i < T; i++)
-        for (int j = 0; j < T; j++)
-            for (int c = 0; c < D; c++) {
-                gx[0][i * D + c] += ds[i][j] * x[1][j * D + c] / sqrt(D);
-                gx[1][i * D + c] += ds[i][j] * x[0][j * D + c] / sqrt(D);
-            }
-}
-
-static void causal_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
-{
-    (void)user;
-    double p[T][T], ds[T][T];
-    weights(p, x[0], x[1], false);
-    value_backward(ds, p, x[2], gy[0], gx[2]);
-    for (int i = 0; i < T; i++)
-        for (int j = 0; j <= i; j++)
-            for (int c = 0; c < D; c++) {
-                gx[0][i * D + c] += ds[i][j] * x[1][j * D + c] / sqrt(D);
-                gx[1][j * D + c] += ds[i][j] * x[0][i * D + c] / sqrt(D);
-            }
-}
-
-/* ---- 5. y = x + tanh(x w^T) ---- */
-
-static void residual(const double *const *x, double *const *y, void *user)
-{
-    (void)user;
-    for (int t = 0; t < T; t++)
-        for (int o = 0; o < D; o++) {
-            double u = 0;
-            for (int i = 0; i < D; i++)
-                u += x[0][t * D + i] * x[1][o * D + i];
-            y[0][t * D + o] = x[0][t * D + o] + tanh(u);
-        }
-}
-
-static void residual_backward(const double *const *x, const double *const *gy, double *const *gx, void *user)
-{
-    double y[N];
-    residual(x, (double *[]){ y }, user);
-    memcpy(gx[0], gy[0], N * sizeof(double));
-    for (int t = 0; t < T; t++)
-        for (int i = 0; i < D; i++) {
-            double sum = 0;
-            for (int o = 0; o < D; o++) {
-                const double a = y[t * D + o] - x[0][t * D + o], gu = gy[0][t * D + o] * (1 - a * a);
-                sum += gu * x[1][o * D + i];
-                gx[1][o * D + i] += gu * x[0][t * D + i];
-            }
-            gx[0][t * D + i] = sum;
-        }
-}
-
-/* ---- What is said of them ---- */
-
-typedef struct planted {
-    const char *name;
-    ag_array_function f;
-    const char *input[INPUTS]; /* names; NULL: no such input */
-    int rows[INPUTS];          /* of [rows,D] */
-} planted;
-
-static bool yes = true;
-static const planted bug[] = {
-    { "linear", { .forward = linear, .backward = linear_backward }, { "x", "w", "b" }, { T, D, 1 } },
-    { "layer norm", { .forward = layer_norm, .backward = layer_norm_backward }, { "x" }, { T } },
-    { "attention", { .forward = attention, .backward = attention_backward }, { "q", "k", "v" }, { T, T, T } },
-    { "causal attention", { attention, causal_backward, .user = &yes }, { "q", "k", "v" }, { T, T, T } },
-    { "residual", { .forward = residual, .backward = residual_backward }, { "x", "w" }, { T, D } },
-};
-enum { BUGS = sizeof bug / sizeof bug[0] };
+enum { STEPS = 200 };
+enum { LINEAR, LAYER_NORM, ATTENTION, CAUSAL, RESIDUAL }; /* in bugs */
 
 typedef struct values { /* room for each input, or for its gradient */
     double at[INPUTS][D * D];
@@ -302,28 +112,36 @@ static bool show_check(ag_ctx *ctx, const planted *b, values *v)
 }
 
 /* For each function a test that a person can do: what must be, and what the planted backward gives. */
-static void show_by_hand(const planted *b, values v, const double *random_gy)
+static void show_by_hand(int i, values v, const double *random_gy)
 {
+    const double *gy = random_gy;
+    double first_row[N] = { 0 };
     values g;
-    double only_first[N] = { 0 };
-    memcpy(only_first, random_gy, D * sizeof(double));
-    run_backward(b, &v, b->f.user != NULL ? only_first : random_gy, &g);
+    memcpy(first_row, random_gy, D * sizeof(double));
+    if (i == CAUSAL)
+        gy = first_row;
+    if (i == RESIDUAL)
+        memset(v.at[1], 0, sizeof v.at[1]);
+    run_backward(&bugs[i], &v, gy, &g);
     printf("  By hand: ");
-    if (b->f.forward == linear)
+    switch (i) {
+    case LINEAR:
         ag_printf("b[0] is added to each y[t,0]: db[0] must be the sum of gy[t,0], %.4f; it is %.4f\n",
-                  random_gy[0] + random_gy[D] + random_gy[2 * D], g.at[2][0]);
-    else if (b->f.forward == layer_norm)
+                  gy[0] + gy[D] + gy[2 * D], g.at[2][0]);
+        break;
+    case LAYER_NORM:
         ag_printf("2 x and x give the same y: sum(x dx) must be 0, but for eps; it is %.4f\n",
                   product(v.at[0], g.at[0]));
-    else if (b->f.backward == attention_backward)
+        break;
+    case ATTENTION:
         ag_printf("2 q and 2 k give the same y: sum(q dq), %.4f, must be sum(k dk), %.4f\n", product(v.at[0], g.at[0]),
                   product(v.at[1], g.at[1]));
-    else if (b->f.backward == causal_backward)
+        break;
+    case CAUSAL:
         ag_printf("gy is 0 but in row 0, which sees itself alone: dv[1,0] must be 0; it is %.4f\n", g.at[2][D]);
-    else {
-        memset(v.at[1], 0, sizeof v.at[1]);
-        run_backward(b, &v, random_gy, &g);
-        ag_printf("with w = 0, y is x: dx[0,0] must be gy[0,0], %.4f; it is %.4f\n", random_gy[0], g.at[0][0]);
+        break;
+    default:
+        ag_printf("with w = 0, y is x: dx[0,0] must be gy[0,0], %.4f; it is %.4f\n", gy[0], g.at[0][0]);
     }
 }
 
@@ -353,17 +171,17 @@ int main(int argc, char **argv)
             other.at[n / (D * D)][n % (D * D)] = 2 * ag_random(ctx) - 1;
         }
         double target[N];
-        run_forward(&bug[i], &other, target);
-        const double first = descend(&bug[i], v[i], target, true, 0);
-        ag_printf("%-17s %10.4f %30.4f %20.4f\n", bug[i].name, first, descend(&bug[i], v[i], target, false, STEPS),
-                  descend(&bug[i], v[i], target, true, STEPS));
+        run_forward(&bugs[i], &other, target);
+        const double first = descend(&bugs[i], v[i], target, true, 0);
+        ag_printf("%-17s %10.4f %30.4f %20.4f\n", bugs[i].name, first, descend(&bugs[i], v[i], target, false, STEPS),
+                  descend(&bugs[i], v[i], target, true, STEPS));
     }
     for (int n = 0; n < N && good; n++)
         gy[n] = 2 * ag_random(ctx) - 1;
     for (int i = 0; i < BUGS && good; i++) {
-        good = show_check(ctx, &bug[i], &v[i]);
-        show_by_hand(&bug[i], v[i], gy);
+        good = show_check(ctx, &bugs[i], &v[i]);
+        show_by_hand(i, v[i], gy);
     }
     good = good && ag_ctx_free(ctx) == 0;
-    return !good || (argc > 1 && !save_picture(argv[1], &bug[3], &v[3], gy));
+    return !good || (argc > 1 && !save_picture(argv[1], &bugs[CAUSAL], &v[CAUSAL], gy));
 }

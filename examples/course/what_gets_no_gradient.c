@@ -70,13 +70,15 @@ static bool show_identities(const ag_attention_trace *trace)
     const double rows = largest_sum(dS, true), columns = largest_sum(dS, false);
     const double q = product(values(trace, "Q"), values(trace, "dQ"), T * D);
     const double k = product(values(trace, "K"), values(trace, "dK"), T * D);
+    const double s = product(values(trace, "U"), dS, T * T); /* U: the scores before the mask */
     const double v = product(values(trace, "V"), values(trace, "dV"), T * D);
     const double o = product(values(trace, "O"), values(trace, "dO"), T * D),
                  d = product((const double[]){ 1, 1, 1, 1 }, values(trace, "delta"), T);
     ag_printf("sums of dS: of a row at most %.4f, of a column at most %.4f\n", rows, columns);
-    ag_printf("sum(Q * dQ) = %.4f, sum(K * dK) = %.4f\n", q, k);
+    ag_printf("sum(Q * dQ) = %.4f, sum(K * dK) = %.4f, sum(S * dS) = %.4f\n", q, k, s);
     ag_printf("sum(V * dV) = %.4f, sum(O * dO) = %.4f, sum(delta) = %.4f\n", v, o, d);
-    return rows < 1e-14 && columns > 0.01 && fabs(q - k) < 1e-13 && fabs(v - o) < 1e-13 && fabs(v - d) < 1e-13;
+    return rows < 1e-14 && columns > 0.01 && fabs(q - k) < 1e-13 && fabs(q - s) < 1e-13 && fabs(v - o) < 1e-13 &&
+           fabs(v - d) < 1e-13;
 }
 
 /* Adds to the bias of the keys: no output changes, by more than rounding. */
