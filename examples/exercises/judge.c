@@ -6,6 +6,8 @@
 #include "examples/check_kernel/check_kernel.h"
 
 #include <math.h>
+#include <stdint.h>
+#include <string.h>
 
 static const exercise *const exercises[] = {
 #define EXERCISE(name) &exercise_##name,
@@ -142,15 +144,35 @@ static void problem_free(problem *p)
         free(p->memory[i]);
 }
 
-/* Runs f into y, whose elements are NaN before. */
+/* What the student's outputs hold before they are set: a NaN that no arithmetic makes, and that += leaves. */
+static double unset_value(void)
+{
+    const uint64_t bits = 0x7ff8000000000e0e;
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static bool is_unset(double x)
+{
+    const double unset = unset_value();
+    return memcmp(&x, &unset, sizeof x) == 0;
+}
+
+/* Runs f into y, whose elements are unset before. */
 static void problem_run(const problem *p, exercise_forward *f, double *const *y, int mistake)
 {
     for (int i = p->inputs; i < p->count; i++) {
         int64_t n = array_numel(&p->array[i]);
         for (int64_t k = -VALUE_GUARDS; k < n + VALUE_GUARDS; k++)
-            y[i - p->inputs][k] = k < 0 || k >= n ? VALUE_GUARD : (double)NAN;
+            y[i - p->inputs][k] = k < 0 || k >= n ? VALUE_GUARD : unset_value();
     }
     f(p->x, y, &mistake);
+}
+
+static bool is_right(double y, double want)
+{
+    return isnan(want) || fabs(y - want) <= 1e-9 * fmax(1, fabs(want));
 }
 
 /* Whether y is `want` to 1e-9, wherever `want` is not NaN; otherwise *array and *index are the first element that is
@@ -159,8 +181,7 @@ static bool problem_same(const problem *p, int *array, int64_t *index)
 {
     for (int i = 0; i < p->count - p->inputs; i++)
         for (int64_t k = 0; k < array_numel(&p->array[p->inputs + i]); k++) {
-            double y = p->y[i][k], want = p->want[i][k];
-            if (!isnan(want) && !(fabs(y - want) <= 1e-9 * fmax(1, fabs(want)))) {
+            if (!is_right(p->y[i][k], p->want[i][k])) {
                 *array = i;
                 *index = k;
                 return false;
@@ -186,8 +207,35 @@ static ag_cause problem_cause(const problem *p)
     return !written ? AG_CAUSE_NOTHING_CHECKED : !finite ? AG_CAUSE_GRADIENT_NON_FINITE : AG_CAUSE_UNKNOWN;
 }
 
+/* Whether the output of that name, or with "[0]" behind the name its first row, has the values of p->want. */
+static bool problem_part_is_right(const problem *p, const char *part)
+{
+    for (int i = p->inputs; i < p->count; i++) {
+        const size_t length = strlen(p->array[i].name);
+        if (strncmp(part, p->array[i].name, length) != 0 || (part[length] != '\0' && part[length] != '['))
+            continue;
+        const int64_t n = array_numel(&p->array[i]) / (part[length] == '[' ? p->array[i].shape[0] : 1);
+        for (int64_t k = 0; k < n; k++)
+            if (!is_right(p->y[i - p->inputs][k], p->want[i - p->inputs][k]))
+                return false;
+        return true;
+    }
+    return false;
+}
+
+static bool problem_has_unset(const problem *p)
+{
+    for (int i = 0; i < p->count - p->inputs; i++)
+        for (int64_t k = 0; k < array_numel(&p->array[p->inputs + i]); k++)
+            if (is_unset(p->y[i][k]))
+                return true;
+    return false;
+}
+
 static const char *hint_for_values(const exercise *e, const problem *p, double scale)
 {
+    static const char unset[] = "Some elements of an output are never set, or are added to before they are set. Has "
+                                "each element an index of its own?";
     ag_cause cause = problem_cause(p);
     int array;
     int64_t index;
@@ -195,14 +243,14 @@ static const char *hint_for_values(const exercise *e, const problem *p, double s
     if (cause == AG_CAUSE_NOTHING_CHECKED || problem_same(p, &array, &index))
         return e->start;
     for (const exercise_hint *h = e->hint; h < e->hint + EXERCISE_HINTS && h->text != NULL; h++)
-        if (h->mistake > 0 && h->input == NULL) {
+        if (h->right != NULL || (h->mistake > 0 && h->input == NULL)) {
             problem_run(p, e->forward, p->want, h->mistake);
-            if (problem_same(p, &array, &index))
+            if (h->right != NULL ? problem_part_is_right(p, h->right) : problem_same(p, &array, &index))
                 return h->text;
         } else if (h->mistake == 0 && h->cause == cause && scale != 1) {
             return h->text;
         }
-    return hint_for_cause(e, cause);
+    return problem_has_unset(p) ? unset : hint_for_cause(e, cause);
 }
 
 static judgement judge_values(const exercise *e, double scale)
@@ -241,9 +289,21 @@ static ag_gradcheck_result check_gradient(const exercise *e, int mistake, ag_gra
     return check_kernel_run(f, e->signature, NULL, config);
 }
 
+static bool is_wrong_alone(const char *input, const problem *p, const ag_gradcheck_input *inputs)
+{
+    for (int i = 0; i < p->inputs; i++)
+        if ((inputs[i].verdict == AG_PASS) == (strcmp(input, p->array[i].name) == 0))
+            return false;
+    return true;
+}
+
 static bool hint_applies(const exercise_hint *h, const exercise *e, const problem *p, const ag_gradcheck_result *r,
                          const ag_gradcheck_input *inputs)
 {
+    if (h->alone)
+        return is_wrong_alone(h->input, p, inputs);
+    if (h->right != NULL)
+        return false;
     if (h->mistake > 0)
         return check_gradient(e, h->mistake, NULL, NULL).verdict == AG_PASS;
     if (h->words != NULL && strstr(r->explanation, h->words) == NULL)

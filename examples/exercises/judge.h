@@ -23,6 +23,8 @@ typedef struct exercise_hint {
     ag_cause cause;    /* what the checker found for `input`, or for any; for values, at those times scale */
     const char *input; /* NULL: any */
     const char *words; /* in the checker's explanation */
+    const char *right; /* of values: this output is right, "p", or its first row is, "p[0]" */
+    bool alone;        /* of gradients: `input` alone is wrong, whatever the cause */
     const char *text;
 } exercise_hint;
 

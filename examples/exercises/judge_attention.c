@@ -25,7 +25,8 @@ enum {
     MASKED_AFTERWARDS,
     NEXT_TOO,
     SLOT_0,
-    VALUE_ALONE
+    VALUE_ALONE,
+    NOT_DIVIDED
 };
 
 static bool is_seen(int i, int j, bool causal, int mistake)
@@ -36,6 +37,14 @@ static bool is_seen(int i, int j, bool causal, int mistake)
     case FUTURE_ONLY: return j >= i;
     default: return !causal || j <= i;
     }
+}
+
+static double row_max(const double *x, int n)
+{
+    double max = x[0];
+    for (int i = 1; i < n; i++)
+        max = fmax(max, x[i]);
+    return max;
 }
 
 /* o[T,D] and p[T,T] of q, k, v = x[0], x[1], x[2]. */
@@ -63,6 +72,8 @@ static void attend(double *o, double *p, const double *const *x, bool causal, in
         memcpy(p, s, sizeof s);
     } else {
         judge_softmax(p, s, T, T);
+        for (int i = 0; i < T * T && mistake == NOT_DIVIDED; i++)
+            p[i] = exp(s[i] - row_max(s + i / T * T, T));
     }
     for (int i = 0; i < T; i++)
         for (int d = 0; d < D; d++) {
@@ -111,9 +122,15 @@ const exercise exercise_attention_forward = {
                                          "sum to 1." },
         { .mistake = P_TRANSPOSED, .text = "p is right, and o mixes the values by its columns: whose weights does "
                                            "o[i] use?" },
+        { .mistake = NOT_DIVIDED, .text = "Your weights are exp of the scores, and do not sum to 1: softmax divides "
+                                          "by something." },
+        { .right = "p", .text = "p is right, and o is not: o[i] is the sum of the rows of v, each with a weight of "
+                                "row i of p. Does that sum begin at 0?" },
         { .cause = AG_CAUSE_GRADIENT_NON_FINITE, .text = "A score is so large that its exp is infinite, and "
                                                          "infinity / infinity is NaN. What can you take from all "
                                                          "scores of a row without changing the weights?" },
+        { .right = "p[0]", .text = "The weights of query 0 are right, and those of the next are not: what is left "
+                                   "over from the query before?" },
     },
     .shows = "each row of o is a weighted mean of the values. The maximum of a row is subtracted before exp, which "
              "changes no weight and makes every score safe.",
@@ -143,6 +160,15 @@ const exercise exercise_attention_backward = {
     .start = "Go back through the forward's three steps. o = p v is a product: it gives dv and dp. Softmax, exercise "
              "1, makes ds of dp. s = q k^T / sqrt(D) is a product again: dq and dk.",
     .hint = {
+        { .cause = AG_CAUSE_ROW_SUM_MISSING, .words = "missing or wrong", .text = "dv is right. The sum in ds is not "
+                                                                                  "that of its query: where does it "
+                                                                                  "begin, and what does it hold "
+                                                                                  "there?" },
+        { .cause = AG_CAUSE_ROW_SUM_MISSING, .words = "is -1 times", .text = "dv is right. The sum in ds is right too, "
+                                                                             "and its sign is not." },
+        { .cause = AG_CAUSE_ROW_SUM_MISSING, .words = "the diagonal", .text = "dv is right. ds is as if each score "
+                                                                              "moved its own weight alone. You had "
+                                                                              "it in exercise 1." },
         { .cause = AG_CAUSE_ROW_SUM_MISSING, .words = "is missing", .text = "dv is right. ds lacks a term: raising "
                                                                             "one score lowers the other weights of "
                                                                             "its row. You had it in exercise 1." },
@@ -161,6 +187,12 @@ const exercise exercise_attention_backward = {
         { .cause = AG_CAUSE_OPERAND, .words = "factor P is left out", .text = "The last factor of softmax's "
                                                                               "backward is missing in ds: a key "
                                                                               "with the weight 0 must get nothing." },
+        { .input = "q", .alone = true, .text = "dq alone is wrong, so ds is right. dq[i] has a part from every key: "
+                                               "is each of them added, and multiplied by the right row?" },
+        { .input = "k", .alone = true, .text = "dk alone is wrong, so ds is right. dk[j] has a part from every query: "
+                                               "is each of them added, and multiplied by the right row?" },
+        { .input = "v", .alone = true, .text = "dv alone is wrong. dv[j] has a part from every o[i]: is each of them "
+                                               "added, and how much of v[j] is in o[i]?" },
     },
     .shows = "attention's backward is two products, a softmax backward and two products. dv needs the weights alone; "
              "dq and dk are small where softmax is saturated.",
@@ -212,6 +244,8 @@ const exercise exercise_causal_attention = {
         { .mistake = NO_SCALE, .text = "The mask is right, and the scores are not those of exercise 6." },
         { .cause = AG_CAUSE_GRADIENT_NON_FINITE, .text = "NaN: is it infinity / infinity, from exp of a large "
                                                          "score, or 0 / 0, in a row without a key?" },
+        { .cause = AG_CAUSE_MASK_LEAK, .text = "Keys of the future get a gradient. Is p[i,j] exactly 0 for every j > i "
+                                               "after your forward?" },
         { .cause = AG_CAUSE_ZERO, .text = "The forward is right. The backward is next: it gets no p, and computes "
                                           "it as the forward does." },
     },
@@ -273,6 +307,8 @@ const exercise exercise_split_and_join_heads = {
         { .mistake = HEADS_TURNED, .text = "Each head lies transposed: t and d are exchanged in heads." },
         { .mistake = JOIN_AS_THEY_LIE, .text = "split_heads is right and join_heads is not its reverse: joining "
                                                "what was split must give x again." },
+        { .right = "split", .text = "split_heads is right, and join_heads is not: it writes element [t, h D + d] of x, "
+                                    "and reads the element of heads that split_heads wrote." },
     },
     .shows = "splitting and joining only move numbers, so each is the other's backward: what goes out of head h comes "
              "back to the channels of head h.",
@@ -282,7 +318,7 @@ const exercise exercise_split_and_join_heads = {
 
 enum { ROTARY_T = 4, ROTARY_D = 6 };
 
-enum { NEIGHBOURS = 1, OTHER_DIRECTION, FROM_1, HALF_EXPONENT };
+enum { NEIGHBOURS = 1, OTHER_DIRECTION, FROM_1, HALF_EXPONENT, WHOLE_NUMBERS, BOTH_ADDED };
 
 static void rotary_right(const double *const *x, double *const *y, void *user)
 {
@@ -292,8 +328,10 @@ static void rotary_right(const double *const *x, double *const *y, void *user)
             int a = t * ROTARY_D + (mistake == NEIGHBOURS ? 2 * n : n);
             int b = mistake == NEIGHBOURS ? a + 1 : a + ROTARY_D / 2;
             double angle = pow(10000, -(mistake == HALF_EXPONENT ? 1.0 : 2.0) * n / ROTARY_D);
+            if (mistake == WHOLE_NUMBERS) /* -2 * n / D of ints */
+                angle = 1;
             angle *= (mistake == FROM_1 ? t + 1 : t) * (mistake == OTHER_DIRECTION ? -1 : 1);
-            y[0][a] = x[0][a] * cos(angle) - x[0][b] * sin(angle);
+            y[0][a] = x[0][a] * cos(angle) - (mistake == BOTH_ADDED ? -1 : 1) * x[0][b] * sin(angle);
             y[0][b] = x[0][a] * sin(angle) + x[0][b] * cos(angle);
         }
 }
@@ -329,6 +367,9 @@ const exercise exercise_rotary = {
         { .mistake = FROM_1, .text = "Your first position is 1. At t = 0 nothing turns." },
         { .mistake = HALF_EXPONENT, .text = "The angles of n > 0 are too large: the exponent is -2n/D, from 0 "
                                             "almost to -1." },
+        { .mistake = WHOLE_NUMBERS, .text = "All pairs of a row turn by the same angle. What type has 2 * n / D in "
+                                            "C?" },
+        { .mistake = BOTH_ADDED, .text = "A turn has one minus: your pairs change their length." },
         { .cause = AG_CAUSE_ZERO, .text = "rotary is right. rotary_backward is next: dx[n] gets a part of dy[n] and "
                                           "of dy[n + D/2]." },
     },
@@ -354,6 +395,8 @@ static void cache_right(const double *const *x, double *const *y, void *user)
         }
         if (end > 0)
             judge_softmax(p, s, 1, end);
+        for (int j = 0; j < end && mistake == NOT_DIVIDED; j++)
+            p[j] = exp(s[j]);
         for (int d = 0; d < D; d++) {
             y[0][t * D + d] = end > 0 ? 0 : (double)NAN;
             for (int j = 0; j < end; j++)
@@ -384,8 +427,11 @@ const exercise exercise_cached_attention = {
         { .mistake = SLOT_0, .text = "Each call writes over row 0: the rows of the calls before are lost." },
         { .mistake = NO_SCALE, .text = "The first position is right, since it sees one key. The scores of more than "
                                        "one are not those of exercise 6." },
+        { .mistake = NOT_DIVIDED, .text = "Your weights are exp of the scores, and do not sum to 1." },
         { .mistake = VALUE_ALONE, .text = "The weights multiply the new v each time; each cached position has a "
                                           "value of its own." },
+        { .right = "o[0]", .text = "The first position is right, since it sees one key, and the next is not: is each "
+                                   "score that of q and its own row of the cache, divided by sqrt(D)?" },
     },
     .shows = "with a cache each new token costs one row of attention and not all rows: keys and values of the past "
              "never change under a causal mask.",

@@ -41,6 +41,16 @@ const exercise exercise_softmax_backward = {
     .start = "In a row every y depends on every x. Write d y[j] / d x[i] for i == j and for i != j, in terms of y; "
              "then dx[i] is the sum over j of dy[j] times that.",
     .hint = {
+        { .cause = AG_CAUSE_ZERO, .words = "terms that cancel",
+          .text = "Your terms cancel, so dx is 0 everywhere. The sum runs over the outputs that x[i] moves: whose dy "
+                  "stands in each term?" },
+        { .cause = AG_CAUSE_ROW_SUM_MISSING, .words = "missing or wrong",
+          .text = "Each row of dx is off by a multiple of y, so your sum is not the sum of that row. Where does it "
+                  "begin, and what does it hold there?" },
+        { .cause = AG_CAUSE_ROW_SUM_MISSING, .words = "wrong sign",
+          .text = "The sum over the row is right, and its sign is not: raising x[i] lowers the other y of its row." },
+        { .cause = AG_CAUSE_SKIPPED, .words = "is equal to the element's",
+          .text = "You have what x[i] does to the other y of its row. What does it do to y[i]?" },
         { .cause = AG_CAUSE_ROW_SUM_MISSING, .words = "is missing",
           .text = "x[i] also moves the other y of its row, through softmax's denominator. Your dx[i] has y[i] "
                   "alone." },
@@ -101,8 +111,10 @@ const exercise exercise_layer_norm_backward = {
         { .cause = AG_CAUSE_OPERAND, .input = "x",
           .text = "dx is as if y were xhat: one step lies between xhat and y, and dy must come back through it "
                   "first." },
-        { .cause = AG_CAUSE_NORM_SCALE,
+        { .cause = AG_CAUSE_NORM_SCALE, .words = "left out",
           .text = "dx is as if xhat were x - mean, which is then not divided by anything." },
+        { .cause = AG_CAUSE_NORM_SCALE,
+          .text = "dx has another factor in each row than it should: what is x - mean divided by in the forward?" },
         { .cause = AG_CAUSE_OPERAND, .input = "w",
           .text = "In dw you multiply dy by the wrong array: what is w[c] multiplied by in the forward?" },
         { .cause = AG_CAUSE_NOT_REDUCED, .input = "w",
@@ -161,6 +173,10 @@ const exercise exercise_gelu_backward = {
           .text = "u' is not complete: u has a factor and two terms." },
         { .cause = AG_CAUSE_SLOPE, .words = "is 2 times",
           .text = "A factor 1/2 is missing in one of the product rule's two terms." },
+        { .cause = AG_CAUSE_SLOPE, .words = "has the wrong sign",
+          .text = "One of the product rule's two terms has the wrong sign." },
+        { .cause = AG_CAUSE_SLOPE, .words = "sqrt(pi/2)",
+          .text = "A constant of u is not in u': u is sqrt(2 / pi) times a polynomial." },
         { .cause = AG_CAUSE_SLOPE, .words = "1 - t in place",
           .text = "The derivative of tanh(u) is not 1 - tanh(u): that is 2 far out on the left, where tanh is flat." },
     },
@@ -199,6 +215,13 @@ const exercise exercise_cross_entropy_backward = {
         { .cause = AG_CAUSE_TARGET, .words = "not subtracted",
           .text = "You have the derivative of log(sum of exp(logits)). The loss has a second term, which the "
                   "target's logit alone is in." },
+        { .cause = AG_CAUSE_ZERO,
+          .text = "Some logits get no gradient. Which logits of a row does the probability of its target depend on?" },
+        { .cause = AG_CAUSE_OPERAND, .words = "not normalised",
+          .text = "exp(logit) stands where the probability should: the probabilities of a row add up to 1." },
+        { .cause = AG_CAUSE_OPERAND, .words = "A factor too many",
+          .text = "Your gradient is multiplied by the probability once more. What does the derivative of the log do "
+                  "to that of softmax?" },
         { .cause = AG_CAUSE_OPERAND,
           .text = "The logits stand where the probabilities should: what is the derivative of log(sum of "
                   "exp(logits))?" },
@@ -242,6 +265,9 @@ const exercise exercise_linear_backward = {
     .start = "Write y[r,o] as a sum, with its indices. Each product x[r,i] w[o,i] in it sends dy[r,o] times the other "
              "factor to dx[r,i] and to dw[o,i].",
     .hint = {
+        { .cause = AG_CAUSE_TRANSPOSED, .input = "w", .words = "input 0 (x) has two dims swapped",
+          .text = "dw reads x as if it were [in,rows]. Which element of x joins w[o,i] and y[r,o]?" },
+        { .cause = AG_CAUSE_STRIDE_IGNORED, .text = "dy is read as if it were [out,rows]: it has the shape of y." },
         { .cause = AG_CAUSE_TRANSPOSED, .input = "w",
           .text = "dw has the right numbers at transposed places: w is [out,in], and so is dw." },
         { .cause = AG_CAUSE_TRANSPOSED, .input = "x",

@@ -13,7 +13,9 @@ enum { SGD_N = 6, SGD_STEPS = 3 };
 
 static const double SGD_MOMENTUM = 0.9, SGD_RATE[SGD_STEPS] = { 0.1, 0.1, 0.05 };
 
-enum { NO_MOMENTUM = 1, AVERAGED, UPHILL, RATE_INSIDE, VELOCITY_UNUSED, OLD_VELOCITY };
+enum {
+    NO_MOMENTUM = 1, AVERAGED, UPHILL, RATE_INSIDE, VELOCITY_UNUSED, OLD_VELOCITY, NESTEROV, MINUS_INSIDE, NOT_KEPT
+};
 
 static void sgd_right(const double *const *x, double *const *y, void *user)
 {
@@ -26,8 +28,15 @@ static void sgd_right(const double *const *x, double *const *y, void *user)
             double *velocity = &y[1][i];
             *velocity = (mistake == NO_MOMENTUM ? 0 : SGD_MOMENTUM) * *velocity +
                         (mistake == AVERAGED ? 1 - SGD_MOMENTUM : mistake == RATE_INSIDE ? rate : 1) * g;
+            if (mistake == MINUS_INSIDE)
+                *velocity = SGD_MOMENTUM * old - rate * g;
             y[0][i] -= (mistake == UPHILL ? -1 : 1) * (mistake == RATE_INSIDE ? 1 : rate) *
-                       (mistake == VELOCITY_UNUSED ? g : mistake == OLD_VELOCITY ? old : *velocity);
+                       (mistake == VELOCITY_UNUSED ? g
+                        : mistake == OLD_VELOCITY  ? old
+                        : mistake == NESTEROV      ? g + SGD_MOMENTUM * *velocity
+                        : mistake == MINUS_INSIDE  ? -*velocity / rate
+                                                   : *velocity);
+            *velocity *= mistake == NOT_KEPT ? 0 : 1;
         }
 }
 
@@ -57,6 +66,13 @@ const exercise exercise_sgd_step = {
         { .mistake = OLD_VELOCITY, .text = "w moves by the velocity of the step before: which of the two lines "
                                            "comes first?" },
         { .mistake = VELOCITY_UNUSED, .text = "The velocity is right and w does not move by it." },
+        { .mistake = NESTEROV, .text = "This is Nesterov's step, which looks one step ahead. Here w moves by the "
+                                       "velocity alone." },
+        { .mistake = MINUS_INSIDE, .text = "Your velocity has the rate and the minus in it, as some books do. In "
+                                           "exercises.h both stand in w's line: compare step 3, whose rate is "
+                                           "another." },
+        { .mistake = NOT_KEPT, .text = "Your velocity is forgotten after the call: the next step needs it." },
+        { .right = "velocity", .text = "The velocity is right, and w is not: by what does it move?" },
     },
     .shows = "the velocity is a sum of old gradients, each worth 0.9 of the one after it: where they agree, the step "
              "grows up to ten times, where they alternate, it shrinks.",
@@ -66,7 +82,7 @@ const exercise exercise_sgd_step = {
 
 enum { CLIP_A = 6, CLIP_B = 4 };
 
-static const double CLIP_NORM = 0.5;
+static const double CLIP_NORM = 1.1; /* the first inputs have more, the second less, and more than 1 */
 
 enum { EACH_ALONE = 1, ALWAYS, TO_NORM_1, EACH_ELEMENT, NO_ROOT, NORM_AFTER };
 
@@ -108,7 +124,7 @@ const exercise exercise_clip_gradients = {
     .signature = "a[6] b[4] -> a_after[6] b_after[4] norm[]",
     .forward = clip_right,
     .answer = clip_answer,
-    .scale = 0.1,
+    .scale = 0.37,
     .start = "Two passes: sum the squares of all elements of all arrays; then, when the norm is too large, multiply "
              "every element by the same number.",
     .hint = {
@@ -119,6 +135,7 @@ const exercise exercise_clip_gradients = {
         { .mistake = EACH_ELEMENT, .text = "Each element is cut off by itself, which turns the direction of the "
                                            "step; the norm is what is bounded." },
         { .mistake = NO_ROOT, .text = "This is the norm's square." },
+        { .right = "norm", .text = "The norm is right, and the gradients are not: when are they scaled, and by what?" },
         { .mistake = NORM_AFTER, .text = "The gradients are right. The norm to return is the one before clipping, "
                                          "which shows how large a step would have been." },
     },
@@ -214,6 +231,10 @@ const exercise exercise_training_step = {
                                               "cross_entropy_backward already." },
         { .mistake = GRADIENT_KEPT, .text = "The first step is right. At the second, dw still holds the first "
                                             "gradient." },
+        { .right = "loss", .text = "Both losses are right, so the first step is. The second is not: what must it know "
+                                   "of the first?" },
+        { .right = "loss[0]", .text = "The first loss is right, and the step behind it is not: is dloss 1, and has "
+                                      "each of w and b its own gradient, velocity, rate and momentum?" },
     },
     .shows = "this is all of training: forward, loss, backward, clip, step. A language model has more layers, and not "
              "one idea more in this loop.",

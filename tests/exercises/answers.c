@@ -13,16 +13,22 @@ int mistake_number;
 
 void softmax_backward(double *dx, const double *dy, const double *y, int rows, int cols)
 {
-    double all = 0;
+    double all = 0, kept = 0;
     for (int i = 0; i < rows * cols; i++)
         all += dy[i] * y[i];
     for (int r = 0; r < rows; r++) {
         double sum = 0;
         for (int i = r * cols; i < (r + 1) * cols; i++)
             sum += dy[i] * TYPICAL(14, 1, y[i]);
-        sum = TYPICAL(11, 0, TYPICAL(13, all, sum));
+        kept += sum;
+        sum = TYPICAL(11, 0, TYPICAL(13, all, TYPICAL(17, kept, TYPICAL(18, -sum, sum))));
         for (int i = r * cols; i < (r + 1) * cols; i++)
             dx[i] = TYPICAL(12, y[i] * (1 - y[i]) * dy[i], TYPICAL(15, 1, y[i]) * (dy[i] - sum));
+        for (int i = r * cols; i < (r + 1) * cols && mistake_number == 16; i++) {
+            dx[i] = 0;
+            for (int j = r * cols; j < (r + 1) * cols; j++)
+                dx[i] += dy[i] * y[j] * ((i == j) - y[i]); /* dy[i] for dy[j] */
+        }
     }
 }
 
@@ -46,7 +52,8 @@ void layer_norm_backward(double *dx, double *dw, double *db, const double *dy, c
         for (int c = 0; c < cols; c++) {
             double xhat = (x[r * cols + c] - mean) * rstd;
             double g = dy[r * cols + c] * TYPICAL(23, 1, w[c]);
-            dx[r * cols + c] = TYPICAL(27, 1, rstd) * (g - TYPICAL(21, 0, g_mean) - TYPICAL(22, 0, xhat * gx_mean));
+            double factor = TYPICAL(27, 1, TYPICAL(28, rstd * rstd, rstd));
+            dx[r * cols + c] = factor * (g - TYPICAL(21, 0, g_mean) - TYPICAL(22, 0, xhat * gx_mean));
         }
     }
 }
@@ -77,7 +84,7 @@ void cross_entropy_backward(double *dlogits, double dloss, const double *logits,
         for (int c = 0; c < classes; c++) {
             double p = exp(z[c] - max) / sum, one_hot = c == target[r];
             double g = TYPICAL(43, z[c], p) - TYPICAL(42, 0, one_hot);
-            g = TYPICAL(46, -one_hot / p, g);
+            g = TYPICAL(46, -one_hot / p, TYPICAL(47, exp(z[c]) - one_hot, TYPICAL(48, p * g, g)));
             dlogits[r * classes + c] = TYPICAL(44, 1, dloss) * TYPICAL(45, -1, 1) * g / TYPICAL(41, 1, rows);
         }
     }
@@ -92,7 +99,7 @@ void linear_backward(double *dx, double *dw, double *db, const double *dy, const
             for (int i = 0; i < n.in; i++) {
                 int k = TYPICAL(51, i * n.out + o, o * n.in + i);
                 dx[r * n.in + i] = TYPICAL(53, 0, dx[r * n.in + i]) + g * w[TYPICAL(52, i * n.out + o, o * n.in + i)];
-                dw[k] = TYPICAL(54, 0, dw[k]) + g * x[r * n.in + i];
+                dw[k] = TYPICAL(54, 0, dw[k]) + g * x[TYPICAL(56, i * n.rows + r, r * n.in + i)];
             }
             db[o] = TYPICAL(55, 0, db[o]) + g;
         }
@@ -114,7 +121,7 @@ void attention_forward(double *o, double *p, attention_head h)
         for (int j = 0; j < T; j++)
             sum += p[i * T + j] = TYPICAL(65, p[i * T + j], exp(p[i * T + j] - max));
         for (int j = 0; j < T; j++)
-            p[i * T + j] /= TYPICAL(65, 1, sum);
+            p[i * T + j] /= TYPICAL(65, 1, TYPICAL(68, 1, sum));
     }
     for (int j = 0; j < T && mistake_number == 63; j++) { /* normalised over the queries */
         double sum = 0;
@@ -131,7 +138,7 @@ void attention_forward(double *o, double *p, attention_head h)
         for (int d = 0; d < D; d++) {
             o[i * D + d] = 0;
             for (int j = 0; j < T; j++)
-                o[i * D + d] += p[TYPICAL(66, j * T + i, i * T + j)] * h.v[j * D + d];
+                o[i * D + d] += p[TYPICAL(66, j * T + i, i * T + j)] * TYPICAL(69, h.k, h.v)[j * D + d];
         }
 }
 
@@ -150,7 +157,8 @@ void attention_backward(double *dq, double *dk, double *dv, const double *dout, 
         for (int j = 0; j < T; j++) {
             double ds = TYPICAL(77, 1, p[i * T + j]) * (dp[j] - delta);
             for (int d = 0; d < D; d++) {
-                dq[i * D + d] += ds * TYPICAL(76, h.q, h.k)[j * D + d] * TYPICAL(72, 1, scale);
+                double part = ds * TYPICAL(76, h.q, h.k)[j * D + d] * TYPICAL(72, 1, scale);
+                dq[i * D + d] = TYPICAL(79, 0, dq[i * D + d]) + part;
                 dk[TYPICAL(75, i, j) * D + d] += ds * h.q[TYPICAL(75, j, i) * D + d] * TYPICAL(73, 1, scale);
                 dv[TYPICAL(74, i, j) * D + d] += p[i * T + j] * dout[TYPICAL(74, j, i) * D + d];
             }
@@ -181,6 +189,8 @@ void causal_attention_forward(double *o, double *p, attention_head h)
             for (int j = 0; j < T; j++)
                 o[i * D + d] += p[i * T + j] * h.v[j * D + d];
         }
+        for (int j = i + 1; j < T && mistake_number == 89; j++)
+            p[i * T + j] = 1;
     }
 }
 
@@ -200,7 +210,7 @@ void split_heads(double *heads, const double *x, int T, int H, int D)
         for (int h = 0; h < H; h++)
             for (int d = 0; d < D; d++) {
                 int at = TYPICAL(91, (t * H + h) * D + d, TYPICAL(93, (h * D + d) * T + t, (h * T + t) * D + d));
-                heads[at] = x[t * H * D + TYPICAL(92, d * H + h, h * D + d)];
+                heads[at] = x[t * H * D + TYPICAL(92, d * H + h, TYPICAL(95, h * H, h * D) + d)];
             }
 }
 
@@ -209,7 +219,7 @@ void join_heads(double *x, const double *heads, int T, int H, int D)
     for (int t = 0; t < T; t++)
         for (int h = 0; h < H; h++)
             for (int d = 0; d < D; d++)
-                x[t * H * D + TYPICAL(92, d * H + h, h * D + d)] =
+                x[t * H * D + TYPICAL(92, d * H + h, TYPICAL(95, h * H, h * D) + d)] = TYPICAL(96, -1, 1) *
                     heads[mistake_number == 91 || mistake_number == 94 ? (t * H + h) * D + d
                                                                        : TYPICAL(93, (h * D + d) * T + t,
                                                                                  (h * T + t) * D + d)];
@@ -221,7 +231,10 @@ void sgd_step(double *w, double *velocity, const double *g, int n, double rate, 
         double old = velocity[i];
         velocity[i] = TYPICAL(101, 0, momentum) * velocity[i] +
                       TYPICAL(102, 1 - momentum, TYPICAL(104, rate, 1)) * g[i];
-        w[i] -= TYPICAL(103, -1, 1) * TYPICAL(104, 1, rate) * TYPICAL(105, g[i], TYPICAL(106, old, velocity[i]));
+        velocity[i] = TYPICAL(108, momentum * old - rate * g[i], velocity[i]);
+        w[i] -= TYPICAL(103, -1, 1) * TYPICAL(104, 1, TYPICAL(108, -1, rate)) *
+                TYPICAL(105, g[i], TYPICAL(106, old, TYPICAL(107, g[i] + momentum * velocity[i], velocity[i])));
+        velocity[i] *= TYPICAL(109, 0, 1);
     }
 }
 
@@ -236,7 +249,7 @@ double clip_gradients(double *const *g, const int *n, int count, double max_norm
             g[a][i] *= fmin(1, max_norm / sqrt(sum));
     }
     double norm = TYPICAL(115, sum, sqrt(sum));
-    double scale = norm > max_norm || mistake_number == 112 ? TYPICAL(113, 1, max_norm) / norm : 1;
+    double scale = norm > max_norm || mistake_number == 112 ? TYPICAL(113, 1, max_norm) / TYPICAL(117, 1, norm) : 1;
     for (int a = 0; a < count && mistake_number != 111; a++)
         for (int i = 0; i < n[a]; i++)
             g[a][i] = TYPICAL(114, fmax(-max_norm, fmin(max_norm, g[a][i])), scale * g[a][i]);
@@ -249,7 +262,8 @@ static void rotate(double *y, const double *x, int T, int D, double direction)
         for (int n = 0; n < D / 2; n++) {
             int a = t * D + TYPICAL(121, 2 * n, n), b = TYPICAL(121, a + 1, a + D / 2);
             double angle = direction * TYPICAL(123, t + 1, t) * pow(10000, -TYPICAL(124, 1.0, 2.0) * n / D);
-            y[a] = x[a] * cos(angle) - x[b] * sin(angle);
+            angle = TYPICAL(126, direction * t * pow(10000, -2 * n / D), angle); /* whole numbers */
+            y[a] = x[a] * cos(angle) - TYPICAL(127, -1, 1) * x[b] * sin(angle);
             y[b] = x[a] * sin(angle) + x[b] * cos(angle);
         }
 }
@@ -277,12 +291,12 @@ void cached_attention(double *o, double *k_cache, double *v_cache, const double 
     for (int j = 0; j < end; j++) {
         p[j] = 0;
         for (int d = 0; d < D; d++)
-            p[j] += q[d] * k_cache[j * D + d] / TYPICAL(134, 1, sqrt(D));
+            p[j] += q[d] * k_cache[j * D + d] / TYPICAL(134, 1, TYPICAL(137, D, sqrt(D)));
         sum += p[j] = exp(p[j]);
     }
     for (int j = 0; j < end; j++)
         for (int d = 0; d < D; d++)
-            o[d] += p[j] / sum * TYPICAL(135, v[d], v_cache[j * D + d]);
+            o[d] += p[j] / TYPICAL(136, 1, sum) * TYPICAL(135, v[d], v_cache[j * D + d]);
 }
 
 double training_step(const training *t, const double *x, const int *target)
@@ -310,7 +324,7 @@ double training_step(const training *t, const double *x, const int *target)
         clip_gradients(g, sizes, 2, t->max_norm);
     for (int a = 0; a < 2 && mistake_number == 142; a++)
         clip_gradients(g + a, sizes + a, 1, t->max_norm);
-    sgd_step(t->w, t->w_velocity, dw, sizes[0], t->rate, t->momentum);
+    sgd_step(t->w, t->w_velocity, dw, sizes[0], t->rate, TYPICAL(147, 0, t->momentum));
     if (mistake_number != 143)
         sgd_step(t->b, t->b_velocity, db, sizes[1], t->rate, t->momentum);
     return loss;
