@@ -370,6 +370,8 @@ const exercise exercise_rotary = {
         { .mistake = WHOLE_NUMBERS, .text = "All pairs of a row turn by the same angle. What type has 2 * n / D in "
                                             "C?" },
         { .mistake = BOTH_ADDED, .text = "A turn has one minus: your pairs change their length." },
+        { .right = "y[0]", .text = "Row 0 is right, where nothing turns, and row 1 is not: work out by hand its "
+                                   "first pair and the angle of its second, and print yours." },
         { .cause = AG_CAUSE_ZERO, .text = "rotary is right. rotary_backward is next: dx[n] gets a part of dy[n] and "
                                           "of dy[n + D/2]." },
     },

@@ -251,9 +251,13 @@ async function checkLayout() {
         await setLanguage(language);
         await page.call('Emulation.setDeviceMetricsOverride', { width, height: 800, deviceScaleFactor: 1, mobile: false });
         await set(sizes);
-        await evaluate('pin({ entry: "dX", index: 9 })');
-        const wide = await evaluate('document.documentElement.scrollWidth');
-        assert.ok(wide <= width, `at ${width} px the page in ${language} is ${wide} px wide`);
+        for (const entry of ['dX', 'S']) {
+            await evaluate(`pin({ entry: '${entry}', index: 9 })`);
+            const [wide, inner, room] = await evaluate(`(box => [document.documentElement.scrollWidth, box.scrollWidth,
+                box.clientWidth])(document.getElementById('inspector'))`);
+            assert.ok(wide <= width, `at ${width} px the page in ${language} is ${wide} px wide`);
+            assert.ok(inner <= room, `at ${width} px what is said of ${entry} in ${language} takes ${inner} px of ${room}`);
+        }
     }
     await evaluate('unpin()');
     for (const [motion, seconds] of [['reduce', '0s'], ['no-preference', '0.2s']]) {

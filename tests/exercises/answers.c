@@ -261,7 +261,8 @@ static void rotate(double *y, const double *x, int T, int D, double direction)
     for (int t = 0; t < T; t++)
         for (int n = 0; n < D / 2; n++) {
             int a = t * D + TYPICAL(121, 2 * n, n), b = TYPICAL(121, a + 1, a + D / 2);
-            double angle = direction * TYPICAL(123, t + 1, t) * pow(10000, -TYPICAL(124, 1.0, 2.0) * n / D);
+            double exponent = -TYPICAL(124, 1.0, 2.0) * n / D;
+            double angle = direction * TYPICAL(123, t + 1, t) * pow(TYPICAL(128, 1000, 10000), exponent);
             angle = TYPICAL(126, direction * t * pow(10000, -2 * n / D), angle); /* whole numbers */
             y[a] = x[a] * cos(angle) - TYPICAL(127, -1, 1) * x[b] * sin(angle);
             y[b] = x[a] * sin(angle) + x[b] * cos(angle);
