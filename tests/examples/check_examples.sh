@@ -117,7 +117,7 @@ lacks out FAIL
 count out 9 '^d[A-Z][a-z]* .*e-[0-9][0-9]  *ok$'
 has out 'exactly 0 in 6 of 6 places'
 has out '^  the  *1\.0000  *0  *0  *0$'
-has out '^  cat  *-[0-9.]*  *[0-9.]*  *0  *0$'
+has out '^  cat  *[-0-9.]*  *[-0-9.]*  *0  *0$'
 has out '^row 0 of dS and dQ is 0: '
 lacks out '[1-9][.0-9]*e+00'
 has out '^rows of dS sum to 0:.* ok$'
