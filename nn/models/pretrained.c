@@ -61,15 +61,17 @@ static bool pretrained_set_turned(const ag_config_source *source, const ag_descr
 {
     const ag_transformer_config *m = &d->model;
     const double partial = d->rope.partial != AG_UNSAID ? d->rope.partial : d->partial;
-    if (!d->turns_part)
-        return !scaled || partial == 1 ||
-               ag_config_wrong_number(source, "partial_rotary_factor", partial, "must be 1");
-    const double channels = (double)(m->head_size > 0 ? m->head_size : m->emb_size / m->num_heads);
-    const double turned = floor(channels * partial);
-    if (!(turned >= 2 && turned <= channels && fmod(turned, 2) == 0))
-        return ag_config_wrong_number(source, "partial_rotary_factor", partial,
-                                      "must leave an even number of a head's channels to turn, 2 at least");
-    rope->size = (int64_t)turned;
+    if (!d->turns_part && scaled && partial != 1)
+        return ag_config_wrong_number(source, "partial_rotary_factor", partial, "must be 1");
+    const int64_t channels = m->head_size > 0 ? m->head_size : m->emb_size / m->num_heads;
+    const double turned = d->turns_part ? floor((double)channels * partial) : (double)channels;
+    char wanted[160];
+    snprintf(wanted, sizeof wanted, "must leave an even number of a head's %" PRId64
+             " channels (head_dim, or hidden_size / num_attention_heads) to turn", channels);
+    if (!(turned >= 2 && turned <= (double)channels && fmod(turned, 2) == 0))
+        return ag_config_wrong_number(source, "partial_rotary_factor", partial, wanted);
+    if (d->turns_part)
+        rope->size = (int64_t)turned;
     return true;
 }
 

@@ -112,7 +112,7 @@ static const struct {
     { "smollm3", "no_rope_layers", "\"no_rope_layers\": [2], \"unused\": [", "no_rope_layers is 2, must be 0 or 1" },
     { "smollm3", "no_rope_layer_interval", "\"no_rope_layer_interval\": 0", "no_rope_layer_interval is 0, must" },
     { "gpt_neox", "partial_rotary_factor", "\"partial_rotary_factor\": 0.4",
-      "partial_rotary_factor is 0.4, must leave an even number of a head's channels to turn, 2 at least" },
+      "partial_rotary_factor is 0.4, must leave an even number of a head's 8 channels (head_dim, or hidden_size / " },
     { "gpt_neox", "partial_rotary_factor", "\"partial_rotary_factor\": 0", "partial_rotary_factor is 0, must leave" },
     { "gpt_neox", "partial_rotary_factor", "\"partial_rotary_factor\": 2", "partial_rotary_factor is 2, must leave" },
     { "gpt_neox", NULL, "\"head_dim\": 8", "head_dim is given, the library does not have it" },

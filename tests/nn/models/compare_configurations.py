@@ -25,7 +25,7 @@ except ImportError as missing:
     sys.exit(0)
 
 V = 50
-TOKENS = [[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7, 1, 8, 2, 8, 1, 8, 4]]
+TOKENS = [[3, 0, 4, 0, 5, 9, 2, 6, 5], [2, 7, 0, 8, 2, 8, 0, 8, 4]]  # without the padding of RoBERTa
 TOLERANCE = 2e-5  # the package computes norms, softmax and rotary positions in float32
 
 PROGRAM = r"""
@@ -137,7 +137,7 @@ VALUES = {
     "rotary_emb_base": [300.0, 7], "use_parallel_residual": [True, False], "qk_layernorm": [True, False],
     "dim": [32, 8], "n_heads": [1, 4, 3], "n_layers": [1, 3], "hidden_dim": [40], "activation": ACTIVATIONS,
     "layer_norm_epsilon": [0.5, 1e-12, 0.0], "layer_norm_eps": [0.5, 1e-3, 0.0], "rms_norm_eps": [0.5, 1e-3, 0.0],
-    "dtype": ["float16", "float64"], "torch_dtype": ["bfloat16"], "eos_token_id": [[1, 2], 5], "pad_token_id": [0, 10],
+    "dtype": ["float16", "float64"], "torch_dtype": ["bfloat16"], "eos_token_id": [[1, 2], 5], "pad_token_id": [10, 12],
     "position_embedding_type": ["absolute", "relative_key"], "pretraining_tp": [2], "chunk_size_feed_forward": [2],
     "is_causal": [True, False], "per_layer_config": [{"0": {"hidden_act": "relu"}}, {"1": {"n_inner": 24}}],
     "quantization_config": [{"quant_method": "gptq", "bits": 4}], "pruned_heads": [{}, {"0": [1]}],
