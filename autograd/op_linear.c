@@ -186,8 +186,9 @@ static ag_tensor *linear_record(const linear_run *l)
     const bool ended = l->epilogue.kernel != NULL;
     if (args->activation == NULL && ended)
         return ag_record(l->epilogue.op, y, (ag_tensor *[]){ residual, before }, 2, NULL, 0, NULL);
+    static const double none[2] = { 0, 0 }; /* every element-wise kernel is handed two numbers */
     if (args->activation != NULL)
-        before = ended ? ag_record(l->epilogue.op, y, &before, 1, NULL, 0, NULL) : args->activation(before);
+        before = ended ? ag_record(l->epilogue.op, y, &before, 1, none, sizeof none, NULL) : args->activation(before);
     return residual == NULL ? before : ag_add(residual, before);
 }
 
