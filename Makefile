@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 #   make              the library and the example programs
+#   make mpi=1        the same, with an lm that trains in several processes: mpirun -n 2 build/.../examples/lm train
+#                     --accumulate 2; MPICC=mpicc.mpich: by another MPI than the default one
 #   make train        trains the toy language model on the bundled text and shows samples
 #   make exercise N=1 a backward to write yourself, from softmax to a training step: judged, with a hint (folder=exercises)
 #   make test         builds and runs the tests; installs Check first when it is missing
@@ -10,6 +12,7 @@
 #   make bench-growth measures how a step's time grows with each size, alone
 #   make bench-docs   writes what it measured into README.md and docs/performance.md, with the pictures
 #   make bench-attention  attention's time and memory for T = 4k .. 64k, causal and windowed; takes some minutes
+#   make bench-mpi    what a message and a byte cost between processes, for docs/data-parallel.md (mpi=1 np=N mpirun=COMMAND)
 #   make profile      where the time of a training step goes, by op and by module (model=toy|tiny|baby|long)
 #   make bench-gemm   times the matrix product, beside OpenBLAS when it is installed
 #   make check-quick  what to run after every edit: the core's suites, layers, layout; under two minutes
@@ -28,6 +31,7 @@
 #   make platforms    builds for other machines by the cross compilers that are installed, and runs the suites there, by
 #                     qemu (only='i686 musl aarch64 riscv64 s390x': some)
 #   make mutants      plants faults in a copy: tests must catch each; writes docs/mutants.md (only=WORD: some, and no file)
+#   make check-mpi    lm in 1, 2 and 4 processes, by each of Open MPI and MPICH that is installed: the same bytes, kill -9
 #   make check-tokenizers  the ids of random texts, against the tokenizers package (count=2000, files='a/tokenizer.json ...')
 #   make wasm         the library for WebAssembly (build/wasm), and its suites in Node; skipped where a tool is missing
 #   make explorer     build/wasm/explorer.html: attention's gradients to touch, one page that works without a network
@@ -81,8 +85,18 @@ endif
 endif
 export openmp # to a make inside this one, which then has nothing to say
 
+# MPI's wrapper compiles what needs MPI, with CC.
+MPICC ?= mpicc
+ifeq ($(mpi),1)
+ifeq ($(shell command -v $(MPICC) 2>/dev/null),)
+$(error mpi=1: there is no $(MPICC); install Open MPI or MPICH, or set MPICC)
+endif
+mpi_compiler := OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC)
+endif
+
 space := $() $()
-build ?= $(out)build/$(config)-$(subst $(space),-,$(notdir $(CC)))$(if $(filter 0,$(openmp)),-serial)
+build ?= $(out)build/$(config)-$(subst $(space),-,$(notdir $(CC)))$(if $(filter 0,$(openmp)),-serial)$(if \
+    $(mpi_compiler),-$(notdir $(MPICC)))
 ifneq ($(words $(build)),1)
 $(error build='$(build)' must be one path without spaces)
 endif
@@ -154,7 +168,7 @@ say := @$(if $(V),:,echo)
 # ---- the library ----
 core_folders := tensor tensor/kernels autograd nn
 annex_folders := tensor/files tensor/threads autograd/watch autograd/recompute autograd/gradcheck \
-                 nn/positions nn/models nn/gradcheck
+                 nn/positions nn/models nn/parallel nn/gradcheck
 folders := $(core_folders) $(annex_folders)
 library_sources := $(filter-out tensor/kernels/kernels.c,$(wildcard $(folders:%=%/*.c)))
 library_objects := $(library_sources:%.c=$(objects)/%.o)
@@ -229,7 +243,10 @@ $(example_library): $(example_shared:%.c=$(objects)/%.o)
 	@rm -f $@
 	$(hide)$(AR) rcs $@ $^
 
-example_objects = $(patsubst %.c,$(objects)/%.o,$(wildcard examples/$1.c examples/$1/*.c))
+# lm is for one process, or with mpi=1 for several.
+lm_processes := examples/lm/$(if $(mpi_compiler),mpi/lm_mpi.c,lm_processes.c)
+example_objects = $(patsubst %.c,$(objects)/%.o,$(filter-out examples/lm/lm_processes.c,$(wildcard \
+    examples/$1.c examples/$1/*.c)) $(if $(filter lm,$1),$(lm_processes)))
 define link_example
 $(build)/examples/$1: $(call example_objects,$1) $(example_library) $(library)
 	@mkdir -p $$(@D)
@@ -237,6 +254,10 @@ $(build)/examples/$1: $(call example_objects,$1) $(example_library) $(library)
 	$$(hide)$$(link) $$^ $$(LDLIBS) -lm -o $$@
 endef
 $(foreach program,$(programs),$(eval $(call link_example,$(program))))
+
+ifdef mpi_compiler
+$(objects)/examples/lm/mpi/lm_mpi.o $(build)/examples/lm: private CC := $(mpi_compiler)
+endif
 
 # Programs may use POSIX where a person needs it; the library may not.
 $(objects)/examples/%.o: flags += -D_POSIX_C_SOURCE=200809L
@@ -346,7 +367,8 @@ $(test_program): $(test_objects) $(explorer_objects) \
 	$(hide)$(link) $^ $$(cat $(check_flags)) $(LDLIBS) -lm -o $@
 
 # Each script is a target, so that `make -j2` runs two at a time; the suites come last, and Check's summary with them.
-script_checks := docs examples course exercises lm lm_texts lm_options lm_model package crash uses generate locale output python mutants
+script_checks := docs examples course exercises lm lm_texts lm_options lm_model package crash uses generate \
+                 locale output python mutants
 .PHONY: test check-scripts $(script_checks:%=check-script-%)
 $(script_checks:%=check-script-%): $(test_program) $(example_binaries)
 check-script-docs:
@@ -371,6 +393,17 @@ test: check-scripts
 .PHONY: check-tokenizers
 check-tokenizers: $(test_program)
 	sh tests/examples/check_tokenizers.sh $< "$(or $(PYTHON),python3)" $(or $(count),2000) $(files)
+
+# By each MPI that is installed; Debian has several side by side.
+mpi_wrappers = $(or $(foreach name,mpicc.openmpi mpicc.mpich,$(if $(shell command -v $(name)),$(name))),\
+                    $(if $(shell command -v mpicc),mpicc))
+.PHONY: check-mpi
+check-mpi: $(build)/examples/lm
+	@$(if $(strip $(mpi_wrappers)),,echo 'skip  mpi: there is no mpicc')
+	+@for wrapper in $(mpi_wrappers); do \
+	    $(MAKE) --no-print-directory mpi=1 MPICC=$$wrapper build=$(build)-$$wrapper $(build)-$$wrapper/examples/lm && \
+	    sh tests/examples/check_mpi.sh $< $(build)-$$wrapper/examples/lm mpirun$${wrapper#mpicc} || exit 1; \
+	done
 
 # ---- WebAssembly ----
 wasm_build := $(out)build/wasm
@@ -598,6 +631,20 @@ bench-growth:
 .PHONY: bench-docs
 bench-docs:
 	python3 bench/report.py $(build)/bench/results.json README.md docs/performance.md
+
+# What a message and a byte cost between the processes of `mpirun -n N`: mpi=1 np=N mpirun='mpirun OPTIONS'.
+ifdef mpi_compiler
+$(build)/bench/link: private CC := $(mpi_compiler)
+$(objects)/bench/mpi/link.o: flags += -D_POSIX_C_SOURCE=200809L
+$(build)/bench/link: $(objects)/bench/mpi/link.o $(objects)/examples/lm/mpi/lm_mpi.o $(example_library) $(library)
+	@mkdir -p $(@D)
+	$(say) "  LINK  $@"
+	$(hide)$(link) $^ $(LDLIBS) -lm -o $@
+
+.PHONY: bench-mpi
+bench-mpi: $(build)/bench/link
+	$(or $(mpirun),$(patsubst mpicc%,mpirun%,$(MPICC))) -n $(or $(np),2) $<
+endif
 
 .PHONY: bench-attention
 bench-attention: $(build)/bench/bench_attention

@@ -14,6 +14,7 @@
 #include "nn/layers.h"
 #include "nn/models/models.h"
 #include "nn/nn.h"
+#include "nn/parallel/parallel.h"
 #include "nn/positions/positions.h"
 #include "nn/training.h"
 #include "tensor/files/files.h"

@@ -24,6 +24,7 @@ autograd/gradcheck $left_of_autograd autograd autograd/watch autograd/gradcheck
 nn                 tensor tensor/kernels autograd nn
 nn/positions       $left_of_nn nn nn/positions
 nn/models          $left_of_nn nn nn/positions nn/models
+nn/parallel        $left_of_nn nn nn/parallel
 nn/gradcheck       $left_of_nn nn nn/gradcheck
 examples           examples examples/shared
 examples/shared    examples examples/shared"

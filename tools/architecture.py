@@ -27,6 +27,7 @@ HOLDS = {  # what a room holds, a line each
            "head attention, mha", "transformer block", "SGD, AdamW, schedules"),
     "nn/positions": ("rotary positions, alibi,", "relative buckets"),
     "nn/models": ("transformers, cache, trace,", "pretrained files, checkpoints"),
+    "nn/parallel": ("gradients summed over processes",),
     "nn/gradcheck": ("the checker for modules",),
     "examples": ("training,", "generation,", "gradient checks,", "pictures of", "attention"),
 }

@@ -4,6 +4,7 @@
  */
 #include "examples/lm/lm.h"
 #include "examples/lm/lm_command.h"
+#include "examples/lm/lm_processes.h"
 #include "examples/shared/options.h"
 #include "examples/shared/program.h"
 
@@ -34,7 +35,7 @@ static int usage(FILE *file, int status)
     return status;
 }
 
-int main(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
     if (argc < 2)
         return usage(stderr, OPTIONS_WRONG);
@@ -53,4 +54,9 @@ int main(int argc, char **argv)
     else
         fprintf(stderr, "lm: unknown command '%s'; try lm --help\n", argv[1]);
     return OPTIONS_WRONG;
+}
+
+int main(int argc, char **argv)
+{
+    return processes_end(processes_begin(&argc, &argv) ? run_command(argc, argv) : lm_train_led());
 }

@@ -5,6 +5,9 @@
 #ifndef EXAMPLES_LM_H
 #define EXAMPLES_LM_H
 
+/* Of a process that another one leads (lm_processes.h). */
+int lm_train_led(void);
+
 int lm_train_command(int argc, char **argv);
 int lm_finetune_command(int argc, char **argv);
 int lm_sample_command(int argc, char **argv);

@@ -103,6 +103,16 @@ bool checkpoint_load_best(run *r)
     return good;
 }
 
+bool checkpoint_read_settings(char *config, const char *path, train_options *o)
+{
+    option settings[SETTINGS_MOST];
+    int count = train_settings(o, settings);
+    if (config_apply("lm train", path, config, strlen(config), settings, count))
+        return true;
+    free(o->files.word);
+    return false;
+}
+
 char *checkpoint_settings(const char *where, char folder[RUN_PATH], train_options *o)
 {
     char path[RUN_PATH], *config = NULL;
@@ -125,10 +135,7 @@ char *checkpoint_settings(const char *where, char folder[RUN_PATH], train_option
         fprintf(stderr, "lm: %s is no checkpoint of `lm train`\n", path);
     ag_safetensors_close(file);
     ag_ctx_free(ctx);
-    option settings[SETTINGS_MOST];
-    int count = train_settings(o, settings);
-    if (config != NULL && !config_apply("lm train", path, config, strlen(config), settings, count)) {
-        free(o->files.word);
+    if (config != NULL && !checkpoint_read_settings(config, path, o)) {
         free(config);
         config = NULL;
     }

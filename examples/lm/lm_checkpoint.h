@@ -23,6 +23,10 @@ bool checkpoint_load_best(run *r);
 /* The settings as JSON, to be freed; NULL: out of memory, without a line. */
 char *checkpoint_config(const run *r);
 
+/* Reads these settings, of the file at `path`, into o, which then points into the text. o->files.word is to be
+ * freed. */
+bool checkpoint_read_settings(char *config, const char *path, train_options *o);
+
 /* The settings of the run in this folder ("": the newest in runs/), whose path goes to folder. The text that they
  * point into is to be freed. */
 char *checkpoint_settings(const char *where, char folder[RUN_PATH], train_options *o);

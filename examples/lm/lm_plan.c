@@ -31,15 +31,16 @@ static double parameters(const train_options *o, double V)
     return V * E + table + L * ((2 + 2 * keys) * E * E + matrices * E * F);
 }
 
-/* Bytes that training takes at its peak: parameters, gradients and the optimizer's state; activations of a step, in
- * floats per token and layer as measured; the tokens. */
+/* Bytes that training takes at its peak: parameters, gradients and the optimizer's state; activations of a
+ * micro-batch, in floats per token and layer as measured; the tokens. */
 static double needed_bytes(const run *r)
 {
     const train_options *o = &r->o;
     const double E = (double)o->emb, F = ff_size(o), L = (double)o->layers, V = r->corpus.vocab.size;
-    double copies = o->optimizer == OPTIMIZER_SGD ? 3 : 4, kept = 15 * E + 3.5 * F;
+    double copies = (o->optimizer == OPTIMIZER_SGD ? 3 : 4) + (o->accumulate > 1), kept = 15 * E + 3.5 * F;
     double layers = o->recompute ? L * E + kept : L * kept;
-    return 4 * (copies * parameters(o, V) + (double)(o->batch * o->context) * (layers + 3 * V + 4 * E)) +
+    return 4 * (copies * parameters(o, V) +
+                (double)(o->batch / o->accumulate * o->context) * (layers + 3 * V + 4 * E)) +
            4 * (double)r->corpus.count;
 }
 

@@ -27,6 +27,7 @@ typedef struct run {
     ag_optimizer *optimizer;
     ag_schedule schedule;
     ag_profile *profile; /* NULL: none */
+    const ag_processes *link; /* to the other processes of the run; NULL: there are none */
     run_state s;
     char mark[TEXT_MARK]; /* the text's */
     char folder[RUN_PATH];

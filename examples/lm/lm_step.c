@@ -75,24 +75,76 @@ void run_free_model(run *r)
     model_free(&r->model);
 }
 
-bool run_step(run *r, bool search, double *loss)
+static int64_t micro_batch_of(const run *r)
+{
+    return (int64_t)(r->o.batch / r->o.accumulate);
+}
+
+/* Adds a micro-batch's share of the step's gradient; *loss is its mean loss. */
+static void add_micro_batch(run *r, bool search, double *loss)
 {
     ag_ctx *ctx = r->model.ctx;
-    ag_module *module = ag_gpt_module(r->model.gpt);
     const int64_t T = (int64_t)r->o.context;
     ag_tape *tape = ag_tape_begin(ctx);
     if (search)
         ag_tape_detect_anomalies(tape);
     ag_profile_tape(r->profile, tape); /* NULL does nothing */
-    ag_tensor *window = corpus_batch(ctx, &r->corpus, (int64_t)r->o.batch, T);
+    ag_tensor *window = corpus_batch(ctx, &r->corpus, micro_batch_of(r), T);
     ag_profile_note(r->profile, "batch");
     ag_tensor *logits = ag_gpt_forward(r->model.gpt, ag_slice(window, 1, 0, T, 1));
     ag_tensor *mean = ag_cross_entropy(logits, ag_slice(window, 1, 1, T + 1, 1));
-    ag_status status = ag_backward(tape, mean);
-    if (status == AG_OK)
-        status = ag_item(mean, loss);
+    ag_tensor *share = ag_full(ctx, AG_F32, AG_SCALAR, 1 / (double)r->o.accumulate);
+    if (ag_backward_from(tape, mean, share) == AG_OK)
+        ag_item(mean, loss);
     ag_tape_end(tape);
     ag_profile_note(r->profile, "end of tape");
+}
+
+/* Adds the gradients of all processes' micro-batches; loss[count] gets their losses, of which it has this process's
+ * first. `more`: others follow, which process 0 alone adds to the sum. */
+static void sum_processes(run *r, bool more, double *loss)
+{
+    const ag_processes *link = r->link;
+    ag_module *module = ag_gpt_module(r->model.gpt);
+    const double own = *loss;
+    if (link == NULL)
+        return;
+    if (ag_sum_grads(module, *link) == AG_OK && !link->gather(link->user, &own, loss, sizeof own))
+        ag_fail(r->model.ctx, AG_ERR_STATE, "step", "the other processes can not be reached");
+    if (more && link->rank > 0)
+        ag_module_zero_grad(module);
+    ag_profile_note(r->profile, "sum over processes");
+}
+
+/* The gradient of a step, and its mean loss. Micro-batch i draws from the random stream 2^44 i blocks further on: more
+ * than a run draws. */
+static ag_status add_micro_batches(run *r, bool search, double *loss)
+{
+    enum { FURTHER = 44 };
+    ag_ctx *ctx = r->model.ctx;
+    const int64_t all = (int64_t)r->o.accumulate, n = r->link == NULL ? 1 : r->link->count;
+    const int64_t rank = r->link == NULL ? 0 : r->link->rank;
+    const ag_rng begin = ag_rng_get(ctx);
+    ag_rng end = begin;
+    double sum = 0, part[AG_MAX_PROCESSES] = { 0 };
+    for (int64_t first = 0; first < all && ag_error(ctx) == AG_OK; first += n) {
+        const uint64_t further = (uint64_t)(first + rank) << FURTHER;
+        ag_rng_set(ctx, (ag_rng){ begin.seed, begin.counter + further });
+        add_micro_batch(r, search, part);
+        end.counter = ag_rng_get(ctx).counter - further; /* each draws the same number of blocks */
+        sum_processes(r, first + n < all, part);
+        for (int64_t k = 0; k < n; k++)
+            sum += part[k];
+    }
+    *loss = sum / (double)all;
+    ag_rng_set(ctx, ag_error(ctx) == AG_OK ? end : begin);
+    return ag_error(ctx);
+}
+
+bool run_step(run *r, bool search, double *loss)
+{
+    ag_module *module = ag_gpt_module(r->model.gpt);
+    ag_status status = add_micro_batches(r, search, loss);
     if (status == AG_OK)
         status = ag_clip_grad_norm(module, r->o.clip > 0 ? r->o.clip : (double)INFINITY, &r->gnorm);
     ag_profile_note(r->profile, "clipping");
@@ -150,7 +202,7 @@ double run_validate(run *r, int64_t some)
 {
     const int64_t T = (int64_t)r->o.context, first = r->corpus.train_count, end = r->corpus.count - 1;
     const int64_t windows = run_windows(r), whole = (end - first) / T, stride = stride_of(r, some);
-    const int64_t most = (int64_t)r->o.batch;
+    const int64_t most = micro_batch_of(r);
     double sum = 0, tokens = 0;
     for (int64_t w = 0; w < windows;) {
         int64_t start = first + w * T, left = (whole - w + stride - 1) / stride, count = left < most ? left : most;

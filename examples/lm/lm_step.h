@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * lm_step.h - a run's model, one training step, the validation loss. B windows of T tokens; losses in nats per token.
+ *
+ * A step's batch is cut into micro-batches, which have a random stream each. Their gradients are added in the order of
+ * their numbers, whether one process computes all or several processes share them: the bits are the same.
  */
 #ifndef EXAMPLES_LM_STEP_H
 #define EXAMPLES_LM_STEP_H

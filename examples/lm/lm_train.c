@@ -6,6 +6,7 @@
 #include "examples/lm/lm_checkpoint.h"
 #include "examples/lm/lm_command.h"
 #include "examples/lm/lm_plan.h"
+#include "examples/lm/lm_processes.h"
 #include "examples/lm/lm_report.h"
 #include "examples/lm/lm_step.h"
 #include "examples/shared/learning.h"
@@ -49,6 +50,8 @@ static void catch_signals(void)
             sigaction(caught[i], &before, NULL);
     }
 }
+
+volatile const sig_atomic_t *lm_train_interrupted(void) { return &interrupted; }
 
 /* ---- Setting up ---- */
 
@@ -139,6 +142,14 @@ static bool check_options(const run *r)
                 (unsigned long long)(o->emb / o->heads));
         return false;
     }
+    if (!divides("--accumulate", o->accumulate, "--batch", o->batch) ||
+        !divides("mpirun -n", (uint64_t)processes_count(), "--accumulate", o->accumulate))
+        return false;
+    if (processes_count() > 1 && (o->minutes > 0 || o->dry_run)) {
+        fprintf(stderr, "lm train: %s measures one process; leave it out, or start lm without mpirun\n",
+                o->minutes > 0 ? "--minutes" : "--dry-run");
+        return false;
+    }
     if (o->warmup >= o->steps && o->warmup > 0 && o->steps > 0) {
         fprintf(stderr, "lm train: --steps %llu ends within the warm-up; give --warmup %llu or less, or more steps\n",
                 (unsigned long long)o->steps, (unsigned long long)o->steps / 10);
@@ -207,6 +218,8 @@ static bool set_up(training *t)
     if (!check_options(r) || (t->resumed == NULL && !r->o.dry_run && !run_may_begin(r)))
         return false;
     r->model.recompute = r->o.recompute;
+    if (r->o.threads == 0)
+        r->o.threads = processes_threads();
     r->model.ctx = program_context("lm train", r->o.seed, r->o.threads);
     if (r->model.ctx == NULL)
         return false;
@@ -214,7 +227,9 @@ static bool set_up(training *t)
         snprintf(r->folder, sizeof r->folder, "%s", t->resumed);
     bool good = (t->resumed == NULL ? r->o.from == NULL || run_start_from(r) : checkpoint_model(r)) &&
                 read_corpus(t, &raw) && choose_settings(t) && run_make_model(r) &&
-                (r->o.dry_run || (t->resumed != NULL ? run_resume(r) : run_begin(r, &raw)));
+                (r->o.dry_run || (r->link != NULL      ? checkpoint_load(r)
+                                  : t->resumed != NULL ? run_resume(r)
+                                                       : run_begin(r, &raw)));
     text_free(&raw);
     return good;
 }
@@ -250,10 +265,15 @@ static void introduce(const run *r)
             (long long)ag_module_numel(ag_gpt_module(r->model.gpt)), (long long)c->num_layers, (long long)c->num_heads,
             (long long)c->head_size, (long long)c->emb_size);
     introduce_kind(c);
-    fprintf(stderr, "training  %s, %llu steps of %llu x %llu tokens, %d threads, %s kernels\n",
+    char processes[40] = "", parts[40] = "";
+    if (processes_count() > 1)
+        snprintf(processes, sizeof processes, "%lld processes with ", (long long)processes_count());
+    if (r->o.accumulate > 1)
+        snprintf(parts, sizeof parts, " in %llu parts", (unsigned long long)r->o.accumulate);
+    fprintf(stderr, "training  %s, %llu steps of %llu x %llu tokens%s, %s%d threads, %s kernels\n",
             r->o.optimizer == OPTIMIZER_SGD ? "SGD" : "AdamW", (unsigned long long)r->o.steps,
-            (unsigned long long)r->o.batch, (unsigned long long)r->o.context, ag_ctx_threads(r->model.ctx),
-            ag_ctx_isa(r->model.ctx));
+            (unsigned long long)r->o.batch, (unsigned long long)r->o.context, parts, processes,
+            ag_ctx_threads(r->model.ctx), ag_ctx_isa(r->model.ctx));
 }
 
 static void introduce_chance(const run *r)
@@ -344,9 +364,26 @@ static bool save(training *t)
     return good;
 }
 
+/* Another process has ended or failed: the run is saved as it was before the step. */
+static bool lost_process(training *t)
+{
+    run *r = &t->r;
+    fprintf(stderr, "lm train: %s\n", ag_error_message(r->model.ctx));
+    ag_error_clear(r->model.ctx);
+    if (!save(t))
+        return false;
+    ag_fprintf(stderr, "lm train: another process has ended; step %.0f is saved, go on with:\n    ", r->s.step);
+    command_print(stderr, (const char *const[]){ "train", "--continue", r->folder, NULL });
+    fputc('\n', stderr);
+    return false;
+}
+
 static bool failed_step(training *t)
 {
     progress_pause(&t->p);
+    if (t->r.link != NULL && ag_error(t->r.model.ctx) == AG_ERR_STATE)
+        return lost_process(t);
+    t->r.link = NULL; /* the others end; one process makes the same steps */
     if (ag_error(t->r.model.ctx) == AG_ERR_NUMBER) {
         explain_infinity(&t->r, &interrupted);
         return false;
@@ -355,15 +392,26 @@ static bool failed_step(training *t)
     return model_error(&t->r.model);
 }
 
+/* Whether all processes go on. False, with the context's error set, when one can not be reached. */
+static bool agree(run *r, bool *go_on)
+{
+    if (!processes_agree(r->link, go_on))
+        ag_fail(r->model.ctx, AG_ERR_STATE, "step", "the other processes can not be reached");
+    return ag_error(r->model.ctx) == AG_OK;
+}
+
 static bool train_loop(training *t)
 {
     run *r = &t->r;
     double loss;
     progress_begin(&t->p, (int64_t)r->s.step, (int64_t)r->o.steps, (double)(r->o.batch * r->o.context));
     t->patient = is_patient(r);
-    while (r->s.step < (double)r->o.steps && t->patient && !interrupted) {
-        if (!run_step(r, false, &loss))
+    for (;;) {
+        bool go_on = r->s.step < (double)r->o.steps && t->patient && !interrupted;
+        if (!agree(r, &go_on) || (go_on && !run_step(r, false, &loss)))
             return failed_step(t);
+        if (!go_on)
+            return true;
         int64_t step = (int64_t)r->s.step;
         r->s.loss_sum += loss;
         r->s.loss_count++;
@@ -381,7 +429,6 @@ static bool train_loop(training *t)
         if (seconds() - r->saved_at >= r->o.checkpoint && !save(t))
             return false;
     }
-    return true;
 }
 
 /* ---- The end ---- */
@@ -489,6 +536,36 @@ static bool goes_on(const run *r)
     return !all && is_patient(r);
 }
 
+/* Has the other processes, if there are any, train this run too. */
+static bool join_processes(run *r)
+{
+    led_run led = { .config = checkpoint_config(r), .threads = r->o.threads };
+    snprintf(led.folder, sizeof led.folder, "%s", r->folder);
+    if (led.config == NULL) {
+        fprintf(stderr, "lm: out of memory for the settings\n");
+        return false;
+    }
+    r->link = processes_join(&led, &interrupted);
+    free(led.config);
+    return true;
+}
+
+/* Frees all; the exit status. */
+static int tear_down(training *t)
+{
+    run *r = &t->r;
+    t->good = run_close(r) && t->good;
+    ag_profile_free(r->profile);
+    run_free_model(r);
+    corpus_free(&r->corpus);
+    run_free(r);
+    if (r->model.ctx != NULL && ag_ctx_free(r->model.ctx) != 0) {
+        fprintf(stderr, "lm: tensors are still held at the end\n");
+        t->good = false;
+    }
+    return t->good ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int lm_train(const train_options *options, const char *folder)
 {
     training t = { .r = { .o = *options, .began = seconds() }, .resumed = folder };
@@ -504,16 +581,35 @@ int lm_train(const train_options *options, const char *folder)
         t.a.chance = r->corpus.chance;
         r->profile = r->o.profile ? ag_profile_new(r->model.ctx, seconds) : NULL;
         catch_signals();
-        ag_with_threads(r->model.ctx, train, &t);
+        t.good = join_processes(r);
+        if (t.good)
+            ag_with_threads(r->model.ctx, train, &t);
     }
-    t.good = run_close(r) && t.good;
-    ag_profile_free(r->profile);
-    run_free_model(r);
-    corpus_free(&r->corpus);
-    run_free(r);
-    if (r->model.ctx != NULL && ag_ctx_free(r->model.ctx) != 0) {
-        fprintf(stderr, "lm: tensors are still held at the end\n");
-        t.good = false;
+    return tear_down(&t);
+}
+
+/* ---- A process that is led ---- */
+
+static void follow(void *argument)
+{
+    training *t = argument;
+    double loss;
+    bool go_on = true;
+    while (t->good && go_on) {
+        go_on = !interrupted;
+        t->good = agree(&t->r, &go_on) && (!go_on || run_step(&t->r, false, &loss));
     }
-    return t.good ? EXIT_SUCCESS : EXIT_FAILURE;
+    const ag_status status = ag_error(t->r.model.ctx);
+    if (status != AG_OK && status != AG_ERR_STATE && status != AG_ERR_NUMBER) /* those are everyone's */
+        model_error(&t->r.model);
+}
+
+int lm_train_led_by(const train_options *options, const char *folder, const ag_processes *link)
+{
+    training t = { .r = { .o = *options, .link = link }, .resumed = folder };
+    catch_signals();
+    t.good = set_up(&t);
+    if (t.good)
+        ag_with_threads(t.r.model.ctx, follow, &t);
+    return tear_down(&t);
 }

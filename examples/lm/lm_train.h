@@ -9,6 +9,8 @@
 #include "examples/lm/lm_text.h"
 #include "examples/shared/options.h"
 
+#include <signal.h>
+
 typedef struct train_options {
     /* Kept in the run's config.json. */
     option_words files;
@@ -19,6 +21,7 @@ typedef struct train_options {
     uint64_t vocab;          /* of byte pairs; 0: unsaid */
     bool recompute, qk_norm;
     uint64_t steps, batch, context, layers, heads, emb;
+    uint64_t accumulate; /* micro-batches of a step */
     uint64_t window, kv_heads; /* 0: no window; as many as heads */
     model_kinds kinds;
     uint64_t warmup, report, sample, seed, patience; /* report 0: chosen by the number of steps */
@@ -42,5 +45,11 @@ int train_settings(train_options *o, option settings[SETTINGS_MOST]);
 
 /* Runs it and returns the program's exit status. `folder` is that of the run to go on with; NULL: a new run. */
 int lm_train(const train_options *options, const char *folder);
+
+/* Becomes the number of the signal that stops the run. */
+volatile const sig_atomic_t *lm_train_interrupted(void);
+
+/* Makes the steps of the run in this folder together with process 0, which does all the rest. */
+int lm_train_led_by(const train_options *options, const char *folder, const ag_processes *link);
 
 #endif

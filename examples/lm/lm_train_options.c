@@ -4,6 +4,7 @@
  */
 #include "examples/lm/lm.h"
 #include "examples/lm/lm_checkpoint.h"
+#include "examples/lm/lm_processes.h"
 #include "examples/shared/config.h"
 #include "examples/shared/program.h"
 
@@ -32,7 +33,7 @@ static const char *const schedule_word[] = { "constant", "linear", "cosine", NUL
 static train_options defaults(void)
 {
     return (train_options){
-        .steps = 2400, .batch = 8, .context = 128, .layers = 4, .heads = 4, .emb = 128,
+        .steps = 2400, .batch = 8, .accumulate = 1, .context = 128, .layers = 4, .heads = 4, .emb = 128,
         .kinds = { POSITIONS_ROTARY, NORM_RMS, FEED_FORWARD_SWIGLU }, .qk_norm = true,
         .warmup = SETTING_AUTO, .sample = SETTING_AUTO, .seed = 1, .checkpoint = 20,
         .lr = -1, .momentum = 0.9, .weight_decay = -1, .clip = 1, .schedule = AG_LR_COSINE,
@@ -72,6 +73,8 @@ int train_settings(train_options *o, option settings[SETTINGS_MOST])
         { "training", OPTION_HEADING },
         { "--steps", OPTION_NUMBER, &o->steps, "N", "training steps [2400]", 1, STEPS_MOST },
         { "--batch", OPTION_NUMBER, &o->batch, "N", "windows of text per step [8]", 1, most },
+        { "--accumulate", OPTION_NUMBER, &o->accumulate, "N",
+          "cut a step into N parts, a divisor of --batch: less memory; mpirun's processes share them [1]", 1, 1 << 20 },
         { "--optimizer", OPTION_CHOICE, &o->optimizer, "NAME", "adamw or sgd [adamw]", .words = optimizer_word },
         { "--lr", OPTION_REAL, &o->lr, "X", "peak learning rate, above 0 [adamw 4e-3, sgd 0.1; lm finetune 1e-3]" },
         { "--momentum", OPTION_REAL, &o->momentum, "X", "of sgd, 0 <= X < 1 [0.9]" },
@@ -282,6 +285,24 @@ static int continue_run(int argc, char **argv)
     status = lm_train(&o, folder);
     free(files.word);
     free(config);
+    return status;
+}
+
+int lm_train_led(void)
+{
+    led_run led = { .threads = 0 };
+    const ag_processes *link = processes_join(&led, lm_train_interrupted());
+    if (link == NULL)
+        return EXIT_SUCCESS;
+    train_options o = defaults();
+    o.threads = led.threads;
+    int status = EXIT_FAILURE;
+    if (checkpoint_read_settings(led.config, led.folder, &o)) {
+        option_words files = o.files;
+        status = lm_train_led_by(&o, led.folder, link);
+        free(files.word);
+    }
+    free(led.config);
     return status;
 }
 

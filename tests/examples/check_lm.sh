@@ -30,6 +30,17 @@ check "so does another weight decay" other_losses one decayed
 train lean --steps 12 --recompute
 check "recomputation writes the same losses" same_losses one lean
 check "and the same model" same_model one lean
+train parts --steps 12 --accumulate 4 --threads 1
+train parts_again --steps 12 --accumulate 4 --threads 2
+check "a step in parts: the same run for 1 and 2 threads" same_run parts parts_again
+check "of other windows" other_losses one parts
+first_norm() { sed -n 2p "$folder/$1/log.csv" | cut -d , -f 4; }
+near() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b / 1.7 && a < b * 1.7) }'; }
+check "and a gradient as large as the whole batch's" near "$(first_norm parts)" "$(first_norm one)"
+train one_window --steps 12 --batch 1
+check "each part has windows of its own" other_losses one_window parts
+check "parts that do not divide the batch" refused 1 'lm train: --accumulate 3: must divide --batch 4: 1, 2, 4' train \
+    --batch 4 --accumulate 3 --out "$folder/none"
 train profiled --steps 12 --profile
 check "a profile changes no losses" same_losses one profiled
 profile_is_shown()
@@ -53,6 +64,7 @@ goes_on_as() { # the step of the checkpoint, then options
     check "and is the run that never stopped" same_run whole part
 }
 goes_on_as 8 --optimizer adamw
+goes_on_as 8 --accumulate 2
 goes_on_as 8 --optimizer sgd --patience 2
 goes_on_as 10 --sample 3 --report 5
 rm "$folder/part/report.html"
