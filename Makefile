@@ -227,7 +227,7 @@ $(kernel_objects): $(objects)/tensor/kernels/kernels_%.o: tensor/kernels/kernels
 	$(hide)$(call compile,$(kernel_optimize)) $(isa_flags_$*) -DAG_ISA=$* $< -o $@
 
 # ---- example programs: examples/<name>.c or examples/<name>/*.c, and an archive of what they share ----
-programs := lm generate encode head_attention multi_head_attention attention_gradients gradcheck linear_regression \
+programs := lm generate encode finetune head_attention multi_head_attention attention_gradients gradcheck linear_regression \
             translate forecast classify check_kernel explorer exercises \
             $(patsubst examples/%.c,%,$(wildcard examples/course/*.c))
 example_shared := $(wildcard examples/shared/*.c)
@@ -286,7 +286,7 @@ version := $(subst $(space),.,$(shell sed -n 's/^.define AG_VERSION_[A-Z]* //p' 
 soversion := $(if $(filter 0.%,$(version)),$(basename $(version)),$(firstword $(subst ., ,$(version))))
 shared_library := $(build)/libattngrad.so.$(version)
 public_headers = $(filter %.h,$(shell $(CC) -I. -MM attngrad.h))
-installed_programs := lm generate encode gradcheck
+installed_programs := lm generate encode finetune gradcheck
 
 .PHONY: shared
 shared: $(shared_library)
@@ -367,13 +367,13 @@ $(test_program): $(test_objects) $(explorer_objects) \
 	$(hide)$(link) $^ $$(cat $(check_flags)) $(LDLIBS) -lm -o $@
 
 # Each script is a target, so that `make -j2` runs two at a time; the suites come last, and Check's summary with them.
-script_checks := docs examples course exercises lm lm_texts lm_options lm_model package crash uses generate \
+script_checks := docs examples course exercises lm lm_texts lm_options lm_model package crash uses generate finetune \
                  locale output python mutants
 .PHONY: test check-scripts $(script_checks:%=check-script-%)
 $(script_checks:%=check-script-%): $(test_program) $(example_binaries)
 check-script-docs:
 	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags) $(LDFLAGS)
-$(addprefix check-script-,examples course package uses generate output): check-script-%:
+$(addprefix check-script-,examples course package uses generate finetune output): check-script-%:
 	sh tests/examples/check_$*.sh $(build)/examples
 $(addprefix check-script-,lm lm_texts lm_options lm_model crash): check-script-%:
 	sh tests/examples/check_$*.sh $(build)/examples/lm

@@ -51,7 +51,8 @@ static void steps(void *argument)
     ag_schedule schedule = { AG_LR_COSINE, l->lr, l->lr / 20, l->steps / 20 + 1, l->steps };
     double began = seconds(), shown = began, sum = 0;
     int64_t count = 0;
-    for (int64_t step = 0; step < l->steps && ag_error(l->ctx) == AG_OK; step++) {
+    const bool stops = l->stop != NULL;
+    for (int64_t step = 0; step < l->steps && ag_error(l->ctx) == AG_OK && !(stops && *l->stop != 0); step++) {
         ag_optimizer_set_lr(optimizer, ag_schedule_lr(&schedule, step));
         double loss = train_step(l, optimizer);
         sum += loss;

@@ -8,6 +8,8 @@
 
 #include "attngrad.h"
 
+#include <signal.h>
+
 typedef struct learning {
     const char *program; /* its name, in the line of progress */
     ag_ctx *ctx;
@@ -17,6 +19,7 @@ typedef struct learning {
     double weight_decay;
     ag_tensor *(*loss)(void *user); /* of one batch, on the running tape */
     void *user;
+    volatile const sig_atomic_t *stop; /* not 0: training ends after the step; NULL: it has no such end */
 } learning;
 
 /* Trains. False after an error, which the context has, or when the loss is NaN. */

@@ -191,6 +191,11 @@ AG_OWNED ag_gpt *ag_gpt_from_files(ag_ctx *ctx, const char *config_path, const c
 AG_OWNED ag_encoder *ag_encoder_from_files(ag_ctx *ctx, const char *config_path, const char *weights_path,
                                            ag_dtype dtype);
 
+/* Saves a model that ag_gpt_from_files made of these two files, trained further: every parameter under the name that it
+ * has in weights_path, in the model's dtype. Other tensors of that file (a copy of the table as a tied head, masks) are
+ * not in the new one. */
+ag_status ag_gpt_to_file(ag_gpt *gpt, const char *config_path, const char *weights_path, const char *path);
+
 /* Returns the number of tokens that end a text, eos_token_id of generation_config.json beside config_path, or of
  * config_path when there is no such file; writes the first `capacity` of them to ids[]. -1 on error, such as a file
  * that is not a configuration. */

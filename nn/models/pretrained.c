@@ -308,3 +308,22 @@ ag_encoder *ag_encoder_from_files(ag_ctx *ctx, const char *config_path, const ch
     ag_encoder_free(encoder);
     return NULL;
 }
+
+ag_status ag_gpt_to_file(ag_gpt *gpt, const char *config_path, const char *weights_path, const char *path)
+{
+    if (gpt == NULL)
+        return AG_ERR_ARGUMENT;
+    const ag_module *module = ag_gpt_module(gpt);
+    ag_ctx *ctx = module->ctx;
+    const ag_config_source source = { ctx, "gpt_to_file", config_path };
+    ag_description d;
+    if (ag_error(ctx) != AG_OK || !ag_check_given(ctx, source.where, "config_path", config_path) ||
+        !ag_check_given(ctx, source.where, "weights_path", weights_path))
+        return ag_error(ctx);
+    const ag_family *of = ag_config_read(&source, false, &d);
+    ag_safetensors *file = of == NULL ? NULL : pretrained_open_weights(ctx, source.where, weights_path);
+    if (file != NULL)
+        ag_names_save(module, path, of->rules, *of->rule_count, of->prefix, file);
+    ag_safetensors_close(file);
+    return ag_error(ctx);
+}

@@ -29,6 +29,11 @@ bool ag_state_complete(const ag_state_file *in, const ag_named_tensor *want, int
 ag_status ag_names_load(ag_module *module, ag_safetensors *file, const ag_weight_rule *rules, int64_t count,
                         const char *prefix, bool fresh);
 
+/* ag_module_save_named; each tensor has the name, with the prefix or without, that it has in the file `like`; NULL: the
+ * first rule's. */
+ag_status ag_names_save(const ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count,
+                        const char *prefix, const ag_safetensors *like);
+
 /* Copies read[] into want[].tensor, which are dense. Can not fail. */
 void ag_state_commit(const ag_state_file *in, const ag_named_tensor *want, int64_t count, ag_tensor *const *read);
 

@@ -54,7 +54,7 @@ static bool names_fill(char out[NAME_MOST], const char *prefix, const char *thei
 typedef struct place {
     const ag_weight_rule *rule;
     char name[NAME_MOST]; /* theirs */
-    bool found;           /* the file has it; false when saving */
+    bool found;           /* the file has it */
     int64_t head_size;    /* of a rule by head */
 } place;
 
@@ -336,6 +336,12 @@ static int64_t names_theirs_of(const ag_module *module, const place *at, ag_name
 
 ag_status ag_module_save_named(const ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count)
 {
+    return ag_names_save(module, path, rules, count, NULL, NULL);
+}
+
+ag_status ag_names_save(const ag_module *module, const char *path, const ag_weight_rule *rules, int64_t count,
+                        const char *prefix, const ag_safetensors *like)
+{
     static const char where[] = "module_save_named";
     if (module == NULL)
         return AG_ERR_ARGUMENT;
@@ -348,7 +354,7 @@ ag_status ag_module_save_named(const ag_module *module, const char *path, const 
     ag_named_tensor *out = ag_alloc(ctx, params * sizeof *out);
     bool good = at != NULL && out != NULL;
     for (int64_t i = 0; i < module->param_count && good; i++)
-        good = names_find_place(module, where, module->param[i].name, rules, count, NULL, NULL, &at[i]);
+        good = names_find_place(module, where, module->param[i].name, rules, count, like, prefix, &at[i]);
     ag_scope_begin(ctx, NULL);
     int64_t filled = good ? names_theirs_of(module, at, out, where) : -1;
     if (filled >= 0)

@@ -33,7 +33,7 @@ model=$folder/run/last.safetensors
 
 each_program() { # a command that is given a program and its arguments, each of which writes to stdout
     failures=0
-    for program in generate encode head_attention multi_head_attention attention_gradients gradcheck \
+    for program in generate encode finetune head_attention multi_head_attention attention_gradients gradcheck \
         linear_regression translate forecast classify check_kernel explorer exercises; do
         "$@" $program --help || failures=1
     done

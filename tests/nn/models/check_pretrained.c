@@ -328,6 +328,39 @@ static void purse_free(void *user, void *block, size_t size)
     free(block);
 }
 
+/* A model is saved under the names of the file that it comes from, with or without a prefix, from F16 and BF16 too: a
+ * model without changes gives back all values, as float32. */
+START_TEST(saved_under_the_same_names)
+{
+    ag_ctx *ctx = test_begin();
+    const char *model = gpts[_i].name, *config = model_file(model, "config.json"), *path = test_file();
+    const char *weights = model_file(model, "model.safetensors");
+    ag_gpt *gpt = load_gpt(ctx, model, AG_F32);
+    assert_ok(ctx, ag_gpt_to_file(gpt, config, weights, path));
+    ag_safetensors *given = ag_safetensors_open(ctx, weights), *saved = ag_safetensors_open(ctx, path);
+    const bool head = ag_gpt_config_of(gpt)->untied_head;
+    int64_t others = 0;
+    for (int64_t i = 0; i < ag_safetensors_count(given); i++) {
+        const char *name = ag_safetensors_name(given, i);
+        if (!head && strcmp(name, "lm_head.weight") == 0)
+            others++;
+        else
+            assert_same_bits(ag_safetensors_read(saved, name), ag_safetensors_read(given, name));
+    }
+    ck_assert_int_eq(ag_safetensors_count(saved), ag_safetensors_count(given) - others);
+    ag_safetensors_close(given);
+    ag_safetensors_close(saved);
+    ck_assert_int_eq(ag_gpt_to_file(gpt, config, path, "no/such/folder/file"), AG_ERR_FILE);
+    assert_error(ctx, AG_ERR_FILE, "no/such/folder");
+    ck_assert_int_eq(ag_gpt_to_file(gpt, model_file("bert", "config.json"), weights, path), AG_ERR_FILE);
+    assert_error(ctx, AG_ERR_FILE, "model_type is bert");
+    ck_assert_int_eq(ag_gpt_to_file(NULL, config, weights, path), AG_ERR_ARGUMENT);
+    ag_gpt_free(gpt);
+    remove(path);
+    test_end(ctx);
+}
+END_TEST
+
 START_TEST(out_of_memory)
 {
     bool made = false;
@@ -358,6 +391,7 @@ Suite *pretrained_suite(void)
     tcase_add_loop_test(tcase, saved_under_their_names, 0, GPTS);
     tcase_add_loop_test(tcase, generates_like_transformers, 0, 2 * GPTS);
     tcase_add_test(tcase, configurations);
+    tcase_add_loop_test(tcase, saved_under_the_same_names, 0, GPTS);
     tcase_add_test(tcase, out_of_memory);
     suite_add_tcase(suite, tcase);
     return suite;
