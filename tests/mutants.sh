@@ -92,7 +92,7 @@ first_failure()
         } | sed -n '/^not ok/{p;q;}; /^status/p')
         case $line in
         status*) status=${line#status } ;;
-        ?*) status=1 first=$(printf '%s\n' "$line" | sed "s/^[^:]*:[^:]*:\([^:]*\):.*/$1: \1/") ;;
+        ?*) status=1 first=$(printf '%s\n' "$line" | LC_ALL=C sed "s/^[^:]*:[^:]*:\([^:]*\):.*/$1: \1/") ;;
         esac
         case $line in
         *'Test timeout expired'*) first="$first hangs" ;;

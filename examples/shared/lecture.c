@@ -44,7 +44,12 @@ int lecture_read(lecture *l, const char *about, const option *own, int own_count
     char text_help[96], d_help[48], heads_help[48];
     snprintf(text_help, sizeof text_help, "the sentence, 1 to %d words [%s]", LECTURE_WORDS, l->text);
     snprintf(d_help, sizeof d_help, "channels of a head, 1 to %d [%d]", LECTURE_D, (int)l->d);
-    snprintf(heads_help, sizeof heads_help, "number of heads, 1 to %d [%d]", LECTURE_HEADS, (int)l->heads);
+    const bool one = l->heads == 0;
+    if (one)
+        snprintf(heads_help, sizeof heads_help, "1: multi_head_attention shows several");
+    else
+        snprintf(heads_help, sizeof heads_help, "number of heads, 1 to %d [%d]", LECTURE_HEADS, (int)l->heads);
+    l->heads = one ? 1 : l->heads;
     l->seed = 1;
     option all[MOST] = {
         { "--text", OPTION_TEXT, &l->text, "WORDS", text_help },
@@ -54,9 +59,9 @@ int lecture_read(lecture *l, const char *about, const option *own, int own_count
         { "--non-causal", OPTION_FLAG, &l->non_causal, NULL, "let every word see every word" },
         { "--json", OPTION_TEXT, &l->json, "FILE", "write the library's trace: inputs, weights, every matrix" },
         { "--svg", OPTION_TEXT, &l->svg, "NAME", "write the heat maps as pictures, NAME-....svg" },
-        { "--heads", OPTION_NUMBER, &l->heads, "N", heads_help, 1, LECTURE_HEADS },
+        { "--heads", OPTION_NUMBER, &l->heads, "N", heads_help, 1, one ? 1 : LECTURE_HEADS },
     };
-    int count = l->heads == 0 ? COMMON - 1 : COMMON;
+    int count = COMMON;
     assert(count + own_count <= MOST);
     for (int i = 0; i < own_count; i++)
         all[count++] = own[i];

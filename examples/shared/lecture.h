@@ -16,7 +16,7 @@ enum { LECTURE_WORDS = 12, LECTURE_BYTES = 48, LECTURE_D = 8, LECTURE_HEADS = 4 
 
 typedef struct lecture {
     const char *program, *text; /* given, as are d and heads: the defaults of the options */
-    uint64_t d, heads, seed;    /* d: channels of a head; heads 0: the program has one head and no --heads */
+    uint64_t d, heads, seed; /* d: channels of a head; heads 0: the program has one head, and it is 1 afterwards */
     bool no_scale, non_causal;
     const char *json, *svg;
     int T; /* words */

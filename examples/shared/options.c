@@ -176,7 +176,8 @@ static bool in_range(const char *program, const option *o, double value, const c
 {
     if (o->most == 0 || (value >= o->least && value <= o->most))
         return true;
-    ag_fprintf(stderr, "%s: %s is %s, must be %.10g to %.10g\n", program, o->name, text, o->least, o->most);
+    ag_fprintf(stderr, o->least == o->most ? "%s: %s is %s, must be %.10g\n" : "%s: %s is %s, must be %.10g to %.10g\n",
+               program, o->name, text, o->least, o->most);
     return false;
 }
 

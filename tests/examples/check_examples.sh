@@ -175,6 +175,7 @@ lacks out '^##\.$'
 run 1 head_attention --svg no/such/folder
 has err 'can not write no/such/folder-weights.svg: '
 run 2 head_attention --heads 2
+has err '^head_attention: --heads is 2, must be 1$'
 run 2 head_attention --d 9
 has err '^head_attention: --d is 9, must be 1 to 8$'
 run 2 head_attention --text 'a b c d e f g h i j k l m'
