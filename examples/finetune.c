@@ -170,12 +170,12 @@ static bool finetune(finetuning *f, const model_files *files, learning *l)
         return false;
     l->ctx = f->ctx;
     l->module = ag_gpt_module(f->gpt);
+    catch_signals();
     fprintf(stderr, "%s: %lld parameters, %lld tokens to train on, %lld to validate; %lld steps of %lld x %lld\n",
             program, (long long)ag_module_numel(l->module), (long long)f->train_count,
             (long long)(f->text.count - f->train_count), (long long)l->steps, (long long)f->batch,
             (long long)f->context);
     const double before = validate(f);
-    catch_signals();
     if (!learn(l))
         return false;
     const double after = validate(f);
