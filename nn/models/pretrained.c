@@ -111,7 +111,7 @@ static bool pretrained_set_config(const ag_config_source *source, const ag_descr
     return c->attention.rotary == NULL || pretrained_set_rope(source, d, c);
 }
 
-/* Whether a list names so many layers, or is none. */
+/* A list of layers that config.json has must be as long as the model has layers; otherwise false, with an error. */
 static bool pretrained_check_list(const ag_config_source *source, const ag_layers_said *said, const char *name,
                                   int64_t layers)
 {

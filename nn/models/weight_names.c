@@ -108,8 +108,12 @@ static bool names_find_place(const ag_module *module, const char *where, const c
     return at->rule != NULL;
 }
 
-static bool names_check_rules(ag_ctx *ctx, const char *where, const ag_weight_rule *rules, int64_t count)
+/* Whether there is no error so far and what a caller gives makes sense; otherwise false, with an error. */
+static bool names_check_call(ag_ctx *ctx, const char *where, const char *path, const ag_weight_rule *rules,
+                             int64_t count)
 {
+    if (ag_error(ctx) != AG_OK || !ag_check_given(ctx, where, "path", path))
+        return false;
     if (count < 0)
         ag_fail(ctx, AG_ERR_ARGUMENT, where, "the number of rules is %" PRId64, count);
     if (count < 0 || (count > 0 && !ag_check_given(ctx, where, "rules", rules)))
@@ -267,8 +271,7 @@ ag_status ag_module_load_named(ag_module *module, const char *path, const ag_wei
     if (module == NULL)
         return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
-    if (ag_error(ctx) != AG_OK || !ag_check_given(ctx, where, "path", path) ||
-        !names_check_rules(ctx, where, rules, count))
+    if (!names_check_call(ctx, where, path, rules, count))
         return ag_error(ctx);
     ag_safetensors *file = ag_safetensors_open(ctx, path);
     if (file != NULL)
@@ -346,8 +349,7 @@ ag_status ag_names_save(const ag_module *module, const char *path, const ag_weig
     if (module == NULL)
         return AG_ERR_ARGUMENT;
     ag_ctx *ctx = module->ctx;
-    if (ag_error(ctx) != AG_OK || !ag_check_given(ctx, where, "path", path) ||
-        !names_check_rules(ctx, where, rules, count))
+    if (!names_check_call(ctx, where, path, rules, count))
         return ag_error(ctx);
     size_t params = (size_t)module->param_count;
     place *at = ag_alloc(ctx, params * sizeof *at);

@@ -63,15 +63,17 @@ check "baby" preset baby '6 layers, 6 heads of 64, embedding 384'
 check "nanogpt-cpu" preset nanogpt-cpu 'rotary positions, rms norm, swiglu feed-forward, query and key norm'
 check "nanogpt-cpu-published" preset nanogpt-cpu-published 'learned positions, layer norm, gelu feed-forward'
 check "no such preset" refused 2 'nanogpt-cpu nanogpt-cpu-published; did you mean tiny?' train --preset tinny
-timed() { # a run of six seconds with a model of many steps, on a machine that stands still for as long
-    "$lm" train "$folder/some.txt" --minutes 0.1 --layers 1 --heads 1 --emb 8 --context 8 --batch 1 --report 10 \
-        --sample 0 --out "$folder/timed" >"$folder/message" 2>&1 &
+begin_minutes() { # folder, minutes: begins a run with a model of many steps, and waits for its first report
+    "$lm" train "$folder/some.txt" --minutes "$2" --layers 1 --heads 1 --emb 8 --context 8 --batch 1 --report 10 \
+        --sample 0 --out "$folder/$1" >"$folder/message" 2>&1 &
     process=$!
-    while [ ! -s "$folder/timed/log.csv" ] || [ "$(wc -l <"$folder/timed/log.csv")" -lt 2 ]; do
+    while [ ! -s "$folder/$1/log.csv" ] || [ "$(wc -l <"$folder/$1/log.csv")" -lt 2 ]; do
         kill -0 $process || return 1
         sleep 0.1
     done
-    kill -STOP $process && sleep 6 && kill -CONT $process && wait $process
+}
+timed() { # six seconds, on a machine that stands still for as long
+    begin_minutes timed 0.1 && kill -STOP $process && sleep 6 && kill -CONT $process && wait $process
 }
 check "a run of a given time" timed
 check "makes fewer steps when it was held up" says "steps now, and not "
@@ -79,14 +81,7 @@ check "and says only clear changes" [ "$(grep -c "steps now, and not " "$folder/
 last_step=$(tail -n 1 "$folder/timed/log.csv" | cut -d, -f1)
 check "and keeps their number" grep -q "\"steps\": $last_step," "$folder/timed/config.json"
 for_ever() { # more time than the largest number of steps takes
-    "$lm" train "$folder/some.txt" --minutes 1e5 --layers 1 --heads 1 --emb 8 --context 8 --batch 1 --report 10 \
-        --sample 0 --out "$folder/ever" >"$folder/message" 2>&1 &
-    process=$!
-    while [ ! -s "$folder/ever/log.csv" ] || [ "$(wc -l <"$folder/ever/log.csv")" -lt 2 ]; do
-        kill -0 $process || return 1
-        sleep 0.1
-    done
-    kill -TERM $process && wait $process
+    begin_minutes ever 1e5 && kill -TERM $process && wait $process
 }
 check "a run of weeks" for_ever
 check "has as many steps as --steps may have" grep -q '"steps": 1000000000,' "$folder/ever/config.json"
