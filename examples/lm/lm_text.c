@@ -280,13 +280,15 @@ static baselines measure_baselines(const corpus *c)
 /* ---- Tokens ---- */
 
 /* The vocabulary: a copy of `known`, or learned from the text that is trained on. Characters are those of all the
- * text, so that each can be validated. */
+ * text, so that each can be validated; byte pairs know nothing of its last tenth where that is for validation. */
 static bool make_vocab(corpus *c, const raw_text *t, const vocab *known, token_kind kind, int32_t size)
 {
-    int64_t at = 0;
+    int64_t at = 0, learned_from = t->train_size < t->size ? t->train_size : t->size - t->size / 10;
+    if (kind == TOKENS_CHAR)
+        learned_from = t->size;
     if (known != NULL)
         c->vocab = vocab_share(known);
-    else if (!vocab_learn(&c->vocab, kind, size, t->byte, kind == TOKENS_CHAR ? t->size : t->train_size, &at)) {
+    else if (!vocab_learn(&c->vocab, kind, size, t->byte, learned_from, &at)) {
         if (at < 0)
             fprintf(stderr, "lm: out of memory for the vocabulary of %lld bytes\n", (long long)t->size);
         else
@@ -323,8 +325,10 @@ bool corpus_make(corpus *c, const raw_text *t, const vocab *known, token_kind ki
     for (int64_t i = c->train_count + 1; i < c->count && good; i++) {
         unsigned char space[UTF8_BYTES];
         int64_t bytes;
-        vocab_bytes(&c->vocab, c->token[i], space, &bytes);
+        const unsigned char *byte = vocab_bytes(&c->vocab, c->token[i], space, &bytes);
         c->val_bytes += bytes;
+        for (int64_t b = 0; b < bytes; b++)
+            c->val_characters += (byte[b] & 0xc0) != 0x80;
     }
     if (good)
         c->chance = measure_baselines(c);
@@ -334,6 +338,11 @@ bool corpus_make(corpus *c, const raw_text *t, const vocab *known, token_kind ki
 double corpus_bits_per_byte(const corpus *c, double nats)
 {
     return nats / log(2) * (double)(c->count - c->train_count - 1) / (double)c->val_bytes;
+}
+
+double corpus_nats_per_character(const corpus *c, double nats)
+{
+    return nats * (double)(c->count - c->train_count - 1) / (double)c->val_characters;
 }
 
 void corpus_free(corpus *c)

@@ -51,6 +51,7 @@ typedef struct corpus {
     int32_t *token;
     int64_t count, train_count; /* tokens; those from train_count on are for validation */
     int64_t val_bytes;          /* of the tokens that validation predicts: all but the first */
+    int64_t val_characters;     /* of their bytes, those that begin a character of UTF-8 */
     baselines chance;
 } corpus;
 
@@ -58,8 +59,9 @@ typedef struct corpus {
  * learned from the text. False after one line on stderr. */
 bool corpus_make(corpus *c, const raw_text *t, const vocab *known, token_kind kind, int32_t size);
 
-/* Bits per byte of the validation text, of a loss in nats per token. */
+/* Of a loss of the validation text in nats per token: bits per byte; nats per character. */
 double corpus_bits_per_byte(const corpus *c, double nats);
+double corpus_nats_per_character(const corpus *c, double nats);
 void corpus_free(corpus *c);
 
 /* `batch` windows of T+1 training tokens at random starts, every possible start equally likely: [batch,T+1]. */

@@ -67,8 +67,6 @@ static void fill_in(train_options *o)
         return;
     if (o->warmup == SETTING_AUTO)
         o->warmup = o->steps / 10 < 100 ? o->steps / 10 : 100;
-    if (o->level == TOKENS_BPE && o->vocab == 0)
-        o->vocab = 1024;
     if (o->report == 0)
         o->report = o->steps / 24 > 10 ? o->steps / 24 : 10;
     if (o->sample == SETTING_AUTO)
@@ -179,10 +177,11 @@ static bool check_corpus(const run *r)
 
 static bool read_corpus(training *t, raw_text *raw)
 {
+    static const int64_t pairs_from = 100000; /* bytes of text from which on pairs can be learned from it */
     run *r = &t->r;
     static char bundled[RUN_PATH], *only[] = { bundled };
     const vocab *known = r->model.gpt == NULL ? NULL : &r->model.vocab;
-    token_kind kind = known == NULL ? (token_kind)r->o.level : known->kind;
+    token_kind kind = known != NULL ? known->kind : r->o.level == LEVEL_AUTO ? TOKENS_CHAR : (token_kind)r->o.level;
     if (r->o.files.count == 0) {
         bundled_text(bundled);
         r->o.files = (option_words){ only, 1 };
@@ -192,7 +191,12 @@ static bool read_corpus(training *t, raw_text *raw)
         return false;
     r->file_count = raw->files;
     text_mark(raw, r->mark);
-    return corpus_make(&r->corpus, raw, known, kind, (int32_t)(r->o.vocab > 0 ? r->o.vocab : 1024));
+    if (known == NULL && r->o.level == LEVEL_AUTO && raw->size >= pairs_from)
+        kind = TOKENS_BPE;
+    r->o.level = (int)kind;
+    if (kind == TOKENS_BPE && r->o.vocab == 0)
+        r->o.vocab = 1024;
+    return corpus_make(&r->corpus, raw, known, kind, (int32_t)r->o.vocab);
 }
 
 /* Chooses what --minutes leaves open, once the text is known. */
@@ -504,8 +508,11 @@ static bool end_run(training *t)
     ag_fprintf(stderr, "end       %s: step %.0f, %.1f s, %.0f tokens/s\n",
                t->patient ? "all steps made" : "no better validation loss for --patience reports", last, time,
                progress_speed(&t->p));
-    ag_fprintf(stderr, "best      step %.0f: validation loss %.4f nats per %s, %.4f bits per byte, on %s\n",
-               r->s.best_step, whole, token_noun[r->corpus.vocab.kind], corpus_bits_per_byte(&r->corpus, whole),
+    ag_fprintf(stderr, "best      step %.0f: validation loss %.4f nats per %s, ", r->s.best_step, whole,
+               token_noun[r->corpus.vocab.kind]);
+    if (r->corpus.vocab.kind == TOKENS_BPE)
+        ag_fprintf(stderr, "%.4f per character, ", corpus_nats_per_character(&r->corpus, whole));
+    ag_fprintf(stderr, "%.4f bits per byte, on %s\n", corpus_bits_per_byte(&r->corpus, whole),
                all ? "all the text" : "about a million of its tokens");
     if (!report_write(r))
         return false;

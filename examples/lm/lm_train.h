@@ -16,7 +16,7 @@ typedef struct train_options {
     option_words files;
     const char *val;         /* NULL: the last tenth of the text */
     const char *from;        /* a model to begin with; NULL: a new one */
-    int level;               /* a token_kind */
+    int level;               /* a token_kind, or LEVEL_AUTO */
     int optimizer, schedule; /* indices of the words below; of ag_schedule_kind */
     uint64_t vocab;          /* of byte pairs; 0: unsaid */
     bool recompute, qk_norm;
@@ -36,6 +36,7 @@ typedef struct train_options {
 } train_options;
 
 enum { OPTIMIZER_ADAMW, OPTIMIZER_SGD };
+enum { LEVEL_AUTO = -1 };        /* chosen by the size of the text */
 #define SETTING_AUTO UINT64_MAX /* of warmup and sample: chosen by the number of steps */
 #define STEPS_MOST 1e9
 

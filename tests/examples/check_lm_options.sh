@@ -39,6 +39,24 @@ check "no such positions" refused 2 "--positions is 'rope', must be one of: lear
     train --positions rope
 check "no such norm" refused 2 "--norm is 'batch', must be one of: layer rms" train --norm batch
 check "no such feed-forward" refused 2 "--ff is 'tanh', must be one of: gelu relu silu swiglu geglu" train --ff tanh
+check "a number of tokens for characters" refused 2 \
+    "lm train: --vocab 300: is the number of byte pairs' tokens, not of --level char" train --vocab 300 --level char
+kind_of_tokens() { # the introduction's text, then options: of a text of 100 kB, and of one byte less
+    wanted=$1
+    shift
+    quiet "$lm" train "$@" --layers 1 --heads 1 --emb 8 --dry-run && grep -q "$wanted" "$folder/message"
+}
+head -c 100000 examples/data/pride_and_prejudice.txt >"$folder/pairs.txt"
+head -c 99999 "$folder/pairs.txt" >"$folder/chars.txt"
+check "a text of 100 kB has byte pairs" kind_of_tokens 'pairs.txt: 3[0-9]* tokens' "$folder/pairs.txt"
+check "a smaller one characters" kind_of_tokens 'chars.txt: 99999 characters' "$folder/chars.txt"
+check "unless pairs are asked for" kind_of_tokens 'chars.txt: [34][0-9]* tokens' "$folder/chars.txt" --vocab 600
+printf '{"level": "bpe", "vocab": 600}' >"$folder/pairs.json"
+check "--level goes over a config's pairs" kind_of_tokens 'pairs.txt: 100000 bytes' "$folder/pairs.txt" \
+    --config "$folder/pairs.json" --level byte
+printf '{"level": "char"}' >"$folder/chars.json"
+check "and --vocab over its characters" kind_of_tokens 'vocab     600' "$folder/pairs.txt" \
+    --config "$folder/chars.json" --vocab 600
 
 # Before a run: a model that does not fit, a plan, presets, a run of a given time.
 check "a model that does not fit" refused 1 'GB are free: lower --batch, --context, --emb or --layers' \

@@ -46,15 +46,20 @@ quiet "$lm" train --continue "$folder/pairs-half" --steps 8
 check "byte pairs: a resumed run ends with the same model" cmp "$folder/pairs/last.safetensors" \
     "$folder/pairs-half/last.safetensors"
 check "as many as were asked for" grep -qx 'vocab     400' "$folder/pairs.err"
-check "the loss is said per byte too" grep -q 'nats per token, [0-9.]* bits per byte' "$folder/pairs.err"
+check "the loss is said per character and byte too" grep -q \
+    'nats per token, [0-9.]* per character, [0-9.]* bits per byte' "$folder/pairs.err"
 check "a prompt of any bytes begins the text" sh -c '[ "$("$0" sample --model "$1" --tokens 3 \
     --prompt "€ 日本 $(printf "\\001")" | head -c 11)" = "€ 日本 " ]' "$lm" "$folder/pairs/best.safetensors"
+{ yes 'a few words' | head -c 9000; yes 'xyz' | head -c 1000; } >"$folder/halves.txt"
+"$lm" train "$folder/halves.txt" --vocab 400 --context 8 --layers 1 --heads 1 --emb 8 --dry-run >"$folder/message" 2>&1
+check "pairs are not learned from the tenth for validation" awk \
+    '/^text/ { tokens = $(NF - 1) } END { exit tokens < 3900 }' "$folder/message"
 check "too few tokens" refused 2 '--vocab is 256, must be 257 to 65536' train --vocab 256
 printf 'Ein anderer Text, ein anderer Text, ein anderer Text. %.0s' 1 2 3 4 5 6 7 8 >"$folder/other.txt"
 check "a model goes on with another text" quiet "$lm" train "$folder/other.txt" --steps 2 --sample 0 --batch 2 \
     --from "$folder/pairs/best.safetensors" --out "$folder/another"
 check "with its own tokens" grep -qx 'vocab     400' "$folder/message"
-train one --steps 4
+train one --steps 4 --level char
 check "which must have the text's characters" refused 1 "the text has the character 'с' (U+0441)" train \
     "$folder/bytes.txt" --from "$folder/one" --out "$folder/none"
 
@@ -134,8 +139,8 @@ check "a text for validation leaves all of the other to train on" grep -q \
     "^split     20000 to train on, 300 to validate ($folder/texts/a.txt)" "$folder/validated.err"
 validated() { # bytes of text
     head -c "$1" /dev/zero | tr '\0' a >"$folder/long.txt"
-    quiet "$lm" train "$folder/long.txt" --val "$folder/long.txt" --batch 8 --context 256 --layers 1 --heads 1 \
-        --emb 8 --steps 1 --sample 0 --out "$folder/long$1"
+    quiet "$lm" train "$folder/long.txt" --val "$folder/long.txt" --level char --batch 8 --context 256 --layers 1 \
+        --heads 1 --emb 8 --steps 1 --sample 0 --out "$folder/long$1"
 }
 check "a long text for validation" validated 1100000
 check "is validated whole" says 'on all the text'
