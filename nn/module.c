@@ -103,6 +103,7 @@ void ag_module_add_part(ag_module *module, const char *name, ag_module *part)
     part->next = module->parts;
     module->parts = part;
     part->name = ag_intern(module->ctx, "", name);
+    part->path = NULL; /* of a pass without this name */
     module->failed = module->failed || part->name == NULL;
     for (int64_t i = 0; i < part->param_count && !module->failed; i++) {
         char path[256];
@@ -140,9 +141,14 @@ void ag_module_free(ag_module *module)
 
 /* ---- Running ---- */
 
-void ag_module_begin(const ag_module *module)
+void ag_module_begin(ag_module *module)
 {
-    ag_scope_begin(module->ctx, module->name);
+    const char *outer = ag_module_path(module->ctx);
+    if (module->path == NULL || module->outer != outer) {
+        module->path = module->name == NULL ? outer : ag_intern(module->ctx, outer, module->name);
+        module->outer = outer;
+    }
+    ag_scope_begin_at(module->ctx, module->path);
 }
 
 bool ag_module_drops(const ag_module *module)

@@ -14,15 +14,17 @@
 #include "nn/nn.h"
 #include "tensor/tensor_impl.h"
 
+/* What a forward pass reads comes last, in one cache line with the layer's own first fields. */
 struct ag_module {
-    ag_ctx *ctx;
     const char *kind; /* "linear"; errors begin with it */
-    const char *name; /* of a part, interned: "attn", "blocks.0"; NULL: a root */
     size_t size;      /* bytes of the whole layer's struct */
     void (*forget)(ag_module *module); /* releases what the layer owns besides; may be NULL */
     ag_named_tensor *param;  /* [param_count], the table */
     int64_t param_count, param_capacity;
     ag_module *parts, *next; /* the list of parts; the next part of the same layer */
+    ag_ctx *ctx;
+    const char *name; /* of a part, interned: "attn", "blocks.0"; NULL: a root */
+    const char *outer, *path; /* of the last forward pass: the module path around it, and its own; NULL: none */
     bool training, failed;   /* failed: a step of making the layer failed */
 };
 
@@ -58,7 +60,7 @@ void ag_module_free(AG_TAKES ag_module *module);
 /* ---- Running it ---- */
 
 /* Begins the scope of a forward pass, under the module's name; ag_scope_end ends it. */
-void ag_module_begin(const ag_module *module);
+void ag_module_begin(ag_module *module);
 
 /* Whether dropout is active: a tape records and the module is in training mode. And x after dropout if it is, else
  * x. */

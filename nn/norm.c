@@ -47,7 +47,7 @@ ag_tensor *ag_layer_norm_forward(ag_layer_norm_layer *layer, ag_tensor *x)
 {
     if (layer == NULL)
         return NULL;
-    const norm_layer *n = &layer->norm;
+    norm_layer *n = &layer->norm;
     ag_module_begin(&n->module);
     return ag_scope_end(n->module.ctx, ag_layer_norm(x, n->weight, n->bias, n->eps));
 }
@@ -66,7 +66,7 @@ ag_tensor *ag_rms_norm_forward(ag_rms_norm_layer *layer, ag_tensor *x)
 {
     if (layer == NULL)
         return NULL;
-    const norm_layer *n = &layer->norm;
+    norm_layer *n = &layer->norm;
     ag_module_begin(&n->module);
     return ag_scope_end(n->module.ctx, ag_rms_norm(x, n->weight, n->eps));
 }

@@ -28,12 +28,16 @@ typedef struct ag_attachment {
 } ag_attachment;
 
 #define AG_DEPENDS_ON_LEAF UINT64_MAX
+/* What every op reads of its operands comes first: two cache lines, and with them most of what reading a parameter's
+ * tensor costs where the parameters themselves have driven it out of the cache. */
 struct ag_tensor {
     ag_ctx *ctx;
     ag_storage *storage;
     int64_t refs;
     int64_t offset; /* of the first element, in elements */
     int64_t numel;
+    ag_dtype dtype;
+    int ndim;
     int64_t shape[AG_MAX_DIMS]; /* undefined from ndim on, as is stride */
     int64_t stride[AG_MAX_DIMS];
     ag_tensor *newer, *older; /* the context's list of live tensors */
@@ -42,8 +46,6 @@ struct ag_tensor {
     int64_t node;  /* its node there */
     uint64_t depends;   /* set by autograd: a tape's serial number for a result recorded there; AG_DEPENDS_ON_LEAF */
     const char *cut_by; /* not NULL: the unrecorded function that made it from a tensor with that `depends` */
-    ag_dtype dtype;
-    int ndim;
 };
 
 /* ---- Memory: from the context's cache, which keeps freed blocks by size class for the next call. ---- */

@@ -55,12 +55,33 @@ START_TEST(errors_are_passed_on)
 }
 END_TEST
 
+/* A module keeps its path from pass to pass. */
+START_TEST(a_part_has_the_path_of_this_pass)
+{
+    ag_ctx *ctx = test_begin();
+    ag_linear_layer *in = ag_linear_new(ctx, (ag_linear_config){ .in_features = 2, .out_features = 2 });
+    ag_tensor *wrong = ag_zeros(ctx, AG_F32, AG_SHAPE(1, 3));
+    ck_assert_ptr_nonnull(ag_linear_forward(in, ag_zeros(ctx, AG_F32, AG_SHAPE(1, 2))));
+    ag_module *group = ag_group_new(ctx, NULL);
+    ck_assert_int_eq(ag_group_add(group, "in", ag_linear_module(in)), AG_OK);
+    ck_assert_ptr_null(ag_linear_forward(in, wrong));
+    assert_error(ctx, AG_ERR_SHAPE, "in: linear: x is [1,3], in_features is 2");
+    ag_scope_begin(ctx, "net");
+    ck_assert_ptr_null(ag_linear_forward(in, wrong));
+    assert_error(ctx, AG_ERR_SHAPE, "net.in: linear: x is [1,3], in_features is 2");
+    ag_scope_end(ctx, NULL);
+    ag_group_free(group);
+    test_end(ctx);
+}
+END_TEST
+
 Suite *group_suite(void)
 {
     Suite *suite = suite_create("group");
     TCase *tcase = tcase_create("group");
     tcase_add_test(tcase, parts_are_listed_and_trained);
     tcase_add_test(tcase, errors_are_passed_on);
+    tcase_add_test(tcase, a_part_has_the_path_of_this_pass);
     suite_add_tcase(suite, tcase);
     return suite;
 }
