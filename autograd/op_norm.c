@@ -6,15 +6,16 @@
 
 #include <math.h>
 
-/* The sizes, and where the statistics stand that forward saves for backward: [2,M] is mean and rstd, [1,M] rstd. */
+/* The sizes, and where the statistics stand that forward saves for backward: [2,M] is mean and rstd, [1,M] rstd; NULL:
+ * none are saved. */
 static ag_norm_args norm_args(const ag_tensor *x, const ag_tensor *saved)
 {
-    const int64_t N = x->shape[x->ndim - 1], M = saved->numel / saved->shape[0];
-    return (ag_norm_args){
-        .M = M, .N = N,
-        .mean = saved->shape[0] == 2 ? ag_address(saved, 0) : NULL,
-        .rstd = ag_address(saved, (saved->shape[0] - 1) * M),
-    };
+    ag_norm_args n = { .M = ag_rows_of(x), .N = x->shape[x->ndim - 1] };
+    if (saved != NULL && saved->shape[0] == 2)
+        n.mean = ag_address(saved, 0);
+    if (saved != NULL)
+        n.rstd = ag_address(saved, (saved->shape[0] - 1) * n.M);
+    return n;
 }
 
 /* Whether w or b is NULL or [N]; false with the error recorded. */
@@ -41,8 +42,9 @@ static ag_tensor *norm(const ag_op *op, ag_norm_kernel *kernel, ag_tensor *const
     const int64_t statistics = op == &ag_op_layer_norm ? 2 : 1;
     ag_tensor *w = ag_tensor_contiguous(input[1]), *b = ag_tensor_contiguous(input[2]);
     ag_tensor *dense = ag_tensor_contiguous(x), *y = ag_empty_as(dense);
-    ag_tensor *saved = ag_empty(ctx, x->dtype, AG_SHAPE(statistics, ag_rows_of(x)));
-    if (y == NULL || saved == NULL || (w == NULL) != (input[1] == NULL) ||
+    const bool saves = ag_recording(ctx);
+    ag_tensor *saved = saves ? ag_empty(ctx, x->dtype, AG_SHAPE(statistics, ag_rows_of(x))) : NULL;
+    if (y == NULL || (saves && saved == NULL) || (w == NULL) != (input[1] == NULL) ||
         (b == NULL) != (input[2] == NULL))
         return NULL;
     ag_norm_args n = norm_args(x, saved);

@@ -191,7 +191,7 @@ ag_tensor *ag_sdpa(ag_tensor *q, ag_tensor *k, ag_tensor *v, ag_sdpa_config conf
         return NULL;
     a.Dv = v->shape[3];
     a.lse = rows->storage->data;
-    a.norm = ag_address(rows, a.B * a.H * a.Tq);
+    a.norm = ag_recording(q->ctx) ? ag_address(rows, a.B * a.H * a.Tq) : NULL;
     if (config.dropout > 0) {
         int64_t row = (a.Tk + 3) / 4; /* counter blocks: rows begin on a block */
         ag_rng rng = ag_rng_take(q->ctx, (uint64_t)(a.B * a.H * a.Tq * row));

@@ -63,7 +63,7 @@ typedef struct ag_norm_args {
     const void *x;
     const void *w, *b;  /* [N]; NULL: 1 and 0. b: layer_norm's forward only */
     void *y;            /* [M,N]; forward only */
-    void *mean, *rstd;  /* [M]; forward: out, backward: in. mean: layer_norm only */
+    void *mean, *rstd;  /* [M]; forward: out, both NULL: not wanted; backward: in. mean: layer_norm only */
     const void *dy;     /* [M,N]; this and all below: backward only */
     void *dx, *dw, *db; /* [M,N], [N], [N]; NULL: not wanted. db: layer_norm only */
     bool add;           /* dx is added to what is there */
@@ -175,7 +175,8 @@ typedef struct ag_attention {
     ag_dropout_stream dropout;
     ag_matrices q, k, v, o; /* rows are times, unit column stride. o is the output of forward, an input of vjp */
     void *lse;              /* [B,H,Tq] dense; output of forward, input of vjp and weights */
-    void *norm;             /* as lse, not for weights: 1 / sum_j exp(s_ij - lse_i), 1 but for the rounding of lse */
+    /* As lse, not for weights: 1 / sum_j exp(s_ij - lse_i), 1 but for rounding. NULL in forward: not wanted. */
+    void *norm;
     ag_matrices bias;       /* bias[b,h,i,j] */
     ag_matrices relative;   /* relative[h, clamp(j - p, -reach, reach) + reach] by head and column, p as in the mask */
     int64_t reach;
