@@ -119,7 +119,8 @@ def machine(results):
     lines = [("date", results["date"]), ("processor", f"{m['cpu']}, {m['cores']} cores; {m['caches']}"),
              ("system", m["kernel"]), ("compiler", m["compiler"]), ("flags", f"`{m['flags']}`"),
              ("attngrad", f"{commits(results)}; {limits['isa']}"), ("PyTorch", m["torch"] or "not installed"),
-             ("JAX", m.get("jax") or "not installed")]
+             ("JAX", m.get("jax") or "not installed"),
+             ("llama-cpp-python", m.get("llama_cpp") or "not installed")]
     if gemm:
         lines.append(("OpenBLAS", gemm[0]["peer"] or "not installed"))
     return table(("", ""), lines)
@@ -249,14 +250,16 @@ def tokens(results):
         in_memory = mb > 100
         rate = mb * row["tokens"] / sides["ours"]
         fraction = rate / bandwidth(results, "read", 192 * 1024 if in_memory else 4096, row["threads"])
-        ratio = sides["run.c"] / sides["ours"] if "run.c" in sides else None
+        ratio, of_cpp = (sides[peer] / sides["ours"] if peer in sides else None for peer in ("run.c", "llama.cpp"))
         text = f"{ratio:.2f}" if ratio else None
         rows.append((row["model"], row["threads"], number(1e3 * row["tokens"] / sides["ours"]), number(rate),
                      against(fraction, READ_GOAL, percent(fraction)) if in_memory else percent(fraction),
                      number(1e3 * row["tokens"] / sides["run.c"]) if ratio else None,
-                     text if in_memory else against(ratio, RUN_C_GOAL, text)))
+                     text if in_memory else against(ratio, RUN_C_GOAL, text),
+                     number(1e3 * row["tokens"] / sides["llama.cpp"]) if of_cpp else None,
+                     f"{of_cpp:.2f}" if of_cpp else None))
     return table(("model", ">threads", ">tokens/s", ">weights, GB/s", "of the limit", ">llama2.c, tokens/s",
-                  "by llama2.c's"), rows)
+                  "by llama2.c's", ">llama.cpp, tokens/s", "by llama.cpp's"), rows)
 
 
 def busy(results):

@@ -33,9 +33,10 @@ LAYERS = ("mha-50", "mha-256", "mha-1024", "mha-4096")
 SIZES = ("batch", "time", "emb", "heads", "layers", "vocab")
 PEER = pathlib.Path(__file__).resolve().parent / "peer_torch.py"
 JAX_PEER = PEER.with_name("peer_jax.py")
+LLAMA_CPP_PEER = PEER.with_name("peer_llama_cpp.py")
 SETTINGS = {"default": 0, "1 thread": 1, "2 threads": 2}  # of PyTorch: threads
 PEERS = {"PyTorch eager": "eager", "torch.compile": "compile", "PyTorch bfloat16": "bfloat16"}
-LLAMAS = {  # models of bench_generate: the sizes that peer_llama2 takes
+LLAMAS = {  # models of bench_generate: the sizes that peer_llama2 and peer_llama_cpp.py take
     "stories260K": (64, 172, 5, 8, 4, 512, 256), "smollm2-135M": (576, 1536, 30, 9, 3, 49152, 32),
 }
 BUSY = (0, 1, 2, 4)  # processes beside a step
@@ -70,8 +71,10 @@ def close(a, b):
     return abs(a - b) <= 1e-4 * abs(b)
 
 
-def version_of(module):
-    found = subprocess.run([sys.executable, "-c", f"import {module}; print({module}.__version__)"],
+def version_of(modules):
+    """Of the last one, when python3 has them all."""
+    last = modules.rpartition(" ")[2]
+    found = subprocess.run([sys.executable, "-c", f"import {modules}; print({last}.__version__)"],
                            capture_output=True, text=True)
     return found.stdout.strip() if found.returncode == 0 else None
 
@@ -85,9 +88,11 @@ class Bench:
         self.build, self.rounds, self.folder = build, rounds, pathlib.Path(folder)
         self.torch = version_of("torch")
         self.jax = version_of("jax")
-        for name, version in (("PyTorch", self.torch), ("JAX", self.jax)):
+        self.llama_cpp = version_of("gguf, llama_cpp")
+        for name, version in (("PyTorch", self.torch), ("JAX", self.jax), ("llama.cpp", self.llama_cpp)):
             if version is None:
-                print(f"No comparison with {name}: python3 can not import it (pip install torch jax).", file=sys.stderr)
+                print(f"No comparison with {name}: python3 can not import it (pip install torch jax llama-cpp-python "
+                      "gguf).", file=sys.stderr)
 
     def ours(self, program, *options, isa=None, **environment):
         if isa:
@@ -244,17 +249,29 @@ class Bench:
                 "sides": {side: {key: median(r, key) for key in keys[side]} for side, r in results.items()}}
 
     def tokens(self):
-        """Generation with a cache, larger and smaller than the caches; beside llama2.c where it is built."""
+        """Generation with a cache, larger and smaller than the caches; beside llama2.c and llama.cpp where they are."""
         rows = {(model, n): self.tokens_sides(model, n) for model in LLAMAS for n in (1, 2)}
         rows = self.take_turns("tokens", rows, rounds=min(3, self.rounds))
+        for (model, _), sides in rows.items():
+            if any(r["text"] != sides["ours"][0]["text"] for r in sides.get("llama.cpp", [])):
+                raise Failure(f"tokens: llama.cpp gives other tokens of {model}: not the same work")
         return [{"model": model, "threads": n, **{key: sides["ours"][0][key] for key in ("tokens", "parameters")},
                  "sides": {side: median(list_, "cached_ms") for side, list_ in sides.items()}}
                 for (model, n), sides in rows.items()]
 
     def tokens_sides(self, model, threads):
-        sides = {"ours": lambda: self.ours("bench_generate", "--json", "--model", model, "--threads", threads)}
+        weights = self.folder / f"{model}.safetensors"
+
+        def ours():
+            save = ("--save", weights) if self.llama_cpp and not weights.exists() else ()
+            return self.ours("bench_generate", "--json", "--model", model, "--threads", threads, *save)
+
+        sides = {"ours": ours}
         if threads == 1 and (self.build / "peer_llama2").exists():
             sides["run.c"] = lambda: self.ours("peer_llama2", *LLAMAS[model])
+        if self.llama_cpp:
+            sides["llama.cpp"] = lambda: json.loads(call(sys.executable, LLAMA_CPP_PEER, *LLAMAS[model], "--weights",
+                                                         weights, "--threads", threads))
         return sides
 
     def busy(self):
@@ -413,7 +430,7 @@ def describe_machine(args, bench):
     flags = [flag for flag in args.flags.split() if not flag.startswith(("-W", "-I"))]
     return {"cpu": cpu, "cores": os.cpu_count(), "caches": ", ".join(caches),
             "kernel": f"{platform.system()} {platform.release().partition('-')[0]}", "compiler": args.compiler,
-            "flags": " ".join(flags), "torch": bench.torch, "jax": bench.jax}
+            "flags": " ".join(flags), "torch": bench.torch, "jax": bench.jax, "llama_cpp": bench.llama_cpp}
 
 
 PARTS = ("steps", "peers", "isa", "gemm", "op", "generation", "tokens", "busy", "start", "growth", "profile", "wasm")
