@@ -321,7 +321,7 @@ install uninstall:
 
 # ---- tests ----
 test_folders := tests $(folders:%=tests/%) tests/examples tests/exercises tests/zoo
-test_sources := $(filter-out tests/core.c tests/soak.c,$(wildcard $(test_folders:%=%/*.c)))
+test_sources := $(filter-out tests/core.c tests/logits.c tests/portable.c tests/soak.c,$(wildcard $(test_folders:%=%/*.c)))
 # Where Check is not built for the machine (check=standin, and WebAssembly), tests/standin stands for it.
 check := $(if $(filter wasm,$(config)),standin,installed)
 test_sources += $(if $(filter standin,$(check)),tests/standin/check.c)
@@ -544,8 +544,8 @@ $(fuzzers): $(fuzz_build)/tests/fuzz_%: $(fuzz_build)/objects/tests/fuzz/fuzz_%.
 	$(say) "  LINK  $@"
 	$(hide)$(link) -fsanitize=fuzzer $^ $(LDLIBS) -lm -o $@
 
-# Memory and bits over a million steps; steps=N generations=N.
-$(build)/tests/soak: $(objects)/tests/soak.o $(library)
+# Programs of one file: memory and bits over a million steps (steps=N generations=N); logits for the Python scripts.
+$(build)/tests/soak $(build)/tests/logits: $(build)/tests/%: $(objects)/tests/%.o $(library)
 	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
 	$(hide)$(link) $^ $(LDLIBS) -lm -o $@
@@ -564,10 +564,10 @@ $(differential_program): $(objects)/tests/differential/differential.o $(library)
 	$(hide)$(link) $^ $(LDLIBS) -lm -o $@
 
 .PHONY: differential
-differential: $(differential_program) $(if $(only)$(seed),,$(test_program))
+differential: $(differential_program) $(if $(only)$(seed),,$(test_program) $(build)/tests/logits)
 	python3 tests/differential/differential.py $< minutes=$(or $(minutes),2) seed=$(seed) only=$(only)
 ifeq ($(only)$(seed),)
-	CC="$(CC)" python3 tests/nn/models/compare_configurations.py $(library)
+	python3 tests/nn/models/compare_configurations.py $(build)/tests/logits
 	@if ! python3 -c 'import torch, transformers' 2>/dev/null; then echo 'skip  sampling: no transformers package'; \
 	elif python3 tests/fixtures/make_sampling_fixtures.py 10000 $(build)/rows.safetensors; then \
 	    AG_SAMPLING_ROWS=$(build)/rows.safetensors $(test_program) sampling; \

@@ -96,7 +96,8 @@ void *ag_attention_new(ag_ctx *ctx, const char *kind, size_t size, ag_mha_config
     layer->k = ag_linear_add(module, "k", config.key_size, options->kv_heads * config.head_size, linear);
     layer->v = ag_linear_add(module, "v", config.value_size, options->kv_heads * config.value_head_size, linear);
     if (options->qk_norm) {
-        const ag_layer_norm_config norm = { .size = config.head_size, .dtype = config.dtype };
+        const ag_layer_norm_config norm = { .size = config.head_size, .eps = options->qk_norm_eps,
+                                            .dtype = config.dtype };
         layer->q_norm = ag_norm_add(module, "q_norm", AG_RMS_NORM, norm).rms;
         layer->k_norm = ag_norm_add(module, "k_norm", AG_RMS_NORM, norm).rms;
     }

@@ -67,6 +67,7 @@ static void block_add_attentions(ag_block *block, const ag_block_config *c)
         .scale = c->attention.scale,
         .soft_cap = c->attention.soft_cap,
         .qk_norm = c->attention.qk_norm,
+        .qk_norm_eps = c->attention.qk_norm_eps,
         .no_proj_bias = c->attention.no_proj_bias,
     };
     block->norm_cross = block_add_norm(block, "norm_cross", c);

@@ -117,7 +117,7 @@ typedef struct ag_block_config {
     bool no_attn_bias, no_ff_bias; /* no_bias of the attention and feed-forward layers alone */
     bool cross;          /* attention over a second sequence, memory */
     int64_t memory_size; /* channels of memory; 0: emb_size */
-    ag_attention_options attention; /* of attn; cross uses kv_heads, scale, soft_cap, qk_norm, no_proj_bias */
+    ag_attention_options attention; /* of attn; cross uses kv_heads, scale, soft_cap, qk_norm*, no_proj_bias */
     double init_std, out_init_std;  /* out_init_std: of attn.proj, cross.proj and ff.down */
     ag_dtype dtype;
 } ag_block_config;

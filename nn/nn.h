@@ -88,6 +88,7 @@ typedef struct ag_attention_options {
     double scale;     /* of Q K^T; 0: 1 / sqrt(head_size) */
     double soft_cap;  /* scores become soft_cap tanh(score / soft_cap); 0: off */
     bool qk_norm;     /* RMS norm of each query and key over head_size, before the rotation: q_norm, k_norm */
+    double qk_norm_eps; /* of that norm; 0: 1e-6 */
     bool no_proj_bias; /* proj of a multi-head layer has no bias; q, k and v have theirs unless no_bias */
     const ag_rotation *rotary; /* &ag_rotary: queries and keys are rotated by their positions, as rope says: */
     ag_rope_config rope;

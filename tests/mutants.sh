@@ -141,7 +141,7 @@ targets_of()
         check_lm_model.sh) echo build/examples/lm build/examples/generate ;;
         check_lm*.sh | check_crash.sh) echo build/examples/lm ;;
         check_generate.sh) echo build/examples/generate build/examples/encode ;;
-        check_finetune.sh) echo build/examples/lm build/examples/finetune build/examples/generate ;;
+        check_finetune.sh) echo build/examples/lm build/examples/finetune build/examples/generate build/tests/logits ;;
         check_output.sh) echo examples ;;
         gradcheck--all) echo build/examples/gradcheck ;;
         *) echo build/tests/check ;;

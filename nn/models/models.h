@@ -49,6 +49,7 @@ typedef struct ag_transformer_config {
     bool gated;          /* of the feed-forward layers */
     ag_positions positions;
     int64_t first_position; /* learned positions: the row of pos for the first token; pos has as many rows more */
+    bool skip_padding; /* of an encoder: token first_position - 1 has that row of pos, the others count on without it */
     ag_attention_options attention;
     const ag_attention_options *layer_attention; /* [num_layers], of each layer instead; copied. NULL: as attention */
     int64_t type_vocab_size; /* > 0: a table type[type_vocab_size,emb] for a second index per token */
@@ -185,8 +186,8 @@ extern const int64_t ag_gpt2_name_count, ag_llama_name_count, ag_gpt_neox_name_c
  * "roberta", "xlm-roberta", "camembert" or "distilbert" for an encoder, with a pooler if the file has one. A missing
  * key has the default of the package's class, a key that the class does not have is ignored. A setting that changes the
  * results and that the library does not have is an error that names it. Of the package's dropout probabilities the
- * model has that of the residual branches, for training. The random stream is not used. RoBERTa: padding is what
- * `lengths` says, and not the tokens that equal pad_token_id. */
+ * model has that of the residual branches, for training. The random stream is not used. RoBERTa: a token that equals
+ * pad_token_id has no position of its own, but `lengths` alone says which tokens are not attended to. */
 AG_OWNED ag_gpt *ag_gpt_from_files(ag_ctx *ctx, const char *config_path, const char *weights_path, ag_dtype dtype);
 AG_OWNED ag_encoder *ag_encoder_from_files(ag_ctx *ctx, const char *config_path, const char *weights_path,
                                            ag_dtype dtype);

@@ -104,6 +104,7 @@ static bool pretrained_set_config(const ag_config_source *source, const ag_descr
     *c = d->model;
     if (d->unscaled)
         c->attention.scale = 1;
+    c->attention.qk_norm_eps = c->norm_eps;
     if (c->first_position >= c->max_seq_len)
         return ag_config_wrong_number(source, "max_position_embeddings", (double)c->max_seq_len,
                                       "must be above pad_token_id + 1");

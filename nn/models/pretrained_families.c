@@ -145,7 +145,7 @@ enum {
     .norm_eps = 1e-12, .dropout = 0.1, .post_norm = true, .emb_norm = true, .non_causal = true, .activation = AG_GELU
 #define BERT_MODEL(vocab, first) \
     { .vocab_size = vocab, .emb_size = 768, .num_heads = 12, .num_layers = 12, .max_seq_len = 512, .ff_size = 3072, \
-      .type_vocab_size = 2, .first_position = first, BERT_BLOCKS }
+      .type_vocab_size = 2, .first_position = first, .skip_padding = (first) > 0, BERT_BLOCKS }
 
 const ag_family ag_families[] = {
     { { .model_type = "gpt2",

@@ -32,6 +32,8 @@ static bool transformer_check_options(ag_ctx *ctx, const char *kind, const ag_tr
     else if (c->first_position != 0 && c->positions != AG_POSITIONS_LEARNED)
         ag_fail(ctx, AG_ERR_ARGUMENT, kind, "first_position is %" PRId64 ", but positions are not learned",
                 c->first_position);
+    else if (c->skip_padding && !(role->pooler && c->first_position > 0))
+        ag_fail(ctx, AG_ERR_ARGUMENT, kind, "skip_padding is for an encoder with a first_position");
     else if (c->pooler && !role->pooler)
         ag_fail(ctx, AG_ERR_ARGUMENT, kind, "pooler is set, but this model has none");
     else
@@ -263,6 +265,24 @@ static ag_tensor *transformer_cached_positions(const ag_transformer *model, int6
                    : ag_embedding(ag_sinusoidal(ctx, c->dtype, first, rows, c->emb_size), index);
 }
 
+/* The position rows of tokens among which padding, token first_position - 1, is not counted, [B,T,emb]. */
+static ag_tensor *transformer_positions_without_padding(const ag_transformer *model, const ag_tensor *tokens)
+{
+    const int32_t padding = (int32_t)(model->config.first_position - 1);
+    const int64_t B = tokens->shape[0], T = tokens->shape[1];
+    ag_tensor *index = ag_zeros(model->module.ctx, AG_I32, AG_SHAPE(B, T));
+    int32_t *row = index == NULL ? NULL : ag_data_mut(index);
+    for (int64_t b = 0; b < B && row != NULL; b++) {
+        int32_t last = padding;
+        for (int64_t t = 0; t < T; t++) {
+            double token = 0;
+            ag_get(tokens, (int64_t[]){ b, t }, &token);
+            row[b * T + t] = token == padding ? padding : ++last;
+        }
+    }
+    return ag_embedding_forward(model->pos, index);
+}
+
 static ag_tensor *transformer_positions(const ag_transformer *model, const ag_tensor *tokens,
                                         const ag_transformer_inputs *with)
 {
@@ -270,6 +290,8 @@ static ag_tensor *transformer_positions(const ag_transformer *model, const ag_te
     int64_t B = tokens->shape[0], T = tokens->shape[1];
     if (with->cache != NULL)
         return transformer_cached_positions(model, B, T, with);
+    if (c->skip_padding)
+        return transformer_positions_without_padding(model, tokens);
     if (c->positions == AG_POSITIONS_LEARNED)
         return ag_slice(model->pos->weight, 0, c->first_position, c->first_position + T, 1);
     return ag_sinusoidal(model->module.ctx, c->dtype, 0, T, c->emb_size);

@@ -106,8 +106,8 @@ def attention(f, name, x, s, p, memory=None):
     k, v = head_of(keys, "k", s["kv_heads"] or H), head_of(keys, "v", s["kv_heads"] or H)
     S, D = k.shape[2], q.shape[3]
     if s["qk_norm"]:
-        q = f.rms_norm(q, p[f"{name}q_norm.weight"], 1e-6)
-        k = f.rms_norm(k, p[f"{name}k_norm.weight"], 1e-6)
+        q = f.rms_norm(q, p[f"{name}q_norm.weight"], s["qk_norm_eps"] or 1e-6)
+        k = f.rms_norm(k, p[f"{name}k_norm.weight"], s["qk_norm_eps"] or 1e-6)
     if s["rotary"]:
         at = p["positions"] if "positions" in p else torch.arange(T).expand(B, T)
         q, k = rope(f, q, s, at, D), rope(f, k, s, at, D)
@@ -152,6 +152,10 @@ def block(f, name, x, s, p, memory=None):
 
     def cross(x):
         return attention(f, name + "cross.", x, s | CROSS_ONLY | {"global": 0}, own(s, p, "memory_lengths"), memory)
+    if s["parallel"]:
+        before = norm(f, name + "norm1", x, s, p)
+        inner = before if s["one_norm"] else norm(f, name + "norm2", x, s, p)
+        return x + attn(before) + feed_forward(f, name + "ff.", inner, s, p)
     steps = [("norm1", attn)] + ([("norm_cross", cross)] if memory is not None else []) + \
         [("norm2", lambda x: feed_forward(f, name + "ff.", x, s, p))]
     for which, step in steps:
@@ -166,26 +170,33 @@ def sinusoidal(T, emb):
     return torch.stack([torch.sin(at), torch.cos(at)], -1).reshape(T, emb)
 
 
+def positions(s, tokens):
+    """The rows of the table: behind padding's, which is not counted."""
+    counted = tokens != s["first"] - 1 if s["first"] else torch.ones_like(tokens, dtype=torch.bool)
+    return torch.where(counted, counted.cumsum(1), 0) + s["first"] - 1
+
+
 def transformer(f, name, tokens, s, p, memory=None, table=None):
-    """The hidden states; `name` is "" or the part of an encoder-decoder."""
+    """The hidden states; `name` is "" or the part of an encoder-decoder. s["per_layer"]: what a layer has besides."""
     T = tokens.shape[1]
     x = f.embedding(p[f"{name}tok.weight"] if table is None else table, tokens)
     if s["position_kind"] == 1:
         x = x * f.const(math.sqrt(s["emb"])) + f.const(sinusoidal(T, s["emb"]))
     if s["position_kind"] == 0:
-        x = x + f.move(p[f"{name}pos.weight"], lambda t: t[:T])
+        x = x + f.embedding(p[f"{name}pos.weight"], positions(s, tokens))
     if s["types"]:
         x = x + f.embedding(p[f"{name}type.weight"], p.get("token_types", torch.zeros_like(tokens)))
     if s["emb_norm"]:
         x = norm(f, f"{name}emb_norm", x, s, p)
     for i in range(s["layers"]):
-        x = block(f, f"{name}blocks.{i}.", x, s, p, memory)
+        own_s = s | s["per_layer"][i] if s["per_layer"] else s
+        x = block(f, f"{name}blocks.{i}.", x, own_s, p, memory)
     return x if s["post_norm"] else norm(f, f"{name}norm", x, s, p)
 
 
 def gpt(f, s, p):
     hidden = transformer(f, "", p["tokens"], s | {"causal": not s["non_causal"]}, p)
-    return f.linear(hidden, p["head.weight" if s["untied_head"] else "tok.weight"])
+    return f.linear(hidden, p["head.weight" if s["untied_head"] else "tok.weight"], p.get("head.bias"))
 
 
 def encoder(f, s, p):

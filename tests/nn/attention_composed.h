@@ -28,6 +28,7 @@ static const option_case cases[] = {
     { .name = "scale", .config.attention.scale = 0.3 },
     { .name = "soft cap", .config.attention = { .soft_cap = 1.5, .scale = 2 } },
     { .name = "norm of queries and keys", .config.attention.qk_norm = true },
+    { .name = "norm of queries and keys, eps", .config.attention = { .qk_norm = true, .qk_norm_eps = 0.3 } },
     { .name = "rotary", .config.attention.rotary = &ag_rotary },
     { .name = "rotary neighbours, a part, scaled",
       .config.attention = { .rotary = &ag_rotary, .rope = { .pairing = AG_ROPE_NEIGHBOURS, .size = 2, .theta = 50,
@@ -143,9 +144,9 @@ static ag_tensor *project(const ag_module *module, const char *name, ag_tensor *
 }
 
 /* x / sqrt(mean(x^2) + 1e-6) w */
-static ag_tensor *normed(ag_tensor *x, ag_tensor *w)
+static ag_tensor *normed(ag_tensor *x, ag_tensor *w, double eps)
 {
-    ag_tensor *mean = ag_add_scalar(ag_mean(ag_mul(x, x), AG_DIMS(-1), true), 1e-6);
+    ag_tensor *mean = ag_add_scalar(ag_mean(ag_mul(x, x), AG_DIMS(-1), true), eps > 0 ? eps : 1e-6);
     return ag_mul(ag_mul(x, ag_pow(mean, -0.5)), w);
 }
 
@@ -221,8 +222,8 @@ static ag_tensor *compose(const setting *s, ag_tensor **weights)
     ag_tensor *q = project(s->module, "q", x, H, D), *k = project(s->module, "k", keys, Hk, D);
     ag_tensor *v = repeated(project(s->module, "v", values, Hk, Dv), H);
     if (o->qk_norm) {
-        q = normed(q, test_param(s->module, "q_norm.weight"));
-        k = normed(k, test_param(s->module, "k_norm.weight"));
+        q = normed(q, test_param(s->module, "q_norm.weight"), o->qk_norm_eps);
+        k = normed(k, test_param(s->module, "k_norm.weight"), o->qk_norm_eps);
     }
     if (o->rotary) {
         q = turned(q, &o->rope, s->with.positions);

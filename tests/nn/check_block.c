@@ -198,7 +198,7 @@ static bool differs(const ag_tensor *a, const ag_tensor *b)
 START_TEST(attention_options)
 {
     static const ag_attention_options options[] = {
-        { .kv_heads = 1 }, { .scale = 0.3 },     { .soft_cap = 0.7 }, { .qk_norm = true },
+        { .kv_heads = 1 }, { .scale = 0.3 },     { .soft_cap = 0.7 }, { .qk_norm = true, .qk_norm_eps = 0.3 },
         { .rotary = &ag_rotary }, { .mask.back = 2 }, { .alibi = &ag_alibi_bias },   { .relative = 2 },
         { .rotary = &ag_rotary, .rope = { .pairing = AG_ROPE_NEIGHBOURS, .theta = 100 } },
     };
@@ -216,7 +216,8 @@ START_TEST(attention_options)
         attn.non_causal = true;
         attn.key_size = attn.value_size = M;
         attn.attention = (ag_attention_options){ .kv_heads = options[i].kv_heads, .scale = options[i].scale,
-                                                 .soft_cap = options[i].soft_cap, .qk_norm = options[i].qk_norm };
+                                                 .soft_cap = options[i].soft_cap, .qk_norm = options[i].qk_norm,
+                                                 .qk_norm_eps = options[i].qk_norm_eps };
         ag_mha *cross = copy_of(ctx, ag_block_cross(block), attn);
         ag_attend over = { .memory = memory };
         assert_same_bits(ag_mha_forward_with(ag_block_cross(block), x, over), ag_mha_forward_with(cross, x, over));

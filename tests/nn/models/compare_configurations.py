@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""compare_configurations.py LIBRARY [WORD] - every key of the transformers package's configuration classes of FAMILIES,
+"""compare_configurations.py LOGITS [WORD] - every key of the transformers package's configuration classes of FAMILIES,
 one at a time (WORD: those whose key has it, or of the family of this name), in tiny random models: null, missing, other
-values, and the keys of the other classes and of older versions. attngrad, LIBRARY being its libattngrad.a, must give
-equal logits (encoders: hidden states) or refuse with an error that names the key; it may never differ silently. What
-the package itself refuses is counted apart. AG_SHOW=1 lists all. Run from the project's root; skipped with a word where
-torch or transformers are missing.
+values, and the keys of the other classes and of older versions. attngrad, by the program LOGITS (tests/logits.c), must
+give equal logits (encoders: hidden states) or refuse with an error that names the key; it may never differ silently.
+What the package itself refuses is counted apart. AG_SHOW=1 lists all. Skipped with a word where torch or transformers
+are missing.
 """
 import copy
 import dataclasses
@@ -25,39 +25,9 @@ except ImportError as missing:
     sys.exit(0)
 
 V = 50
-TOKENS = [[3, 0, 4, 0, 5, 9, 2, 6, 5], [2, 7, 0, 8, 2, 8, 0, 8, 4]]  # without the padding of RoBERTa
+TOKENS = [[3, 0, 4, 0, 5, 9, 2, 6, 5], [2, 7, 0, 8, 2, 8, 0, 8, 4]]
+IDS = ", ".join(" ".join(map(str, row)) for row in TOKENS)
 TOLERANCE = 2e-5  # the package computes norms, softmax and rotary positions in float32
-
-PROGRAM = r"""
-#include "attngrad.h"
-#include <string.h>
-int main(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        char config[600], weights[600], end[] = "\n";
-        ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1, .threads = 1 });
-        snprintf(config, sizeof config, "%s/config.json", argv[i]);
-        snprintf(weights, sizeof weights, "%s/model.safetensors", argv[i]);
-        ag_tensor *tokens = ag_from_data(ctx, AG_I32, AG_SHAPE(2, 9), (int32_t[18])TOKENS), *out;
-        ag_gpt *gpt = NULL;
-        ag_encoder *encoder = NULL;
-        if (strstr(argv[i], "bert") != NULL)
-            out = ag_encoder_forward(encoder = ag_encoder_from_files(ctx, config, weights, AG_F64), tokens, NULL, NULL);
-        else
-            out = ag_gpt_forward(gpt = ag_gpt_from_files(ctx, config, weights, AG_F64), tokens);
-        if (out == NULL)
-            printf("! %s", ag_error_message(ctx));
-        for (int64_t k = 0; out != NULL && k < ag_numel(out); k++)
-            printf("%.12g ", ((const double *)ag_data(out))[k]);
-        fputs(end, stdout);
-        ag_gpt_free(gpt);
-        ag_encoder_free(encoder);
-        if (ag_ctx_free(ctx) != 0)
-            return 1;
-    }
-    return 0;
-}
-""".replace("TOKENS)", "{ %s })" % ", ".join(str(t) for line in TOKENS for t in line))
 
 FAMILIES = {
     "gpt2": (transformers.GPT2LMHeadModel, transformers.GPT2Config,
@@ -89,7 +59,7 @@ FAMILIES = {
                   max_position_embeddings=20)),
     "roberta": (transformers.RobertaModel, transformers.RobertaConfig,
                 dict(vocab_size=V, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
-                     max_position_embeddings=24, pad_token_id=10)),
+                     max_position_embeddings=24, pad_token_id=2)),
     "distilbert": (transformers.DistilBertModel, transformers.DistilBertConfig,
                    dict(vocab_size=V, dim=16, n_layers=2, n_heads=2, hidden_dim=24, max_position_embeddings=20)),
 }
@@ -137,8 +107,9 @@ VALUES = {
     "rotary_emb_base": [300.0, 7], "use_parallel_residual": [True, False], "qk_layernorm": [True, False],
     "dim": [32, 8], "n_heads": [1, 4, 3], "n_layers": [1, 3], "hidden_dim": [40], "activation": ACTIVATIONS,
     "layer_norm_epsilon": [0.5, 1e-12, 0.0], "layer_norm_eps": [0.5, 1e-3, 0.0], "rms_norm_eps": [0.5, 1e-3, 0.0],
-    "dtype": ["float16", "float64"], "torch_dtype": ["bfloat16"], "eos_token_id": [[1, 2], 5], "pad_token_id": [10, 12],
-    "position_embedding_type": ["absolute", "relative_key"], "pretraining_tp": [2], "chunk_size_feed_forward": [2],
+    "dtype": ["float16", "float64"], "torch_dtype": ["bfloat16"], "eos_token_id": [[1, 2], 5],
+    "pad_token_id": [0, 10, 12], "position_embedding_type": ["absolute", "relative_key"],
+    "pretraining_tp": [2], "chunk_size_feed_forward": [2],
     "is_causal": [True, False], "per_layer_config": [{"0": {"hidden_act": "relu"}}, {"1": {"n_inner": 24}}],
     "quantization_config": [{"quant_method": "gptq", "bits": 4}], "pruned_heads": [{}, {"0": [1]}],
     "original_max_position_embeddings": [10], "partial_rotary_factor": [0.5, 1.0], "attn_implementation": ["eager"],
@@ -238,14 +209,6 @@ def write(folder, family, key, value):
         return None, f"{type(error).__name__}: {error}"
 
 
-def build(library, folder):
-    program = str(folder / "logits")
-    command = [os.environ.get("CC", "gcc"), "-std=c99", "-O1", "-I.", "-x", "c", "-", "-x", "none", library,
-               "-fopenmp", "-lm", "-o", program]
-    subprocess.run(command, input=PROGRAM, text=True, check=True)
-    return program
-
-
 def judge(result, line, key):
     """"" when the case is as it must be; else what is wrong."""
     names = key if isinstance(key, tuple) else (key,)
@@ -271,13 +234,13 @@ def main():
     failed = equal = refused = both = 0
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        program = build(sys.argv[1], folder)
         for family in FAMILIES:
             made = []
             for key, value in cases(family):
                 place = folder / f"{family}.{len(made)}"
                 made.append((key, value, place, *write(place, family, key, value)))
-            lines = subprocess.run([program] + [str(m[2]) for m in made], text=True, capture_output=True, check=True)
+            lines = subprocess.run([sys.argv[1], "encoder" if "bert" in family else "gpt", "float64", IDS] +
+                                   [str(m[2]) for m in made], text=True, capture_output=True, check=True)
             for (key, value, place, result, reason), line in zip(made, lines.stdout.split("\n")):
                 shown = "missing" if value is MISSING else json.dumps(value)
                 fault = judge(result, line, key)

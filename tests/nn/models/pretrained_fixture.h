@@ -11,7 +11,7 @@
 /* The path of a model's file. Valid for three more calls. */
 const char *model_file(const char *model, const char *file);
 
-/* |got - want| <= tolerance max(1, |want|) */
+/* |got - want| <= tolerance max(1, |want|). AG_SHOW=1: prints the largest of |got - want| / max(1, |want|). */
 void assert_near(const char *what, const char *name, const ag_tensor *got, const ag_tensor *want);
 
 /* A tensor of the file, which must have it. Floating-point ones in dtype. */
