@@ -371,6 +371,7 @@ script_checks := docs examples course exercises lm lm_texts lm_options lm_model 
                  locale output python mutants
 .PHONY: test check-scripts $(script_checks:%=check-script-%)
 $(script_checks:%=check-script-%): $(test_program) $(example_binaries)
+check-script-finetune: $(build)/tests/logits
 check-script-docs:
 	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags) $(LDFLAGS)
 $(addprefix check-script-,examples course package uses generate finetune output): check-script-%:

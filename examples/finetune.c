@@ -21,8 +21,11 @@ static const char program[] = "finetune";
 static const char about[] =
     "Trains a GPT-2, Llama, Mistral, Qwen, SmolLM, GPT-NeoX or Phi model in the files of the transformers package "
     "further on texts, and writes it into a new folder: the same names of tensors, float32, in one file. The last "
-    "tenth of the text is for validation. Ctrl-C ends the training after the step, and the model is written. Numbers N "
-    "are at least 1.";
+    "tenth of the text is for validation. Ctrl-C ends the training after the step, and the model is written. A "
+    "training that was killed goes on from its last checkpoint when the same command is given again. Numbers N are at "
+    "least 1.";
+
+enum { TRAINING_MOST = 256 };
 
 typedef struct finetuning {
     ag_ctx *ctx;
@@ -31,6 +34,7 @@ typedef struct finetuning {
     token_ids text;
     int64_t train_count; /* the first tokens of the text */
     int64_t batch, context;
+    uint64_t seed;
 } finetuning;
 
 static volatile sig_atomic_t interrupted;
@@ -114,6 +118,20 @@ static bool check_text(const finetuning *f)
     return true;
 }
 
+/* What the training is made of, for its checkpoint: settings, and FNV-1a over the model's path and the tokens. */
+static void describe(const finetuning *f, const learning *l, char text[TRAINING_MOST])
+{
+    uint64_t sum = 0xcbf29ce484222325;
+    for (const char *c = f->from; *c != '\0'; c++)
+        sum = (sum ^ (unsigned char)*c) * 0x100000001b3;
+    for (int64_t i = 0; i < f->text.count; i++)
+        sum = (sum ^ (uint32_t)f->text.id[i]) * 0x100000001b3;
+    ag_snprintf(text, TRAINING_MOST,
+                "%lld tokens and model %016llx, %lld steps of %lld x %lld, lr %g, weight decay %g, seed %llu",
+                (long long)f->text.count, (unsigned long long)sum, (long long)l->steps, (long long)f->batch,
+                (long long)f->context, l->lr, l->weight_decay, (unsigned long long)f->seed);
+}
+
 /* ---- Training ---- */
 
 /* The mean loss of windows of T + 1 tokens [B,T+1]. */
@@ -165,9 +183,13 @@ static bool write_folder(const finetuning *f, const model_files *files)
 
 static bool finetune(finetuning *f, const model_files *files, learning *l)
 {
+    char checkpoint[MODEL_PATH], training[TRAINING_MOST];
     f->gpt = ag_gpt_from_files(f->ctx, files->config, files->weights, AG_F32);
-    if (f->gpt == NULL || !check_text(f))
+    if (f->gpt == NULL || !check_text(f) || !model_folder_path(program, checkpoint, f->to, "checkpoint.safetensors"))
         return false;
+    describe(f, l, training);
+    l->checkpoint = checkpoint;
+    l->training = training;
     l->ctx = f->ctx;
     l->module = ag_gpt_module(f->gpt);
     catch_signals();
@@ -181,6 +203,7 @@ static bool finetune(finetuning *f, const model_files *files, learning *l)
     const double after = validate(f);
     if (!write_folder(f, files))
         return false;
+    remove(checkpoint);
     ag_fprintf(stderr, "%s: validation loss %.4f nats per token, %.4f before\n%s: wrote %s%s\n", program, after, before,
                program, f->to, interrupted ? ", the model as it was when the training was stopped" : "");
     return true;
@@ -196,12 +219,12 @@ static bool is_size(const char *name, uint64_t value)
 
 int main(int argc, char **argv)
 {
-    finetuning f = { .ctx = NULL };
+    finetuning f = { .seed = 1 };
     model_options o = { .dtype = "float32" };
     option_words texts = { .count = 0 };
-    uint64_t steps = 500, batch = 4, context = 128, seed = 1;
+    uint64_t steps = 500, batch = 4, context = 128;
     learning l = { .program = program, .lr = 1e-4, .weight_decay = 0.01, .loss = batch_loss, .user = &f,
-                   .stop = &interrupted };
+                   .stop = &interrupted, .checkpoint_every = 30 };
     const option options[] = {
         { "FILE...", OPTION_WORDS, &texts, NULL, "texts to train on, UTF-8" },
         { "--model", OPTION_TEXT, &o.folder, "DIR", "folder with config.json, model.safetensors and tokenizer.json" },
@@ -211,7 +234,9 @@ int main(int argc, char **argv)
         { "--context", OPTION_NUMBER, &context, "N", "tokens per window [128]" },
         { "--lr", OPTION_REAL, &l.lr, "X", "peak learning rate of AdamW, above 0 [1e-4]" },
         { "--weight-decay", OPTION_REAL, &l.weight_decay, "X", "of matrices, at least 0 [0.01]" },
-        { "--seed", OPTION_NUMBER, &seed, "N", "of windows and dropout [1]" },
+        { "--seed", OPTION_NUMBER, &f.seed, "N", "of windows and dropout [1]" },
+        { "--checkpoint", OPTION_REAL, &l.checkpoint_every, "S",
+          "seconds between checkpoints, 0: one after each step [30]" },
         { "--threads", OPTION_NUMBER, &o.threads, "N", "0: all cores; results do not depend on it [0]" },
         { "finetune letters.txt --model gpt2 --out gpt2-letters", OPTION_EXAMPLE, NULL, NULL,
           "trains the model in the folder gpt2 on your letters" },
@@ -236,7 +261,7 @@ int main(int argc, char **argv)
         f.context = (int64_t)context;
         l.steps = (int64_t)steps;
         bool good = model_folder_begin(program, f.from, f.to) && read_texts(&f, &texts) &&
-                    (f.ctx = program_context(program, seed, o.threads)) != NULL && finetune(&f, &files, &l);
+                    (f.ctx = program_context(program, f.seed, o.threads)) != NULL && finetune(&f, &files, &l);
         status = EXIT_FAILURE;
         ag_gpt_free(f.gpt);
         if (f.ctx != NULL)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""check_finetune.py FINETUNE GENERATE TEXT FOLDER - models that the transformers package writes, in float32, float16
-and bfloat16, trained further by FINETUNE: the package reads them with the same names, values, loss and greedy tokens.
-Prints a line for each kind."""
+"""check_finetune.py FINETUNE GENERATE LOGITS TEXT FOLDER - models that the transformers package writes, in float32,
+float16 and bfloat16, trained further by FINETUNE: the package reads them with the same names, values, loss, logits and
+greedy tokens. Prints a line for each kind."""
 import json
 import pathlib
 import re
@@ -15,7 +15,7 @@ import torch
 import transformers
 from transformers import GPT2Config, LlamaConfig, MistralConfig, Qwen3Config
 
-finetune, generate, text, folder = sys.argv[1:]
+finetune, generate, logits, text, folder = sys.argv[1:]
 VOCAB, CONTEXT = 300, 16
 LLAMA = dict(vocab_size=VOCAB, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=64)
@@ -58,6 +58,10 @@ def validation_loss(model, ids):
     return sum(losses) / len(losses)
 
 
+def output(*arguments):
+    return subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout.decode()
+
+
 def check(name, config, dtype):
     place = pathlib.Path(folder, re.sub("[^a-z0-9]+", "-", name))
     begin, same, end = (str(place / part) for part in ("begin", "same", "end"))
@@ -80,16 +84,20 @@ def check(name, config, dtype):
         read = transformers.AutoModelForCausalLM.from_pretrained(end, attn_implementation="eager").eval()
         assert next(read.parameters()).dtype == torch.float32
         loss = validation_loss(read, ids)
-        prompt = ids[1000:1010]
+        prompt, line = ids[1000:1010], ids[2000:2000 + 3 * CONTEXT]
+        theirs = read(torch.tensor([line])).logits.flatten()
         out = read.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=30, pad_token_id=0,
                             eos_token_id=None)[0].tolist()
         first = validation_loss(before.float().eval(), ids)
     assert abs(loss - after_loss) < 1e-4 and abs(first - before_loss) < 1e-4, (loss, after_loss, first, before_loss)
     assert after_loss < before_loss - 0.3
-    line = subprocess.run([generate, "--model", end, "--tokens", " ".join(map(str, prompt)), "--length", "30",
-                           "--past-end"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout.decode()
-    assert [int(word) for word in line.split()] == out[len(prompt):]
-    print(f"{name}: names, values, loss {loss:.4f} and tokens of transformers")
+    written = output(generate, "--model", end, "--tokens", " ".join(map(str, prompt)), "--length", "30", "--past-end")
+    assert [int(word) for word in written.split()] == out[len(prompt):]
+    printed = output(logits, "gpt", "float32", " ".join(map(str, line)), end)
+    ours = torch.tensor([float(word) for word in printed.split()])
+    difference = (ours - theirs).abs().max().item()
+    assert ours.shape == theirs.shape and difference < 1e-5, difference
+    print(f"{name}: names, values, loss {loss:.4f}, tokens of transformers, logits within {difference:.1e}")
 
 
 for kind, (kind_config, kind_dtype) in KINDS.items():

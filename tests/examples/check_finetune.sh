@@ -6,8 +6,8 @@
 # (check_finetune.py). FOLDER holds the built programs. Run from the project's root.
 set -eu
 
-lm=$1/lm finetune=$1/finetune generate=$1/generate python=${2:-${PYTHON:-python3}}
-for program in "$lm" "$finetune" "$generate"; do
+lm=$1/lm finetune=$1/finetune generate=$1/generate logits=$1/../tests/logits python=${2:-${PYTHON:-python3}}
+for program in "$lm" "$finetune" "$generate" "$logits"; do
     [ -x "$program" ] || { echo "FAIL  finetune: there is no program $program"; exit 1; }
 done
 subject=finetune
@@ -79,6 +79,28 @@ check "SIGTERM ends the training" [ $ended -eq 0 ]
 check "and the model is written" [ -s "$folder/stopped/model.safetensors" ]
 check "as it says" says 'the model as it was when the training was stopped'
 
+# ---- Killed ----
+
+settings="--model $folder/gpt2 --steps 300 --context 32 --checkpoint 0"
+long() { # folder, then options
+    out=$1
+    shift
+    "$finetune" "$folder/second.txt" $settings --out "$folder/$out" "$@" >"$folder/output" 2>"$folder/message"
+}
+check "a long training" long whole
+"$finetune" "$folder/second.txt" $settings --out "$folder/killed" >/dev/null 2>&1 &
+process=$!
+while kill -0 $process 2>/dev/null && [ ! -s "$folder/killed/checkpoint.safetensors" ]; do sleep 0.02; done
+kill -KILL $process
+wait $process 2>/dev/null || :
+check "kill -9 leaves a checkpoint and no model" [ ! -e "$folder/killed/model.safetensors" ]
+! long killed --lr 1e-3
+check "another training does not go on from it" says 'is of another training'
+check "the same command goes on" long killed
+check "as it says" says 'goes on after step'
+check "to the same bytes" cmp "$folder/whole/model.safetensors" "$folder/killed/model.safetensors"
+check "and the checkpoint is gone" [ ! -e "$folder/killed/checkpoint.safetensors" ]
+
 # ---- Mistakes ----
 
 second=$folder/second.txt
@@ -120,8 +142,8 @@ check "nothing is left of these" [ ! -e "$folder/new" ]
 
 if ! "$python" -c 'import tokenizers, torch, transformers' 2>/dev/null; then
     echo 'skip  finetune: no tokenizers, torch and transformers packages'
-elif "$python" tests/examples/check_finetune.py "$finetune" "$generate" "$folder/second.txt" "$folder/python" \
-    >"$folder/output" 2>"$folder/message"; then
+elif "$python" tests/examples/check_finetune.py "$finetune" "$generate" "$logits" "$folder/second.txt" \
+    "$folder/python" >"$folder/output" 2>"$folder/message"; then
     sed 's/^/ok    finetune: /' "$folder/output"
 else
     cat "$folder/output" "$folder/message"
