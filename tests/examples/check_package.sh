@@ -28,9 +28,9 @@ export_one() { # name, then options of lm train
         failed=1
     fi
 }
-export_one default
-export_one default-pairs --vocab 500
-export_one llama --no-qk-norm --kv-heads 1 --level byte
-export_one mistral --no-qk-norm --window 9 --ff geglu
-export_one gpt2 --no-qk-norm --positions learned --norm layer --ff relu --context 256 --batch 2
+export_one qwen3-characters --level char
+export_one qwen3-pairs --vocab 500
+export_one llama-bytes --no-qk-norm --kv-heads 1 --level byte
+export_one mistral-characters --no-qk-norm --window 9 --ff geglu --level char
+export_one gpt2-pairs --no-qk-norm --positions learned --norm layer --ff relu --context 256 --batch 2 --vocab 400
 exit $failed
