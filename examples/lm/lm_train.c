@@ -177,7 +177,7 @@ static bool check_corpus(const run *r)
 
 static bool read_corpus(training *t, raw_text *raw)
 {
-    static const int64_t pairs_from = 100000; /* bytes of text from which on pairs can be learned from it */
+    static const int64_t pairs_from = 100000; /* bytes of text; from less, pairs learn no more than characters */
     run *r = &t->r;
     static char bundled[RUN_PATH], *only[] = { bundled };
     const vocab *known = r->model.gpt == NULL ? NULL : &r->model.vocab;
