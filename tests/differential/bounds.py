@@ -383,7 +383,8 @@ class Bounds:
 
     @staticmethod
     def mean(x, dims, keepdim):
-        return Bounds.sum(x, dims, keepdim) * Bounds.const(1 / math.prod(x.shape[d] for d in dims))
+        count = math.prod(x.shape[d] for d in dims)
+        return Bounds.sum(x, dims, keepdim) * Bounds.const(1 / count if count > 0 else math.inf)  # 0/0 is NaN
 
     @staticmethod
     def max(x, dims, keepdim):
