@@ -29,7 +29,8 @@
 #   make gradcheck-kinds  the kinds of mistakes in a backward, in double and in float: is the right cause named?
 #   make crash-proof  training runs that are killed, stopped or out of disk at random moments go on with the same bits
 #   make platforms    builds for other machines by the cross compilers that are installed, and runs the suites there, by
-#                     qemu (only='i686 musl aarch64 riscv64 s390x': some)
+#                     qemu; two files and a program for Windows and macOS by zig (only='i686 musl aarch64 riscv64 s390x
+#                     windows macos-arm macos-x86': some)
 #   make mutants      plants faults in a copy: tests must catch each; writes docs/mutants.md (only=WORD: some, and no file)
 #   make check-mpi    lm in 1, 2 and 4 processes, by each of Open MPI and MPICH that is installed: the same bytes, kill -9
 #   make check-tokenizers  the ids of random texts, against the tokenizers package (count=2000, files='a/tokenizer.json ...')
@@ -40,6 +41,7 @@
 #   make uninstall    removes what the same `make install` wrote
 #   make release      the library as two files, attngrad.h and attngrad.c, and a tarball, in build/dist (needs python3, git)
 #   make check-release  compiles them as users do, and runs the suites with them
+#   make deb          Debian packages of the last commit, in build/dist/debian, and what lintian says of them
 #   make clean        removes build/
 #   make help         this text
 #
@@ -256,7 +258,7 @@ endef
 $(foreach program,$(programs),$(eval $(call link_example,$(program))))
 
 ifdef mpi_compiler
-$(objects)/examples/lm/mpi/lm_mpi.o $(build)/examples/lm: private CC := $(mpi_compiler)
+$(objects)/examples/lm/mpi/lm_mpi.o $(build)/examples/lm: private override CC := $(mpi_compiler)
 endif
 
 # Programs may use POSIX where a person needs it; the library may not.
@@ -304,6 +306,10 @@ release:
 	python3 tools/release.py $(dist)
 	git archive --prefix=attngrad-$(version)/ HEAD | gzip -n >$(dist)/attngrad-$(version).tar.gz
 	cd $(dist) && sha256sum attngrad.c attngrad.h attngrad-$(version).tar.gz >SHA256SUMS && cat SHA256SUMS
+
+.PHONY: deb
+deb: release
+	sh tools/debian.sh $(dist) $(version)
 
 # The two files as a user compiles them, by each compiler that is here; then the suites with them.
 .PHONY: check-release
@@ -490,11 +496,11 @@ check-quick: $(test_program) check-layers check-format
 	$(test_program) $$(sed -n 's/^SUITE(\(.*\))/\1/p' tests/suites.def | grep -xF $(core_suites:%=-e %))
 
 # By qemu the core's suites, the slow ones left out, and those about files.
-platform_suites := $(filter-out gemm attention_kernel attention_masks,$(core_suites)) number print safetensors \
+platform_suites := $(filter-out gemm attention_kernel attention_masks vecmath,$(core_suites)) number print safetensors \
     safetensors_hostile checkpoint pretrained gpt gradcheck_arrays mistakes
 .PHONY: platforms
 platforms:
-	sh tests/platforms.sh '$(shell sed -n 's/^SUITE(\(.*\))/\1/p' tests/suites.def | \
+	+sh tests/platforms.sh '$(shell sed -n 's/^SUITE(\(.*\))/\1/p' tests/suites.def | \
 	    grep -xF $(addprefix -e ,$(platform_suites)))' $(only)
 
 # Formats the lines that differ from the last commit: files='a.c b.h' only these.
@@ -635,7 +641,7 @@ bench-docs:
 
 # What a message and a byte cost between the processes of `mpirun -n N`: mpi=1 np=N mpirun='mpirun OPTIONS'.
 ifdef mpi_compiler
-$(build)/bench/link: private CC := $(mpi_compiler)
+$(build)/bench/link: private override CC := $(mpi_compiler)
 $(objects)/bench/mpi/link.o: flags += -D_POSIX_C_SOURCE=200809L
 $(build)/bench/link: $(objects)/bench/mpi/link.o $(objects)/examples/lm/mpi/lm_mpi.o $(example_library) $(library)
 	@mkdir -p $(@D)

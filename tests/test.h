@@ -10,6 +10,9 @@
 
 #include <math.h>
 
+/* Whether a tensor may have more than 2^31 bytes; a test that counts them is for such machines. */
+enum { WIDE_SIZES = PTRDIFF_MAX > INT32_MAX };
+
 /* A context for one test, seed 1; and its end, which asserts that no tensor is still held. */
 ag_ctx *test_begin(void);
 void test_end(ag_ctx *ctx);

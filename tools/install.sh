@@ -5,6 +5,8 @@
 #                            by the system's package manager when it is missing; `make test` calls this.
 # install.sh ci            - the same for everything that .ci/run needs: compilers, clang's sanitizers and OpenMP,
 #                            clang-format, valgrind, CMake, pkg-config, Check.
+# install.sh long          - the same and, by apt-get alone, the cross compilers, qemu and both MPIs of .ci/long; a step
+#                            whose tools are missing says so and passes.
 #
 # Check is found when a program that uses it compiles and links with $CC; the flags for it go to the file FLAGS, on one
 # line. Where the packages can not be installed, prints the command that would; exit status 1.
@@ -20,12 +22,14 @@ fail()
     exit 1
 }
 
-# The command that installs what the group ($1: check or ci) needs here; nothing where we know no package manager.
+# The command that installs what the group ($1: check, ci or long) needs here; nothing where we know no package manager.
 install_command()
 {
     more='' every='make git valgrind cmake pkgconf python3'
     if command -v apt-get >/dev/null 2>&1; then
         [ "$1" = check ] || more=" $every gcc g++ libc6-dev libc6-dbg clang libomp-dev clang-format"
+        [ "$1" != long ] || more="$more gcc-i686-linux-gnu libc6-i386 musl-tools gcc-aarch64-linux-gnu \
+gcc-riscv64-linux-gnu gcc-s390x-linux-gnu qemu-user openmpi-bin libopenmpi-dev mpich libmpich-dev"
         echo "apt-get install -y --no-install-recommends check$more"
     elif command -v dnf >/dev/null 2>&1; then
         [ "$1" = check ] || more=" $every gcc gcc-c++ clang compiler-rt libomp-devel clang-tools-extra"
@@ -138,14 +142,29 @@ need_tools()
     [ -z "$missing" ] || fail "'$missing' could not be installed. Run: $install"
 }
 
+# ---- More for .ci/long ----
+
+need_machines()
+{
+    command -v apt-get >/dev/null 2>&1 || return 0
+    for tool in i686-linux-gnu-gcc musl-gcc aarch64-linux-gnu-gcc riscv64-linux-gnu-gcc s390x-linux-gnu-gcc qemu-s390x \
+        mpicc.openmpi mpicc.mpich; do
+        if ! command -v $tool >/dev/null 2>&1; then
+            install_packages long "'$tool' is missing"
+            return
+        fi
+    done
+}
+
 case ${1:-} in
 check) need_check "${2:-}" ;;
-ci)
+ci | long)
     need_tools
     need_check ''
+    [ "$1" = ci ] || need_machines
     ;;
 *)
-    echo 'usage: install.sh check [FLAGS] | ci' >&2
+    echo 'usage: install.sh check [FLAGS] | ci | long' >&2
     exit 2
     ;;
 esac

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * replace.c - see replace.h. ISO C can rename a file and no more: links, modes and the disk need POSIX, which is used
- * where the system has it.
+ * where the system has it. Windows has a call of its own that replaces a file.
  */
 #if defined(__unix__) || defined(__APPLE__)
 #define AG_REPLACE_POSIX
@@ -31,6 +31,24 @@ static bool replace_put_path(char to[AG_PATH_BYTES], int folder_bytes, const cha
         errno = REPLACE_TOO_LONG;
     return fits;
 }
+
+#ifdef _WIN32
+/* As its header declares it, which would define many other names. 1: over an existing file; 8: when it is on disk. */
+__declspec(dllimport) int __stdcall MoveFileExA(const char *from, const char *to, unsigned long flags);
+
+static bool replace_rename(const ag_replacement *r)
+{
+    const bool good = MoveFileExA(r->temporary, r->target, 1 | 8) != 0;
+    if (!good)
+        errno = EACCES;
+    return good;
+}
+#else
+static bool replace_rename(const ag_replacement *r)
+{
+    return rename(r->temporary, r->target) == 0;
+}
+#endif
 
 #ifdef AG_REPLACE_POSIX
 
@@ -159,7 +177,7 @@ bool ag_replace_end(ag_replacement *r, bool good)
         good = false;
         error = errno;
     }
-    if (good && !special && rename(r->temporary, r->target) != 0) {
+    if (good && !special && !replace_rename(r)) {
         good = false;
         error = errno;
     }

@@ -117,7 +117,7 @@ START_TEST(conversions)
                   INT32_MIN, 0, 0);
     assert_values(ag_tensor_cast(ag_tensor_cast(t, AG_F32), AG_I32), 0, 1, -1, INT32_MAX, INT32_MAX, INT32_MIN,
                   INT32_MIN, INT32_MAX, INT32_MIN, 0, 0);
-    assert_values(ag_tensor_cast(t, AG_F32), 0, (double)1.9f, (double)-1.9f, 2147483648.0, 2147483648.0,
+    assert_values(ag_tensor_cast(t, AG_F32), 0, (double)(float)1.9, (double)(float)-1.9, 2147483648.0, 2147483648.0,
                   -2147483648.0, -inf, inf, -inf, nan, -0.0);
     assert_values(ag_tensor_cast(ag_from_data(ctx, AG_I32, AG_SHAPE(2), (int32_t[]){ 16777217, -1 }), AG_F32), 0,
                   16777216.0, -1.0);

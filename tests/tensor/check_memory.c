@@ -124,7 +124,8 @@ START_TEST(sizes_that_can_not_be_had)
     ag_ctx *ctx = heap_ctx(&h);
     int64_t calls = h.calls;
     ck_assert_ptr_null(ag_alloc(ctx, SIZE_MAX));
-    assert_error(ctx, AG_ERR_MEMORY, "memory: 18446744073709551615 bytes can not be had");
+    assert_error(ctx, AG_ERR_MEMORY, WIDE_SIZES ? "memory: 18446744073709551615 bytes can not be had"
+                                                : "memory: 4294967295 bytes can not be had");
     ck_assert_ptr_null(ag_alloc(ctx, SIZE_MAX / 2));
     assert_error(ctx, AG_ERR_MEMORY, "bytes can not be had");
     ck_assert_int_eq(h.calls, calls); /* never asked for */
@@ -333,7 +334,7 @@ START_TEST(every_allocation_fails_in_turn)
             ck_assert(h.calls <= start + n); /* the last round had nothing left to fail */
         }
         for (int64_t i = 0; i < 16; i++)
-            ck_assert_double_eq(test_at(p.w, i), (double)0.3f);
+            ck_assert_double_eq(test_at(p.w, i), (double)(float)0.3);
         test_end(ctx);
         ck_assert_int_eq(h.live, 0);
     }

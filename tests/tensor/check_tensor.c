@@ -210,9 +210,10 @@ START_TEST(fill_stays_inside_the_view)
     ck_assert_int_eq(ag_fill(ag_tensor_slice(t, 1, 2, 2, 1), 9), AG_OK);
     ck_assert_int_eq(ag_fill(ag_tensor_select(ag_tensor_transpose(t, 0, 1), 0, 3), -1), AG_OK);
     assert_values(t, 0, 0, 0, 0, -1, 7, 0, 7, -1, 7, 0, 7, -1);
-    /* 2^40 elements that are one. */
+    /* 2^40 elements that are one, or 2^20. */
     ag_tensor *one = ag_zeros(ctx, AG_F32, AG_SCALAR);
-    ck_assert_int_eq(ag_fill(ag_tensor_expand(one, AG_SHAPE(1 << 20, 1 << 20)), 4), AG_OK);
+    const int64_t side = WIDE_SIZES ? 1 << 20 : 1 << 10;
+    ck_assert_int_eq(ag_fill(ag_tensor_expand(one, AG_SHAPE(side, side)), 4), AG_OK);
     ck_assert(test_item(one) == 4.0);
     ag_tensor *integers = ag_zeros(ctx, AG_I32, AG_SHAPE(2));
     ck_assert_int_eq(ag_fill(integers, (double)INFINITY), AG_ERR_ARGUMENT);

@@ -82,7 +82,7 @@ static void write_bf16(const char *name, const ag_named_tensor *tensor, int64_t 
     }
     *at++ = '}';
     for (int i = 0; i < 8; i++)
-        bytes[i] = (char)((size_t)(at - header) >> 8 * i & 0xff);
+        bytes[i] = (char)((uint64_t)(at - header) >> 8 * i & 0xff);
     for (int64_t i = 0; i < count; i++)
         for (int64_t k = 0; k < ag_numel(tensor[i].tensor); k++) {
             const float value = (float)test_at(tensor[i].tensor, k);

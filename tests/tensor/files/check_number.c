@@ -175,8 +175,8 @@ static void the_fewest_digits_read_back(void)
         ag_snprintf(text, sizeof text, "%.*g", digits - 1, (double)single);
         ck_assert_msg(digits == 1 || (float)ag_strtod(text, NULL) != single, "%a: %s too", (double)single, text);
     }
-    ck_assert_int_eq(ag_digits(AG_F32, (double)0.1f), 1);
-    ck_assert_int_eq(ag_digits(AG_F64, (double)0.1f), 17);
+    ck_assert_int_eq(ag_digits(AG_F32, (double)(float)0.1), 1);
+    ck_assert_int_eq(ag_digits(AG_F64, (double)(float)0.1), 17);
     test_end(ctx);
 }
 
