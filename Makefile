@@ -202,7 +202,7 @@ $(library_objects): $(two_files)/attngrad.c
 $(two_files)/attngrad.c: tools/release.py $(library_sources) $(wildcard $(folders:%=%/*.[hid]*)) attngrad.h
 	python3 $< $(@D)
 else
-$(library): $(library_objects) $(kernel_objects)
+$(library): $(kernel_objects) $(library_objects) # what compiles longest begins first
 endif
 
 # The core alone, for `make core`.
@@ -277,7 +277,7 @@ exercise: $(build)/examples/exercises
 	    $(build) $(call example_objects,exercises) $(example_library) $(library) $(LDLIBS) -lm
 
 .PHONY: train
-train: $(build)/examples/lm
+train: $(library) $(build)/examples/lm
 	$(build)/examples/lm train
 
 # ---- the shared library, and installation ----
