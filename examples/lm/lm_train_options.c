@@ -119,8 +119,8 @@ static const char *const preset_config[] = {
 
 static const char preset_help[] =
     "named settings; by size: toy (reaches 1.22 nats per character on the bundled novel), tiny (the default: 1.18), "
-    "small, baby. For tiny Shakespeare: nanogpt-cpu (1.67), and nanogpt-cpu-published, which has nanoGPT's kinds of "
-    "layers (1.91)";
+    "small and baby (1.10). For tiny Shakespeare: nanogpt-cpu (1.67), and nanogpt-cpu-published, which has nanoGPT's "
+    "kinds of layers (1.91)";
 
 /* The value of the last --NAME VALUE or --NAME=VALUE on the command line; NULL: it is not there. */
 static const char *given(int argc, char **argv, const char *name)
