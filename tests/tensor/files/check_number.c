@@ -220,7 +220,8 @@ START_TEST(in_other_locales)
         snprintf(command, sizeof command, "localedef -i %s -f UTF-8 %s/%s >/dev/null 2>&1", name[i], folder, name[i]);
         int status = system(command); /* not 0 after a warning */
         setenv("LOCPATH", folder, 1);
-        if (setlocale(LC_ALL, name[i]) != NULL) {
+        const bool is_there = setlocale(LC_ALL, name[i]) != NULL;
+        if (is_there && strcmp(localeconv()->decimal_point, ".") != 0) { /* musl has every name, and a point in each */
             ck_assert_str_eq(localeconv()->decimal_point, point[i]);
             check_all();
         } else {
