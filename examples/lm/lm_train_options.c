@@ -209,7 +209,7 @@ static bool settle(const char *program, train_options *o, char **data, const opt
     if (o->vocab > 0 && o->level == LEVEL_AUTO)
         o->level = TOKENS_BPE;
     if (o->vocab > 0 && o->level != TOKENS_BPE) {
-        fprintf(stderr, "%s: --vocab %llu: is the number of byte pairs' tokens, not of --level %s\n", program,
+        fprintf(stderr, "%s: --vocab %llu is for --level bpe, and --level is %s\n", program,
                 (unsigned long long)o->vocab, token_word[o->level]);
         return false;
     }

@@ -40,7 +40,7 @@ check "no such positions" refused 2 "--positions is 'rope', must be one of: lear
 check "no such norm" refused 2 "--norm is 'batch', must be one of: layer rms" train --norm batch
 check "no such feed-forward" refused 2 "--ff is 'tanh', must be one of: gelu relu silu swiglu geglu" train --ff tanh
 check "a number of tokens for characters" refused 2 \
-    "lm train: --vocab 300: is the number of byte pairs' tokens, not of --level char" train --vocab 300 --level char
+    'lm train: --vocab 300 is for --level bpe, and --level is char' train --vocab 300 --level char
 kind_of_tokens() { # the introduction's text, then options: of a text of 100 kB, and of one byte less
     wanted=$1
     shift
