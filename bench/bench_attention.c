@@ -136,11 +136,9 @@ int main(int argc, char **argv)
     double ms[1000] = { 0 };
     if (!parse(argc, argv, &o) || !mask_of(&o, &mask))
         return usage();
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1, .threads = o.threads });
-    if (ctx == NULL) {
-        fprintf(stderr, "bench_attention: no context: out of memory, or AG_ISA is not one that this machine runs\n");
+    ag_ctx *ctx = program_context("bench_attention", 1, (uint64_t)o.threads);
+    if (ctx == NULL)
         return 1;
-    }
     ag_status status = measure(ctx, &o, mask, ms);
     if (status == AG_OK)
         print(&o, ctx, mask, median(ms, o.repeats));

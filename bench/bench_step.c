@@ -236,11 +236,9 @@ static void print_result(const model *m, const work *w, const timing *t, bool js
 /* Runs one model in a context of its own. */
 static ag_status run(const model *m, const options *o)
 {
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = 1, .threads = (int)o->threads });
-    if (ctx == NULL) {
-        fprintf(stderr, "bench_step: no context: out of memory, or AG_ISA is not one that this machine runs\n");
+    ag_ctx *ctx = program_context("bench_step", 1, (uint64_t)o->threads);
+    if (ctx == NULL)
         return AG_ERR_MEMORY;
-    }
     work w = make_work(ctx, m, o->recompute);
     timing t = { 0 };
     ag_status status = ag_error(ctx);

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# check_release.sh FOLDER LIBRARY - the two files of `make release` in FOLDER compile with each compiler that is here,
-# without options, and a program that trains with them runs. They define every public function
-# that LIBRARY, an archive of the tree, defines.
+# check_release.sh FOLDER LIBRARY [all] - the two files of `make release` in FOLDER compile with each compiler that is
+# here, and a program that trains with them runs. They define every public function that LIBRARY, an archive of the
+# tree, defines. With `all` also for every version of C from C99 to C23, with link-time optimisation, by other versions
+# of the compilers, and without a warning.
 set -eu
 
 files=$(cd "$1" && pwd)
@@ -19,16 +20,34 @@ grep -oh 'ag_[a-z0-9_]*' attngrad.h | LC_ALL=C sort -u >named
 defined "$library" | LC_ALL=C comm -12 - named >public
 grep -qx ag_mha_forward public
 
-for cc in gcc clang tcc; do
-    if ! command -v $cc >/dev/null 2>&1; then
-        echo "check_release: skipped, no $cc"
-        continue
+try() # compiler, its options
+{
+    if ! command -v "$1" >/dev/null 2>&1; then
+        echo "check_release: skipped, no $1"
+        return
     fi
-    $cc -std=c99 -I. -c attngrad.c
-    defined attngrad.o | LC_ALL=C comm -13 - public >missing
-    ! grep . missing || { echo "check_release: $cc's attngrad.o does not define these"; exit 1; }
-    $cc -std=c99 -I. attngrad.o program.c -lm -o program
+    rm -f attngrad.o program
+    "$@" -I. -c attngrad.c
+    "$@" -I. attngrad.o program.c -lm -o program
     ./program >printed
     cmp expected printed || { diff expected printed; exit 1; }
-    echo "check_release: $cc compiles attngrad.c, and README's program prints what it should"
+    echo "check_release: $*: attngrad.c compiles, and README's program prints what it should"
+}
+
+for cc in gcc clang tcc; do
+    try $cc -std=c99
+    [ ! -f attngrad.o ] || defined attngrad.o | LC_ALL=C comm -13 - public >missing
+    ! grep . missing || { echo "check_release: $cc's attngrad.o does not define these"; exit 1; }
 done
+[ "${3:-}" = all ] || exit 0
+warnings='-Wall -Wextra -pedantic -Werror -Wno-missing-field-initializers'
+for cc in gcc gcc-12 gcc-13 gcc-14 clang-14 clang-16 clang-19; do
+    command -v $cc >/dev/null 2>&1 || continue
+    for std in c99 c11 c17 c2x; do # c2x: C23, as older compilers call it
+        # Unquoted: words.
+        # shellcheck disable=SC2086
+        try $cc -std=$std $warnings
+    done
+done
+# shellcheck disable=SC2086
+try gcc -std=c99 -O2 -flto $warnings

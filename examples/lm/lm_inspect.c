@@ -99,7 +99,7 @@ static bool print_neighbours(lm_model *model, const int32_t *token, int64_t coun
 
 static bool show_attention(lm_model *model, int64_t layer, const int32_t *token, int64_t count, const char *svg)
 {
-    static char label[TOKENS_MOST][TOKEN_LABEL], title[HEADS_MOST][24];
+    static char label[TOKENS_MOST][TOKEN_LABEL], title[HEADS_MOST][32];
     const char *labels[TOKENS_MOST];
     heatmap_panel panel[HEADS_MOST];
     int64_t H = ag_gpt_config_of(model->gpt)->num_heads;

@@ -236,7 +236,8 @@ static void put_structure(FILE *file, const run *r)
         fprintf(file, "<tr><td>%s<td class=\"n\">%lld\n", number[i].name, (long long)number[i].value);
     fprintf(file, "<tr><td>tokens<td>%ss\n<tr><td>positions<td>%s\n<tr><td>norm<td>%s%s\n<tr><td>activation<td>%s\n"
                   "</table></div>\n<div class=\"wide\"><table>\n",
-            token_noun[r->corpus.vocab.kind], position_word[kinds.positions], norm_word[kinds.norm],
+            r->corpus.vocab.kind == TOKENS_BPE ? "byte pair" : token_noun[r->corpus.vocab.kind],
+            position_word[kinds.positions], norm_word[kinds.norm],
             c->attention.qk_norm ? ", of queries and keys too" : "", feed_forward_word[kinds.feed_forward]);
     for (int64_t i = 0; i < ag_module_param_count(module); i++) {
         ag_named_tensor p = ag_module_param(module, i);
@@ -268,17 +269,17 @@ static void put_command(FILE *file, const run *r)
     free(text);
 }
 
-static void put_summary(FILE *file, const run *r)
+static void put_summary(FILE *file, const run *r, double loss)
 {
-    const char *noun = token_noun[r->corpus.vocab.kind];
-    ag_fprintf(file, "<p>%lld parameters, %lld %ss of text to train on, %lld to validate. Best validation loss %.4f "
-                     "nats per %s at step %.0f, %.4f bits per byte.</p>\n",
-               (long long)ag_module_numel(ag_gpt_module(r->model.gpt)), (long long)r->corpus.train_count, noun,
-               (long long)(r->corpus.count - r->corpus.train_count), r->s.best_loss, noun, r->s.best_step,
-               corpus_bits_per_byte(&r->corpus, r->s.best_loss));
+    ag_fprintf(file, "<p>%lld parameters, %lld %ss of text to train on, %lld to validate. Best at step %.0f: "
+                     "validation loss ", (long long)ag_module_numel(ag_gpt_module(r->model.gpt)),
+               (long long)r->corpus.train_count, token_noun[r->corpus.vocab.kind],
+               (long long)(r->corpus.count - r->corpus.train_count), r->s.best_step);
+    corpus_print_loss(file, &r->corpus, loss);
+    fputs(".</p>\n", file);
 }
 
-bool report_write(run *r)
+bool report_write(run *r, double loss)
 {
     char path[RUN_PATH + 16], title[RUN_PATH + 16];
     course c = { .count = 0 };
@@ -291,7 +292,7 @@ bool report_write(run *r)
         const char *name = strrchr(r->folder, '/');
         snprintf(title, sizeof title, "Language model %s", name != NULL ? name + 1 : r->folder);
         page_begin(file, title);
-        put_summary(file, r);
+        put_summary(file, r, loss);
         put_curves(file, r, &c);
         put_samples(file, r);
         good = put_attention(file, r) && put_surprise(file, r);

@@ -8,7 +8,8 @@
 #include "examples/lm/lm_run.h"
 
 /* Writes report.html, which needs no other file: curves, samples, attention, surprise, structure, the command. Under
- * 200 kB. The model is that of the run's best step. False after one line on stderr. */
-bool report_write(run *r);
+ * 200 kB. The model is that of the run's best step, `loss` that of the validation text. False after one line on
+ * stderr. */
+bool report_write(run *r, double loss);
 
 #endif

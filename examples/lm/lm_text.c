@@ -340,9 +340,13 @@ double corpus_bits_per_byte(const corpus *c, double nats)
     return nats / log(2) * (double)(c->count - c->train_count - 1) / (double)c->val_bytes;
 }
 
-double corpus_nats_per_character(const corpus *c, double nats)
+void corpus_print_loss(FILE *file, const corpus *c, double nats)
 {
-    return nats * (double)(c->count - c->train_count - 1) / (double)c->val_characters;
+    ag_fprintf(file, "%.4f nats per %s, ", nats, token_noun[c->vocab.kind]);
+    if (c->vocab.kind == TOKENS_BPE && c->val_characters > 0)
+        ag_fprintf(file, "%.4f per character, ",
+                   nats * (double)(c->count - c->train_count - 1) / (double)c->val_characters);
+    ag_fprintf(file, "%.4f bits per byte", corpus_bits_per_byte(c, nats));
 }
 
 void corpus_free(corpus *c)

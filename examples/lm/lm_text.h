@@ -59,9 +59,9 @@ typedef struct corpus {
  * learned from the text. False after one line on stderr. */
 bool corpus_make(corpus *c, const raw_text *t, const vocab *known, token_kind kind, int32_t size);
 
-/* Of a loss of the validation text in nats per token: bits per byte; nats per character. */
+/* Of a loss of the validation text in nats per token: bits per byte; both in words, of byte pairs per character too. */
 double corpus_bits_per_byte(const corpus *c, double nats);
-double corpus_nats_per_character(const corpus *c, double nats);
+void corpus_print_loss(FILE *file, const corpus *c, double nats);
 void corpus_free(corpus *c);
 
 /* `batch` windows of T+1 training tokens at random starts, every possible start equally likely: [batch,T+1]. */

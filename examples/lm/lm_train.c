@@ -508,13 +508,10 @@ static bool end_run(training *t)
     ag_fprintf(stderr, "end       %s: step %.0f, %.1f s, %.0f tokens/s\n",
                t->patient ? "all steps made" : "no better validation loss for --patience reports", last, time,
                progress_speed(&t->p));
-    ag_fprintf(stderr, "best      step %.0f: validation loss %.4f nats per %s, ", r->s.best_step, whole,
-               token_noun[r->corpus.vocab.kind]);
-    if (r->corpus.vocab.kind == TOKENS_BPE)
-        ag_fprintf(stderr, "%.4f per character, ", corpus_nats_per_character(&r->corpus, whole));
-    ag_fprintf(stderr, "%.4f bits per byte, on %s\n", corpus_bits_per_byte(&r->corpus, whole),
-               all ? "all the text" : "about a million of its tokens");
-    if (!report_write(r))
+    ag_fprintf(stderr, "best      step %.0f: validation loss ", r->s.best_step);
+    corpus_print_loss(stderr, &r->corpus, whole);
+    fprintf(stderr, ", on %s\n", all ? "all the text" : "about a million of its tokens");
+    if (!report_write(r, whole))
         return false;
     fprintf(stderr, "wrote     %s/: best.safetensors, last.safetensors, log.csv, report.html\nsample    ", r->folder);
     command_print(stderr, (const char *const[]){ "sample", "--model", r->folder, NULL });

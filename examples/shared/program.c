@@ -3,6 +3,7 @@
  * program.c - see program.h.
  */
 #include "examples/shared/program.h"
+#include "examples/shared/pages.h"
 #include "examples/shared/quota.h"
 
 #include <errno.h>
@@ -106,11 +107,13 @@ ag_ctx *program_context(const char *program, uint64_t seed, uint64_t threads)
                 AG_MAX_THREADS);
         return NULL;
     }
-    ag_ctx *ctx = ag_ctx_new((ag_ctx_config){ .seed = seed, .threads = (int)threads });
+    ag_ctx_config config = { .seed = seed, .threads = (int)threads, .allocator = pages_allocator };
+    ag_ctx *ctx = ag_ctx_new(config);
     const int quota = threads == 0 && getenv("OMP_NUM_THREADS") == NULL ? quota_processors("") : 0;
     if (quota > 0 && quota < ag_ctx_threads(ctx)) {
         ag_ctx_free(ctx);
-        ctx = ag_ctx_new((ag_ctx_config){ .seed = seed, .threads = quota });
+        config.threads = quota;
+        ctx = ag_ctx_new(config);
     }
     if (ctx == NULL)
         fprintf(stderr, "%s: no context: out of memory, or AG_ISA names what this machine does not run\n", program);

@@ -25,8 +25,8 @@ char *program_read(const char *program, FILE *file, const char *name, bool line,
 /* Whether reading has ended for another reason than an error; if not, says so of `name`. */
 bool program_was_read(const char *program, FILE *file, const char *name);
 
-/* A context with this seed and number of threads (0: all cores, or as many as a quota of processor time is worth); NULL
- * after a message on stderr. */
+/* A context with this seed and number of threads (0: all cores, or as many as a quota of processor time is worth), its
+ * memory in huge pages (pages.h); NULL after a message on stderr. */
 AG_OWNED ag_ctx *program_context(const char *program, uint64_t seed, uint64_t threads);
 
 /* The same with all cores; exits with 1 after the message. */

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pages.c - see pages.h. A region begins at a multiple of its size, so that a block finds its region. Blocks are cut
+ * from the newest region one after the other; a region is freed with its last block. The context keeps what it frees
+ * for its next tensors, so holes need no second use.
+ */
+#define _DEFAULT_SOURCE /* madvise */
+
+#include "examples/shared/pages.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#ifdef __has_feature
+#define HAS_FEATURE(name) __has_feature(name)
+#else
+#define HAS_FEATURE(name) 0
+#endif
+
+#if !defined MADV_HUGEPAGE || defined __SANITIZE_ADDRESS__ || HAS_FEATURE(address_sanitizer)
+
+const ag_allocator pages_allocator = { NULL, NULL, NULL };
+
+#else
+
+enum { PAGE = 1 << 21, REGION = 1 << 24, LEAST = 1 << 16, MOST = REGION / 4, LINE = 64 };
+
+typedef struct region {
+    size_t used, blocks;
+} region;
+
+static region *newest;
+
+static void *huge_pages(size_t alignment, size_t size)
+{
+    void *memory;
+    if (posix_memalign(&memory, alignment, size) != 0)
+        return NULL;
+    madvise(memory, size, MADV_HUGEPAGE); /* where it is refused, the pages are small */
+    return memory;
+}
+
+static void *cut(size_t size)
+{
+    size = (size + LINE - 1) / LINE * LINE;
+    if (newest == NULL || REGION - newest->used < size) {
+        region *r = huge_pages(REGION, REGION);
+        if (r == NULL)
+            return NULL;
+        *r = (region){ .used = LINE };
+        newest = r;
+    }
+    void *block = (char *)newest + newest->used;
+    newest->used += size;
+    newest->blocks++;
+    return block;
+}
+
+static void give_back(void *block)
+{
+    region *r = (region *)((uintptr_t)block / REGION * REGION);
+    if (--r->blocks > 0)
+        return;
+    if (r == newest)
+        newest = NULL;
+    free(r);
+}
+
+static void *pages_alloc(void *user, size_t size)
+{
+    (void)user;
+    return size < LEAST ? malloc(size) : size > MOST ? huge_pages(PAGE, size) : cut(size);
+}
+
+static void pages_free(void *user, void *block, size_t size)
+{
+    (void)user;
+    if (size < LEAST || size > MOST)
+        free(block);
+    else
+        give_back(block);
+}
+
+const ag_allocator pages_allocator = { pages_alloc, pages_free, NULL };
+
+#endif
