@@ -41,6 +41,7 @@
 #   make uninstall    removes what the same `make install` wrote
 #   make release      the library as two files, attngrad.h and attngrad.c, and a tarball, in build/dist (needs python3, git)
 #   make check-release  compiles them as users do, and runs the suites with them
+#   make check-compilers  the same by each compiler that is here, for C99 to C23, with link-time optimisation, no suites
 #   make deb          Debian packages of the last commit, in build/dist/debian, and what lintian says of them
 #   make clean        removes build/
 #   make help         this text
@@ -317,6 +318,10 @@ check-release: release $(library)
 	CC="$(CC)" sh tests/check_release.sh $(dist) $(library)
 	$(MAKE) config=single build/single-$(notdir $(CC))/tests/check
 	build/single-$(notdir $(CC))/tests/check
+
+.PHONY: check-compilers
+check-compilers: release $(library)
+	sh tests/check_release.sh $(dist) $(library) all
 
 .PHONY: install uninstall
 install: $(library) $(shared_library) $(installed_programs:%=$(build)/examples/%)

@@ -191,6 +191,8 @@ bool model_from_metadata(lm_model *model, ag_safetensors *file, const char *path
     c.max_seq_len = c.positions == AG_POSITIONS_LEARNED ? model->context : 0;
     c.untied_head = untied != 0;
     c.recompute = model->recompute;
+    if (model->dropout != NULL && *model->dropout >= 0)
+        c.dropout = *model->dropout;
     if (!sizes_are_true(model->ctx, file, &c)) {
         fprintf(stderr, "lm: %s: the sizes in its metadata are not those of its tensors\n", path);
         return false;

@@ -14,6 +14,7 @@ typedef struct lm_model {
     vocab vocab;
     int64_t context; /* tokens of a training window; more can be sampled when positions are not learned */
     bool recompute; /* as in ag_transformer_config; not in the checkpoint */
+    const double *dropout; /* in place of the checkpoint's, from 0 on; NULL: the checkpoint's */
 } lm_model;
 
 /* A model's choices, as indices of the words that the command line and checkpoints use; NULL follows the last word. */

@@ -178,16 +178,26 @@ static double besides(const costs *c)
 /* ---- A model for the time ---- */
 
 typedef struct sizes {
-    uint64_t layers, heads, emb, context, batch;
+    uint64_t layers, emb, context, batch;
 } sizes;
 
 static const sizes ladder[] = {
-    { 2, 2, 64, 64, 8 }, { 4, 4, 128, 128, 8 }, { 6, 6, 192, 128, 16 }, { 6, 6, 384, 256, 16 },
+    { 2, 64, 64, 8 }, { 4, 96, 128, 8 }, { 4, 128, 128, 8 }, { 5, 160, 128, 8 }, { 6, 192, 128, 16 },
+    { 6, 384, 256, 16 },
 };
 enum { RUNGS = (int)(sizeof ladder / sizeof *ladder), MIDDLE = 1 };
 
-/* Sizes that are 0 become about those of the rung; heads have an even number of channels, which rotary positions need,
- * the context leaves text to draw from. */
+/* Heads have an even number of channels, which rotary positions need, and are a multiple of the key heads. */
+uint64_t plan_heads(const train_options *o)
+{
+    const uint64_t wanted = o->emb / (o->emb < 256 ? 32 : 64), most = wanted > o->kv_heads ? wanted : o->kv_heads;
+    for (uint64_t heads = most; heads > 1; heads--)
+        if (o->emb % (2 * heads) == 0 && (o->kv_heads == 0 || heads % o->kv_heads == 0))
+            return heads;
+    return o->kv_heads > 1 ? most : 1;
+}
+
+/* Sizes that are 0 become about those of the rung; the context leaves text to draw from. */
 static void fill_sizes(run *r, train_options *o, const sizes *rung)
 {
     o->layers = o->layers > 0 ? o->layers : rung->layers;
@@ -198,9 +208,8 @@ static void fill_sizes(run *r, train_options *o, const sizes *rung)
     uint64_t text = (uint64_t)(r->corpus.train_count > 2 ? r->corpus.train_count / 2 : 1);
     if (o->context > text)
         o->context = text;
-    for (uint64_t heads = rung->heads; o->heads == 0; heads--)
-        if (o->emb % (2 * heads) == 0 || heads == 1)
-            o->heads = heads;
+    if (o->heads == 0)
+        o->heads = plan_heads(o);
 }
 
 static double step_work(const train_options *o, double V)
@@ -209,10 +218,16 @@ static double step_work(const train_options *o, double V)
     return tokens * (parameters(o, V) + (double)(o->layers * o->context * o->emb));
 }
 
+/* The bytes of the text to train on, by those of the text to validate on. */
+static double text_bytes(const corpus *c)
+{
+    return (double)c->train_count * (double)c->val_bytes / (double)(c->count - c->train_count - 1);
+}
+
 /* The largest model that sees enough tokens in the time, and has no more parameters than the text can teach. */
 static train_options choose(run *r, const train_options *middle, double step, double budget)
 {
-    static const double tokens_each = 2, steps_least = 800, parameters_each = 5;
+    static const double tokens_each = 2, steps_least = 800, parameters_each = 10; /* the last of a byte */
     const double V = r->corpus.vocab.size;
     train_options chosen = r->o;
     fill_sizes(r, &chosen, &ladder[0]);
@@ -222,7 +237,7 @@ static train_options choose(run *r, const train_options *middle, double step, do
         double steps = budget / (step * step_work(&o, V) / step_work(middle, V));
         double tokens = steps * (double)(o.batch * o.context), count = parameters(&o, V);
         if (steps >= steps_least && tokens >= tokens_each * count &&
-            count <= parameters_each * (double)r->corpus.train_count)
+            count <= parameters_each * text_bytes(&r->corpus))
             chosen = o;
     }
     return chosen;
@@ -252,6 +267,14 @@ bool plan_minutes(run *r)
     r->o.steps = whole_steps(left / c.step, 1);
     r->end_by = r->began + budget - ending(&c);
     return true;
+}
+
+double plan_dropout(const run *r)
+{
+    static const double often = 8, very_often = 16;
+    double tokens = (double)r->o.steps * (double)(r->o.batch * r->o.context);
+    double times = tokens / (double)r->corpus.train_count;
+    return times < often ? 0 : times < very_often ? 0.1 : 0.2;
 }
 
 void plan_again(run *r, double began)

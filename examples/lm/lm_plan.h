@@ -7,6 +7,9 @@
 
 #include "examples/lm/lm_run.h"
 
+/* As many attention heads as the embedding has 32 channels, or 64 from 256 on; fewer where they must divide it. */
+uint64_t plan_heads(const train_options *o);
+
 /* Bytes of text that there is memory for; 0: not known. */
 double plan_text_bytes(void);
 
@@ -16,6 +19,9 @@ bool plan_fits(const run *r);
 /* Measures the machine for two seconds, then chooses the sizes in r->o that are 0 (layers, heads, emb, context, batch)
  * and the steps, for a run of r->o.minutes in all. False on error, after a line on stderr. */
 bool plan_minutes(run *r);
+
+/* The dropout for a text that the run's steps read so often. */
+double plan_dropout(const run *r);
 
 /* With --minutes, when the steps so far have been made since the time `began`: chooses r->o.steps again, so that the
  * schedule ends when the time does. */

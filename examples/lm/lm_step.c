@@ -16,7 +16,7 @@ static bool new_gpt(run *r)
         .emb_size = (int64_t)r->o.emb,
         .num_heads = (int64_t)r->o.heads,
         .num_layers = (int64_t)r->o.layers,
-        .dropout = r->o.dropout,
+        .dropout = fmax(r->o.dropout, 0), /* while it is not chosen: none */
         .attention = { .mask.back = (int64_t)r->o.window, .kv_heads = (int64_t)r->o.kv_heads,
                        .qk_norm = r->o.qk_norm },
         .recompute = r->o.recompute,

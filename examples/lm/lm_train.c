@@ -55,7 +55,7 @@ volatile const sig_atomic_t *lm_train_interrupted(void) { return &interrupted; }
 
 /* ---- Setting up ---- */
 
-/* The settings that others decide: the optimizer, and the steps once they are known. */
+/* The settings that others decide: the optimizer, and sizes and steps once they are known. */
 static void fill_in(train_options *o)
 {
     bool sgd = o->optimizer == OPTIMIZER_SGD;
@@ -63,6 +63,8 @@ static void fill_in(train_options *o)
         o->lr = sgd ? 0.1 : 4e-3;
     if (o->weight_decay < 0)
         o->weight_decay = sgd ? 0 : 0.2;
+    if (o->heads == 0 && o->emb > 0)
+        o->heads = plan_heads(o);
     if (o->steps == 0)
         return;
     if (o->warmup == SETTING_AUTO)
@@ -129,7 +131,7 @@ static bool check_options(const run *r)
     }
     if (!divides("--heads", o->heads, "--emb", o->emb) || !divides("--kv-heads", o->kv_heads, "--heads", o->heads))
         return false;
-    if (o->kinds.positions == POSITIONS_ROTARY && o->heads == 0 && o->emb % 2 != 0) {
+    if (o->kinds.positions == POSITIONS_ROTARY && o->emb % 2 != 0) {
         fprintf(stderr, "lm train: --emb %llu: rotary positions need an even number; give other --emb or --positions\n",
                 (unsigned long long)o->emb);
         return false;
@@ -210,6 +212,10 @@ static bool choose_settings(training *t)
         if (!plan_minutes(r))
             return false;
     }
+    if (r->o.dropout < 0)
+        r->o.dropout = plan_dropout(r);
+    if (r->model.gpt != NULL && ag_gpt_config_of(r->model.gpt)->dropout != r->o.dropout)
+        run_free_model(r); /* run_make_model takes it from --from again */
     fill_in(&r->o);
     return check_options(r) && check_corpus(r) && plan_fits(r);
 }
@@ -222,6 +228,7 @@ static bool set_up(training *t)
     if (!check_options(r) || (t->resumed == NULL && !r->o.dry_run && !run_may_begin(r)))
         return false;
     r->model.recompute = r->o.recompute;
+    r->model.dropout = &r->o.dropout;
     if (r->o.threads == 0)
         r->o.threads = processes_threads();
     r->model.ctx = program_context("lm train", r->o.seed, r->o.threads);
@@ -243,15 +250,17 @@ static bool set_up(training *t)
 static void introduce_kind(const ag_transformer_config *c)
 {
     model_kinds kinds = model_kinds_of(c);
-    char heads[40] = "", window[40] = "";
+    char heads[40] = "", window[40] = "", dropout[40] = "";
     if (c->attention.kv_heads != c->num_heads)
         snprintf(heads, sizeof heads, ", %lld key heads", (long long)c->attention.kv_heads);
     if (c->attention.mask.back > 0)
         snprintf(window, sizeof window, ", window %lld", (long long)c->attention.mask.back);
+    if (c->dropout > 0)
+        ag_snprintf(dropout, sizeof dropout, ", dropout %g", c->dropout);
     const char *positions = position_word[kinds.positions];
-    fprintf(stderr, "kind      %s positions, %s norm, %s feed-forward%s%s%s\n",
+    fprintf(stderr, "kind      %s positions, %s norm, %s feed-forward%s%s%s%s\n",
             strcmp(positions, "none") == 0 ? "no" : positions, norm_word[kinds.norm],
-            feed_forward_word[kinds.feed_forward], heads, window, c->attention.qk_norm ? ", query and key norm" : "");
+            feed_forward_word[kinds.feed_forward], heads, window, c->attention.qk_norm ? ", query and key norm" : "", dropout);
 }
 
 static void introduce(const run *r)

@@ -20,12 +20,13 @@ typedef struct train_options {
     int optimizer, schedule; /* indices of the words below; of ag_schedule_kind */
     uint64_t vocab;          /* of byte pairs; 0: unsaid */
     bool recompute, qk_norm;
-    uint64_t steps, batch, context, layers, heads, emb;
+    uint64_t steps, batch, context, layers, heads, emb; /* heads 0: by the embedding */
     uint64_t accumulate; /* micro-batches of a step */
     uint64_t window, kv_heads; /* 0: no window; as many as heads */
     model_kinds kinds;
     uint64_t warmup, report, sample, seed, patience; /* report 0: chosen by the number of steps */
-    double dropout, lr, momentum, weight_decay, clip; /* lr, weight_decay < 0: the optimizer's default */
+    double dropout;                          /* < 0: chosen by how often the text is read */
+    double lr, momentum, weight_decay, clip; /* lr, weight_decay < 0: the optimizer's default */
     double checkpoint;                                /* seconds between checkpoints */
 
     /* Of this command alone. */

@@ -24,9 +24,9 @@ check "says what to change" says 'to change: give --clip 1; lower --lr ('
 check "no such optimizer" refused 2 "--optimizer is 'adam', must be one of: adamw sgd" train --optimizer adam
 check "no such text" refused 1 'no-such-file.txt' train no-such-file.txt --out "$folder/none"
 check "heads that do not divide" refused 1 'lm train: --heads 4: must divide --emb 30: 1, 2, 3, 5, 6, 10, 15, 30' \
-    train --emb 30 --out "$folder/none"
+    train --emb 30 --heads 4 --out "$folder/none"
 check "kv-heads that do not divide" refused 1 'lm train: --kv-heads 3: must divide --heads 4: 1, 2, 4' \
-    train --kv-heads 3 --out "$folder/none"
+    train --kv-heads 3 --heads 4 --out "$folder/none"
 check "rotary heads of an odd size" refused 1 '--heads 4: heads of 9 channels, rotary positions need an even' \
     train --positions rotary --emb 36 --heads 4 --out "$folder/none"
 check "heads and a time" refused 1 'lm train: --heads 5: must divide --emb 36: 1, 2, 3, 4, 6, 9, 12, 18, 36' \
@@ -41,22 +41,29 @@ check "no such norm" refused 2 "--norm is 'batch', must be one of: layer rms" tr
 check "no such feed-forward" refused 2 "--ff is 'tanh', must be one of: gelu relu silu swiglu geglu" train --ff tanh
 check "a number of tokens for characters" refused 2 \
     'lm train: --vocab 300 is for --level bpe, and --level is char' train --vocab 300 --level char
-kind_of_tokens() { # the introduction's text, then options: of a text of 100 kB, and of one byte less
+introduces() { # with this text, when it has these options
     wanted=$1
     shift
     quiet "$lm" train "$@" --layers 1 --heads 1 --emb 8 --dry-run && grep -q "$wanted" "$folder/message"
 }
 head -c 100000 examples/data/pride_and_prejudice.txt >"$folder/pairs.txt"
 head -c 99999 "$folder/pairs.txt" >"$folder/chars.txt"
-check "a text of 100 kB has byte pairs" kind_of_tokens 'pairs.txt: 3[0-9]* tokens' "$folder/pairs.txt"
-check "a smaller one characters" kind_of_tokens 'chars.txt: 99999 characters' "$folder/chars.txt"
-check "unless pairs are asked for" kind_of_tokens 'chars.txt: [34][0-9]* tokens' "$folder/chars.txt" --vocab 600
+check "a text of 100 kB has byte pairs" introduces 'pairs.txt: 3[0-9]* tokens' "$folder/pairs.txt"
+check "a smaller one characters" introduces 'chars.txt: 99999 characters' "$folder/chars.txt"
+check "unless pairs are asked for" introduces 'chars.txt: [34][0-9]* tokens' "$folder/chars.txt" --vocab 600
 printf '{"level": "bpe", "vocab": 600}' >"$folder/pairs.json"
-check "--level goes over a config's pairs" kind_of_tokens 'pairs.txt: 100000 bytes' "$folder/pairs.txt" \
+check "--level goes over a config's pairs" introduces 'pairs.txt: 100000 bytes' "$folder/pairs.txt" \
     --config "$folder/pairs.json" --level byte
 printf '{"level": "char"}' >"$folder/chars.json"
-check "and --vocab over its characters" kind_of_tokens 'vocab     600' "$folder/pairs.txt" \
+check "and --vocab over its characters" introduces 'vocab     600' "$folder/pairs.txt" \
     --config "$folder/chars.json" --vocab 600
+check "a text that is read often has dropout" introduces ', dropout 0.1$' "$folder/chars.txt" --steps 710
+check "one that is read very often, more" introduces ', dropout 0.2$' "$folder/chars.txt" --steps 1410
+check "others none" introduces 'query and key norm$' "$folder/chars.txt" --steps 700
+check "nor where none is asked for" introduces 'query and key norm$' "$folder/chars.txt" --steps 1410 --dropout 0
+check "what a trained model has is its own" refused 2 \
+    'lm finetune: --emb is as in the model that the run begins with; leave it out' finetune --emb 64
+check "also its tokens" refused 2 'lm train: --vocab is as in the model' train --from "$folder" --vocab 600
 
 # Before a run: a model that does not fit, a plan, presets, a run of a given time.
 check "a model that does not fit" refused 1 'GB are free: lower --batch, --context, --emb or --layers' \
@@ -75,10 +82,11 @@ preset() { # name, the introduction's text
         --out "$folder/preset" && says "$2"
 }
 check "toy" preset toy '2 layers, 2 heads of 32, embedding 64'
-check "tiny" preset tiny '4 layers, 4 heads of 32, embedding 128'
+check "tiny" preset tiny '4 layers, 3 heads of 32, embedding 96'
 check "small" preset small '6 layers, 6 heads of 32, embedding 192'
 check "baby" preset baby '6 layers, 6 heads of 64, embedding 384'
 check "nanogpt-cpu" preset nanogpt-cpu 'rotary positions, rms norm, swiglu feed-forward, query and key norm'
+check "of its size" says '4 layers, 4 heads of 32, embedding 128'
 check "nanogpt-cpu-published" preset nanogpt-cpu-published 'learned positions, layer norm, gelu feed-forward'
 check "no such preset" refused 2 'nanogpt-cpu nanogpt-cpu-published; did you mean tiny?' train --preset tinny
 begin_minutes() { # folder, minutes: begins a run with a model of many steps, and waits for its first report
@@ -111,7 +119,7 @@ little() { # options
     quiet "$lm" train "$folder/little.txt" --batch 8 --context 16 --layers 1 --heads 2 --emb 32 --report 20 --sample 0 \
         --out "$folder/little" "$@"
 }
-check "a text learned by heart" little --steps 1000
+check "a text learned by heart" little --steps 1000 --dropout 0
 check "is said" says 'warning: overfitting: validation has risen since step'
 best_is_earlier() { sed -n 's/^best      step \([0-9]*\): .*/\1/p' "$folder/message" | grep -qvx 1000; }
 check "and its best model is an earlier one" best_is_earlier
