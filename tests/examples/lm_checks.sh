@@ -11,7 +11,7 @@ train() { # folder, then options
     out=$1
     shift
     rm -rf "${folder:?}/$out"
-    "$lm" train --batch 4 --context 32 --layers 2 --emb 32 --report 4 --sample 0 --dropout 0.1 --warmup 2 \
+    "$lm" train --batch 4 --context 32 --layers 2 --heads 4 --emb 32 --report 4 --sample 0 --dropout 0.1 --warmup 2 \
         --out "$folder/$out" "$@" >"$folder/$out.txt" 2>"$folder/$out.err"
 }
 losses() { cat "$folder/$1/log.csv"; }
