@@ -57,7 +57,7 @@ int train_settings(train_options *o, option settings[SETTINGS_MOST])
         { "the model", OPTION_HEADING },
         { "--context", OPTION_NUMBER, &o->context, "N", "tokens per window [128]", 1, most },
         { "--layers", OPTION_NUMBER, &o->layers, "N", "blocks [4]", 1, most },
-        { "--heads", OPTION_NUMBER, &o->heads, "N", "heads, a divisor of --emb [of 32 channels, of 64 if wide]", 1, most },
+        { "--heads", OPTION_NUMBER, &o->heads, "N", "heads, a divisor of --emb [of 32 or 64 channels]", 1, most },
         { "--emb", OPTION_NUMBER, &o->emb, "N", "embedding size [96]", 1, most },
         { "--positions", OPTION_CHOICE, &o->kinds.positions, "P",
           "learned, sinusoidal, rotary, alibi or none [rotary]", .words = position_word },
