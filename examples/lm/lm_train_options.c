@@ -61,7 +61,7 @@ int train_settings(train_options *o, option settings[SETTINGS_MOST])
         { "--emb", OPTION_NUMBER, &o->emb, "N", "embedding size [96]", 1, most },
         { "--positions", OPTION_CHOICE, &o->kinds.positions, "P",
           "learned, sinusoidal, rotary, alibi or none [rotary]", .words = position_word },
-        { "--window", OPTION_NUMBER, &o->window, "N", "a token attends to the last N, with itself; 0: all [0]", 0, most },
+        { "--window", OPTION_NUMBER, &o->window, "N", "a token attends to the last N; 0: to all [0]", 0, most },
         { "--kv-heads", OPTION_NUMBER, &o->kv_heads, "N", "key and value heads, a divisor of --heads; 0: as many [0]",
           0, most },
         { "--qk-norm", OPTION_FLAG, &o->qk_norm, NULL,
