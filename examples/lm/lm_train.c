@@ -260,7 +260,8 @@ static void introduce_kind(const ag_transformer_config *c)
     const char *positions = position_word[kinds.positions];
     fprintf(stderr, "kind      %s positions, %s norm, %s feed-forward%s%s%s%s\n",
             strcmp(positions, "none") == 0 ? "no" : positions, norm_word[kinds.norm],
-            feed_forward_word[kinds.feed_forward], heads, window, c->attention.qk_norm ? ", query and key norm" : "", dropout);
+            feed_forward_word[kinds.feed_forward], heads, window,
+            c->attention.qk_norm ? ", query and key norm" : "", dropout);
 }
 
 static void introduce(const run *r)
