@@ -139,13 +139,10 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "--peak") == 0)
         return print_peak(all, sizeof all / sizeof *all);
     static const size_t sizes[] = { 24, 512, 4 * KB, MEMORY_KB };
-    void *memory = NULL;
-    if (posix_memalign(&memory, 4096, (size_t)MEMORY_KB * KB) != 0) {
-        fprintf(stderr, "bench_machine: out of memory\n");
-        return 1;
-    }
-    for (size_t i = 0; i < (size_t)MEMORY_KB * KB / sizeof(float); i++)
-        ((float *)memory)[i] = 1;
+    ag_ctx *ctx = program_begin("bench_machine", 1);
+    float *memory = ag_data_mut(ag_full(ctx, AG_F32, AG_SHAPE((int64_t)MEMORY_KB * KB / (int64_t)sizeof(float)), 1));
+    if (memory == NULL)
+        return program_end("bench_machine", ctx, false);
     const limits *best = NULL;
     printf("{\"threads\": %d, \"peaks\": [", most_threads());
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -164,6 +161,5 @@ int main(int argc, char **argv)
                           threads + kind + (int)s == 1 ? "" : ", ", kind_names[kind], sizes[s], threads,
                           gigabytes_per_s(best, kind, threads, memory, sizes[s]));
     printf("], \"isa\": \"%s\"}\n", best->isa);
-    free(memory);
-    return 0;
+    return program_end("bench_machine", ctx, true);
 }

@@ -20,7 +20,7 @@ bool plan_fits(const run *r);
  * and the steps, for a run of r->o.minutes in all. False on error, after a line on stderr. */
 bool plan_minutes(run *r);
 
-/* The dropout for a text that the run's steps read so often. */
+/* The dropout that keeps the run's model from learning the text by heart. */
 double plan_dropout(const run *r);
 
 /* With --minutes, when the steps so far have been made since the time `began`: chooses r->o.steps again, so that the

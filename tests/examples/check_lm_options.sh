@@ -44,7 +44,7 @@ check "a number of tokens for characters" refused 2 \
 introduces() { # with this text, when it has these options
     wanted=$1
     shift
-    quiet "$lm" train "$@" --layers 1 --heads 1 --emb 8 --dry-run && grep -q "$wanted" "$folder/message"
+    quiet "$lm" train --layers 1 --heads 1 --emb 8 "$@" --dry-run && grep -q "$wanted" "$folder/message"
 }
 head -c 100000 examples/data/pride_and_prejudice.txt >"$folder/pairs.txt"
 head -c 99999 "$folder/pairs.txt" >"$folder/chars.txt"
@@ -57,10 +57,14 @@ check "--level goes over a config's pairs" introduces 'pairs.txt: 100000 bytes' 
 printf '{"level": "char"}' >"$folder/chars.json"
 check "and --vocab over its characters" introduces 'vocab     600' "$folder/pairs.txt" \
     --config "$folder/chars.json" --vocab 600
-check "a text that is read often has dropout" introduces ', dropout 0.1$' "$folder/chars.txt" --steps 710
-check "one that is read very often, more" introduces ', dropout 0.2$' "$folder/chars.txt" --steps 1410
-check "others none" introduces 'query and key norm$' "$folder/chars.txt" --steps 700
-check "nor where none is asked for" introduces 'query and key norm$' "$folder/chars.txt" --steps 1410 --dropout 0
+of_default() { # the default's sizes: 5 parameters a byte of chars.txt, which 88 steps read once
+    introduces "$@" "$folder/chars.txt" --layers 4 --heads 3 --emb 96
+}
+check "a text that is read often has dropout" of_default ', dropout 0.1$' --steps 190
+check "one that is read very often, more" of_default ', dropout 0.2$' --steps 900
+check "others none" of_default 'query and key norm$' --steps 160
+check "nor where none is asked for" of_default 'query and key norm$' --steps 900 --dropout 0
+check "nor a small model" introduces 'query and key norm$' "$folder/chars.txt" --steps 900
 check "what a trained model has is its own" refused 2 \
     'lm finetune: --emb is as in the model that the run begins with; leave it out' finetune --emb 64
 check "also its tokens" refused 2 'lm train: --vocab is as in the model' train --from "$folder" --vocab 600
