@@ -300,8 +300,8 @@ static bool is_norm_term_missing(ag_evidence *e, const ag_rows *r, int dim)
         return false;
     if (fits_along_basis(e, r, e->right))
         return ag_because(e, AG_CAUSE_MEAN_MISSING,
-                          "The mean term %s a constant in each row along dim %d. It is mean(g) in %s.", differs, dim,
-                          normalised);
+                          "The mean term %s a constant in each row along dim %d. In a norm it is mean(g) in %s.",
+                          differs, dim, normalised);
     basis_input(e, r, true);
     if (!cancels(e, r, 1e-2))
         return false;
