@@ -227,7 +227,7 @@ static double step_work(const train_options *o, double V)
 /* The largest model that sees enough tokens in the time, and has no more parameters than the text can teach. */
 static train_options choose(run *r, const train_options *middle, double step, double budget)
 {
-    static const double tokens_each = 2, steps_least = 800, parameters_each = 10; /* the last of a byte */
+    static const double tokens_each = 2, steps_least = 800, parameters_each = 10; /* per byte of text */
     const double V = r->corpus.vocab.size;
     train_options chosen = r->o;
     fill_sizes(r, &chosen, &ladder[0]);
@@ -269,14 +269,14 @@ bool plan_minutes(run *r)
     return true;
 }
 
-/* By the number of parameters that meet a byte of the text, each time that it is read: from some on, models of several
- * sizes learned 30 kB, 100 kB and 700 kB by heart. */
+/* The bounds are measured: below the first, models of several sizes learned more of 30, 100 and 700 kB of text without
+ * dropout; above each, more with it. */
 double plan_dropout(const run *r)
 {
-    static const double some = 10, many = 50;
+    static const double some = 10, much = 50;
     double times = (double)r->o.steps * (double)(r->o.batch * r->o.context) / (double)r->corpus.train_count;
-    double meetings = times * parameters(&r->o, r->corpus.vocab.size) / text_bytes(&r->corpus);
-    return meetings < some ? 0 : meetings < many ? 0.1 : 0.2;
+    double exposure = times * parameters(&r->o, r->corpus.vocab.size) / text_bytes(&r->corpus);
+    return exposure < some ? 0 : exposure < much ? 0.1 : 0.2;
 }
 
 void plan_again(run *r, double began)

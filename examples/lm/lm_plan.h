@@ -7,7 +7,8 @@
 
 #include "examples/lm/lm_run.h"
 
-/* As many attention heads as the embedding has 32 channels, or 64 from 256 on; fewer where they must divide it. */
+/* The number of heads for o->emb: of 32 channels each, or of 64 from an embedding of 256 on, or of more where that does
+ * not divide it. */
 uint64_t plan_heads(const train_options *o);
 
 /* Bytes of text that there is memory for; 0: not known. */
@@ -20,7 +21,8 @@ bool plan_fits(const run *r);
  * and the steps, for a run of r->o.minutes in all. False on error, after a line on stderr. */
 bool plan_minutes(run *r);
 
-/* The dropout that keeps the run's model from learning the text by heart. */
+/* The dropout that keeps the run's model from learning the text by heart: 0, 0.1 or 0.2, by the model's parameters per
+ * byte of the text and the number of times that the steps read it. */
 double plan_dropout(const run *r);
 
 /* With --minutes, when the steps so far have been made since the time `began`: chooses r->o.steps again, so that the

@@ -25,8 +25,8 @@ typedef struct train_options {
     uint64_t window, kv_heads; /* 0: no window; as many as heads */
     model_kinds kinds;
     uint64_t warmup, report, sample, seed, patience; /* report 0: chosen by the number of steps */
-    double dropout;                          /* < 0: chosen by plan_dropout */
-    double lr, momentum, weight_decay, clip; /* lr, weight_decay < 0: the optimizer's default */
+    double dropout;                                   /* < 0: chosen by plan_dropout */
+    double lr, momentum, weight_decay, clip;          /* lr, weight_decay < 0: the optimizer's default */
     double checkpoint;                                /* seconds between checkpoints */
 
     /* Of this command alone. */

@@ -70,7 +70,7 @@ int train_settings(train_options *o, option settings[SETTINGS_MOST])
         { "--ff", OPTION_CHOICE, &o->kinds.feed_forward, "F",
           "feed-forward: gelu, relu, silu, swiglu or geglu [swiglu]", .words = feed_forward_word },
         { "--dropout", OPTION_REAL, &o->dropout, "P",
-          "probability, 0 <= P < 1 [0 to 0.2, the more the text is small and read often]" },
+          "probability, 0 <= P < 1 [0, 0.1 or 0.2: more for a small text that is read often]" },
         { "training", OPTION_HEADING },
         { "--steps", OPTION_NUMBER, &o->steps, "N", "training steps [1250]", 1, STEPS_MOST },
         { "--batch", OPTION_NUMBER, &o->batch, "N", "windows of text per step [8]", 1, most },

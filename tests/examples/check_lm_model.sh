@@ -86,10 +86,10 @@ check "a model goes on with a text" test -s "$folder/away/runs/1/best.safetensor
 finetune >/dev/null 2>"$folder/message"
 check "and the newest run is gone on with" test -s "$folder/away/runs/2/best.safetensors"
 val() { tail -n 1 "$1/log.csv" | cut -d, -f3; }
-finetune --from "$folder/chars" --dropout 0.3 >/dev/null 2>"$folder/message"
-check "with a dropout of its own" says 'query and key norm, dropout 0.3'
 check "and is better each time" awk 'BEGIN { exit !(ARGV[1] > ARGV[2] && ARGV[2] > ARGV[3]) }' \
     "$(val "$folder/chars")" "$(val "$folder/away/runs/1")" "$(val "$folder/away/runs/2")"
+finetune --from "$folder/chars" --dropout 0.3 >/dev/null 2>"$folder/message"
+check "with a dropout of its own" says 'query and key norm, dropout 0.3'
 
 # ---- eval ----
 measure() { "$lm" eval --model "$folder/$1" "$folder/text.txt" | sed -n "$2"; }
