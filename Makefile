@@ -29,8 +29,8 @@
 #   make gradcheck-kinds  the kinds of mistakes in a backward, in double and in float: is the right cause named?
 #   make crash-proof  training runs that are killed, stopped or out of disk at random moments go on with the same bits
 #   make platforms    builds for other machines by the cross compilers that are installed, and runs the suites there, by
-#                     qemu; two files and a program for Windows and macOS by zig (only='i686 musl aarch64 riscv64 s390x
-#                     windows macos-arm macos-x86': some)
+#                     qemu and Wine; for Windows and macOS by zig (only='i686 musl aarch64 riscv64 s390x windows macos-arm
+#                     macos-x86': some)
 #   make mutants      plants faults in a copy: tests must catch each; writes docs/mutants.md (only=WORD: some, and no file)
 #   make check-mpi    lm in 1, 2 and 4 processes, by each of Open MPI and MPICH that is installed: the same bytes, kill -9
 #   make check-tokenizers  the ids of random texts, against the tokenizers package (count=2000, files='a/tokenizer.json ...')
@@ -73,6 +73,8 @@ endif
 ifeq ($(shell command -v $(firstword $(CC)) 2>/dev/null),)
 $(error there is no compiler '$(CC)'; set CC)
 endif
+
+machine := $(shell $(CC) -dumpmachine 2>/dev/null)
 
 # OpenMP is used when the compiler compiles and links with it. openmp=1 demands it, openmp=0 does without.
 accepts = $(shell echo 'int main(void) { return 0; }' | $(CC) $1 -x c - -o /dev/null >/dev/null 2>&1 && echo yes)
@@ -182,7 +184,7 @@ isas := baseline reference
 isa_flags_baseline := -DAG_ISA_NAME='"baseline"'
 isa_flags_reference := -DAG_ISA_NAME='"reference"' -DAG_REFERENCE
 ifeq ($(filter scalar single fuzz wasm,$(config)),)
-ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine 2>/dev/null)),)
+ifneq ($(filter x86_64-%,$(machine)),)
 isas += v3 v4
 isa_flags_v3 := -DAG_ISA_NAME='"x86-64-v3"' -march=x86-64-v3
 isa_flags_v4 := -DAG_ISA_NAME='"x86-64-v4"' -march=x86-64-v4 -mprefer-vector-width=512
@@ -259,11 +261,9 @@ endef
 $(foreach program,$(programs),$(eval $(call link_example,$(program))))
 
 ifdef mpi_compiler
+$(objects)/examples/lm/mpi/lm_mpi.o: flags += -D_POSIX_C_SOURCE=200809L
 $(objects)/examples/lm/mpi/lm_mpi.o $(build)/examples/lm: private override CC := $(mpi_compiler)
 endif
-
-# Programs may use POSIX where a person needs it; the library may not.
-$(objects)/examples/%.o: flags += -D_POSIX_C_SOURCE=200809L
 
 # The judge of the exercises, with the stubs in place of a student's functions.
 exercise_stubs := $(patsubst %.c,$(objects)/%.o,$(wildcard examples/exercises/stubs/*.c))
@@ -332,7 +332,7 @@ install uninstall:
 
 # ---- tests ----
 test_folders := tests $(folders:%=tests/%) tests/examples tests/exercises tests/zoo
-test_sources := $(filter-out tests/core.c tests/logits.c tests/portable.c tests/soak.c,$(wildcard $(test_folders:%=%/*.c)))
+test_sources := $(filter-out tests/core.c tests/logits.c tests/soak.c,$(wildcard $(test_folders:%=%/*.c)))
 # Where Check is not built for the machine (check=standin, and WebAssembly), tests/standin stands for it.
 check := $(if $(filter wasm,$(config)),standin,installed)
 test_sources += $(if $(filter standin,$(check)),tests/standin/check.c)
@@ -346,12 +346,27 @@ wasm_without := $(addprefix tests/,check_misuse.c check_out_of_memory.c $(addpre
 wasm_without += tests/zoo/% tests/exercises/% $(filter-out %/check_explorer.c,$(wildcard tests/examples/*.c))
 test_sources := $(filter-out $(wasm_without),$(test_sources))
 endif
+# Windows has no fork; its C library has no streams into memory, opens no folder, and few files at a time.
+ifneq ($(findstring windows,$(machine)),)
+windows_without := team attention_masks replace safetensors safetensors_index random_graphs interruption \
+    pretrained_files pages quota tokenizer
+test_sources := $(filter-out $(foreach suite,$(windows_without),%/check_$(suite).c),$(test_sources))
+endif
+# The suites of these sources.
+suites_def := tests/suites.def
+ifeq ($(check),standin)
+suites_def := $(build)/suites.def
+$(suites_def): tests/suites.def Makefile
+	@mkdir -p $(@D)
+	$(hide)grep -xF $(patsubst check_%.c,-e 'SUITE(%)',$(filter check_%,$(notdir $(test_sources)))) $< >$@
+endif
 test_objects := $(test_sources:%.c=$(objects)/%.o)
+$(test_objects): | $(suites_def)
 test_program := $(build)/tests/check
 # Check's own macros are older than -pedantic C99 likes. What it takes to use Check is in check_flags.
 check_flags := $(build)/check.flags
 test_flags := -D_POSIX_C_SOURCE=200809L -Wno-variadic-macros -Wno-double-promotion -Wno-conversion \
-              -DAG_FIXTURES='"tests/fixtures"' $(if $(filter wasm,$(config)),-w) $$(grep -o -e '-I[^ ]*' $(check_flags))
+              -DAG_FIXTURES='"tests/fixtures"' -DTESTS_SUITES='"$(suites_def)"' $(if $(filter wasm,$(config)),-w) $$(grep -o -e '-I[^ ]*' $(check_flags))
 
 $(test_objects): flags += $(test_flags)
 ifeq ($(check),standin)
@@ -363,7 +378,7 @@ $(test_objects): | check-installed
 check-installed:
 	@mkdir -p $(build)
 ifeq ($(config),wasm)
-	@echo '-Itests/standin -Wl,--unresolved-symbols=ignore-all -lwasi-emulated-process-clocks' >$(check_flags)
+	@echo '-Itests/standin -lwasi-emulated-process-clocks' >$(check_flags)
 else ifeq ($(check),standin)
 	@echo '-Itests/standin' >$(check_flags)
 else
@@ -378,8 +393,8 @@ $(test_program): $(test_objects) $(explorer_objects) \
 	$(hide)$(link) $^ $$(cat $(check_flags)) $(LDLIBS) -lm -o $@
 
 # Each script is a target, so that `make -j2` runs two at a time; the suites come last, and Check's summary with them.
-script_checks := docs examples course exercises lm lm_texts lm_options lm_model package crash uses generate finetune \
-                 locale output python mutants
+script_checks := docs examples course exercises lm lm_texts lm_options lm_plans lm_model package crash uses generate \
+                 finetune locale output python mutants
 .PHONY: test check-scripts $(script_checks:%=check-script-%)
 $(script_checks:%=check-script-%): $(test_program) $(example_binaries)
 check-script-finetune: $(build)/tests/logits
@@ -387,7 +402,7 @@ check-script-docs:
 	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags) $(LDFLAGS)
 $(addprefix check-script-,examples course package uses generate finetune output): check-script-%:
 	sh tests/examples/check_$*.sh $(build)/examples
-$(addprefix check-script-,lm lm_texts lm_options lm_model crash): check-script-%:
+$(addprefix check-script-,lm lm_texts lm_options lm_plans lm_model crash): check-script-%:
 	sh tests/examples/check_$*.sh $(build)/examples/lm
 check-script-locale:
 	CC="$(CC)" sh tests/check_locale.sh $(build)

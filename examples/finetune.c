@@ -12,10 +12,8 @@
 #include "examples/shared/program.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char program[] = "finetune";
 static const char about[] =
@@ -36,24 +34,6 @@ typedef struct finetuning {
     int64_t batch, context;
     uint64_t seed;
 } finetuning;
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int number)
-{
-    interrupted = number;
-}
-
-/* The same signal a second time ends the program at once. */
-static void catch_signals(void)
-{
-    static const int caught[] = { SIGINT, SIGTERM };
-    for (size_t i = 0; i < sizeof caught / sizeof *caught; i++) {
-        struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
-        sigemptyset(&action.sa_mask);
-        sigaction(caught[i], &action, NULL);
-    }
-}
 
 /* ---- The text ---- */
 
@@ -192,7 +172,7 @@ static bool finetune(finetuning *f, const model_files *files, learning *l)
     l->training = training;
     l->ctx = f->ctx;
     l->module = ag_gpt_module(f->gpt);
-    catch_signals();
+    l->stop = system_catch_stops();
     fprintf(stderr, "%s: %lld parameters, %lld tokens to train on, %lld to validate; %lld steps of %lld x %lld\n",
             program, (long long)ag_module_numel(l->module), (long long)f->train_count,
             (long long)(f->text.count - f->train_count), (long long)l->steps, (long long)f->batch,
@@ -205,7 +185,7 @@ static bool finetune(finetuning *f, const model_files *files, learning *l)
         return false;
     remove(checkpoint);
     ag_fprintf(stderr, "%s: validation loss %.4f nats per token, %.4f before\n%s: wrote %s%s\n", program, after, before,
-               program, f->to, interrupted ? ", the model as it was when the training was stopped" : "");
+               program, f->to, *l->stop != 0 ? ", the model as it was when the training was stopped" : "");
     return true;
 }
 
@@ -223,8 +203,9 @@ int main(int argc, char **argv)
     model_options o = { .dtype = "float32" };
     option_words texts = { .count = 0 };
     uint64_t steps = 500, batch = 4, context = 128;
-    learning l = { .program = program, .lr = 1e-4, .weight_decay = 0.01, .loss = batch_loss, .user = &f,
-                   .stop = &interrupted, .checkpoint_every = 30 };
+    learning l = {
+        .program = program, .lr = 1e-4, .weight_decay = 0.01, .loss = batch_loss, .user = &f, .checkpoint_every = 30
+    };
     const option options[] = {
         { "FILE...", OPTION_WORDS, &texts, NULL, "texts to train on, UTF-8" },
         { "--model", OPTION_TEXT, &o.folder, "DIR", "folder with config.json, model.safetensors and tokenizer.json" },
@@ -267,7 +248,7 @@ int main(int argc, char **argv)
         if (f.ctx != NULL)
             status = program_end(program, f.ctx, good);
         if (!good)
-            rmdir(f.to); /* when nothing was written into it */
+            system_remove_folder(f.to); /* when nothing was written into it */
     }
     free(f.text.id);
     return status;

@@ -10,11 +10,11 @@
 #include "examples/shared/pretrained_model.h"
 #include "examples/shared/program.h"
 #include "examples/shared/sampling.h"
+#include "examples/shared/system.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const char program[] = "generate";
 static const char about[] =
@@ -53,13 +53,6 @@ typedef struct generation {
     entry *entry; /* [B], of text */
     bool good;
 } generation;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool is_end(const generation *g, int32_t token)
 {
@@ -134,9 +127,9 @@ static void run(void *generation_)
     int64_t left = cache == NULL ? -1 : g->prompts->count;
     g->good = true;
     while (left > 0 && g->passes < g->length) {
-        double start = now();
+        double start = seconds();
         left = step(g, cache);
-        *(g->passes == 0 ? &g->prompt_seconds : &g->seconds) += now() - start;
+        *(g->passes == 0 ? &g->prompt_seconds : &g->seconds) += seconds() - start;
         g->passes += left >= 0;
     }
     ag_kv_cache_free(cache);

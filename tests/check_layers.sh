@@ -11,6 +11,7 @@
 #                                          nn/models, made of all that nn has, nn/positions
 #   public <- examples                     examples use attngrad.h, the headers that it includes, and their own files;
 #                                          but examples/shared reads JSON with tensor/files/json.h
+#   ISO C  <- all                          headers of a system, or of OpenMP and MPI, are in the files named below alone
 #
 # Includes are checked always; with OBJECTS, a folder with <folder>/*.o in it, symbols too. Prints each violation as
 # `file:line: folder/ must not include header` or `object: folder/ must not use symbol of folder/`; exit status 1 when
@@ -35,9 +36,26 @@ BEGIN {
     split("tensor autograd nn examples", layers, " "); for (i in layers) rank[layers[i]] = i + 0
 }'
 
+# Which file may have which headers that are not of ISO C.
+systems='
+BEGIN {
+    iso = "^(assert|complex|ctype|errno|float|inttypes|limits|locale|math|setjmp|signal|std(arg|bool|def|int|io|lib)|" \
+          "string|time)[.]h$"
+    has["tensor/ctx.c"] = has["tensor/team.c"] = has["tensor/threads/hold.c"] = "omp.h unistd.h"
+    has["tensor/files/replace.c"] = has["examples/shared/system_posix.c"] = "."
+    has["examples/shared/system.c"] = "dirent.h"
+    has["examples/shared/system_windows.c"] = "."
+    has["examples/shared/pages.c"] = "sys/mman.h"
+    has["examples/lm/mpi/lm_mpi.c"] = "mpi.h sched.h unistd.h"
+}
+function may_include(file, header)
+{
+    return header ~ iso || has[file] == "." || index(" " has[file] " ", " " header " ") > 0
+}'
+
 check_includes()
 {
-    find tensor autograd nn examples attngrad.h -type f -name '*.[chid]*' | LC_ALL=C sort | awk "$walls"'
+    find tensor autograd nn examples attngrad.h -type f -name '*.[chid]*' | LC_ALL=C sort | awk "$walls$systems"'
     # The path from the root that #include "header" in `file` means: beside the file first, as the compiler looks.
     function resolve(file, header,    path) {
         path = folder_of(file) "/" header
@@ -53,8 +71,13 @@ check_includes()
                     system_header = text ~ "^[^\"]*>"
                     sub("[\">].*", "", text)
                     path = resolve(files[i], text)
-                    if (system_header && !(path in known))
+                    if (system_header && !(path in known)) {
+                        if (!may_include(files[i], path)) {
+                            print files[i] ":" line ": " folder_of(files[i]) "/ must not include <" path ">"
+                            wrong = 1
+                        }
                         continue
+                    }
                     if (files[i] == "attngrad.h")
                         public[path]
                     else {
@@ -136,5 +159,5 @@ if [ $# -gt 0 ]; then
     }
     check_symbols
 fi
-[ $failed -ne 0 ] || echo 'layers: tensor <- autograd <- nn <- examples and core <- annex hold'
+[ $failed -ne 0 ] || echo 'layers: tensor <- autograd <- nn <- examples and core <- annex hold, and ISO C <- all'
 exit $failed

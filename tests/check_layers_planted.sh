@@ -135,9 +135,14 @@ echo '#include "../../autograd/planted_impl.h"' >tensor/files/use.c
 echo '#  include <autograd/watch/planted_impl.h>' >autograd/use.c
 echo '#include HEADER' >nn/use.c
 echo '#include "../nn/planted_impl.h"' >examples/use.c
+echo '#include <unistd.h>' >nn/models/use.c
+echo '#include <sys/stat.h>' >examples/shared/use.c
+echo '#include <time.h>' >autograd/gradcheck/use.c
 expect 'other ways to write an include' "
 tensor/files/use.c:1: tensor/files/ must not include autograd/planted_impl.h
 autograd/use.c:1: autograd/ must not include autograd/watch/planted_impl.h
 nn/use.c:1: the header of an #include must be written out
+nn/models/use.c:1: nn/models/ must not include <unistd.h>
+examples/shared/use.c:1: examples/shared/ must not include <sys/stat.h>
 examples/use.c:1: examples/ must not include nn/planted_impl.h"
 echo "layers: $pairs pairs of folders have a wall; a planted include and a planted symbol are found at each"

@@ -15,7 +15,7 @@ static const struct {
     Suite *(*make)(void);
 } suites[] = {
 #define SUITE(name) { #name, name##_suite },
-#include "tests/suites.def"
+#include TESTS_SUITES
 #undef SUITE
 };
 enum { SUITE_COUNT = sizeof suites / sizeof *suites };

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # mutants.awk - reads mutants.def. mode=check: whether every fault can be planted; mode=list: the names that have `only`
-# in them or in their group's; mode=field: the text of `key_wanted` of the mutant `wanted`; mode=apply: the file of
+# in them or in their group's; mode=needs: which tests the mutants in the file `asked` need, each behind how kernels are
+# compiled for it, -O1 or -O0; mode=field: the text of `key_wanted` of the mutant `wanted`; mode=apply: the file of
 # `wanted` with its fault; mode=entry: that, and what must find it; mode=table: the kill table in Markdown, of the
 # results in the files <results>/<name>.
 
@@ -144,6 +145,13 @@ END {
     for (i = 1; i <= total && mode == "list"; i++)
         if (only == "" || index(names[i], only) > 0 || index(group_of[names[i]], only) > 0)
             print names[i]
+    while (mode == "needs" && (getline name < asked) > 0) {
+        kernels = one(name, "in") ~ /^tensor\/kernels\// ? "-O0 " : "-O1 "
+        for (t = split(one(name, "kill"), test, " "); t > 0; t--)
+            print kernels test[t]
+        if (count[name, "explain"] > 0)
+            print kernels "gradcheck--all"
+    }
     if (mode == "entry")
         for (i = 1; i <= split("in kill explain", part, " "); i++)
             print one(wanted, part[i])

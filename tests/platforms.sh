@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# platforms.sh SUITES [MACHINE...] - the library, `lm`, `gradcheck` and the suites, built by the cross compilers that
-#     are installed and run: all suites on this processor (32 bits; musl), SUITES by qemu on the others. A model that
-#     `lm` trains there is read here, and must have the same loss. For Windows and macOS the two files of `make release`
-#     and tests/portable.c, by zig (PyPI's ziglang); Wine runs it for Windows, nothing here runs it for macOS. Prints a
-#     table of what was built and what ran; a machine whose compiler or emulator is missing has a line that says so.
-#     From the project's root; builds are in build/platforms.
+# platforms.sh SUITES [MACHINE...] - the library, all programs and the suites, built by the cross compilers that are
+#     installed, and run: all suites on this processor (32 bits; musl; Windows, by Wine), SUITES by qemu on the others.
+#     For Windows and macOS the compiler is zig (PyPI's ziglang); nothing here runs its programs for macOS. A model that
+#     `lm` trains there is read here, and must have the same loss. Prints a table of what was built and what ran; a
+#     machine whose compiler or emulator is missing has a line that says so. From the project's root; builds are in
+#     build/platforms.
 set -eu
 
 suites=$1
@@ -15,23 +15,61 @@ shift
 here=build/release-gcc/examples
 export OMP_NUM_THREADS=1
 
-# Of the machine: compiler, options, emulator (none: the processor runs it), Debian's packages, a word about it.
-describe() # machine
+zig='zig'
+command -v zig >/dev/null || zig="${PYTHON:-python3} -m ziglang"
+
+# Zig for this target, as a compiler that takes gcc's names of instruction sets. A comparison of a constant of an enum
+# with a floating-point number is meant.
+zig_compiler() # target
 {
-    emulator='' about='little-endian, 64 bits' packages='' options=-g
-    case $1 in
-    i686) # not by x87, whose wider numbers the suites' constants would have
-        compiler=i686-linux-gnu-gcc packages='gcc-i686-linux-gnu libc6-i386' about='32 bits, SSE2'
-        options='-g -msse2 -mfpmath=sse'
-        ;;
-    musl) compiler=musl-gcc packages=musl-tools about='musl' ;;
-    s390x) about='big-endian' compiler=s390x-linux-gnu-gcc emulator=qemu-s390x ;;
-    *) compiler=$1-linux-gnu-gcc emulator=qemu-$1 ;;
-    esac
-    [ -z "$emulator" ] || packages="gcc-$(echo "$compiler" | sed 's/-gcc//') qemu-user"
+    mkdir -p "$build"
+    cat >"$build/cc" <<END
+#!/bin/sh
+for word; do
+    shift
+    case \$word in -march=x86-64-v?) word=-mcpu=x86_64_v\${word#-march=x86-64-v} ;; esac
+    set -- "\$@" "\$word"
+done
+exec $zig cc -target $1 "\$@"
+END
+    chmod +x "$build/cc"
+    compiler=$build/cc archiver="$zig ar" packages='pip install ziglang' options='-g0 -Wno-enum-float-conversion'
 }
 
-run() { ${emulator:+$emulator -L "/usr/${compiler%-gcc}"} "$@"; } # a program of the machine
+# Of the machine: compiler, archiver, options, what runs its programs ('none': nothing; '': the processor), whether by
+# emulation, how to install these, a word about it.
+describe() # machine
+{
+    runner='' emulated='' about='little-endian, 64 bits' options=-g archiver=ar
+    case $1 in
+    i686) # not by x87, whose wider numbers the suites' constants would have
+        compiler=i686-linux-gnu-gcc packages='apt-get install gcc-i686-linux-gnu libc6-i386' about='32 bits, SSE2'
+        options='-g -msse2 -mfpmath=sse'
+        ;;
+    musl) compiler=musl-gcc packages='apt-get install musl-tools' about='musl' ;;
+    windows)
+        zig_compiler x86_64-windows-gnu
+        about='x86-64' runner=none
+        for wine in wine64 /usr/lib/wine/wine64; do
+            ! command -v "$wine" >/dev/null || runner="env WINEDEBUG=-all WINEPREFIX=$PWD/$build/wine $wine"
+        done
+        ;;
+    macos-arm) zig_compiler aarch64-macos && runner=none ;;
+    macos-x86) zig_compiler x86_64-macos && runner=none ;;
+    *)
+        compiler=$1-linux-gnu-gcc emulated=qemu-$1 runner="qemu-$1 -L /usr/$1-linux-gnu"
+        packages="apt-get install gcc-$1-linux-gnu qemu-user"
+        [ "$1" != s390x ] || about='big-endian'
+        ;;
+    esac
+}
+
+run() # a program of the machine, its arguments
+{
+    # Unquoted: words, if any.
+    # shellcheck disable=SC2086
+    $runner "$@"
+}
 
 failed_step() # what failed: the end of its log
 {
@@ -53,62 +91,36 @@ losses_agree()
         "$build/there" "$build/here"
 }
 
-# ---- Windows and macOS ----
-
-zig='zig'
-command -v zig >/dev/null || zig="${PYTHON:-python3} -m ziglang"
-
-try_zig() # zig's name of the machine, Wine if it can run its programs
+run_all() # the suites, gradcheck and lm; prints what ran
 {
-    target=$1 wine=''
-    if ! $zig version >/dev/null 2>&1; then
-        echo "skip  $machine: not installed (pip install ziglang)"
-        return
-    fi
-    for candidate in ${2:-}; do
-        ! command -v "$candidate" >/dev/null || wine=$candidate
-    done
-    mkdir -p "$build"
-    python3 tools/release.py "$build"
-    $zig cc -target "$target" -std=c99 -O1 -ffp-contract=fast -Wall -Wextra -Wno-missing-field-initializers -Werror \
-        -I"$build" "$build/attngrad.c" tests/portable.c -lm -o "$build/portable.exe" >"$build/log" 2>&1 ||
-        failed_step 'does not build'
-    result='built, not run'
-    if [ -n "$wine" ]; then
-        (cd "$build" && WINEDEBUG=-all WINEPREFIX=$PWD/wine "$wine" portable.exe saved >log 2>&1) ||
-            failed_step 'tests/portable.c'
-        result="tests/portable.c $(sed -n '/^ok/p' "$build/log" | tr -d '\r') (${wine##*/})"
-    fi
-    printf 'ok    %-9s %-22s %-34s %s\n' "$machine" "$target" "zig $($zig version)" "$result"
+    # Unquoted: words.
+    # shellcheck disable=SC2046
+    run "$build/tests/check" $([ -z "$emulated" ] || echo "$suites") >"$build/log" 2>&1 || failed_step 'suites'
+    checks=$(tr -d '\r' <"$build/log" | sed -n 's/^100%: Checks: \([0-9]*\), Failures: 0, Errors: 0$/\1/p')
+    [ -n "$checks" ] || failed_step 'no summary of the suites'
+    run "$build/examples/gradcheck" linear >"$build/log" 2>&1 || failed_step gradcheck
+    losses_agree || failed_step 'a model that was trained there and read here'
+    echo "$checks checks, gradcheck, lm"
 }
-
-# ---- The others ----
 
 try() # the machine
 {
     machine=$1 build=build/platforms/$1
-    case $machine in
-    windows) try_zig x86_64-windows-gnu 'wine64 /usr/lib/wine/wine64' && return ;;
-    macos-arm) try_zig aarch64-macos && return ;;
-    macos-x86) try_zig x86_64-macos && return ;;
-    esac
     describe "$machine"
-    if ! command -v "$compiler" >/dev/null || { [ -n "$emulator" ] && ! command -v "$emulator" >/dev/null; }; then
-        echo "skip  $machine: not installed (apt-get install $packages)"
+    if ! "$compiler" --version >/dev/null 2>&1 || { [ -n "$emulated" ] && ! command -v "$emulated" >/dev/null; }; then
+        echo "skip  $machine: not installed ($packages)"
         return
     fi
     mkdir -p "$build"
     make "$here/lm" >/dev/null
-    make CC="$compiler" CFLAGS="$options" openmp=0 check=standin build="$build" werror=1 "$build/examples/lm" \
-        "$build/examples/gradcheck" "$build/tests/check" >"$build/log" 2>&1 || failed_step 'does not build'
-    # shellcheck disable=SC2086
-    run "$build/tests/check" $([ -z "$emulator" ] || echo "$suites") >"$build/log" 2>&1 || failed_step 'suites'
-    checks=$(sed -n 's/^100%: Checks: \([0-9]*\), Failures: 0, Errors: 0$/\1/p' "$build/log")
-    [ -n "$checks" ] || failed_step 'no summary of the suites'
-    run "$build/examples/gradcheck" linear >"$build/log" 2>&1 || failed_step gradcheck
-    losses_agree || failed_step 'a model that was trained there and read here'
-    printf 'ok    %-9s %-22s %-34s %5d checks, gradcheck, lm%s\n' "$machine" "$about" \
-        "$("$compiler" --version | sed -n '1s/ (.*) / /p')" "$checks" "${emulator:+ ($emulator)}"
+    # Unquoted: a word or none.
+    # shellcheck disable=SC2046
+    make CC="$compiler" AR="$archiver" CFLAGS="$options" openmp=0 check=standin build="$build" werror=1 examples \
+        $([ "$runner" = none ] || echo "$build/tests/check") >"$build/log" 2>&1 || failed_step 'does not build'
+    result='built, not run'
+    [ "$runner" = none ] || result=$(run_all) || { echo "$result"; exit 1; }
+    printf 'ok    %-9s %-22s %-34s %s\n' "$machine" "$about" \
+        "$("$compiler" --version | sed -n '1s/ (.*) / /p')" "$result"
 }
 
 for machine in "$@"; do

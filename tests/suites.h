@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * suites.h - the prototypes of all test suites.
+ * suites.h - the prototypes of the test suites in the file TESTS_SUITES, which is suites.def or a part of it.
  */
 #ifndef TESTS_SUITES_H
 #define TESTS_SUITES_H
@@ -8,7 +8,7 @@
 #include <check.h>
 
 #define SUITE(name) Suite *name##_suite(void);
-#include "tests/suites.def"
+#include TESTS_SUITES
 #undef SUITE
 
 #endif

@@ -5,11 +5,10 @@
  */
 #include "examples/exercises/judge.h"
 #include "examples/shared/program.h"
+#include "examples/shared/system.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { COLUMNS = 80, SECONDS = 60 };
 
@@ -35,17 +34,6 @@ static void print_list(void)
 {
     for (int n = 1; n <= exercise_count(); n++)
         printf("%2d  %s\n", n, exercise_numbered(n)->name);
-}
-
-/* The student's function may do anything. */
-static void on_signal(int number)
-{
-    static const char crash[] = "\nYour function crashed. Hint: an index far outside an array, or a pointer that is "
-                                "not set.\n";
-    static const char hang[] = "\nYour function does not come back. Hint: does every loop's counter reach its end?\n";
-    ssize_t written = number == SIGALRM ? write(STDOUT_FILENO, hang, sizeof hang - 1)
-                                        : write(STDOUT_FILENO, crash, sizeof crash - 1);
-    _exit(written < 0 ? 2 : 1);
 }
 
 /* Whether the exercises whose functions a solution of e calls are right; says which is not. */
@@ -100,10 +88,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "exercises: unknown %s '%s'; try --help\n", word[0] == '-' ? "option" : "exercise", word);
         return 2;
     }
-    signal(SIGSEGV, on_signal);
-    signal(SIGBUS, on_signal);
-    signal(SIGFPE, on_signal);
-    signal(SIGALRM, on_signal);
-    alarm(SECONDS);
+    system_guard(SECONDS, /* the student's function may do anything */
+                 "\nYour function crashed. Hint: an index far outside an array, or a pointer that is not set.\n",
+                 "\nYour function does not come back. Hint: does every loop's counter reach its end?\n");
     return judge_and_say(e, explain);
 }

@@ -10,13 +10,12 @@
 #include "examples/gradcheck/gradcheck_plant.h"
 #include "examples/shared/options.h"
 #include "examples/shared/program.h"
+#include "examples/shared/system.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 static const char program[] = "gradcheck";
 
@@ -172,7 +171,7 @@ static void print_faults(void)
 static bool use_colour(const settings *s)
 {
     if (strcmp(s->colour, "auto") == 0)
-        return isatty(STDOUT_FILENO) == 1 && getenv("NO_COLOR") == NULL;
+        return system_is_terminal(stdout) && getenv("NO_COLOR") == NULL;
     return strcmp(s->colour, "always") == 0;
 }
 
@@ -238,13 +237,9 @@ static bool is_too_rough(const subject *s, const finding *f)
 /* Progress of a long check: one line on the terminal, overwritten. */
 static void show_progress(const char *name, int done)
 {
-    static struct timespec begin;
-    struct timespec now;
-    if (isatty(STDERR_FILENO) != 1 || isatty(STDOUT_FILENO) == 1 || clock_gettime(CLOCK_MONOTONIC, &now) != 0)
-        return;
-    if (begin.tv_sec == 0)
-        begin = now;
-    if (now.tv_sec - begin.tv_sec >= 2)
+    static double begin;
+    begin = begin == 0 ? seconds() : begin;
+    if (system_is_terminal(stderr) && !system_is_terminal(stdout) && seconds() - begin >= 2)
         fprintf(stderr, "\r%d of %d: %-20s%s", done, subject_count, name, done == subject_count ? "\r\033[K" : "");
 }
 

@@ -5,6 +5,7 @@
 #include "examples/lm/lm_command.h"
 #include "examples/lm/lm_folder.h"
 #include "examples/shared/program.h"
+#include "examples/shared/system.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,24 +31,11 @@ void command_called_as(const char *program)
     called_as = program;
 }
 
-static void print_quoted(FILE *file, const char *word)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%";
-    if (word[0] != '\0' && strspn(word, plain) == strlen(word)) {
-        fputs(word, file);
-        return;
-    }
-    fputc('\'', file);
-    for (; *word != '\0'; word++)
-        fputs(*word == '\'' ? "'\\''" : (const char[]){ *word, '\0' }, file);
-    fputc('\'', file);
-}
-
 void command_print(FILE *file, const char *const *words)
 {
-    print_quoted(file, called_as);
+    system_print_word(file, called_as);
     for (; *words != NULL; words++) {
         fputc(' ', file);
-        print_quoted(file, *words);
+        system_print_word(file, *words);
     }
 }

@@ -2,7 +2,6 @@
  *
  * lm_eval.c - `lm eval`: how well a model predicts a text, and which tokens surprise it.
  */
-#define _DEFAULT_SOURCE /* isatty */
 #include "examples/lm/lm.h"
 #include "examples/lm/lm_command.h"
 #include "examples/lm/lm_measure.h"
@@ -10,11 +9,11 @@
 #include "examples/lm/lm_tokenizer.h"
 #include "examples/shared/options.h"
 #include "examples/shared/program.h"
+#include "examples/shared/system.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char about_eval[] =
     "Prints how well a model of lm train predicts texts: nats per token, bits per byte, perplexity. --color shows the "
@@ -48,7 +47,7 @@ static void put_line(void *none, const unsigned char *text, int64_t length, doub
 static void print_text(const vocab *v, const int32_t *token, const double *nats, int64_t count)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
-    bool colours = isatty(STDOUT_FILENO) && (no_color == NULL || no_color[0] == '\0') &&
+    bool colours = system_is_terminal(stdout) && (no_color == NULL || no_color[0] == '\0') &&
                    (term == NULL || strcmp(term, "dumb") != 0);
     measure_spans(v, token, nats, count, colours ? put_coloured : put_line, NULL);
     if (colours)

@@ -15,11 +15,11 @@
 #include "examples/lm/lm_tokenizer.h"
 #include "examples/shared/options.h"
 #include "examples/shared/program.h"
+#include "examples/shared/system.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const char about_export[] =
     "Writes a model of lm train as a folder that the transformers package and the program generate read: config.json, "
@@ -152,16 +152,16 @@ static bool save_folder(lm_model *model, const char *folder)
         fprintf(stderr, "lm export: the --out path has over %d characters\n", PATH_MOST - 32);
         return false;
     }
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+    if (!system_make_folder(folder) && errno != EEXIST)
         return can_not(folder);
     snprintf(config, sizeof config, "%s/config.json", folder);
     snprintf(aside, sizeof aside, "%s/config.json.tmp", folder);
-    const bool old = rename(config, aside) == 0;
+    const bool old = system_rename(config, aside);
     if (!old && errno != ENOENT)
         return can_not(config);
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     if (ag_module_save_named(ag_gpt_module(model->gpt), path, e.rules, e.rule_count) != AG_OK) {
-        if (old && rename(aside, config) != 0)
+        if (old && !system_rename(aside, config))
             can_not(aside);
         return model_error(model);
     }
@@ -169,7 +169,7 @@ static bool save_folder(lm_model *model, const char *folder)
     bool good = tokenizer_save(&model->vocab, path);
     snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
     good = good && save_tokenizer_config(path) && save_config(model, &e, aside);
-    good = good && (rename(aside, config) == 0 || can_not(config));
+    good = good && (system_rename(aside, config) || can_not(config));
     if (good)
         fprintf(stderr, "wrote %s: a %s of the transformers package; generate --model %s runs it\n", folder, e.class,
                 folder);

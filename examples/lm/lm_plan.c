@@ -4,13 +4,11 @@
  */
 #include "examples/lm/lm_plan.h"
 #include "examples/lm/lm_step.h"
-#include "examples/shared/learning.h"
+#include "examples/shared/system.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 static const double gigabyte = 1e9;
 
@@ -50,49 +48,15 @@ static double needed_bytes(const run *r)
            4 * (double)r->corpus.count;
 }
 
-/* The number that follows `key` in a file of the system; 0: there is none. */
-static double system_number(const char *path, const char *key)
-{
-    char line[256];
-    double number = 0;
-    FILE *file = fopen(path, "r");
-    while (file != NULL && number == 0 && fgets(line, sizeof line, file) != NULL)
-        if (strncmp(line, key, strlen(key)) == 0)
-            number = (double)strtoull(line + strlen(key), NULL, 10);
-    if (file != NULL)
-        fclose(file);
-    return number;
-}
-
-/* Bytes that this program may still take; 0: not known. */
-static double free_bytes(void)
-{
-    double bytes = 1024 * system_number("/proc/meminfo", "MemAvailable:");
-#ifdef _SC_PHYS_PAGES
-    if (bytes == 0)
-        bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-#endif
-    double group = system_number("/sys/fs/cgroup/memory.max", "");
-    if (group > 0) {
-        group -= system_number("/sys/fs/cgroup/memory.current", "");
-        bytes = bytes == 0 || group < bytes ? group : bytes;
-    }
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-        (bytes == 0 || (double)limit.rlim_cur < bytes))
-        bytes = (double)limit.rlim_cur;
-    return bytes;
-}
-
 double plan_text_bytes(void)
 {
     static const double each = 1 + sizeof(int32_t); /* the byte, and a token that it may be */
-    return free_bytes() / each;
+    return system_free_bytes() / each;
 }
 
 bool plan_fits(const run *r)
 {
-    double needed = needed_bytes(r), there = free_bytes();
+    double needed = needed_bytes(r), there = system_free_bytes();
     if (there <= 0 || needed <= there)
         return true;
     ag_fprintf(stderr, "lm train: the run needs about %.2f GB of memory, %.2f GB are free: lower --batch, --context, "
@@ -137,7 +101,7 @@ static void measure(void *argument)
     const double some = seconds() - began;
     m->costs.whole = some * (double)run_validated(r, run_last_windows(r)) /
                      (double)run_validated(r, VALIDATION_WINDOWS);
-    FILE *nowhere = fopen("/dev/null", "w");
+    FILE *nowhere = system_nowhere();
     int32_t start = vocab_start(&r->model.vocab);
     began = seconds();
     if (nowhere != NULL) {
@@ -297,7 +261,7 @@ bool plan_print(run *r)
         return false;
     double time = (double)r->o.steps * c.step + besides(&c);
     ag_fprintf(stderr, "memory    about %.3g GB of %.3g GB that are free; %.3g GB in these two seconds\n",
-               needed_bytes(r) / gigabyte, free_bytes() / gigabyte,
+               needed_bytes(r) / gigabyte, system_free_bytes() / gigabyte,
                ((double)ag_ctx_peak_bytes(r->model.ctx) + 4 * (double)r->corpus.count) / gigabyte);
     ag_fprintf(stderr, "time      about %.0f s: %llu steps of %.1f ms, %.0f tokens/s, and %.0f s besides\n", time,
                (unsigned long long)r->o.steps, 1000 * c.step, (double)(r->o.batch * r->o.context) / c.step,

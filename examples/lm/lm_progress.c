@@ -3,7 +3,8 @@
  * lm_progress.c - see lm_progress.h.
  */
 #include "examples/lm/lm_progress.h"
-#include "examples/shared/learning.h"
+#include "attngrad.h"
+#include "examples/shared/system.h"
 
 #include <float.h>
 #include <limits.h>
@@ -11,8 +12,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 enum { LINE = 200, SPARK_LEAST = 8, SPARK_MOST = 24, WIDTH_LEAST = 20 };
 static const double first_seconds = 2, between_draws = 0.1;
@@ -34,7 +33,7 @@ void progress_begin(progress *p, int64_t step, int64_t total, double tokens)
     double now = seconds();
     *p = (progress){ .step = step, .total = total, .said_total = total, .tokens = tokens, .began = now, .from = now,
                      .from_step = step, .course_width = 1 };
-    p->terminal = isatty(STDERR_FILENO) && term != NULL && strcmp(term, "dumb") != 0 && term[0] != '\0';
+    p->terminal = system_is_terminal(stderr) && term != NULL && strcmp(term, "dumb") != 0 && term[0] != '\0';
     p->colour = p->terminal && (no_colour == NULL || no_colour[0] == '\0');
     p->blocks = p->terminal && says_utf8();
 }
@@ -44,10 +43,8 @@ static int columns(const progress *p)
 {
     if (!p->terminal)
         return LINE - 1;
-    struct winsize size = { .ws_col = 0 };
     const char *given = getenv("COLUMNS");
-    int width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col
-                : given != NULL ? atoi(given) : 80;
+    const int wide = system_columns(stderr), width = wide > 0 ? wide : given != NULL ? atoi(given) : 80;
     return width < WIDTH_LEAST ? WIDTH_LEAST - 1 : width < LINE ? width - 1 : LINE - 1;
 }
 

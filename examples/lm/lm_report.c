@@ -7,6 +7,7 @@
 #include "examples/lm/lm_measure.h"
 #include "examples/lm/lm_report_page.h"
 #include "examples/shared/program.h"
+#include "examples/shared/system.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -254,16 +255,15 @@ static void put_structure(FILE *file, const run *r)
 
 static void put_command(FILE *file, const run *r)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *memory = open_memstream(&text, &size);
+    system_memory memory;
     char config[RUN_PATH + 16];
     snprintf(config, sizeof config, "%s/config.json", r->folder);
-    if (memory != NULL)
-        command_print(memory, (const char *const[]){ "train", "--config", config, NULL });
-    if (memory != NULL && fclose(memory) == 0) {
+    if (system_memory_begin(&memory) != NULL)
+        command_print(memory.file, (const char *const[]){ "train", "--config", config, NULL });
+    char *text = system_memory_end(&memory);
+    if (text != NULL) {
         fputs("<h2>Again</h2>\n<p>This command trains the same model in a folder of its own.</p>\n<pre>", file);
-        page_text(file, text, (int64_t)size);
+        page_text(file, text, (int64_t)memory.size);
         fputs("</pre>\n", file);
     }
     free(text);

@@ -5,14 +5,12 @@
 #include "examples/lm/lm_run.h"
 #include "examples/lm/lm_checkpoint.h"
 #include "examples/lm/lm_command.h"
-#include "examples/shared/learning.h"
 #include "examples/shared/program.h"
+#include "examples/shared/system.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- The folder's files ---- */
 
@@ -68,9 +66,8 @@ static bool restore_folder(run *r)
 /* Keeps the log for this program, as long as it is open: no two programs train one run. */
 static bool lock_log(const run *r, FILE *log)
 {
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-    if (log == NULL || fcntl(fileno(log), F_SETLK, &lock) == 0 || (errno != EACCES && errno != EAGAIN))
-        return log != NULL; /* a file system without locks is no error */
+    if (log == NULL || system_lock(log))
+        return log != NULL;
     fprintf(stderr, "lm train: %s is being trained by another program\n", r->folder);
     return false;
 }
@@ -97,7 +94,7 @@ bool run_logs_whole(const run *r)
 static bool sync_stream(const run *r, FILE *file, const char *name, double *bytes)
 {
     bool good = flush_stream(r, file, name);
-    if (good && fsync(fileno(file)) != 0 && errno != EINVAL && errno != ENOTSUP) /* these: no disk behind it */
+    if (good && !system_sync(file))
         good = folder_error(name);
     *bytes = (double)ftell(file);
     return good;
@@ -131,8 +128,8 @@ bool run_save_best(run *r)
     char path[RUN_PATH];
     if (!restore_folder(r) || !save_as(r, FOLDER_BEST, NULL) || !folder_path(path, r->folder, FOLDER_MODEL))
         return false;
-    if (symlink(FOLDER_BEST, path) == 0 || errno == EEXIST || errno == EPERM || errno == ENOTSUP)
-        return true; /* the last two: the file system has no links */
+    if (system_link(FOLDER_BEST, path))
+        return true;
     if (errno == ENOENT && !folder_has(r->folder, FOLDER_LOG))
         return run_save_best(r); /* the folder was removed meanwhile */
     return folder_error(path);
@@ -156,18 +153,6 @@ bool run_may_begin(run *r)
     return true;
 }
 
-/* To be freed; NULL: out of memory. */
-static char *absolute(const char *path)
-{
-    char here[RUN_PATH] = "";
-    bool relative = path[0] != '/' && getcwd(here, sizeof here) != NULL;
-    size_t size = strlen(here) + strlen(path) + 2;
-    char *whole = malloc(size);
-    if (whole != NULL)
-        snprintf(whole, size, "%s%s%s", here, relative ? "/" : "", path);
-    return whole;
-}
-
 /* Makes the paths of the text absolute, and its copy in the folder when it can not be read again. */
 static bool keep_text(run *r, const raw_text *t)
 {
@@ -184,9 +169,9 @@ static bool keep_text(run *r, const raw_text *t)
     r->path = calloc((size_t)r->o.files.count, sizeof *r->path);
     bool good = r->path != NULL;
     for (int i = 0; i < r->o.files.count && good; i++)
-        good = (r->path[i] = absolute(r->o.files.word[i])) != NULL;
-    r->val_path = r->o.val == NULL ? NULL : absolute(r->o.val);
-    r->from_path = r->o.from == NULL ? NULL : absolute(r->o.from);
+        good = (r->path[i] = system_absolute(r->o.files.word[i])) != NULL;
+    r->val_path = r->o.val == NULL ? NULL : system_absolute(r->o.val);
+    r->from_path = r->o.from == NULL ? NULL : system_absolute(r->o.from);
     if (!good || (r->o.val != NULL && r->val_path == NULL) || (r->o.from != NULL && r->from_path == NULL)) {
         fprintf(stderr, "lm: out of memory for paths\n");
         return false;
@@ -221,7 +206,7 @@ static void cut(const run *r, FILE *file, const char *name, double size)
     fseek(file, 0, SEEK_END);
     if ((double)ftell(file) < size)
         fprintf(stderr, "lm: %s/%s has lost its end; the run goes on without it\n", r->folder, name);
-    else if (ftruncate(fileno(file), (off_t)size) != 0 || fseek(file, (long)size, SEEK_SET) != 0)
+    else if (!system_cut(file, (int64_t)size))
         folder_error(name);
 }
 

@@ -2,17 +2,16 @@
  *
  * lm_sample.c - `lm sample`: continues prompts with a trained model.
  */
-#define _DEFAULT_SOURCE /* isatty */
 #include "examples/lm/lm.h"
 #include "examples/lm/lm_command.h"
 #include "examples/lm/lm_model.h"
 #include "examples/lm/lm_text.h"
 #include "examples/shared/options.h"
 #include "examples/shared/program.h"
+#include "examples/shared/system.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char about_sample[] =
     "Continues prompts with a model of lm train. The text goes to stdout as it is written, in whole characters.";
@@ -52,7 +51,7 @@ static bool converse(lm_model *model, const asked *a)
 {
     for (;;) {
         int64_t length;
-        if (isatty(STDIN_FILENO)) {
+        if (system_is_terminal(stdin)) {
             fputs("> ", stderr);
             fflush(stderr);
         }

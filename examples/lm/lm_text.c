@@ -3,14 +3,13 @@
  * lm_text.c - see lm_text.h.
  */
 #include "examples/lm/lm_text.h"
+#include "examples/shared/system.h"
 #include "examples/shared/utf8.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* ---- Files ---- */
 
@@ -85,10 +84,10 @@ static bool read_file(raw_text *t, const char *path, token_kind kind)
 {
     bool standard = strcmp(path, "-") == 0;
     int64_t from = t->size;
-    struct stat what;
+    system_file what;
     FILE *file = standard ? stdin : fopen(path, "rb");
-    bool regular = file != NULL && fstat(fileno(file), &what) == 0 && S_ISREG(what.st_mode);
-    bool good = file != NULL && append(t, file, regular ? (int64_t)what.st_size : 0);
+    bool regular = file != NULL && system_look_at(file, &what) && what.regular;
+    bool good = file != NULL && append(t, file, regular ? what.size : 0);
     int error = errno;
     t->stream = t->stream || standard || !regular;
     if (file != NULL && !standard)
@@ -110,54 +109,20 @@ static bool read_file(raw_text *t, const char *path, token_kind kind)
     return true;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* The paths of a folder's entries by name, without hidden ones; to be freed with each path. *count -1: not readable. */
-static char **list_folder(const char *path, int *count)
-{
-    DIR *folder = opendir(path);
-    char **list = NULL;
-    *count = folder == NULL ? -1 : 0;
-    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
-        if (entry->d_name[0] == '.')
-            continue;
-        size_t length = strlen(path) + strlen(entry->d_name) + 2;
-        char **longer = realloc(list, (size_t)(*count + 1) * sizeof *list);
-        char *name = longer == NULL ? NULL : malloc(length);
-        list = longer == NULL ? list : longer;
-        if (name == NULL) {
-            errno = ENOMEM;
-            break;
-        }
-        snprintf(name, length, "%s/%s", path, entry->d_name);
-        list[(*count)++] = name;
-    }
-    if (folder != NULL)
-        closedir(folder);
-    if (*count > 1)
-        qsort(list, (size_t)*count, sizeof *list, compare_names);
-    return list;
-}
-
 /* A file, or the files of a folder and of the folders in it, down to `depth`. */
 static bool read_path(raw_text *t, const char *path, token_kind kind, int depth)
 {
-    struct stat what;
-    if (strcmp(path, "-") == 0 || stat(path, &what) != 0 || !S_ISDIR(what.st_mode))
+    system_file what;
+    if (strcmp(path, "-") == 0 || !system_look(path, &what) || !what.folder)
         return read_file(t, path, kind);
     int count;
-    char **list = list_folder(path, &count);
+    char **list = system_list(path, &count);
     bool good = count >= 0 && depth > 0;
     if (!good)
         fprintf(stderr, "lm: %s: %s\n", path, depth > 0 ? strerror(errno) : "folders nest too deep");
-    for (int i = 0; i < count; i++) {
-        good = good && read_path(t, list[i], kind, depth - 1);
-        free(list[i]);
-    }
-    free(list);
+    for (int i = 0; i < count && good; i++)
+        good = read_path(t, list[i], kind, depth - 1);
+    system_list_free(list, count);
     return good;
 }
 

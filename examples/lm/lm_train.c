@@ -9,14 +9,12 @@
 #include "examples/lm/lm_processes.h"
 #include "examples/lm/lm_report.h"
 #include "examples/lm/lm_step.h"
-#include "examples/shared/learning.h"
 #include "examples/shared/program.h"
+#include "examples/shared/system.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct training {
     run r;
@@ -25,33 +23,8 @@ typedef struct training {
     const char *resumed; /* the folder of the run to go on with; NULL: a new run */
     bool good;           /* so far */
     bool patient;        /* false: validation has not improved for --patience reports */
+    volatile const sig_atomic_t *stop; /* the signal to end, or 0 */
 } training;
-
-/* ---- Signals ---- */
-
-static volatile sig_atomic_t interrupted; /* the signal's number */
-
-static void on_signal(int number)
-{
-    interrupted = number;
-    if (number == SIGPIPE || number == SIGXCPU) /* a second Ctrl-C ends the program, what comes by itself does not */
-        signal(number, SIG_IGN);
-}
-
-/* The step is made, the run is saved, and the program ends. The same signal a second time ends it at once. What the
- * parent ignores, as nohup does SIGHUP, stays ignored. */
-static void catch_signals(void)
-{
-    static const int caught[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXCPU };
-    for (size_t i = 0; i < sizeof caught / sizeof *caught; i++) {
-        struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND }, before;
-        sigemptyset(&action.sa_mask);
-        if (sigaction(caught[i], &action, &before) == 0 && before.sa_handler == SIG_IGN && caught[i] != SIGPIPE)
-            sigaction(caught[i], &before, NULL);
-    }
-}
-
-volatile const sig_atomic_t *lm_train_interrupted(void) { return &interrupted; }
 
 /* ---- Setting up ---- */
 
@@ -82,12 +55,11 @@ static void bundled_text(char path[RUN_PATH])
     static const char *const name[] = { "examples/data/pride_and_prejudice.txt",
                                         "share/attngrad/pride_and_prejudice.txt" };
     enum { NAMES = sizeof name / sizeof *name, LONGEST = 40 };
-    ssize_t length = readlink("/proc/self/exe", path, RUN_PATH - LONGEST);
-    path[length < 0 ? 0 : length] = '\0';
-    for (char *slash; length > 0 && (slash = strrchr(path, '/')) != NULL; *slash = '\0')
+    const bool known = system_program(path, RUN_PATH - LONGEST);
+    for (char *slash; known && (slash = strrchr(path, '/')) != NULL; *slash = '\0')
         for (int i = 0; i < NAMES; i++) {
             strcpy(slash + 1, name[i]);
-            if (access(path, R_OK) == 0)
+            if (system_exists(path))
                 return;
             slash[1] = '\0';
         }
@@ -247,12 +219,18 @@ static bool set_up(training *t)
 
 /* ---- Reports ---- */
 
+static const char *plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
 static void introduce_kind(const ag_transformer_config *c)
 {
     model_kinds kinds = model_kinds_of(c);
     char heads[40] = "", window[40] = "", dropout[40] = "";
     if (c->attention.kv_heads != c->num_heads)
-        snprintf(heads, sizeof heads, ", %lld key heads", (long long)c->attention.kv_heads);
+        snprintf(heads, sizeof heads, ", %lld key head%s", (long long)c->attention.kv_heads,
+                 plural(c->attention.kv_heads));
     if (c->attention.mask.back > 0)
         snprintf(window, sizeof window, ", window %lld", (long long)c->attention.mask.back);
     if (c->dropout > 0)
@@ -275,19 +253,20 @@ static void introduce(const run *r)
     fprintf(stderr, "split     %lld to train on, %lld to validate (%s)\n", (long long)r->corpus.train_count,
             (long long)(r->corpus.count - r->corpus.train_count), r->o.val == NULL ? "the last tenth" : r->o.val);
     fprintf(stderr, "vocab     %d\n", (int)r->corpus.vocab.size);
-    fprintf(stderr, "model     %lld parameters: %lld layers, %lld heads of %lld, embedding %lld\n",
-            (long long)ag_module_numel(ag_gpt_module(r->model.gpt)), (long long)c->num_layers, (long long)c->num_heads,
-            (long long)c->head_size, (long long)c->emb_size);
+    fprintf(stderr, "model     %lld parameters: %lld layer%s, %lld head%s of %lld, embedding %lld\n",
+            (long long)ag_module_numel(ag_gpt_module(r->model.gpt)), (long long)c->num_layers, plural(c->num_layers),
+            (long long)c->num_heads, plural(c->num_heads), (long long)c->head_size, (long long)c->emb_size);
     introduce_kind(c);
     char processes[40] = "", parts[40] = "";
     if (processes_count() > 1)
         snprintf(processes, sizeof processes, "%lld processes with ", (long long)processes_count());
     if (r->o.accumulate > 1)
         snprintf(parts, sizeof parts, " in %llu parts", (unsigned long long)r->o.accumulate);
-    fprintf(stderr, "training  %s, %llu steps of %llu x %llu tokens%s, %s%d threads, %s kernels\n",
+    const int threads = ag_ctx_threads(r->model.ctx);
+    fprintf(stderr, "training  %s, %llu step%s of %llu x %llu tokens%s, %s%d thread%s, %s kernels\n",
             r->o.optimizer == OPTIMIZER_SGD ? "SGD" : "AdamW", (unsigned long long)r->o.steps,
-            (unsigned long long)r->o.batch, (unsigned long long)r->o.context, parts, processes,
-            ag_ctx_threads(r->model.ctx), ag_ctx_isa(r->model.ctx));
+            plural((int64_t)r->o.steps), (unsigned long long)r->o.batch, (unsigned long long)r->o.context, parts,
+            processes, threads, plural(threads), ag_ctx_isa(r->model.ctx));
 }
 
 static void introduce_chance(const run *r)
@@ -308,15 +287,14 @@ static void introduce_chance(const run *r)
 static bool show_sample(run *r, int64_t length, FILE *kept)
 {
     ag_rng before = ag_rng_get(r->model.ctx);
-    char *sample = NULL;
-    size_t size;
-    FILE *memory = open_memstream(&sample, &size);
+    system_memory memory;
     int32_t start = vocab_start(&r->model.vocab);
     ag_rng_set(r->model.ctx, (ag_rng){ .seed = r->o.seed + 1000 });
-    bool good = memory != NULL &&
-                model_write(&r->model, &start, 1, length, &(sampling){ .temperature = 0.8 }, memory);
+    bool good = system_memory_begin(&memory) != NULL &&
+                model_write(&r->model, &start, 1, length, &(sampling){ .temperature = 0.8 }, memory.file);
     ag_rng_set(r->model.ctx, before);
-    if (memory != NULL && fclose(memory) == 0 && good) {
+    char *sample = system_memory_end(&memory);
+    if (sample != NULL && good) {
         FILE *const to[] = { stdout, kept };
         for (int i = 0; i < 2 && to[i] != NULL; i++) {
             ag_fprintf(to[i], "--- sample after step %.0f ---\n%s\n---\n", r->s.step, sample);
@@ -399,7 +377,7 @@ static bool failed_step(training *t)
         return lost_process(t);
     t->r.link = NULL; /* the others end; one process makes the same steps */
     if (ag_error(t->r.model.ctx) == AG_ERR_NUMBER) {
-        explain_infinity(&t->r, &interrupted);
+        explain_infinity(&t->r, t->stop);
         return false;
     }
     run_explain_rest(&t->r);
@@ -421,7 +399,7 @@ static bool train_loop(training *t)
     progress_begin(&t->p, (int64_t)r->s.step, (int64_t)r->o.steps, (double)(r->o.batch * r->o.context));
     t->patient = is_patient(r);
     for (;;) {
-        bool go_on = r->s.step < (double)r->o.steps && t->patient && !interrupted;
+        bool go_on = r->s.step < (double)r->o.steps && t->patient && *t->stop == 0;
         if (!agree(r, &go_on) || (go_on && !run_step(r, false, &loss)))
             return failed_step(t);
         if (!go_on)
@@ -474,12 +452,7 @@ static bool stopped(const training *t)
 {
     const run *r = &t->r;
     ag_fprintf(stderr, "\nstopped after step %.0f of %llu by %s, and saved; go on with:\n    ", r->s.step,
-            (unsigned long long)r->o.steps,
-            interrupted == SIGINT    ? "Ctrl-C"
-            : interrupted == SIGTERM ? "SIGTERM"
-            : interrupted == SIGHUP  ? "SIGHUP"
-            : interrupted == SIGXCPU ? "the limit of processor time"
-                                     : "a closed output");
+               (unsigned long long)r->o.steps, system_stop_name(*t->stop));
     command_print(stderr, (const char *const[]){ "train", "--continue", r->folder, NULL });
     fputc('\n', stderr);
     return true;
@@ -502,7 +475,7 @@ static bool end_run(training *t)
     if (!save(t) || (r->profile != NULL && !show_profile(r)))
         return false;
     const double last = r->s.step;
-    if (interrupted && last < (double)r->o.steps && t->patient)
+    if (*t->stop != 0 && last < (double)r->o.steps && t->patient)
         return stopped(t);
     if (!folder_has(r->folder, FOLDER_BEST)) /* its folder was removed meanwhile */
         r->s.best_step = last;
@@ -551,15 +524,16 @@ static bool goes_on(const run *r)
 }
 
 /* Has the other processes, if there are any, train this run too. */
-static bool join_processes(run *r)
+static bool join_processes(training *t)
 {
+    run *r = &t->r;
     led_run led = { .config = checkpoint_config(r), .threads = r->o.threads };
     snprintf(led.folder, sizeof led.folder, "%s", r->folder);
     if (led.config == NULL) {
         fprintf(stderr, "lm: out of memory for the settings\n");
         return false;
     }
-    r->link = processes_join(&led, &interrupted);
+    r->link = processes_join(&led, t->stop);
     free(led.config);
     return true;
 }
@@ -584,7 +558,6 @@ int lm_train(const train_options *options, const char *folder)
 {
     training t = { .r = { .o = *options, .began = seconds() }, .resumed = folder };
     run *r = &t.r;
-    signal(SIGXFSZ, SIG_IGN); /* a file that grows too large is an error of its write */
     t.good = set_up(&t) && goes_on(r);
     if (t.good && r->o.dry_run) {
         introduce(r);
@@ -594,8 +567,8 @@ int lm_train(const train_options *options, const char *folder)
         introduce_chance(r);
         t.a.chance = r->corpus.chance;
         r->profile = r->o.profile ? ag_profile_new(r->model.ctx, seconds) : NULL;
-        catch_signals();
-        t.good = join_processes(r);
+        t.stop = system_catch_stops();
+        t.good = join_processes(&t);
         if (t.good)
             ag_with_threads(r->model.ctx, train, &t);
     }
@@ -610,7 +583,7 @@ static void follow(void *argument)
     double loss;
     bool go_on = true;
     while (t->good && go_on) {
-        go_on = !interrupted;
+        go_on = *t->stop == 0;
         t->good = agree(&t->r, &go_on) && (!go_on || run_step(&t->r, false, &loss));
     }
     const ag_status status = ag_error(t->r.model.ctx);
@@ -621,7 +594,7 @@ static void follow(void *argument)
 int lm_train_led_by(const train_options *options, const char *folder, const ag_processes *link)
 {
     training t = { .r = { .o = *options, .link = link }, .resumed = folder };
-    catch_signals();
+    t.stop = system_catch_stops();
     t.good = set_up(&t);
     if (t.good)
         ag_with_threads(t.r.model.ctx, follow, &t);

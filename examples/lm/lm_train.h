@@ -9,7 +9,6 @@
 #include "examples/lm/lm_text.h"
 #include "examples/shared/options.h"
 
-#include <signal.h>
 
 typedef struct train_options {
     /* Kept in the run's config.json. */
@@ -47,9 +46,6 @@ int train_settings(train_options *o, option settings[SETTINGS_MOST]);
 
 /* Runs it and returns the program's exit status. `folder` is that of the run to go on with; NULL: a new run. */
 int lm_train(const train_options *options, const char *folder);
-
-/* Becomes the number of the signal that stops the run. */
-volatile const sig_atomic_t *lm_train_interrupted(void);
 
 /* Makes the steps of the run in this folder together with process 0, which does all the rest. */
 int lm_train_led_by(const train_options *options, const char *folder, const ag_processes *link);

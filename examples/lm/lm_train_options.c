@@ -7,6 +7,7 @@
 #include "examples/lm/lm_processes.h"
 #include "examples/shared/config.h"
 #include "examples/shared/program.h"
+#include "examples/shared/system.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -112,7 +113,8 @@ static const char *const preset_config[] = {
     "{\"layers\": 6, \"emb\": 192, \"batch\": 16, \"steps\": 800, \"lr\": 3e-3, \"dropout\": 0.1}",
     "{\"layers\": 6, \"emb\": 384, \"context\": 256, \"batch\": 16, \"steps\": 500, "
     "\"lr\": 2e-3, \"dropout\": 0.1}",
-    "{\"level\": \"char\", \"emb\": 128, \"context\": 64, \"batch\": 12, \"steps\": 2000}",
+    "{\"level\": \"char\", \"emb\": 128, \"kv-heads\": 1, \"context\": 64, \"batch\": 12, \"steps\": 2000, "
+    "\"lr\": 6e-3}",
     "{\"level\": \"char\", \"emb\": 128, \"context\": 64, \"batch\": 12, \"steps\": 2000, \"lr\": 1e-3, "
     "\"weight-decay\": 0.1, \"positions\": \"learned\", \"norm\": \"layer\", \"ff\": \"gelu\", \"qk-norm\": false}",
 };
@@ -316,7 +318,7 @@ static int continue_run(int argc, char **argv)
 int lm_train_led(void)
 {
     led_run led = { .threads = 0 };
-    const ag_processes *link = processes_join(&led, lm_train_interrupted());
+    const ag_processes *link = processes_join(&led, system_catch_stops());
     if (link == NULL)
         return EXIT_SUCCESS;
     train_options o = defaults();

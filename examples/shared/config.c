@@ -3,6 +3,7 @@
  * config.c - see config.h. The reader takes one flat object; white space may stand anywhere.
  */
 #include "examples/shared/config.h"
+#include "examples/shared/system.h"
 #include "examples/shared/utf8.h"
 
 #include "attngrad.h"
@@ -83,9 +84,8 @@ static bool has_value(const option *o)
 
 char *config_text(const option *options, int count)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *file = open_memstream(&text, &size);
+    system_memory memory;
+    FILE *file = system_memory_begin(&memory);
     if (file == NULL)
         return NULL;
     fputc('{', file);
@@ -97,11 +97,7 @@ char *config_text(const option *options, int count)
             between = ",\n";
         }
     fputs("\n}\n", file);
-    bool good = ferror(file) == 0;
-    if (fclose(file) == 0 && good)
-        return text;
-    free(text);
-    return NULL;
+    return system_memory_end(&memory);
 }
 
 /* ---- Reading ---- */

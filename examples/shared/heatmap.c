@@ -2,17 +2,15 @@
  *
  * heatmap.c - see heatmap.h. Labels first, then colours, the terminal, and SVG.
  */
-#define _DEFAULT_SOURCE /* isatty and the terminal's width */
 #include "examples/shared/heatmap.h"
 #include "attngrad.h"
+#include "examples/shared/system.h"
 #include "examples/shared/utf8.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 /* ---- Labels ---------------------------------------------------------------------------------- */
 
@@ -125,7 +123,7 @@ static bool variable_is_set(const char *name)
 static palette palette_of(FILE *file)
 {
     const char *term = getenv("TERM"), *depth = getenv("COLORTERM");
-    if (!isatty(fileno(file)) || variable_is_set("NO_COLOR") || term == NULL || strcmp(term, "dumb") == 0)
+    if (!system_is_terminal(file) || variable_is_set("NO_COLOR") || term == NULL || strcmp(term, "dumb") == 0)
         return PLAIN;
     return depth != NULL && (strcmp(depth, "truecolor") == 0 || strcmp(depth, "24bit") == 0) ? COLOURS_ALL
                                                                                               : COLOURS_256;
@@ -133,10 +131,7 @@ static palette palette_of(FILE *file)
 
 static int columns_of(FILE *file)
 {
-    int columns = 80;
-    struct winsize size;
-    if (isatty(fileno(file)) && ioctl(fileno(file), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-        columns = size.ws_col;
+    const int wide = system_columns(file), columns = wide > 0 ? wide : 80;
     return columns < WIDEST_LINE ? columns : WIDEST_LINE;
 }
 

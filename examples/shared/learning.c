@@ -7,15 +7,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* One step; its loss, NaN after an error. */
 static double train_step(const learning *l, ag_optimizer *optimizer)
@@ -75,7 +66,7 @@ static int64_t resume(const learning *l, ag_optimizer *optimizer)
 /* On a terminal one line that is written over, else one line each tenth of the way. */
 static void report(const learning *l, int64_t done, double loss, double step_time)
 {
-    bool terminal = isatty(STDERR_FILENO);
+    bool terminal = system_is_terminal(stderr);
     double left = step_time * (double)(l->steps - done);
     ag_fprintf(stderr, "%s%s: step %lld/%lld %3lld%% | loss %.4f | %02d:%02d left%s", terminal ? "\r" : "", l->program,
                (long long)done, (long long)l->steps, (long long)(100 * done / l->steps), loss, (int)left / 60,
@@ -98,7 +89,7 @@ static void steps(void *argument)
         sum += loss;
         count++;
         bool tenth = (step + 1) % (l->steps > 10 ? l->steps / 10 : 1) == 0;
-        if (step + 1 == l->steps || (isatty(STDERR_FILENO) ? seconds() - shown > 0.2 : tenth)) {
+        if (step + 1 == l->steps || (system_is_terminal(stderr) ? seconds() - shown > 0.2 : tenth)) {
             report(l, step + 1, sum / (double)count, (seconds() - began) / (double)(step + 1 - first));
             shown = seconds();
             sum = 0;

@@ -7,8 +7,7 @@
 #define EXAMPLES_LEARNING_H
 
 #include "attngrad.h"
-
-#include <signal.h>
+#include "examples/shared/system.h"
 
 typedef struct learning {
     const char *program; /* its name, in the line of progress */
@@ -27,8 +26,5 @@ typedef struct learning {
 
 /* Trains. False after an error, which the context has, or when the loss is NaN. */
 bool learn(learning *l);
-
-/* Seconds since a fixed moment. */
-double seconds(void);
 
 #endif

@@ -4,13 +4,12 @@
  */
 #include "examples/shared/model_folder.h"
 #include "examples/shared/program.h"
+#include "examples/shared/system.h"
 #include "tensor/files/json.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 bool model_folder_path(const char *program, char path[MODEL_PATH], const char *folder, const char *name)
 {
@@ -30,19 +29,16 @@ bool model_folder_begin(const char *program, const char *from, const char *to)
 {
     static const char *const of_model[] = { "config.json", "model.safetensors" };
     char path[MODEL_PATH];
-    struct stat old, new;
-    if (mkdir(to, 0777) != 0 && errno != EEXIST)
+    if ((!system_make_folder(to) && errno != EEXIST) || !system_exists(to))
         return can_not(program, to);
-    if (stat(to, &new) != 0)
-        return can_not(program, to);
-    if (stat(from, &old) == 0 && old.st_dev == new.st_dev && old.st_ino == new.st_ino) {
+    if (system_is_same(from, to)) {
         fprintf(stderr, "%s: --out %s is the model's own folder; give another one\n", program, to);
         return false;
     }
     for (int i = 0; i < 2; i++) {
         if (!model_folder_path(program, path, to, of_model[i]))
             return false;
-        if (access(path, F_OK) == 0) {
+        if (system_exists(path)) {
             fprintf(stderr, "%s: --out %s holds a model, which is not overwritten; give another folder\n", program, to);
             return false;
         }
@@ -79,7 +75,7 @@ bool model_folder_copy(const char *program, const char *from, const char *to)
     for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
         if (!model_folder_path(program, path, from, name[i]))
             return false;
-        if (access(path, F_OK) != 0)
+        if (!system_exists(path))
             continue;
         int64_t length;
         char *text = read_file(program, path, &length);

@@ -10,7 +10,9 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#ifdef __linux__
 #include <sys/mman.h>
+#endif
 
 #ifdef __has_feature
 #define HAS_FEATURE(name) __has_feature(name)

@@ -5,14 +5,11 @@
 #include "examples/shared/program.h"
 #include "examples/shared/pages.h"
 #include "examples/shared/quota.h"
+#include "examples/shared/system.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* ---- Streams ---- */
 
@@ -21,8 +18,7 @@ static const char *streams_of; /* the program whose end checks its streams */
 /* Runs at the end of the program. _Exit, as exit may not be called again. */
 static void end_streams(void)
 {
-    struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
-    bool closed_pipe = poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0, lost = ferror(stdout) != 0;
+    bool closed_pipe = system_lost_reader(), lost = ferror(stdout) != 0;
     errno = 0;
     lost = fclose(stdout) != 0 || lost;
     if (lost && !closed_pipe)
@@ -37,12 +33,7 @@ void program_streams(const char *program)
     if (streams_of != NULL)
         return;
     streams_of = program;
-    /* A closed stream's number would go to the next file that is opened, which would then get the stream's output.
-     * Reading from this stdin and writing to this stdout fail; messages to this stderr vanish. */
-    static const int mode[] = { O_WRONLY, O_RDONLY, O_WRONLY };
-    for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0)
-            open("/dev/null", mode[fd]);
+    system_begin_streams();
     if (atexit(end_streams) != 0)
         exit(EXIT_FAILURE);
 }
@@ -130,8 +121,7 @@ ag_ctx *program_begin(const char *program, uint64_t seed)
 
 bool program_can_write(const char *program, const char *path)
 {
-    struct stat old;
-    const bool there = lstat(path, &old) == 0; /* also a link that leads nowhere yet */
+    const bool there = system_is_name(path);
     FILE *file = program_open(program, path, "ab");
     bool good = file != NULL && program_close(program, file, path);
     if (good && !there)

@@ -195,7 +195,7 @@ resumes() { # what it says of itself, then options
     check "and writes on beyond its context" beyond kind
 }
 resumes 'sinusoidal positions, layer norm, relu feed-forward, window 5' --positions sinusoidal --ff relu --window 5
-resumes 'rotary positions, rms norm, swiglu feed-forward, 1 key heads, query and key norm' \
+resumes 'rotary positions, rms norm, swiglu feed-forward, 1 key head, query and key norm' \
     --positions rotary --norm rms --ff swiglu --kv-heads 1 --qk-norm
 resumes 'alibi positions, layer norm, silu feed-forward, 2 key heads' --positions alibi --ff silu --kv-heads 2
 resumes 'no positions, rms norm, geglu feed-forward, window 7' --positions none --norm rms --ff geglu --window 7

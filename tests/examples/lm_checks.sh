@@ -25,4 +25,9 @@ refused() { # status, text, then arguments
     "$lm" "$@" >"$folder/message" 2>&1 || got=$?
     [ "$got" -eq "$status" ] && says "$text"
 }
+introduces() { # with this text, when it has these options
+    wanted=$1
+    shift
+    quiet "$lm" train --layers 1 --heads 1 --emb 8 "$@" --dry-run && grep -q "$wanted" "$folder/message"
+}
 head -c 20000 examples/data/pride_and_prejudice.txt >"$folder/some.txt"

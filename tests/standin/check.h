@@ -37,6 +37,13 @@ void srunner_run_all(SRunner *runner, enum print_output how);
 int srunner_ntests_failed(SRunner *runner);
 void srunner_free(SRunner *runner);
 
+#ifdef _WIN32
+#include <direct.h>
+#define mkdir(path, mode) _mkdir(path)
+#define setenv(name, value, overwrite) _putenv_s(name, value)
+#define unsetenv(name) _putenv_s(name, "")
+#endif
+
 #ifdef __wasi__
 /* POSIX, which wasi-libc lacks: creates a file whose name ends in XXXXXX under a new name. */
 int mkstemp(char *path);

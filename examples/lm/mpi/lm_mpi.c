@@ -7,8 +7,8 @@
  * signal has come and the others do not answer for a while: mpirun sends SIGTERM when a process has died.
  */
 #include "examples/lm/lm_processes.h"
-#include "examples/shared/learning.h"
 #include "examples/shared/quota.h"
+#include "examples/shared/system.h"
 
 #include <mpi.h>
 #include <sched.h>

@@ -9,6 +9,7 @@
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Runs in the "C" locale until c_end. */
 static char outer[64];
@@ -71,9 +72,10 @@ static void every_kind_of_value(void)
     assert_text("1,5 1.5 100%", "1,5 %.1f 100%%", 1.5);
     assert_text("nan nan inf -inf [  nan]", "%f %f %g %e [%05.1f]", (double)NAN, -(double)NAN, (double)INFINITY,
                 -(double)INFINITY, (double)NAN);
-    char address[40], want[40];
-    snprintf(want, sizeof want, "%p", (void *)address);
-    assert_text(want, "%p", (void *)address);
+    char address[40];
+    void *read = NULL;
+    ag_snprintf(address, sizeof address, "%p", (void *)address);
+    ck_assert(sscanf(address, "%p", &read) == 1 && read == address);
 }
 
 static void a_small_buffer_gets_the_beginning(void)
@@ -112,6 +114,7 @@ START_TEST(files_are_written)
         ck_assert_uint_eq(fread(back, 1, (size_t)bytes + 3, file), (size_t)bytes + 3);
         ck_assert(memcmp(back, lengthy, (size_t)bytes) == 0 && memcmp(back + bytes, "0.5", 3) == 0);
     }
+    rewind(file);
     ck_assert_int_eq(ag_fprintf(file, "%s", lengthy), (int)sizeof lengthy - 1);
     fclose(file);
     file = fopen("/dev/null", "r");
@@ -209,29 +212,44 @@ START_TEST(here)
 }
 END_TEST
 
-/* Where localedef makes them: a comma, and a point of two bytes. */
+/* Where the machine has the locale, or localedef makes it. */
+static void check_in(const char *name, const char *point)
+{
+    if (setlocale(LC_ALL, name) == NULL || strcmp(localeconv()->decimal_point, ".") == 0) {
+        fprintf(stderr, "number: no locale %s\n", name); /* musl has every name, and a point in each */
+        return;
+    }
+#ifndef _WIN32 /* which has points of one byte */
+    ck_assert_str_eq(localeconv()->decimal_point, point);
+#endif
+    (void)point;
+    check_all();
+}
+
+static void make_locale(const char *folder, const char *name)
+{
+    char command[200];
+    snprintf(command, sizeof command, "localedef -i %s -f UTF-8 %s/%s >/dev/null 2>&1", name, folder, name);
+    if (system(command) < 0) /* not 0 after a warning too */
+        fprintf(stderr, "number: no shell\n");
+}
+
+/* A comma, and a point of two bytes. */
 START_TEST(in_other_locales)
 {
     static const char *const name[] = { "de_DE", "ps_AF" }, *const point[] = { ",", "\xd9\xab" };
     char folder[] = "build/locale-XXXXXX", command[200], before[1024];
     ck_assert_ptr_nonnull(mkdtemp(folder));
     strcpy(before, setlocale(LC_ALL, NULL));
+    setenv("LOCPATH", folder, 1);
     for (int i = 0; i < 2; i++) {
-        snprintf(command, sizeof command, "localedef -i %s -f UTF-8 %s/%s >/dev/null 2>&1", name[i], folder, name[i]);
-        int status = system(command); /* not 0 after a warning */
-        setenv("LOCPATH", folder, 1);
-        const bool is_there = setlocale(LC_ALL, name[i]) != NULL;
-        if (is_there && strcmp(localeconv()->decimal_point, ".") != 0) { /* musl has every name, and a point in each */
-            ck_assert_str_eq(localeconv()->decimal_point, point[i]);
-            check_all();
-        } else {
-            fprintf(stderr, "number: no locale %s (localedef: %d)\n", name[i], status);
-        }
-        unsetenv("LOCPATH");
+        make_locale(folder, name[i]);
+        check_in(name[i], point[i]);
         setlocale(LC_ALL, before);
     }
+    unsetenv("LOCPATH");
     snprintf(command, sizeof command, "rm -rf %s", folder);
-    ck_assert_int_eq(system(command), 0);
+    ck_assert(rmdir(folder) == 0 || system(command) == 0);
 }
 END_TEST
 

@@ -126,7 +126,7 @@ START_TEST(hostile_sizes_are_refused)
                   { UINT64_MAX, "m: a header of 18446744073709551615 bytes" },
                   { UINT64_MAX - 7, "m: a header of 18446744073709551608 bytes" } };
     ag_ctx *ctx = test_begin();
-    unsigned char bytes[10] = "        {}";
+    unsigned char bytes[] = { 0, 0, 0, 0, 0, 0, 0, 0, '{', '}' };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         put_size(bytes, sizes[i].header_size);
         ck_assert(ag_safetensors_open_memory(ctx, "m", bytes, sizeof bytes) == NULL);
