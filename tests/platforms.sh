@@ -120,7 +120,7 @@ try() # the machine
     result='built, not run'
     [ "$runner" = none ] || result=$(run_all) || { echo "$result"; exit 1; }
     printf 'ok    %-9s %-22s %-34s %s\n' "$machine" "$about" \
-        "$("$compiler" --version | sed -n '1s/ (.*) / /p')" "$result"
+        "$("$compiler" --version | sed -n '1{s/ (.*)//;p;}')" "$result"
 }
 
 for machine in "$@"; do

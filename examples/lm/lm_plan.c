@@ -14,17 +14,24 @@ static const double gigabyte = 1e9;
 
 /* ---- Memory ---- */
 
-static double ff_size(const train_options *o)
+static bool is_gated(const train_options *o)
 {
-    bool gated = o->kinds.feed_forward == FEED_FORWARD_SWIGLU || o->kinds.feed_forward == FEED_FORWARD_GEGLU;
-    return gated ? 8.0 / 3 * (double)o->emb : 4 * (double)o->emb;
+    return o->kinds.feed_forward == FEED_FORWARD_SWIGLU || o->kinds.feed_forward == FEED_FORWARD_GEGLU;
+}
+
+int64_t plan_ff_size(const train_options *o)
+{
+    const int64_t emb = (int64_t)o->emb;
+    if (o->ff_size > 0)
+        return (int64_t)o->ff_size;
+    return is_gated(o) ? (8 * emb / 3 + 7) / 8 * 8 : 4 * emb;
 }
 
 static double parameters(const train_options *o, double V)
 {
-    const double E = (double)o->emb, F = ff_size(o), L = (double)o->layers;
+    const double E = (double)o->emb, F = (double)plan_ff_size(o), L = (double)o->layers;
     double keys = o->kv_heads > 0 ? (double)o->kv_heads / (double)o->heads : 1;
-    double matrices = F < 3 * E ? 3 : 2; /* gated ones have three */
+    double matrices = is_gated(o) ? 3 : 2;
     double table = o->kinds.positions == POSITIONS_LEARNED ? (double)o->context * E : 0;
     return V * E + table + L * ((2 + 2 * keys) * E * E + matrices * E * F);
 }
@@ -40,7 +47,7 @@ static double text_bytes(const corpus *c)
 static double needed_bytes(const run *r)
 {
     const train_options *o = &r->o;
-    const double E = (double)o->emb, F = ff_size(o), L = (double)o->layers, V = r->corpus.vocab.size;
+    const double E = (double)o->emb, F = (double)plan_ff_size(o), L = (double)o->layers, V = r->corpus.vocab.size;
     double copies = (o->optimizer == OPTIMIZER_SGD ? 3 : 4) + (o->accumulate > 1), kept = 15 * E + 3.5 * F;
     double layers = o->recompute ? L * E + kept : L * kept;
     return 4 * (copies * parameters(o, V) +

@@ -11,6 +11,10 @@
  * not divide it. */
 uint64_t plan_heads(const train_options *o);
 
+/* The channels of the feed-forward: o->ff_size, or of two matrices 4 times the embedding, of the three of a gated one
+ * 8/3 times, which has as many parameters. */
+int64_t plan_ff_size(const train_options *o);
+
 /* Bytes of text that there is memory for; 0: not known. */
 double plan_text_bytes(void);
 

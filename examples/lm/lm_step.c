@@ -3,6 +3,7 @@
  * lm_step.c - see lm_step.h.
  */
 #include "examples/lm/lm_step.h"
+#include "examples/lm/lm_plan.h"
 
 #include <math.h>
 #include <string.h>
@@ -22,8 +23,7 @@ static bool new_gpt(run *r)
         .recompute = r->o.recompute,
     };
     model_set_kinds(&c, r->o.kinds);
-    if (c.gated) /* three matrices of 8/3 emb have the parameters of two of 4 emb */
-        c.ff_size = (8 * c.emb_size / 3 + 7) / 8 * 8;
+    c.ff_size = plan_ff_size(&r->o);
     if (c.positions == AG_POSITIONS_LEARNED)
         c.max_seq_len = r->model.context;
     r->model.gpt = ag_gpt_new(r->model.ctx, c);
@@ -53,6 +53,7 @@ bool run_start_from(run *r)
     r->o.heads = (uint64_t)c->num_heads;
     r->o.emb = (uint64_t)c->emb_size;
     r->o.kv_heads = (uint64_t)c->attention.kv_heads;
+    r->o.ff_size = (uint64_t)c->ff_size;
     r->o.window = (uint64_t)c->attention.mask.back;
     r->o.qk_norm = c->attention.qk_norm;
     r->o.kinds = model_kinds_of(c);

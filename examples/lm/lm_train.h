@@ -21,7 +21,7 @@ typedef struct train_options {
     bool recompute, qk_norm;
     uint64_t steps, batch, context, layers, heads, emb; /* heads 0: by the embedding */
     uint64_t accumulate; /* micro-batches of a step */
-    uint64_t window, kv_heads; /* 0: no window; as many as heads */
+    uint64_t window, kv_heads, ff_size; /* 0: no window; as many as heads; by the embedding */
     model_kinds kinds;
     uint64_t warmup, report, sample, seed, patience; /* report 0: chosen by the number of steps */
     double dropout;                                   /* < 0: chosen by plan_dropout */

@@ -179,7 +179,7 @@ beyond() { # the model of this folder writes on beyond the context of 32 that it
 some plain
 check "the plain kind" kind plain 'learned positions, layer norm, gelu feed-forward'
 for options in '--positions sinusoidal' '--positions rotary' '--positions alibi' '--positions none' '--norm rms' \
-    '--ff relu' '--ff silu' '--ff swiglu' '--ff geglu' '--window 4' '--kv-heads 1' --qk-norm; do
+    '--ff relu' '--ff silu' '--ff swiglu' '--ff geglu' '--ff-size 24' '--window 4' '--kv-heads 1' --qk-norm; do
     # shellcheck disable=SC2086
     some one-kind $options
     check "$options is another model" other_losses plain one-kind
@@ -196,7 +196,7 @@ resumes() { # what it says of itself, then options
 }
 resumes 'sinusoidal positions, layer norm, relu feed-forward, window 5' --positions sinusoidal --ff relu --window 5
 resumes 'rotary positions, rms norm, swiglu feed-forward, 1 key head, query and key norm' \
-    --positions rotary --norm rms --ff swiglu --kv-heads 1 --qk-norm
+    --positions rotary --norm rms --ff swiglu --ff-size 40 --kv-heads 1 --qk-norm
 resumes 'alibi positions, layer norm, silu feed-forward, 2 key heads' --positions alibi --ff silu --kv-heads 2
 resumes 'no positions, rms norm, geglu feed-forward, window 7' --positions none --norm rms --ff geglu --window 7
 resumes 'learned positions, layer norm, gelu feed-forward' # the window that it sees moves on
