@@ -36,11 +36,11 @@ END
     compiler=$build/cc archiver="$zig ar" packages='pip install ziglang' options='-g0 -Wno-enum-float-conversion'
 }
 
-# Of the machine: compiler, archiver, options, what runs its programs ('none': nothing; '': the processor), whether by
-# emulation, how to install these, a word about it.
+# Of the machine: compiler, archiver, options, what is linked besides; what runs its programs ('none': nothing; '': the
+# processor), whether by emulation; how to install these, a word about it.
 describe() # machine
 {
-    runner='' emulated='' about='little-endian, 64 bits' options=-g archiver=ar
+    runner='' emulated='' about='little-endian, 64 bits' options=-g archiver=ar linked=''
     case $1 in
     i686) # not by x87, whose wider numbers the suites' constants would have
         compiler=i686-linux-gnu-gcc packages='apt-get install gcc-i686-linux-gnu libc6-i386' about='32 bits, SSE2'
@@ -49,7 +49,7 @@ describe() # machine
     musl) compiler=musl-gcc packages='apt-get install musl-tools' about='musl' ;;
     windows)
         zig_compiler x86_64-windows-gnu
-        about='x86-64' runner=none
+        about='x86-64' runner=none linked=examples/shared/utf8.manifest
         for wine in wine64 /usr/lib/wine/wine64; do
             ! command -v "$wine" >/dev/null || runner="env WINEDEBUG=-all WINEPREFIX=$PWD/$build/wine $wine"
         done
@@ -100,6 +100,8 @@ run_all() # the suites, gradcheck and lm; prints what ran
     [ -n "$checks" ] || failed_step 'no summary of the suites'
     run "$build/examples/gradcheck" linear >"$build/log" 2>&1 || failed_step gradcheck
     losses_agree || failed_step 'a model that was trained there and read here'
+    run "$build/examples/lm" sample --model "$build/run" --prompt 'é' --tokens 4 >"$build/log" 2>&1 ||
+        failed_step 'a prompt that is not ASCII'
     echo "$checks checks, gradcheck, lm"
 }
 
@@ -113,10 +115,12 @@ try() # the machine
     fi
     mkdir -p "$build"
     make "$here/lm" >/dev/null
-    # Unquoted: a word or none.
-    # shellcheck disable=SC2046
-    make CC="$compiler" AR="$archiver" CFLAGS="$options" openmp=0 check=standin build="$build" werror=1 examples \
-        $([ "$runner" = none ] || echo "$build/tests/check") >"$build/log" 2>&1 || failed_step 'does not build'
+    wanted=examples
+    [ "$runner" = none ] || wanted="examples $build/tests/check"
+    # Unquoted: words.
+    # shellcheck disable=SC2086
+    make CC="$compiler" AR="$archiver" CFLAGS="$options" LDFLAGS="$linked" openmp=0 check=standin build="$build" \
+        werror=1 $wanted >"$build/log" 2>&1 || failed_step 'does not build'
     result='built, not run'
     [ "$runner" = none ] || result=$(run_all) || { echo "$result"; exit 1; }
     printf 'ok    %-9s %-22s %-34s %s\n' "$machine" "$about" \
