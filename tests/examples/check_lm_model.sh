@@ -83,6 +83,7 @@ finetune --from "$folder/chars" >/dev/null 2>"$folder/message"
 check "nor a run" refused 1 'there is no run to go on with: ' finetune --continue "$folder/away/none"
 check "as finetune says in its own name" prints 'usage: lm finetune ' finetune --help
 check "a model goes on with a text" test -s "$folder/away/runs/1/best.safetensors"
+check "whose sizes its settings name" grep -q '"ff-size": 88' "$folder/away/runs/1/config.json"
 finetune >/dev/null 2>"$folder/message"
 check "and the newest run is gone on with" test -s "$folder/away/runs/2/best.safetensors"
 val() { tail -n 1 "$1/log.csv" | cut -d, -f3; }
