@@ -40,10 +40,10 @@ static void layernorm_backward(float *const *grad, const float *dout, const floa
         const float *x = inp + row * C, *dy = dout + row * C;
         float g_mean = 0, g_xhat_mean = 0;
         for (int i = 0; i < C; i++) {
-            float xhat = (x[i] - mean[row]) * rstd[row], g = dy[i] * weight[i];
+            float centred = x[i] - mean[row], xhat = centred * rstd[row], g = dy[i] * weight[i];
             g_mean += g / C;
             g_xhat_mean += g * xhat / C;
-            dweight[i] += dy[i] * (wrong ? x[i] - mean[row] : xhat);
+            dweight[i] += dy[i] * (wrong ? centred : xhat);
             dbias[i] += dy[i];
         }
         for (int i = 0; i < C; i++)
