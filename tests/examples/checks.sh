@@ -2,9 +2,10 @@
 #
 # checks.sh - sourced by scripts that check programs, with `subject` set: a folder that is gone at the end, a check that
 # prints its line, and what the last program said. Such a script ends with `exit $failed`; with AG_FIRST=1 at the first
-# failure.
+# failure. A program in the background is `process`, which ends with the script.
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+process=''
+trap '[ -z "$process" ] || kill -9 "$process" 2>/dev/null || :; rm -rf "$folder"' EXIT
 failed=0
 awk() { LC_ALL=C command awk "$@"; } # it reads numbers as the locale writes them
 
