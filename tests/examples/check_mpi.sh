@@ -159,7 +159,7 @@ if [ "$(nproc)" -ge 2 ]; then
     check "threads that share a bound processor" once 'give mpirun --bind-to none or --threads 1'
     bound "--bind-to none" ""
     check "without a binding there is nothing to say" silent '--bind-to'
-    check "and each process has its share of the processors" grep -qF "2 processes with $(($(nproc) / 2)) threads" \
+    check "and each process has its share of the processors" grep -qF "2 processes with $(($(nproc) / 2)) thread" \
         "$folder/message"
     if [ "$(nproc)" -ge 4 ]; then
         bound "$bound" ""
