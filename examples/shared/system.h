@@ -48,7 +48,8 @@ volatile const sig_atomic_t *system_catch_stops(void);
 /* What a person calls that signal. */
 const char *system_stop_name(int number);
 
-/* Ends the program with status 1 and the text `crash` on stdout when it crashes, `hang` after so many seconds. */
+/* From now on a crash prints `crash` to stdout and ends the program with status 1. A program that still runs after
+ * `limit` seconds ends in the same way, with `hang`. */
 void system_guard(int limit, const char *crash, const char *hang);
 
 /* ---- Files and folders ---- */
