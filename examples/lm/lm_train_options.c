@@ -121,7 +121,7 @@ static const char *const preset_config[] = {
 
 static const char preset_help[] =
     "named settings; by size, with what they reach on the bundled novel: toy (1.22 nats per character, in 10 s on two "
-    "cores of 2023), tiny (the default: 1.13, 31 s), small (1.10, 3 minutes), baby (1.10, about 16 minutes). For tiny "
+    "cores of 2023), tiny (the default: 1.13, 31 s), small (1.10, 3 minutes), baby (1.10, 15 minutes). For tiny "
     "Shakespeare: nanogpt-cpu (1.65, 38 s), and nanogpt-cpu-published, which has nanoGPT's kinds of layers (1.91)";
 
 /* The value of the last --NAME VALUE or --NAME=VALUE on the command line; NULL: it is not there. */
