@@ -17,6 +17,7 @@ train() { # folder, then options
 losses() { cat "$folder/$1/log.csv"; }
 same_losses() { [ "$(losses "$1")" = "$(losses "$2")" ]; }
 other_losses() { ! same_losses "$1" "$2"; }
+same_model() { cmp -s "$folder/$1/best.safetensors" "$folder/$2/best.safetensors"; }
 quiet() { "$@" >"$folder/message" 2>&1; }
 refused() { # status, text, then arguments
     status=$1 text=$2
