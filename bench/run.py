@@ -179,6 +179,7 @@ class Bench:
 
     def peers_sides(self, weights, sizes):
         start = ("--weights", weights)
+        sizes = {**sizes, "repeats": max(10, sizes["repeats"])}  # losses after ten steps must agree
         fewer = {**sizes, "repeats": max(10, sizes["repeats"] // 3)}
         sides = {"ours": lambda: self.step(sizes, *start)}
         if self.torch:

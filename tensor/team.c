@@ -10,6 +10,12 @@
 
 bool ag_team_has_threads(void) { return false; }
 
+static bool team_is_alone(ag_team *team)
+{
+    (void)team;
+    return true;
+}
+
 #else
 
 #include <omp.h>
@@ -35,27 +41,43 @@ bool ag_team_has_threads(void)
     return first == 0 || first == process;
 }
 
-/* In a region whose end waits for every thread. When one is late, by more than the first had to do, the machine is
- * busy: the first is alone for a while, so that at most one part in LONE of the time is spent in waiting. */
+/* The other threads are worth little on a busy machine: one that the system stops amid its part keeps the caller waiting
+ * for milliseconds. When waiting has cost more than the others have spared, the caller is alone for LONE times what was
+ * lost, so that at most one part in LONE of the time is lost. MOST_GAIN: a good time long ago counts for little. */
+bool ag_team_weigh(ag_team *team, double spared, double waited)
+{
+    static const double LATE = 200e-6, LONE = 20, MOST_GAIN = 1e-3;
+    const bool late = waited > LATE;
+    const double gain = team->gain + spared - (late ? waited : 0);
+    team->gain = gain < 0 ? 0 : gain > MOST_GAIN ? MOST_GAIN : gain;
+    if (gain < 0)
+        team->alone_until = omp_get_wtime() - LONE * gain;
+    return late;
+}
+
+static bool team_is_alone(ag_team *team)
+{
+    if (team->alone_until > 0 && omp_get_wtime() > team->alone_until)
+        team->alone_until = 0;
+    return team->alone_until > 0;
+}
+
+/* In a region whose end waits for every thread. */
 static void team_open_region(ag_team *team, int parts, int64_t count, ag_team_part *part, const void *work)
 {
-    static const double LATE = 200e-6, LONE = 20;
     const double begin = omp_get_wtime();
-    if (begin < team->alone_until) {
-        part(work, 0, count);
-        return;
-    }
-    double own = begin;
+    double own = 0;
+    int others = 0;
 #pragma omp parallel num_threads(parts)
     {
         const int threads = omp_get_num_threads(), thread = omp_get_thread_num();
         part(work, count * thread / threads, count * (thread + 1) / threads);
-        if (thread == 0)
-            own = omp_get_wtime();
+        if (thread == 0) {
+            own = omp_get_wtime() - begin;
+            others = threads - 1;
+        }
     }
-    const double end = omp_get_wtime(), waited = end - own;
-    if (waited > LATE && waited > own - begin)
-        team->alone_until = end + LONE * waited;
+    ag_team_weigh(team, own * others, omp_get_wtime() - begin - own);
 }
 
 #endif
@@ -63,10 +85,11 @@ static void team_open_region(ag_team *team, int parts, int64_t count, ag_team_pa
 void ag_team_run(ag_team *team, int64_t count, ag_team_part *part, const void *work)
 {
     const int threads = team == NULL ? 1 : team->threads, parts = count < threads ? (int)count : threads;
-    if (parts > 1 && team->region != NULL)
+    const bool shared = parts > 1 && !team_is_alone(team);
+    if (shared && team->region != NULL)
         team->region->run(team->region, parts, count, part, work);
 #ifdef _OPENMP
-    else if (parts > 1 && ag_team_has_threads())
+    else if (shared && ag_team_has_threads())
         team_open_region(team, parts, count, part, work);
 #endif
     else if (parts > 0)

@@ -20,7 +20,8 @@ typedef struct ag_region {
 typedef struct ag_team {
     int threads;        /* 1 .. AG_MAX_THREADS */
     ag_region *region;  /* NULL: each work opens one */
-    double alone_until; /* by OpenMP's clock; outside a region the caller does all, since others came late */
+    double gain;        /* the seconds of work that others have spared the caller, less what it has waited for them */
+    double alone_until; /* by OpenMP's clock; the caller does all, since it has waited for more than it gained. 0: never */
 } ag_team;
 
 /* A team without a context. */
@@ -30,6 +31,10 @@ typedef struct ag_team {
  * as OpenMP gives threads. The caller does the first part, and in a region those that no thread has begun by then. team
  * NULL: the caller does all, as in a process forked from one that has run a team. A part must not use the team. */
 void ag_team_run(ag_team *team, int64_t count, ag_team_part *part, const void *work);
+
+/* After a work: others did so many seconds of it, and then the caller waited so long. True when that was long, as where
+ * the system has stopped a thread amid its part, for another program. */
+bool ag_team_weigh(ag_team *team, double spared, double waited);
 
 /* False without OpenMP, and in a process forked from one that has opened a region: its threads are not there, and
  * OpenMP would wait for them or fail. */

@@ -81,6 +81,7 @@ function mutated(name,    file, text, i, anchor, start, at, old)
 # Whether `test` is one that tests/mutants.sh can run.
 function is_test(test)
 {
+    sub("/[a-z]*$", "", test)
     if (test ~ /^check_[a-z_]*\.sh$/)
         return contents("tests/examples/" test) != ""
     return test == "gradcheck--all" || index(contents("tests/suites.def"), "SUITE(" test ")\n") > 0

@@ -6,11 +6,11 @@
 #     Prints the kill table; a whole run in which all are caught writes it to docs/mutants.md.
 # mutants.sh --check - only whether each fault's text stands in its file.
 #
-# The copy has the baseline and reference kernels only. Each of N workers (as many as there are cores) has one, and
-# takes the next fault that none has taken: `make` recompiles what depends on its file (kernels without optimisation,
-# which is six times as fast) and links what its tests are; then the file and all that was built go back to the base's.
-# A test that runs into its time limit has failed: the table says "hangs". Exit status 1 when a fault survives or is
-# explained wrongly, or when a test fails without a fault.
+# The copy has the baseline and reference kernels only. Each of N workers (one more than there are cores) has one, and
+# takes the next fault that none has taken: `make` recompiles what depends on its file (without optimisation, which is
+# six times as fast for kernels) and links what its tests are; then all files are as in the base again. A test that runs
+# into its time limit has failed: the table says "hangs". Exit status 1 when a fault survives or is explained wrongly,
+# or when a test fails without a fault.
 #
 # A result is kept, under the fault's text and a sum over all sources: a run that was stopped goes on where it was.
 set -eu
@@ -28,14 +28,14 @@ query() # mode, then assignments for mutants.awk
 
 field() { query field -v wanted="$1" -v key_wanted="$2"; } # mutant, key
 
-build() # jobs, the kernels' optimisation, targets
+build() # jobs, optimisation, targets
 {
-    jobs=$1 kernels=$2
+    jobs=$1 level=$2
     shift 2
     # Unquoted: words, if any.
     # shellcheck disable=SC2086
-    make -j"$jobs" ${checked:-} ${unseen:-} config=scalar build=build CFLAGS= optimize=-O1 \
-        kernel_optimize="$kernels" "$@"
+    make -j"$jobs" ${checked:-} ${unseen:-} config=scalar build=build CFLAGS= optimize="$level" \
+        kernel_optimize="$level" "$@"
 }
 
 bounded() # command: after the limit it is ended, and when this script is
@@ -87,13 +87,15 @@ first_failure()
         bounded build/examples/gradcheck --all >tested 2>&1 || status=$?
         ;;
     *)
-        # Check writes a line to the pipe as each test ends. At the first failure nobody reads on, which ends it.
+        # Check writes a line to the pipe as each test ends; at the first failure it is ended.
+        unset CK_RUN_CASE
+        case $1 in */*) export CK_RUN_CASE="${1#*/}" ;; esac
         line=$({
-            CK_TAP_LOG_FILE_NAME=/dev/fd/3 bounded build/tests/check "$1" 3>&1 >tested 2>&1 || echo "status $?"
-        } | sed -n '/^not ok/{p;q;}; /^status/p')
+            CK_TAP_LOG_FILE_NAME=/dev/fd/3 bounded build/tests/check "${1%/*}" 3>&1 >tested 2>&1 || echo "status $?"
+        } | { sed -n '/^not ok/{p;q;}; /^status/p'; kill "$(cat running)" 2>/dev/null || :; })
         case $line in
         status*) status=${line#status } ;;
-        ?*) status=1 first=$(printf '%s\n' "$line" | LC_ALL=C sed "s/^[^:]*:[^:]*:\([^:]*\):.*/$1: \1/") ;;
+        ?*) status=1 first=$(printf '%s\n' "$line" | LC_ALL=C sed "s/^[^:]*:[^:]*:\([^:]*\):.*/${1%/*}: \1/") ;;
         esac
         case $line in
         *'Test timeout expired'*) first="$first hangs" ;;
@@ -228,16 +230,19 @@ make_base() # jobs
 passes() # folder, worker
 {
     enter "$1" "$2"
+    mark
+    built_for=-O1
     while read -r kernels test <&3; do
-        mkdir "$1/taken/none$kernels.$test" 2>/dev/null || continue
-        mark
-        [ "$kernels" = -O1 ] || touch tensor/kernels/kernels.c
+        mkdir "$1/taken/none$kernels.${test%/*}.${test#*/}" 2>/dev/null || continue
+        [ "$kernels" = "$built_for" ] || restore
+        [ "$kernels" = "$built_for" ] || [ "$kernels" = -O1 ] || touch tensor/kernels/kernels.c
+        built_for=$kernels
         # shellcheck disable=SC2046
         build 1 "$kernels" $(targets_of "$test") >built 2>&1 || { cat built; exit 1; }
         fault=$(first_failure "$test")
         [ -z "$fault" ] || { cat tested; echo "mutants: without a fault $fault fails"; exit 1; }
-        restore
     done 3<"$1/needs"
+    restore
 }
 
 # ---- All ----
@@ -296,7 +301,7 @@ for option in "$@"; do
     *) echo "mutants.sh: what is $option?" >&2; exit 2 ;;
     esac
 done
-[ -n "$jobs" ] || jobs=$(nproc 2>/dev/null || echo 2)
+[ -n "$jobs" ] || jobs=$(($(nproc 2>/dev/null || echo 2) + 1)) # some tests wait
 unset AG_ISA MAKEFLAGS MAKELEVEL MFLAGS GNUMAKEFLAGS
 # The faults share the cores; a thread that waits must not spin on another's. A fault that hangs shall not hang for
 # minutes: the limits of the tests have room for machines that are busy with other work.

@@ -116,14 +116,20 @@ static void bell_sleep(bell *b)
     omp_unset_lock(lock);
 }
 
-/* Returns when the flag is set. */
-static void bell_await(bell *b, double patience)
+/* Returns when the flag is set: how long that took, in seconds. */
+static double bell_await(bell *b, double patience)
 {
-    for (double asleep_at = omp_get_wtime() + patience; !flag_read(&b->flag);)
-        if (omp_get_wtime() > asleep_at) {
+    const double begin = omp_get_wtime();
+    double now = begin;
+    for (double asleep_at = begin + patience; !flag_read(&b->flag);) {
+        now = omp_get_wtime();
+        if (now > asleep_at) {
             bell_sleep(b);
-            asleep_at = omp_get_wtime() + patience;
+            now = omp_get_wtime();
+            asleep_at = now + patience;
         }
+    }
+    return now - begin;
 }
 
 /* ---- The threads of a region. Each but the first has a post, where the first thread puts a share of the work:
@@ -155,6 +161,7 @@ typedef struct post {
 
 typedef struct held_region {
     ag_region region; /* what the team sees */
+    ag_team *team;
     int threads;
     post *posts[AG_MAX_THREADS]; /* of each thread but the first */
     int calm; /* the number of works since the machine was last busy, at most LONG_CALM */
@@ -194,7 +201,8 @@ static double region_patience(const held_region *r)
     return calm < LONG_CALM ? IMPATIENT : PATIENT;
 }
 
-/* By the first thread after each work. The machine is busy when a thread was awake and did not take its share. */
+/* By the first thread after each work. The machine is busy when a thread was awake and did not take its share, or
+ * finished it late. */
 static void region_notice(held_region *r, bool busy)
 {
     int calm = r->calm; /* which only this thread sets */
@@ -220,23 +228,31 @@ static void post_serve(post *p, const held_region *r)
 static void region_run(ag_region *region, int parts, int64_t count, ag_team_part *part, const void *work)
 {
     held_region *const r = (held_region *)region; /* its first field */
-    bool busy = false;
     if (parts > r->threads)
         parts = r->threads;
+    const bool calm = r->calm == LONG_CALM; /* then nobody needs to know how long the own part takes */
+    const double begin = calm ? 0 : omp_get_wtime();
     for (int t = 1; t < parts; t++)
         post_put(r->posts[t], (share){ part, work, count * t / parts, count * (t + 1) / parts });
     part(work, 0, count / parts);
+    const double own = calm ? 0 : omp_get_wtime() - begin;
+
+    bool busy = false;
     for (int t = 1; t < parts; t++) {
         post *const p = r->posts[t];
         p->taken_back = post_take_back(p);
         busy = busy || (p->taken_back && !p->slept);
     }
     region_notice(r, busy);
+    double spared = 0, waited = 0;
     for (int t = 1; t < parts; t++)
         if (!r->posts[t]->taken_back) {
-            bell_await(&r->posts[t]->done, region_patience(r));
+            waited += bell_await(&r->posts[t]->done, region_patience(r));
             flag_take(&r->posts[t]->done.flag);
+            spared += own;
         }
+    if (ag_team_weigh(r->team, spared, waited))
+        region_notice(r, true);
 }
 
 static void region_call(ag_team *team, held_region *r, void (*body)(void *argument), void *argument)
@@ -264,7 +280,7 @@ void ag_team_hold(ag_team *team, void (*body)(void *argument), void *argument)
      * when there are more threads than processors (its manual, GOMP_SPINCOUNT): so where the team fills the processors
      * there is one more thread, which sleeps until the end. */
     const int extra = team->threads == omp_get_num_procs();
-    held_region region = { .region = { region_run }, .threads = 1 };
+    held_region region = { .region = { region_run }, .team = team, .threads = 1 };
 #pragma omp parallel num_threads(team->threads + extra)
     {
         const int thread = omp_get_thread_num();

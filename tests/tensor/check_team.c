@@ -104,18 +104,49 @@ START_TEST(every_item_is_done_once)
 }
 END_TEST
 
-START_TEST(when_threads_come_late_the_caller_is_alone_for_a_while)
+/* Runs some items: how many the caller's part has. */
+static int64_t first_part(ag_team *team)
 {
-    ag_team *team = AG_TEAM(3);
     int done[MOST] = { 0 }, thread[MOST];
     int64_t span[MOST][2];
-    team->alone_until = 1e300;
     ag_team_run(team, MOST, count, &(counting){ done, span, thread });
-    ck_assert_int_eq(span[0][1], MOST);
     for (int i = 0; i < MOST; i++)
         ck_assert_int_eq(done[i], 1);
+    return span[0][1];
+}
+
+static void be_alone(void *argument)
+{
+    ag_team *team = argument;
+    team->alone_until = 1e300;
+    ck_assert_int_eq(first_part(team), MOST);
+}
+
+START_TEST(when_threads_come_late_the_caller_is_alone_for_a_while)
+{
+    be_alone(AG_TEAM(3));
+    ag_team *team = AG_TEAM(3);
+    ag_team_hold(team, be_alone, team);
 }
 END_TEST
+
+#ifdef _OPENMP
+START_TEST(waiting_is_weighed_against_what_it_gained)
+{
+    ag_team *team = AG_TEAM(3);
+    ck_assert(!ag_team_weigh(team, 0, 1e-4)); /* not long */
+    ck_assert_double_eq(team->alone_until, 0);
+    ck_assert(!ag_team_weigh(team, 1, 0)); /* of this a millisecond counts */
+    ck_assert(ag_team_weigh(team, 0, 9e-4));
+    ck_assert_double_eq(team->alone_until, 0);
+    const double before = omp_get_wtime();
+    ck_assert(ag_team_weigh(team, 0, 3.1e-3)); /* 3 ms lost */
+    ck_assert_double_gt(team->alone_until, before + 0.059);
+    team->alone_until = before; /* the while is over */
+    ck_assert_int_le(first_part(team), (MOST + threads_of(3) - 1) / threads_of(3));
+}
+END_TEST
+#endif
 
 /* A body within a body, and what it finds. */
 typedef struct nesting {
@@ -299,6 +330,9 @@ Suite *team_suite(void)
     tcase_set_timeout(tcase, 120); /* threads that wait for a busy core take long */
     tcase_add_test(tcase, every_item_is_done_once);
     tcase_add_test(tcase, when_threads_come_late_the_caller_is_alone_for_a_while);
+#ifdef _OPENMP
+    tcase_add_test(tcase, waiting_is_weighed_against_what_it_gained);
+#endif
     tcase_add_test(tcase, a_region_in_a_region_is_that_region);
     tcase_add_test(tcase, another_team_in_a_region);
     tcase_add_test(tcase, a_forked_process_does_all_by_one_thread);

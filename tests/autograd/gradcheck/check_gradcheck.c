@@ -619,7 +619,7 @@ Suite *gradcheck_suite(void)
     tcase_add_test(rules, inputs_are_left_as_they_were);
     tcase_add_test(rules, memory_does_not_grow);
     suite_add_tcase(suite, rules);
-    TCase *large = tcase_create("large inputs"); /* last: it takes most of the time */
+    TCase *large = tcase_create("large"); /* last: it takes most of the time */
     tcase_add_loop_test(large, faults_fail_in_a_large_input, 0, FAULTS);
     suite_add_tcase(suite, large);
     return suite;

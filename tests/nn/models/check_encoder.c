@@ -453,7 +453,7 @@ END_TEST
 Suite *encoder_suite(void)
 {
     Suite *suite = suite_create("encoder");
-    TCase *tcase = tcase_create("encoder");
+    TCase *tcase = tcase_create("model");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, parameters);
     tcase_add_test(tcase, values);
@@ -461,12 +461,15 @@ Suite *encoder_suite(void)
     tcase_add_loop_test(tcase, padding_does_not_matter, 0, KINDS);
     tcase_add_loop_test(tcase, gradients_of_padding, 0, KINDS);
     tcase_add_test(tcase, pooling_does_not_look_at_padding);
-    tcase_add_loop_test(tcase, gradients, 0, KINDS);
     tcase_add_test(tcase, every_parameter_learns);
     tcase_add_test(tcase, recompute_gives_the_same_bits);
     tcase_add_test(tcase, dropout_is_for_training);
     tcase_add_test(tcase, saved_and_loaded);
     tcase_add_test(tcase, errors);
     suite_add_tcase(suite, tcase);
+    TCase *slow = tcase_create("gradients");
+    tcase_set_timeout(slow, 60);
+    tcase_add_loop_test(slow, gradients, 0, KINDS);
+    suite_add_tcase(suite, slow);
     return suite;
 }

@@ -529,7 +529,7 @@ END_TEST
 Suite *encoder_decoder_suite(void)
 {
     Suite *suite = suite_create("encoder_decoder");
-    TCase *tcase = tcase_create("encoder_decoder");
+    TCase *tcase = tcase_create("model");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, parameters);
     tcase_add_loop_test(tcase, values, 0, KINDS);
@@ -543,7 +543,10 @@ Suite *encoder_decoder_suite(void)
     tcase_add_test(tcase, memory_is_projected_once);
     tcase_add_test(tcase, out_of_memory);
     tcase_add_test(tcase, errors);
-    tcase_add_loop_test(tcase, gradients, 0, KINDS); /* last: they take most of the time */
     suite_add_tcase(suite, tcase);
+    TCase *slow = tcase_create("gradients");
+    tcase_set_timeout(slow, 60);
+    tcase_add_loop_test(slow, gradients, 0, KINDS);
+    suite_add_tcase(suite, slow);
     return suite;
 }

@@ -440,11 +440,10 @@ END_TEST
 Suite *gpt_kinds_suite(void)
 {
     Suite *suite = suite_create("gpt_kinds");
-    TCase *tcase = tcase_create("gpt_kinds");
+    TCase *tcase = tcase_create("model");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, llama_parameters);
     tcase_add_loop_test(tcase, values, 0, KINDS);
-    tcase_add_loop_test(tcase, gradients, 0, KINDS);
     tcase_add_loop_test(tcase, no_future, 0, KINDS);
     tcase_add_test(tcase, window_reaches_so_far);
     tcase_add_loop_test(tcase, recompute_gives_the_same_bits, 0, KINDS);
@@ -457,5 +456,9 @@ Suite *gpt_kinds_suite(void)
     tcase_add_test(tcase, no_cache_in_training);
     tcase_add_test(tcase, configuration_errors);
     suite_add_tcase(suite, tcase);
+    TCase *slow = tcase_create("gradients");
+    tcase_set_timeout(slow, 60);
+    tcase_add_loop_test(slow, gradients, 0, KINDS);
+    suite_add_tcase(suite, slow);
     return suite;
 }

@@ -266,12 +266,12 @@ Suite *parallel_suite(void)
     TCase *test = tcase_create("parallel");
     tcase_add_test(test, sum_is_that_of_one_process);
     tcase_set_timeout(test, 60);
-    tcase_add_test(test, gradients_of_more_than_one_piece);
     tcase_add_test(test, one_process_changes_nothing);
     tcase_add_test(test, a_process_that_fails_tells_the_others);
     tcase_add_test(test, sizes_must_be_equal);
     tcase_add_test(test, wrong_processes_are_refused);
     tcase_add_test(test, a_process_that_is_not_reached_is_an_error);
+    tcase_add_test(test, gradients_of_more_than_one_piece); /* last: it takes most of the time */
     suite_add_tcase(suite, test);
     return suite;
 }

@@ -526,9 +526,8 @@ END_TEST
 Suite *attention_masks_suite(void)
 {
     Suite *suite = suite_create("attention_masks");
-    TCase *tests = tcase_create("attention_masks");
+    TCase *tests = tcase_create("rules");
     tcase_set_timeout(tests, 300);
-    tcase_add_test(tests, tables_agree_on_random_combinations);
     tcase_add_test(tests, tables_agree_on_global_tokens);
     tcase_add_test(tests, nan_and_infinity_stay_where_they_are_allowed);
     tcase_add_test(tests, nan_stays_out_of_a_single_query);
@@ -541,5 +540,9 @@ Suite *attention_masks_suite(void)
     tcase_add_test(tests, tiles_that_are_not_seen_are_not_touched);
     tcase_add_test(tests, windows_do_not_walk_over_what_they_do_not_see);
     suite_add_tcase(suite, tests);
+    TCase *random = tcase_create("random");
+    tcase_set_timeout(random, 300);
+    tcase_add_test(random, tables_agree_on_random_combinations);
+    suite_add_tcase(suite, random);
     return suite;
 }

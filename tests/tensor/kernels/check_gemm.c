@@ -602,7 +602,7 @@ END_TEST
 Suite *gemm_suite(void)
 {
     Suite *suite = suite_create("gemm");
-    TCase *tcase = tcase_create("gemm");
+    TCase *tcase = tcase_create("products");
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, vectors, 0, TABLES);
     tcase_add_loop_test(tcase, small_sizes, 0, TABLES);
@@ -613,8 +613,11 @@ Suite *gemm_suite(void)
     tcase_add_loop_test(tcase, long_sums, 0, TABLES);
     tcase_add_loop_test(tcase, a_corner_is_the_same, 0, 2 * TABLES);
     tcase_add_loop_test(tcase, not_finite, 0, TABLES);
-    tcase_add_loop_test(tcase, the_epilogue_comes_last, 0, TABLES);
-    tcase_add_loop_test(tcase, a_list_has_its_epilogues, 0, TABLES);
     suite_add_tcase(suite, tcase);
+    TCase *epilogues = tcase_create("epilogues");
+    tcase_set_timeout(epilogues, 120);
+    tcase_add_loop_test(epilogues, the_epilogue_comes_last, 0, TABLES);
+    tcase_add_loop_test(epilogues, a_list_has_its_epilogues, 0, TABLES);
+    suite_add_tcase(suite, epilogues);
     return suite;
 }

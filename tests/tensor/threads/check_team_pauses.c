@@ -78,6 +78,7 @@ static void hand_over(void *argument)
     for (int64_t n = 1; n <= s->hand_overs; n++) {
         const int64_t items = 1 + n % ITEMS;
         memset(s->item, 0, sizeof s->item);
+        s->team->alone_until = 0; /* after a pause that was long */
         ag_team_run(s->team, items, add_one, &s);
         for (int64_t i = 0; i < ITEMS; i++)
             ck_assert_int_eq(s->item[i], i < items);
@@ -137,6 +138,8 @@ static void ring_at_the_last_moment(void *argument)
         ag_team_run(team, 2, work_until_the_first_is_tired, NULL);
         ck_assert_int_eq(moment, FALLING_ASLEEP);
         write_int(&moment, OVER);
+        ck_assert_double_gt(team->alone_until, 0); /* it has waited for long */
+        team->alone_until = 0;
     }
 }
 
