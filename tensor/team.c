@@ -41,9 +41,9 @@ bool ag_team_has_threads(void)
     return first == 0 || first == process;
 }
 
-/* The other threads are worth little on a busy machine: one that the system stops amid its part keeps the caller waiting
- * for milliseconds. When waiting has cost more than the others have spared, the caller is alone for LONE times what was
- * lost, so that at most one part in LONE of the time is lost. MOST_GAIN: a good time long ago counts for little. */
+/* On a busy machine a thread that the system stops amid its part keeps the caller waiting for milliseconds. When that
+ * has cost more than the others have spared, the caller is alone for LONE times what was lost, so that at most one part
+ * in LONE of the time is lost. MOST_GAIN: a good time long ago counts for little. */
 bool ag_team_weigh(ag_team *team, double spared, double waited)
 {
     static const double LATE = 200e-6, LONE = 20, MOST_GAIN = 1e-3;

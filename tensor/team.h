@@ -21,7 +21,7 @@ typedef struct ag_team {
     int threads;        /* 1 .. AG_MAX_THREADS */
     ag_region *region;  /* NULL: each work opens one */
     double gain;        /* the seconds of work that others have spared the caller, less what it has waited for them */
-    double alone_until; /* by OpenMP's clock; the caller does all, since it has waited for more than it gained. 0: never */
+    double alone_until; /* by OpenMP's clock; the caller does all, since waiting cost more than was gained; or 0 */
 } ag_team;
 
 /* A team without a context. */
