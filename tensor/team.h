@@ -32,8 +32,8 @@ typedef struct ag_team {
  * NULL: the caller does all, as in a process forked from one that has run a team. A part must not use the team. */
 void ag_team_run(ag_team *team, int64_t count, ag_team_part *part, const void *work);
 
-/* Called after each shared work: others did `spared` seconds of it, and the caller waited `waited` seconds for them. True
- * when it waited for long; then the system has usually stopped a thread amid its part, to run another program. */
+/* Called after each shared work: others did `spared` seconds of it, and the caller waited `waited` seconds for them.
+ * True when it waited for long; then the system has usually stopped a thread amid its part, to run another program. */
 bool ag_team_weigh(ag_team *team, double spared, double waited);
 
 /* False without OpenMP, and in a process forked from one that has opened a region: its threads are not there, and
