@@ -87,8 +87,8 @@ first_failure()
         bounded build/examples/gradcheck --all >tested 2>&1 || status=$?
         ;;
     *)
-        # Check writes a line to the pipe as each test ends. At the first failure nobody reads on, which ends it: a signal
-        # would leave the running test, which Check has put into a process group of its own.
+        # Check writes a line to the pipe as each test ends. At the first failure nobody reads on, which ends it; a
+        # signal would leave the running test, which Check puts into a process group of its own.
         unset CK_RUN_CASE
         case $1 in */*) export CK_RUN_CASE="${1#*/}" ;; esac
         line=$({
