@@ -51,22 +51,28 @@ static double gemm_gflops(const char *kind, int64_t m, int64_t n, int64_t k, ag_
 /* GFLOP/s forward and backward of x[1,HEADS,T,D]. */
 static void attention_gflops(ag_ctx *ctx, int64_t T, int64_t D, double *forward, double *backward)
 {
+    const double product = 2 * (double)HEADS * (double)T * (double)T * (double)D;
+    const int repeats = 1 + (int)(TURN_FLOPS / (7 * product));
+    double forward_ms = 0, backward_ms = 0;
     ag_tensor *x[4];
     ag_scope_begin(ctx, NULL);
     for (int i = 0; i < 4; i++)
         x[i] = ag_randn(ctx, AG_F32, AG_SHAPE(1, HEADS, T, D));
     for (int i = 0; i < 3; i++)
         ag_require_grad(x[i]);
-    ag_tape *tape = ag_tape_begin(ctx);
-    const double start = now_ms(), product = 2e-6 * (double)HEADS * (double)T * (double)T * (double)D;
-    ag_tensor *y = ag_sdpa(x[0], x[1], x[2], (ag_sdpa_config){ .scale = 0 });
-    const double middle = now_ms();
-    ag_backward_from(tape, y, x[3]);
-    const double end = now_ms();
-    ag_tape_end(tape);
+    for (int r = 0; r < repeats; r++) {
+        ag_tape *tape = ag_tape_begin(ctx);
+        const double start = now_ms();
+        ag_tensor *y = ag_sdpa(x[0], x[1], x[2], (ag_sdpa_config){ .scale = 0 });
+        const double middle = now_ms();
+        ag_backward_from(tape, y, x[3]);
+        forward_ms += middle - start;
+        backward_ms += now_ms() - middle;
+        ag_tape_end(tape);
+    }
     ag_scope_end(ctx, NULL);
-    *forward = 2 * product / (middle - start);
-    *backward = 5 * product / (end - middle);
+    *forward = 1e-6 * 2 * product * repeats / forward_ms;
+    *backward = 1e-6 * 5 * product * repeats / backward_ms;
 }
 
 int main(void)
