@@ -42,14 +42,14 @@ check "a number of tokens for characters" refused 2 \
     'lm train: --vocab 300 is for --level bpe, and --level is char' train --vocab 300 --level char
 head -c 100000 examples/data/pride_and_prejudice.txt >"$folder/pairs.txt"
 head -c 99999 "$folder/pairs.txt" >"$folder/chars.txt"
-check "a text of 100 kB has byte pairs" introduces 'pairs.txt: 3[0-9]* tokens' "$folder/pairs.txt"
-check "a smaller one characters" introduces 'chars.txt: 99999 characters' "$folder/chars.txt"
-check "unless pairs are asked for" introduces 'chars.txt: [34][0-9]* tokens' "$folder/chars.txt" --vocab 600
+check "a text of 100 kB has byte pairs" introduces_small 'pairs.txt: 3[0-9]* tokens' "$folder/pairs.txt"
+check "a smaller one characters" introduces_small 'chars.txt: 99999 characters' "$folder/chars.txt"
+check "unless pairs are asked for" introduces_small 'chars.txt: [34][0-9]* tokens' "$folder/chars.txt" --vocab 600
 printf '{"level": "bpe", "vocab": 600}' >"$folder/pairs.json"
-check "--level goes over a config's pairs" introduces 'pairs.txt: 100000 bytes' "$folder/pairs.txt" \
+check "--level goes over a config's pairs" introduces_small 'pairs.txt: 100000 bytes' "$folder/pairs.txt" \
     --config "$folder/pairs.json" --level byte
 printf '{"level": "char"}' >"$folder/chars.json"
-check "and --vocab over its characters" introduces 'vocab     600' "$folder/pairs.txt" \
+check "and --vocab over its characters" introduces_small 'vocab     600' "$folder/pairs.txt" \
     --config "$folder/chars.json" --vocab 600
 check "what a trained model has is its own" refused 2 \
     'lm finetune: --emb is as in the model that the run begins with; leave it out' finetune --emb 64
@@ -67,9 +67,7 @@ check "which says the time" grep -q '^time      about [0-9]* s: 2000 steps of ' 
 check "and the memory" grep -q '^memory    about [0-9.]* GB of [0-9.]* GB that are free' "$folder/message"
 check "and makes no folder" [ ! -e "$folder/none" ]
 preset() { # name, the introduction's text
-    rm -rf "$folder/preset"
-    quiet "$lm" train "$folder/some.txt" --preset "$1" --steps 2 --batch 1 --context 8 --sample 0 \
-        --out "$folder/preset" && says "$2"
+    introduces "$2" "$folder/some.txt" --preset "$1" --batch 1 --context 8
 }
 check "toy" preset toy '2 layers, 2 heads of 32, embedding 64'
 check "tiny" preset tiny '4 layers, 3 heads of 32, embedding 96'

@@ -34,7 +34,7 @@ check "a text that is read often has dropout" of_default ', dropout 0.1$' --step
 check "one that is read very often, more" of_default ', dropout 0.2$' --steps 900
 check "others none" of_default 'query and key norm$' --steps 160
 check "nor where none is asked for" of_default 'query and key norm$' --steps 900 --dropout 0
-check "nor a small model" introduces 'query and key norm$' "$folder/chars.txt" --steps 900
+check "nor a small model" introduces_small 'query and key norm$' "$folder/chars.txt" --steps 900
 
 # A run of a given time.
 begin_minutes() { # folder, minutes, reports: begins a run with a model of many steps, and waits for its reports
