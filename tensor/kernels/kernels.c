@@ -27,8 +27,9 @@
 #define AG_JOIN2_(a, b) a##_##b
 #define AG_JOIN2(a, b) AG_JOIN2_(a, b)
 
-/* Only when a function is inlined do constant arguments reach its loops as constants, and sums stay in registers. */
-#if defined(__GNUC__)
+/* Only when a function is inlined do constant arguments reach its loops as constants, and sums stay in registers. A
+ * build that is not optimized has neither. */
+#if defined(__GNUC__) && defined(__OPTIMIZE__)
 #define AG_ALWAYS_INLINE static inline __attribute__((always_inline))
 #else
 #define AG_ALWAYS_INLINE static inline

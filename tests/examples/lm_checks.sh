@@ -17,6 +17,11 @@ train() { # folder, then options
 losses() { cat "$folder/$1/log.csv"; }
 same_losses() { [ "$(losses "$1")" = "$(losses "$2")" ]; }
 other_losses() { ! same_losses "$1" "$2"; }
+same_run() { # the same files, byte for byte
+    for file in log.csv samples.txt best.safetensors last.safetensors config.json; do
+        cmp "$folder/$1/$file" "$folder/$2/$file" || return 1
+    done
+}
 same_model() { cmp -s "$folder/$1/best.safetensors" "$folder/$2/best.safetensors"; }
 quiet() { "$@" >"$folder/message" 2>&1; }
 refused() { # status, text, then arguments
