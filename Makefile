@@ -393,8 +393,8 @@ $(test_program): $(test_objects) $(explorer_objects) \
 	$(hide)$(link) $^ $$(cat $(check_flags)) $(LDLIBS) -lm -o $@
 
 # Each script is a target, so that `make -j2` runs two at a time; the suites come last, and Check's summary with them.
-script_checks := docs examples course exercises lm lm_runs lm_kinds lm_texts lm_options lm_plans lm_model package crash uses \
-                 generate finetune locale output python mutants
+script_checks := docs examples course exercises lm lm_runs lm_kinds lm_texts lm_options lm_plans lm_model package crash \
+                 uses generate finetune locale output python mutants
 .PHONY: test check-scripts $(script_checks:%=check-script-%)
 $(script_checks:%=check-script-%): $(test_program) $(example_binaries)
 check-script-finetune: $(build)/tests/logits

@@ -4,8 +4,9 @@
  * second of each instruction set that it runs, and bytes per second read, copied and triad (z = x + a y) from memory
  * and, read and copied, from each cache.
  *
- * With --peak only the multiply-adds, of the best instruction set. With --probe only how many times as fast two threads
- * are as one right now: a virtual machine may lend a core away.
+ * With --peak only the multiply-adds, of the best instruction set, with --read only reading from memory: a virtual
+ * machine's differ from second to second. With --probe only how many times as fast two threads are as one right now: a
+ * virtual machine may lend a core away.
  *
  * Each figure is the best of TURNS. Bytes are those that the program asks for: a cache that reads a line before it is
  * written moves more. The size is that of all arrays of all threads together.
@@ -29,6 +30,14 @@
 
 enum { TURNS = 15, KB = 1024, MEMORY_KB = 192 * KB };
 static const double TURN_MS = 12;
+
+static const limits *const all[] = {
+    &limits_baseline,
+#ifdef AG_HAVE_X86_64_LEVELS
+    &limits_v3, &limits_v4,
+#endif
+};
+enum { ALL = sizeof all / sizeof *all };
 
 enum { READ, COPY, TRIAD, KINDS };
 static const char *const kind_names[KINDS] = { "read", "copy", "triad" };
@@ -113,11 +122,18 @@ static int probe(const limits *l)
     return 0;
 }
 
-static int print_peak(const limits *const *all, size_t count)
+/* Of the instruction sets that the machine runs. */
+static const limits *best_limits(void)
 {
+    size_t count = ALL;
     while (ag_kernels_find(all[count - 1]->isa) == NULL)
         count--;
-    const limits *best = all[count - 1];
+    return all[count - 1];
+}
+
+static int print_peak(void)
+{
+    const limits *best = best_limits();
     ag_printf("{\"isa\": \"%s\", \"1\": %.1f", best->isa, peak_gflops(best, 1));
     if (most_threads() > 1)
         ag_printf(", \"2\": %.1f", peak_gflops(best, 2));
@@ -125,34 +141,23 @@ static int print_peak(const limits *const *all, size_t count)
     return 0;
 }
 
-int main(int argc, char **argv)
+static void print_read(float *memory)
 {
-    program_streams("bench_machine");
-    static const limits *const all[] = {
-        &limits_baseline,
-#ifdef AG_HAVE_X86_64_LEVELS
-        &limits_v3, &limits_v4,
-#endif
-    };
-    if (argc > 1 && strcmp(argv[1], "--probe") == 0)
-        return probe(all[0]);
-    if (argc > 1 && strcmp(argv[1], "--peak") == 0)
-        return print_peak(all, sizeof all / sizeof *all);
+    for (int threads = 1; threads <= most_threads(); threads++)
+        ag_printf("%s\"%d\": %.1f", threads == 1 ? "{" : ", ", threads,
+                  gigabytes_per_s(best_limits(), READ, threads, memory, MEMORY_KB));
+    printf("}\n");
+}
+
+static void print_all(float *memory)
+{
     static const size_t sizes[] = { 24, 512, 4 * KB, MEMORY_KB };
-    ag_ctx *ctx = program_begin("bench_machine", 1);
-    float *memory = ag_data_mut(ag_full(ctx, AG_F32, AG_SHAPE((int64_t)MEMORY_KB * KB / (int64_t)sizeof(float)), 1));
-    if (memory == NULL)
-        return program_end("bench_machine", ctx, false);
-    const limits *best = NULL;
+    const limits *best = best_limits();
     printf("{\"threads\": %d, \"peaks\": [", most_threads());
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        if (ag_kernels_find(all[i]->isa) == NULL)
-            continue;
-        for (int threads = 1; threads <= most_threads(); threads++)
-            ag_printf("%s{\"isa\": \"%s\", \"threads\": %d, \"gflops\": %.1f}", best == NULL ? "" : ", ", all[i]->isa,
-                      threads, peak_gflops(all[i], threads)),
-                best = all[i];
-    }
+    for (size_t i = 0; i < ALL; i++)
+        for (int threads = 1; threads <= most_threads() && ag_kernels_find(all[i]->isa) != NULL; threads++)
+            ag_printf("%s{\"isa\": \"%s\", \"threads\": %d, \"gflops\": %.1f}", i + (size_t)threads == 1 ? "" : ", ",
+                      all[i]->isa, threads, peak_gflops(all[i], threads));
     printf("], \"bandwidth\": [");
     for (int threads = 1; threads <= most_threads(); threads++)
         for (int kind = 0; kind < KINDS; kind++)
@@ -161,5 +166,20 @@ int main(int argc, char **argv)
                           threads + kind + (int)s == 1 ? "" : ", ", kind_names[kind], sizes[s], threads,
                           gigabytes_per_s(best, kind, threads, memory, sizes[s]));
     printf("], \"isa\": \"%s\"}\n", best->isa);
-    return program_end("bench_machine", ctx, true);
+}
+
+int main(int argc, char **argv)
+{
+    program_streams("bench_machine");
+    if (argc > 1 && strcmp(argv[1], "--probe") == 0)
+        return probe(all[0]);
+    if (argc > 1 && strcmp(argv[1], "--peak") == 0)
+        return print_peak();
+    ag_ctx *ctx = program_begin("bench_machine", 1);
+    float *memory = ag_data_mut(ag_full(ctx, AG_F32, AG_SHAPE((int64_t)MEMORY_KB * KB / (int64_t)sizeof(float)), 1));
+    if (memory != NULL && argc > 1 && strcmp(argv[1], "--read") == 0)
+        print_read(memory);
+    else if (memory != NULL)
+        print_all(memory);
+    return program_end("bench_machine", ctx, memory != NULL);
 }

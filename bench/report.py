@@ -243,13 +243,14 @@ def generation(results):
 
 
 def tokens(results):
-    """The limit: the weights read once for each token, from the smallest of the measured sizes that holds them."""
+    """The limit: the weights read once for each token, from the cache that holds them, or from memory in the same
+    seconds."""
     rows = []
     for row in results["parts"]["tokens"]:
         sides, mb = row["sides"], 4e-6 * row["parameters"]
         in_memory = mb > 100
         rate = mb * row["tokens"] / sides["ours"]
-        fraction = rate / bandwidth(results, "read", 192 * 1024 if in_memory else 4096, row["threads"])
+        fraction = row["of_limit"] if in_memory else rate / bandwidth(results, "read", 4096, row["threads"])
         ratio, of_cpp = (sides[peer] / sides["ours"] if peer in sides else None for peer in ("run.c", "llama.cpp"))
         text = f"{ratio:.2f}" if ratio else None
         rows.append((row["model"], row["threads"], number(1e3 * row["tokens"] / sides["ours"]), number(rate),
