@@ -76,7 +76,7 @@ flags_are_tried() { # every flag of every command stands in a test
 }
 check "every flag has a test, and help fits 79 columns" flags_are_tried
 check "no such model" refused 1 'no-such-model' sample --model no-such-model
-train characters "$folder/some.txt" --steps 2
+train characters "$folder/some.txt" --steps 4
 check "a prompt of unknown characters" refused 1 "has the character 'é' (U+00E9)" sample --model "$folder/characters" \
     --prompt 'café'
 check "a prompt that is not UTF-8" refused 1 'the prompt: byte 1 is not UTF-8' sample --model "$folder/characters" \
