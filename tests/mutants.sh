@@ -311,7 +311,7 @@ unset AG_ISA MAKEFLAGS MAKELEVEL MFLAGS GNUMAKEFLAGS
 # The faults share the cores; a thread that waits must not spin on another's. A fault that hangs shall not hang for
 # minutes: the limits of the tests have room for machines that are busy with other work.
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive AG_FIRST=1
-export CK_DEFAULT_TIMEOUT="${CK_DEFAULT_TIMEOUT:-32}" CK_TIMEOUT_MULTIPLIER="${CK_TIMEOUT_MULTIPLIER:-0.25}"
+export CK_DEFAULT_TIMEOUT="${CK_DEFAULT_TIMEOUT:-64}" CK_TIMEOUT_MULTIPLIER="${CK_TIMEOUT_MULTIPLIER:-0.125}"
 
 query check
 names=$(query list -v only="$only")

@@ -178,7 +178,7 @@ Suite *bpe_suite(void)
 {
     Suite *suite = suite_create("bpe");
     TCase *tcase = tcase_create("bpe");
-    tcase_set_timeout(tcase, 20);
+    tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, encodes_any_bytes);
     tcase_add_test(tcase, learns_the_most_frequent_pair);
     tcase_add_loop_test(tcase, pieces, 0, (int)(sizeof piece_cases / sizeof *piece_cases));

@@ -327,7 +327,7 @@ Suite *team_suite(void)
 {
     Suite *suite = suite_create("team");
     TCase *tcase = tcase_create("team");
-    tcase_set_timeout(tcase, 60); /* threads that wait for a busy core take long */
+    tcase_set_timeout(tcase, 120); /* threads that wait for a busy core take long */
     tcase_add_test(tcase, every_item_is_done_once);
     tcase_add_test(tcase, when_threads_come_late_the_caller_is_alone_for_a_while);
 #ifdef _OPENMP

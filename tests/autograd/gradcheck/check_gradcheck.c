@@ -136,7 +136,8 @@ START_TEST(faults_fail_in_a_large_input)
 {
     ag_ctx *ctx = test_begin();
     const int64_t at[] = { 0, 6421, 9999 };
-    for (int k = 0; k < 3; k++) {
+    const int places = _i == ONE_ELEMENT || _i == ONE_ELEMENT_HAIR ? 3 : 1; /* else the fault is everywhere */
+    for (int k = 0; k < places; k++) {
         plan p = { (fault)_i, at[k] };
         ag_tensor *x = values(ctx, 10000);
         ag_gradcheck_result r = run(ctx, faulty, x, &p);

@@ -158,7 +158,7 @@ Suite *team_pauses_suite(void)
 {
     Suite *suite = suite_create("team_pauses");
     TCase *tcase = tcase_create("team_pauses");
-    tcase_set_timeout(tcase, 60);
+    tcase_set_timeout(tcase, 120);
 #ifdef _OPENMP
     tcase_add_test(tcase, threads_meet_in_every_order);
     tcase_add_test(tcase, a_ring_at_the_last_moment_is_heard);
