@@ -498,7 +498,7 @@ static void run_apart(const ag_real_kernels *kernels, const ag_gemm *gemm, array
         gemm->epilogue(gemm->m, gemm->n, start_of(c), gemm->c_row, other == NULL ? NULL : start_of(other));
 }
 
-/* With 1 to 4 threads one of the epilogues each, others where a is transposed; the last one is gelu without its slope. */
+/* With 1 to 4 threads one of the epilogues each, others where a is transposed. The last is gelu without its slope. */
 static void check_epilogues(int which, const gemm_case *t)
 {
     const ag_real_kernels *kernels = kernels_of(which);
