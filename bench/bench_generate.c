@@ -2,15 +2,16 @@
  *
  * bench_generate.c - what generating with the key and value cache costs, against what it must cost, and without.
  *
- *     bench_generate [--model NAME] [--threads N] [--json] [--save FILE]     FILE gets the weights, for the peer
+ *     bench_generate [--model NAME] [--threads N] [--rounds N] [--cached] [--json] [--save FILE]
+ *         FILE gets the weights, for the peer
  *
  * One sequence, float32. Each round measures, in turns:
  *     cached   the tokens, greedily, one after the other with a cache
  *     forward  one pass over the same tokens
  *     steps    as many passes over one token each, with nothing before it
- *     whole    the tokens without a cache: pass t runs over t tokens; not of smollm2-135M
- * and prints the medians. Exit status 1 when cached costs more than twice forward + steps, or gives other tokens than
- * whole.
+ *     whole    the tokens without a cache: pass t runs over t tokens; not of smollm2-135M, nor with --cached
+ * and prints the medians, with --json the means too. Exit status 1 when cached costs more than twice forward + steps,
+ * or gives other tokens than whole.
  *
  * The weights are larger than a new model's: that one, whose head is its token table, would repeat the first token.
  */
@@ -24,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_TOKENS = 256, ROUNDS = 5 };
+enum { MOST_TOKENS = 256, MOST_ROUNDS = 1000 };
 enum { CACHED, FORWARD, STEPS, WHOLE, KINDS };
 
 typedef struct model {
@@ -72,7 +73,9 @@ typedef struct rounds {
     ag_gpt *gpt;
     ag_kv_cache *cache;
     int32_t token[2][MOST_TOKENS + 1]; /* with the cache, without */
-    double ms[ROUNDS + 1][KINDS];      /* the last warms up */
+    bool whole;
+    int count;
+    double ms[KINDS][MOST_ROUNDS];
 } rounds;
 
 /* token[1 ..] follow token[0], one at a time; with a cache, or NULL. */
@@ -96,29 +99,30 @@ static void forward(rounds *r, const int32_t *token, int64_t count)
     ag_scope_end(r->ctx, NULL);
 }
 
-static void run_round(rounds *r, double *ms)
+static void run_round(rounds *r, int round)
 {
     double start = now_ms();
     generate(r, r->cache, r->token[0]);
-    ms[CACHED] = now_ms() - start;
+    r->ms[CACHED][round] = now_ms() - start;
     start = now_ms();
     forward(r, r->token[0], r->model->tokens);
-    ms[FORWARD] = now_ms() - start;
+    r->ms[FORWARD][round] = now_ms() - start;
     start = now_ms();
     for (int t = 0; t < r->model->tokens; t++)
         forward(r, r->token[0] + t, 1);
-    ms[STEPS] = now_ms() - start;
+    r->ms[STEPS][round] = now_ms() - start;
     start = now_ms();
-    if (r->model->whole)
+    if (r->whole)
         generate(r, NULL, r->token[1]);
-    ms[WHOLE] = now_ms() - start;
+    r->ms[WHOLE][round] = now_ms() - start;
 }
 
 static void run_rounds(void *rounds_)
 {
     rounds *const r = rounds_;
-    for (int n = 0; n <= ROUNDS && ag_error(r->ctx) == AG_OK; n++)
-        run_round(r, r->ms[n == 0 ? ROUNDS : n - 1]);
+    run_round(r, 0); /* warms up */
+    for (int n = 0; n < r->count && ag_error(r->ctx) == AG_OK; n++)
+        run_round(r, n);
 }
 
 static void enlarge_weights(ag_module *module, double weight)
@@ -128,26 +132,20 @@ static void enlarge_weights(ag_module *module, double weight)
             ag_fill_normal(ag_module_param(module, i).tensor, 0, weight);
 }
 
-static double median_of(const rounds *r, int kind)
-{
-    double value[ROUNDS];
-    for (int n = 0; n < ROUNDS; n++)
-        value[n] = r->ms[n][kind];
-    return median(value, ROUNDS);
-}
-
 /* False when it costs more than it may, or the tokens differ. */
-static bool report(const rounds *r, bool json)
+static bool report(rounds *r, bool json)
 {
-    const double cached = median_of(r, CACHED), whole = median_of(r, WHOLE);
-    const double forward_ms = median_of(r, FORWARD), steps_ms = median_of(r, STEPS);
+    const double cached = median(r->ms[CACHED], r->count), whole = median(r->ms[WHOLE], r->count);
+    const double forward_ms = median(r->ms[FORWARD], r->count), steps_ms = median(r->ms[STEPS], r->count);
     const int threads = ag_ctx_threads(r->ctx), tokens = r->model->tokens;
     const long long parameters = ag_module_numel(ag_gpt_module(r->gpt));
-    const bool same = !r->model->whole || memcmp(r->token[0], r->token[1], sizeof r->token[0]) == 0;
+    const bool same = !r->whole || memcmp(r->token[0], r->token[1], sizeof r->token[0]) == 0;
     if (json) {
         ag_printf("{\"model\": \"%s\", \"threads\": %d, \"tokens\": %d, \"parameters\": %lld, "
-                  "\"cached_ms\": %.4f, \"whole_ms\": %.4f, \"forward_ms\": %.4f, \"steps_ms\": %.4f, \"text\": [",
-                  r->model->name, threads, tokens, parameters, cached, whole, forward_ms, steps_ms);
+                  "\"cached_ms\": %.4f, \"whole_ms\": %.4f, \"forward_ms\": %.4f, \"steps_ms\": %.4f, "
+                  "\"cached_mean_ms\": %.4f, \"whole_mean_ms\": %.4f, \"text\": [",
+                  r->model->name, threads, tokens, parameters, cached, whole, forward_ms, steps_ms,
+                  mean(r->ms[CACHED], r->count), mean(r->ms[WHOLE], r->count));
         for (int t = 0; t <= tokens; t++)
             printf("%s%d", t > 0 ? ", " : "", (int)r->token[0][t]);
         printf("]}\n");
@@ -156,7 +154,7 @@ static bool report(const rounds *r, bool json)
                   "over them %.2f ms + steps of one token %.2f ms: %.2f of that (limit 2)",
                   r->model->name, tokens, threads, cached, 1e3 * tokens / cached,
                   4e-6 * (double)parameters * tokens / cached, forward_ms, steps_ms, cached / (forward_ms + steps_ms));
-        if (r->model->whole)
+        if (r->whole)
             ag_printf("; without %.2f ms; tokens %s", whole, same ? "equal" : "DIFFER");
         putchar('\n');
     }
@@ -180,12 +178,14 @@ static const model *model_of(const char *name)
 int main(int argc, char **argv)
 {
     const char *save = NULL, *name = "tiny";
-    bool json = false;
-    uint64_t threads = 0;
+    bool json = false, cached = false;
+    uint64_t threads = 0, count = 5;
     const option options[] = {
         { "--model", OPTION_TEXT, &name, "NAME", "sizes of tiny, stories260K or smollm2-135M [tiny]" },
         { "--json", OPTION_FLAG, &json, NULL, "print one line of JSON" },
         { "--threads", OPTION_NUMBER, &threads, "N", "0: all cores [0]" },
+        { "--rounds", OPTION_NUMBER, &count, "N", "1 to 1000 [5]" },
+        { "--cached", OPTION_FLAG, &cached, NULL, "leave out what passes over all tokens each time" },
         { "--save", OPTION_TEXT, &save, "FILE", "write the weights, for the peer" },
     };
     int status = options_read("bench_generate", "Times the generation of tokens with a cache and without.", options,
@@ -195,6 +195,12 @@ int main(int argc, char **argv)
     rounds r = { .model = model_of(name), .token = { { 1 }, { 1 } } };
     if (r.model == NULL)
         return OPTIONS_WRONG;
+    if (count < 1 || count > MOST_ROUNDS) {
+        fprintf(stderr, "bench_generate: --rounds is %llu, must be 1 to %d\n", (unsigned long long)count, MOST_ROUNDS);
+        return OPTIONS_WRONG;
+    }
+    r.whole = r.model->whole && !cached;
+    r.count = (int)count;
     r.ctx = program_context("bench_generate", 1, threads);
     if (r.ctx == NULL)
         return EXIT_FAILURE;

@@ -10,9 +10,9 @@
  *     bench_step --model toy --weights first.safetensors  starts from them
  *     bench_step --model toy --profile                    where the time goes, by op and by module
  *
- * One step warms up; then the median of `repeats` steps. `loss` is that of the first step and grad_norm the norm of its
- * gradients, later_loss that of the step LATER behind it, or of the last (rounding errors grow from step to step): a
- * peer that starts from the same weights must print the same.
+ * One step warms up; then the median of `repeats` steps, and with --json their mean. `loss` is that of the first step
+ * and grad_norm the norm of its gradients, later_loss that of the step LATER behind it, or of the last (rounding errors
+ * grow from step to step): a peer that starts from the same weights must print the same.
  */
 #define _XOPEN_SOURCE 700
 
@@ -58,7 +58,7 @@ typedef struct work {
 } work;
 
 typedef struct timing {
-    double ms, first_step_at, loss, later_loss, grad_norm;
+    double ms, mean_ms, first_step_at, loss, later_loss, grad_norm;
 } timing;
 
 /* The same numbers on every machine and in peer_torch.py: the bits of i, mixed. */
@@ -193,6 +193,7 @@ static ag_status measure(work *w, int repeats, bool profile, timing *t)
     }
     ag_with_threads(w->ctx, take_steps, &all);
     t->ms = median(all.ms, repeats);
+    t->mean_ms = mean(all.ms, repeats);
     free(all.ms);
     return all.status;
 }
@@ -219,12 +220,12 @@ static void print_result(const model *m, const work *w, const timing *t, bool js
 {
     if (json) {
         print_sizes(m);
-        ag_printf(", \"threads\": %d, \"isa\": \"%s\", \"ms\": %.5f, \"first_step_at_ms\": %.3f, \"loss\": %.7f, "
-                  "\"later_loss\": %.7f, \"grad_norm\": %.7g, \"parameters\": %lld, \"tensors_mb\": %.1f, "
-                  "\"peak_mb\": %.1f}\n",
-                  ag_ctx_threads(w->ctx), ag_ctx_isa(w->ctx), t->ms, t->first_step_at, t->loss, t->later_loss,
-                  t->grad_norm, (long long)ag_module_numel(w->module), (double)ag_ctx_peak_bytes(w->ctx) / 1048576.0,
-                  peak_mb());
+        ag_printf(", \"threads\": %d, \"isa\": \"%s\", \"ms\": %.5f, \"mean_ms\": %.5f, "
+                  "\"first_step_at_ms\": %.3f, \"loss\": %.7f, \"later_loss\": %.7f, \"grad_norm\": %.7g, "
+                  "\"parameters\": %lld, \"tensors_mb\": %.1f, \"peak_mb\": %.1f}\n",
+                  ag_ctx_threads(w->ctx), ag_ctx_isa(w->ctx), t->ms, t->mean_ms, t->first_step_at, t->loss,
+                  t->later_loss, t->grad_norm, (long long)ag_module_numel(w->module),
+                  (double)ag_ctx_peak_bytes(w->ctx) / 1048576.0, peak_mb());
     } else {
         ag_printf("| %-8s | %2lld | %4lld | %3lld | %lld | %lld | %8.3f | %8.0f | %7.1f | %.5f | %9.5f |\n", m->name,
                   (long long)m->batch, (long long)m->time, (long long)m->emb, (long long)m->heads, (long long)m->layers,

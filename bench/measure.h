@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * measure.h - what the benchmarks measure with: the clock, the median, the most memory that the process took. A
+ * measure.h - what the benchmarks measure with: the clock, median and mean, the most memory that the process took. A
  * program that uses peak_mb defines _XOPEN_SOURCE 700, any other _POSIX_C_SOURCE 200809L, first of all.
  */
 #ifndef BENCH_MEASURE_H
@@ -24,6 +24,15 @@ static inline int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
+}
+
+/* Beside other programs: a median does not see the time slices that they take. */
+static inline double mean(const double *values, int count)
+{
+    double sum = 0;
+    for (int i = 0; i < count; i++)
+        sum += values[i];
+    return sum / count;
 }
 
 /* Sorts the values; count >= 1. */

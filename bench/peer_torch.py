@@ -173,6 +173,7 @@ def run_step(args):
         losses.append(loss)
     return {
         "ms": statistics.median(ms),
+        "mean_ms": statistics.mean(ms),
         "first_step_at_ms": first_step_at,
         "loss": losses[0],
         "later_loss": losses[min(LATER, args.repeats)],
@@ -210,7 +211,8 @@ def run_generate(args, count=256, emb=128, heads=4, layers=4, vocab=65, rounds=3
                 expected = text
     if text != expected:
         raise SystemExit("peer_torch.py: other tokens with the cache than without")
-    return {"text": text, **{f"{name}_ms": statistics.median(ms) for name, ms in times.items()}}
+    return {"text": text, **{f"{name}_ms": statistics.median(ms) for name, ms in times.items()},
+            **{f"{name}_mean_ms": statistics.mean(ms) for name, ms in times.items()}}
 
 
 def run_op(args, ops=1000, repeats=101):
