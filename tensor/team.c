@@ -41,17 +41,28 @@ bool ag_team_has_threads(void)
     return first == 0 || first == process;
 }
 
-/* On a busy machine a thread that the system stops amid its part keeps the caller waiting for milliseconds. When that
- * has cost more than the others have spared, the caller is alone for LONE times what was lost, so that at most one part
- * in LONE of the time is lost. MOST_GAIN: a good time long ago counts for little. */
-bool ag_team_weigh(ag_team *team, double spared, double waited)
+/* Adds to an account, of at most `most`, since a good time long ago counts for little. When it is overdrawn by more
+ * than `credit`: by how much, and then it is empty; else 0. */
+static double team_overdrawn(double *account, double sum, double credit, double most)
 {
-    static const double LATE = 200e-6, LONE = 20, MOST_GAIN = 1e-3;
+    sum += *account;
+    const bool overdrawn = sum < -credit;
+    *account = overdrawn ? 0 : sum < most ? sum : most;
+    return overdrawn ? -sum : 0;
+}
+
+/* On a busy machine a thread that the system stops amid its part keeps the caller waiting for milliseconds, and one
+ * that sleeps between small works takes it some 50 us to wake each time. When either has cost more than the others have
+ * spared, the caller is alone for many times what was lost: at most one part in 20 or 60 of the time is lost. After
+ * that the others sleep, and to wake them is on credit. */
+bool ag_team_weigh(ag_team *team, double spared, double waking, double waited)
+{
+    static const double LATE = 200e-6;
     const bool late = waited > LATE;
-    const double gain = team->gain + spared - (late ? waited : 0);
-    team->gain = gain < 0 ? 0 : gain > MOST_GAIN ? MOST_GAIN : gain;
-    if (gain < 0)
-        team->alone_until = omp_get_wtime() - LONE * gain;
+    const double alone = 20 * team_overdrawn(&team->for_waiting, spared - (late ? waited : 0), 0, 1e-3) +
+                         60 * team_overdrawn(&team->for_waking, spared - waking, 300e-6, 5e-3);
+    if (alone > 0)
+        team->alone_until = omp_get_wtime() + alone;
     return late;
 }
 
@@ -77,7 +88,7 @@ static void team_open_region(ag_team *team, int parts, int64_t count, ag_team_pa
             others = threads - 1;
         }
     }
-    ag_team_weigh(team, own * others, omp_get_wtime() - begin - own);
+    ag_team_weigh(team, own * others, 0, omp_get_wtime() - begin - own);
 }
 
 #endif

@@ -20,8 +20,9 @@ typedef struct ag_region {
 typedef struct ag_team {
     int threads;        /* 1 .. AG_MAX_THREADS */
     ag_region *region;  /* NULL: each work opens one */
-    double gain;        /* the seconds of work that others have spared the caller, less what it has waited for them */
-    double alone_until; /* by OpenMP's clock; the caller does all, since waiting cost more than was gained; or 0 */
+    double for_waiting; /* the seconds of work that others have spared the caller, less its long waits for them */
+    double for_waking;  /* the same, less the time that it took to wake them */
+    double alone_until; /* by OpenMP's clock; the caller does all, since others cost more than they spared; or 0 */
 } ag_team;
 
 /* A team without a context. */
@@ -32,9 +33,10 @@ typedef struct ag_team {
  * NULL: the caller does all, as in a process forked from one that has run a team. A part must not use the team. */
 void ag_team_run(ag_team *team, int64_t count, ag_team_part *part, const void *work);
 
-/* Called after each shared work: others did `spared` seconds of it, and the caller waited `waited` seconds for them.
- * True when it waited for long; then the system has usually stopped a thread amid its part, to run another program. */
-bool ag_team_weigh(ag_team *team, double spared, double waited);
+/* Called after each shared work: others did `spared` seconds of it, and the caller took `waking` seconds to wake them
+ * and waited `waited` seconds for them. True when it waited for long; then the system has usually stopped a thread amid
+ * its part, to run another program. */
+bool ag_team_weigh(ag_team *team, double spared, double waking, double waited);
 
 /* False without OpenMP, and in a process forked from one that has opened a region: its threads are not there, and
  * OpenMP would wait for them or fail. */

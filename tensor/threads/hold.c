@@ -230,12 +230,15 @@ static void region_run(ag_region *region, int parts, int64_t count, ag_team_part
     held_region *const r = (held_region *)region; /* its first field */
     if (parts > r->threads)
         parts = r->threads;
-    const bool calm = r->calm == LONG_CALM; /* then nobody needs to know how long the own part takes */
-    const double begin = calm ? 0 : omp_get_wtime();
-    for (int t = 1; t < parts; t++)
+    bool slept = false;
+    const double begin = omp_get_wtime();
+    for (int t = 1; t < parts; t++) {
         post_put(r->posts[t], (share){ part, work, count * t / parts, count * (t + 1) / parts });
+        slept = slept || r->posts[t]->slept;
+    }
+    const double put = slept ? omp_get_wtime() : begin;
     part(work, 0, count / parts);
-    const double own = calm ? 0 : omp_get_wtime() - begin;
+    const double own = omp_get_wtime() - put;
 
     bool busy = false;
     for (int t = 1; t < parts; t++) {
@@ -251,7 +254,7 @@ static void region_run(ag_region *region, int parts, int64_t count, ag_team_part
             flag_take(&r->posts[t]->done.flag);
             spared += own;
         }
-    if (ag_team_weigh(r->team, spared, waited))
+    if (ag_team_weigh(r->team, spared, put - begin, waited))
         region_notice(r, true);
 }
 

@@ -131,17 +131,31 @@ START_TEST(when_threads_come_late_the_caller_is_alone_for_a_while)
 END_TEST
 
 #ifdef _OPENMP
+START_TEST(waking_is_weighed_against_what_it_gained)
+{
+    ag_team *team = AG_TEAM(3);
+    ag_team_weigh(team, 1, 0, 0); /* of this 5 milliseconds count */
+    ag_team_weigh(team, 0, 5.2e-3, 0);
+    ck_assert_double_eq(team->alone_until, 0); /* on credit */
+    const double before = omp_get_wtime();
+    ag_team_weigh(team, 1e-4, 3e-4, 0); /* 400 us lost */
+    ck_assert_double_gt(team->alone_until, before + 0.0239);
+    ck_assert_double_lt(team->alone_until, omp_get_wtime() + 0.0241);
+}
+END_TEST
+
 START_TEST(waiting_is_weighed_against_what_it_gained)
 {
     ag_team *team = AG_TEAM(3);
-    ck_assert(!ag_team_weigh(team, 0, 1e-4)); /* not long */
+    ck_assert(!ag_team_weigh(team, 0, 0, 1e-4)); /* not long */
     ck_assert_double_eq(team->alone_until, 0);
-    ck_assert(!ag_team_weigh(team, 1, 0)); /* of this a millisecond counts */
-    ck_assert(ag_team_weigh(team, 0, 9e-4));
+    ck_assert(!ag_team_weigh(team, 1, 0, 0)); /* of this a millisecond counts */
+    ck_assert(ag_team_weigh(team, 0, 0, 9e-4));
     ck_assert_double_eq(team->alone_until, 0);
     const double before = omp_get_wtime();
-    ck_assert(ag_team_weigh(team, 0, 3.1e-3)); /* 3 ms lost */
+    ck_assert(ag_team_weigh(team, 0, 0, 3.1e-3)); /* 3 ms lost */
     ck_assert_double_gt(team->alone_until, before + 0.059);
+    ck_assert_double_lt(team->alone_until, omp_get_wtime() + 0.061);
     team->alone_until = before / 2; /* the while is over */
     ck_assert_int_le(first_part(team), (MOST + threads_of(3) - 1) / threads_of(3));
 }
@@ -332,6 +346,7 @@ Suite *team_suite(void)
     tcase_add_test(tcase, when_threads_come_late_the_caller_is_alone_for_a_while);
 #ifdef _OPENMP
     tcase_add_test(tcase, waiting_is_weighed_against_what_it_gained);
+    tcase_add_test(tcase, waking_is_weighed_against_what_it_gained);
 #endif
     tcase_add_test(tcase, a_region_in_a_region_is_that_region);
     tcase_add_test(tcase, another_team_in_a_region);

@@ -136,11 +136,11 @@ static void ring_at_the_last_moment(void *argument)
         return;
     for (int again = 0; again < 3; again++) {
         write_int(&moment, TO_BEGIN);
-        write_int(&region->calm, LONG_CALM); /* so that what the other spares does not count */
+        write_int(&region->calm, LONG_CALM);
         ag_team_run(team, 2, work_until_the_first_is_tired, NULL);
         ck_assert_int_eq(moment, FALLING_ASLEEP);
         write_int(&moment, OVER);
-        ck_assert_double_gt(team->alone_until, 0); /* it has waited for long */
+        ck_assert_int_eq(read_int(&region->calm), 0); /* it has waited for long */
         team->alone_until = 0;
     }
 }
@@ -149,6 +149,36 @@ START_TEST(a_ring_at_the_last_moment_is_heard)
 {
     ag_team *team = AG_TEAM(2);
     paused_team_hold(team, ring_at_the_last_moment, team);
+}
+END_TEST
+
+/* ---- A thread that must be woken for each small work ---- */
+
+static void nothing(const void *work, int64_t from, int64_t to)
+{
+    (void)work, (void)from, (void)to;
+}
+
+static void work_now_and_then(void *argument)
+{
+    ag_team *team = argument;
+    held_region *region = (held_region *)team->region;
+    if (region->threads < 2)
+        return;
+    double before;
+    do {
+        pause_for(2 * PATIENT);
+        before = team->for_waking;
+        ag_team_run(team, 2, nothing, NULL);
+    } while (!region->posts[1]->slept);
+    ck_assert_double_lt(team->for_waking, before);
+}
+
+START_TEST(waking_is_a_cost)
+{
+    write_int(&moment, OVER); /* no pauses in between */
+    ag_team *team = AG_TEAM(2);
+    paused_team_hold(team, work_now_and_then, team);
 }
 END_TEST
 
@@ -162,6 +192,7 @@ Suite *team_pauses_suite(void)
 #ifdef _OPENMP
     tcase_add_test(tcase, threads_meet_in_every_order);
     tcase_add_test(tcase, a_ring_at_the_last_moment_is_heard);
+    tcase_add_test(tcase, waking_is_a_cost);
 #endif
     suite_add_tcase(suite, tcase);
     return suite;
