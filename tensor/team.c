@@ -53,14 +53,17 @@ static double team_overdrawn(double *account, double sum, double credit, double 
 
 /* On a busy machine a thread that the system stops amid its part keeps the caller waiting for milliseconds, and one
  * that sleeps between small works takes it some 50 us to wake each time. When either has cost more than the others have
- * spared, the caller is alone for many times what was lost: at most one part in 20 or 60 of the time is lost. After
- * that the others sleep, and to wake them is on credit. */
+ * spared, the caller is alone for many times what was lost: at most one part in 20 or 200 of the time is lost. After
+ * that the others sleep, and to wake them is on credit. Waking that took longer than MOST_WAKING was the system letting
+ * another thread run first, which costs no more than it would later. */
 bool ag_team_weigh(ag_team *team, double spared, double waking, double waited)
 {
-    static const double LATE = 200e-6;
+    static const double LATE = 200e-6, MOST_WAKING = 100e-6;
     const bool late = waited > LATE;
+    if (waking > MOST_WAKING)
+        waking = MOST_WAKING;
     const double alone = 20 * team_overdrawn(&team->for_waiting, spared - (late ? waited : 0), 0, 1e-3) +
-                         60 * team_overdrawn(&team->for_waking, spared - waking, 300e-6, 5e-3);
+                         200 * team_overdrawn(&team->for_waking, spared - waking, 300e-6, 5e-3);
     if (alone > 0)
         team->alone_until = omp_get_wtime() + alone;
     return late;

@@ -135,12 +135,13 @@ START_TEST(waking_is_weighed_against_what_it_gained)
 {
     ag_team *team = AG_TEAM(3);
     ag_team_weigh(team, 1, 0, 0); /* of this 5 milliseconds count */
-    ag_team_weigh(team, 0, 5.2e-3, 0);
+    for (int i = 0; i < 58; i++)
+        ag_team_weigh(team, i % 2 == 0 ? 0 : 1e-5, i % 2 == 0 ? 9e-5 : 1e-4, 0); /* 90 us lost */
     ck_assert_double_eq(team->alone_until, 0); /* on credit */
     const double before = omp_get_wtime();
-    ag_team_weigh(team, 1e-4, 3e-4, 0); /* 400 us lost */
-    ck_assert_double_gt(team->alone_until, before + 0.0239);
-    ck_assert_double_lt(team->alone_until, omp_get_wtime() + 0.0241);
+    ag_team_weigh(team, 1e-5, 1, 0); /* of this 100 us count; in all 310 lost */
+    ck_assert_double_gt(team->alone_until, before + 0.0619);
+    ck_assert_double_lt(team->alone_until, omp_get_wtime() + 0.0621);
 }
 END_TEST
 
