@@ -41,14 +41,20 @@ bool ag_team_has_threads(void)
     return first == 0 || first == process;
 }
 
-/* Adds to an account, of at most `most`, since a good time long ago counts for little. When it is overdrawn by more
- * than `credit`: by how much, and then it is empty; else 0. */
-static double team_overdrawn(double *account, double sum, double credit, double most)
+/* The rule of an account: the seconds that the others have spared the caller, less those that they have cost. */
+typedef struct account_rule {
+    double most;   /* in the account: a good time long ago counts for little */
+    double credit; /* how far it may be overdrawn; beyond that it is emptied, and the caller is alone for */
+    double times;  /* times what it was overdrawn by */
+} account_rule;
+
+/* Adds to an account: for how long the caller shall be alone, in seconds. */
+static double account_add(double *account, double sum, const account_rule *rule)
 {
     sum += *account;
-    const bool overdrawn = sum < -credit;
-    *account = overdrawn ? 0 : sum < most ? sum : most;
-    return overdrawn ? -sum : 0;
+    const bool overdrawn = sum < -rule->credit;
+    *account = overdrawn ? 0 : sum < rule->most ? sum : rule->most;
+    return overdrawn ? rule->times * -sum : 0;
 }
 
 /* On a busy machine a thread that the system stops amid its part keeps the caller waiting for milliseconds, and one
@@ -58,12 +64,14 @@ static double team_overdrawn(double *account, double sum, double credit, double 
  * another thread run first, which costs no more than it would later. */
 bool ag_team_weigh(ag_team *team, double spared, double waking, double waited)
 {
+    static const account_rule WAITING = { .most = 1e-3, .credit = 0, .times = 20 },
+                              WAKING = { .most = 5e-3, .credit = 300e-6, .times = 200 };
     static const double LATE = 200e-6, MOST_WAKING = 100e-6;
     const bool late = waited > LATE;
     if (waking > MOST_WAKING)
         waking = MOST_WAKING;
-    const double alone = 20 * team_overdrawn(&team->for_waiting, spared - (late ? waited : 0), 0, 1e-3) +
-                         200 * team_overdrawn(&team->for_waking, spared - waking, 300e-6, 5e-3);
+    const double alone = account_add(&team->for_waiting, spared - (late ? waited : 0), &WAITING) +
+                         account_add(&team->for_waking, spared - waking, &WAKING);
     if (alone > 0)
         team->alone_until = omp_get_wtime() + alone;
     return late;

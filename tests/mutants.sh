@@ -42,14 +42,19 @@ bounded() # command: after the limit it is ended, and when this script is
 {
     timeout $limit "$@" &
     echo $! >running
-    wait $!
+    ended=0
+    wait $! || ended=$?
+    rm -f running
+    return $ended
 }
+
+end_running() { [ ! -f running ] || kill "$(cat running)" 2>/dev/null || :; }
 
 # Into the worker's copy of the base, as the base is.
 enter() # folder, worker
 {
     base=$1/base own=$1/worker.$2 checked='-o check-installed' # which the base has done
-    trap '[ ! -f running ] || kill "$(cat running)" 2>/dev/null || :; exit 130' INT TERM HUP
+    trap 'end_running; exit 130' INT TERM HUP
     [ -d "$own" ] || cp -Rp "$base" "$own"
     cd "$own"
 }
@@ -87,13 +92,13 @@ first_failure()
         bounded build/examples/gradcheck --all >tested 2>&1 || status=$?
         ;;
     *)
-        # Check writes a line to the pipe as each test ends. At the first failure nobody reads on, which ends it; a
-        # signal would leave the running test, which Check puts into a process group of its own.
+        # Check writes a line to the pipe as each test ends. At the first failure it is ended, and with it the test
+        # that it runs by then.
         unset CK_RUN_CASE
         case $1 in */*) export CK_RUN_CASE="${1#*/}" ;; esac
         line=$({
             CK_TAP_LOG_FILE_NAME=/dev/fd/3 bounded build/tests/check "${1%/*}" 3>&1 >tested 2>&1 || echo "status $?"
-        } | sed -n '/^not ok/{p;q;}; /^status/p')
+        } | { sed -n '/^not ok/{p;q;}; /^status/p'; end_running; })
         case $line in
         status*) status=${line#status } ;;
         ?*) status=1 first=$(printf '%s\n' "$line" | LC_ALL=C sed "s/^[^:]*:[^:]*:\([^:]*\):.*/${1%/*}: \1/") ;;

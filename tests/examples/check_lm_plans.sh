@@ -46,6 +46,11 @@ begin_minutes() { # folder, minutes, reports: begins a run with a model of many 
         sleep 0.1
     done
 }
+for_ever() { # more time than the largest number of steps takes
+    begin_minutes ever 1e5 1 && kill -TERM $process && wait $process
+}
+check "a run of weeks" for_ever
+check "has as many steps as --steps may have" grep -q '"steps": 1000000000,' "$folder/ever/config.json"
 ends() { # the process, within 20 seconds
     tenths=0
     while kill -0 $process 2>/dev/null && [ $tenths -lt 200 ]; do
@@ -63,9 +68,4 @@ changes=$(grep -c "steps now, and not " "$folder/message")
 check "and says only clear changes" [ $((3 * changes)) -le "$(wc -l <"$folder/timed/log.csv")" ]
 last_step=$(tail -n 1 "$folder/timed/log.csv" | cut -d, -f1)
 check "and keeps their number" grep -q "\"steps\": $last_step," "$folder/timed/config.json"
-for_ever() { # more time than the largest number of steps takes
-    begin_minutes ever 1e5 1 && kill -TERM $process && wait $process
-}
-check "a run of weeks" for_ever
-check "has as many steps as --steps may have" grep -q '"steps": 1000000000,' "$folder/ever/config.json"
 exit $failed

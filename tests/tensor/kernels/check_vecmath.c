@@ -212,11 +212,11 @@ Suite *vecmath_suite(void)
     Suite *suite = suite_create("vecmath");
     TCase *tests = tcase_create("vecmath");
     tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, special_values_are_exact);
+    tcase_add_loop_test(tests, gelu_at_special_values, 0, ISAS);
+    tcase_add_loop_test(tests, gelu_slope_is_within_its_bounds, 0, ISAS);
     tcase_add_loop_test(tests, functions_are_within_their_bounds, 0, CASES);
     tcase_add_loop_test(tests, kernels_are_within_their_bounds, 0, CASES * ISAS);
-    tcase_add_test(tests, special_values_are_exact);
-    tcase_add_loop_test(tests, gelu_slope_is_within_its_bounds, 0, ISAS);
-    tcase_add_loop_test(tests, gelu_at_special_values, 0, ISAS);
     suite_add_tcase(suite, tests);
     return suite;
 }
