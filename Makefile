@@ -193,6 +193,9 @@ endif
 endif
 kernel_objects := $(isas:%=$(objects)/tensor/kernels/kernels_%.o)
 
+.PHONY: all
+all: $(library) examples # by `make` alone, as the first rule
+
 # config=single: the library of the two files that `make release` writes.
 two_files := $(build)/two-files
 ifeq ($(config),single)
@@ -211,9 +214,6 @@ endif
 # The core alone, for `make core`.
 core_sources := $(filter-out tensor/kernels/kernels.c,$(wildcard $(core_folders:%=%/*.c)))
 core_library := $(build)/libattngrad-core.a
-
-.PHONY: all
-all: $(library) examples
 
 $(core_library): $(core_sources:%.c=$(objects)/%.o) $(kernel_objects)
 $(library) $(core_library):

@@ -133,6 +133,12 @@ check_rooms()
         fault 'docs/architecture.svg has other rooms than the tree; run python3 tools/architecture.py'
 }
 
+# `make` makes the programs too. Not the flags of the make that runs this.
+check_make()
+{
+    MAKEFLAGS='' make -n -B 2>/dev/null | grep -q 'LINK.*examples/lm"' || fault 'make alone does not make the programs'
+}
+
 # All blocks, fences included.
 blocks()
 {
@@ -157,6 +163,7 @@ for document in $documents; do
     check_functions "$document"
 done
 check_rooms
+check_make
 for document in $translations; do
     check_links "$document"
     check_tests "$document"
