@@ -37,10 +37,11 @@ int check(const char *name, const char *signature, int single, call *forward, ca
 
 def library():
     """The shared library, built when it is missing or older than a source."""
-    folder = os.path.join(ROOT, "build", "python")
-    archive, shared = os.path.join(folder, "libattngrad.a"), os.path.join(folder, "libcheck.so")
+    folder = os.path.join("build", "python")  # in ROOT, whose path may have blanks, which make does not take
+    archive, shared = os.path.join(folder, "libattngrad.a"), os.path.join(ROOT, folder, "libcheck.so")
     options = ["config=scalar", "openmp=0", "CFLAGS=-g -fPIC", "build=" + folder]
     subprocess.run(["make", "-s", "-C", ROOT] + options + [archive], check=True, stdout=subprocess.DEVNULL)
+    archive = os.path.join(ROOT, archive)
     if not os.path.exists(shared) or os.path.getmtime(shared) < os.path.getmtime(archive):
         flags = "-std=c99 -shared -fPIC -x c - -x none -lm".split() + ["-I" + ROOT, archive, "-lm", "-o", shared]
         subprocess.run(os.environ.get("CC", "cc").split() + flags, input=SHIM.encode(), check=True)
