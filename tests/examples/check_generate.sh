@@ -21,7 +21,7 @@ refused() { # status, text, then a command
     [ "$got" -eq "$status" ] && says "$text" && [ "$(wc -l <"$folder/message")" -eq 1 ]
 }
 refused_full() { # as refused, for output that can not be written
-    ! $gpt2 --tokens 1 --length 2 >/dev/full 2>"$folder/message" && says 'can not write to stdout'
+    ! gpt2 --tokens 1 --length 2 >/dev/full 2>"$folder/message" && says 'can not write to stdout'
 }
 equal() { # two texts
     [ "$1" = "$2" ] || { echo "$1"; echo "is not"; echo "$2"; return 1; }
@@ -62,7 +62,7 @@ check "config and weights apart" equal \
     "$("$generate" --config $models/llama/linear/config.json --weights $models/llama/model.safetensors --tokens '1, 2' \
        --length 3 2>/dev/null | wc -w)" 3
 
-gpt2="$generate --model $models/gpt2"
+gpt2() { "$generate" --model $models/gpt2 "$@"; }
 check "no model" refused 2 'which model?' "$generate" --tokens 1
 check "no such model" refused 1 'nowhere/config.json can not be read' "$generate" --model nowhere --tokens 1
 check "a model of another kind" refused 1 'model_type is bert' "$generate" --model $models/bert --tokens 1
@@ -76,27 +76,30 @@ check "weights in shards" equal "$("$generate" --model "$folder" --length 1 --to
 rm "$folder/weights"
 check "a shard that is missing" refused 1 'weights, which can not be opened' "$generate" \
     --model "$folder" --tokens 1
-check "no tokens" refused 1 'there are no tokens' $gpt2
-check "a word for a token" refused 1 "line 1: 'one' is not a token id" $gpt2 --tokens 'one'
+check "no tokens" refused 1 'there are no tokens' gpt2
+check "a word for a token" refused 1 "line 1: 'one' is not a token id" gpt2 --tokens 'one'
 printf '1\0002\n' >"$folder/nul"
-check "a NUL between tokens" sh -c "! $gpt2 <$folder/nul 2>$folder/message && grep -q 'is not a token' $folder/message"
-check "a negative token" refused 1 "line 1: '-1' is not a token id" $gpt2 --tokens '5 -1'
-check "a token with a sign" refused 1 "line 1: '+5' is not a token id" $gpt2 --tokens '+5'
-check "a token too large" refused 1 "line 1: '4294967297' is not a token id" $gpt2 --tokens 4294967297
+nul() { ! gpt2 <"$folder/nul" 2>"$folder/message" && says 'is not a token'; }
+check "a NUL between tokens" nul
+check "a negative token" refused 1 "line 1: '-1' is not a token id" gpt2 --tokens '5 -1'
+check "a token with a sign" refused 1 "line 1: '+5' is not a token id" gpt2 --tokens '+5'
+check "a token too large" refused 1 "line 1: '4294967297' is not a token id" gpt2 --tokens 4294967297
 check "a token that the model does not have" refused 1 'index 50 at position 1 of [1,2] is not in 0..49' \
-    $gpt2 --length 2 --tokens '5 50'
-check "too long" refused 1 '--length 22 fits' $gpt2 --tokens '1 2 3' --length 23
-check "just not too long" [ "$($gpt2 --tokens '1 2 3' --length 22 --past-end 2>/dev/null | wc -w)" -eq 22 ]
-check "no length" refused 2 "--length is 0, must be 1 to 2147483647" $gpt2 --tokens 1 --length 0
-check "no dtype" refused 2 "--dtype is 'float16'" $gpt2 --tokens 1 --dtype float16
-check "a probability above 1" refused 2 '--top-p is 1.5, must be above 0 and at most 1' $gpt2 --tokens 1 --top-p 1.5
-check "too many threads" refused 1 '--threads is 257, must be at most 256' $gpt2 --tokens 1 --threads 257
+    gpt2 --length 2 --tokens '5 50'
+check "too long" refused 1 '--length 22 fits' gpt2 --tokens '1 2 3' --length 23
+check "just not too long" [ "$(gpt2 --tokens '1 2 3' --length 22 --past-end 2>/dev/null | wc -w)" -eq 22 ]
+check "no length" refused 2 "--length is 0, must be 1 to 2147483647" gpt2 --tokens 1 --length 0
+check "no dtype" refused 2 "--dtype is 'float16'" gpt2 --tokens 1 --dtype float16
+check "a probability above 1" refused 2 '--top-p is 1.5, must be above 0 and at most 1' gpt2 --tokens 1 --top-p 1.5
+check "too many threads" refused 1 '--threads is 257, must be at most 256' gpt2 --tokens 1 --threads 257
 printf '1 2\n\n3\n' >"$folder/gap"
-check "an empty line" sh -c "! $gpt2 <$folder/gap 2>$folder/message && grep -q 'line 2 has no tokens' $folder/message"
+gap() { ! gpt2 <"$folder/gap" 2>"$folder/message" && says 'line 2 has no tokens'; }
+check "an empty line" gap
 if [ -w /dev/full ]; then
     check "a full disk" refused_full
 fi
-check "help" sh -c "$generate --help | tr '\n' ' ' | grep -q 'which tokenizer.json makes ids of'"
+helps() { "$1" --help | tr '\n' ' ' | grep -q "$2"; }
+check "help" helps "$generate" 'which tokenizer.json makes ids of'
 
 # ---- text, by tokenizers of 50 tokens: a .. z, A .. W and the end of a line, which are the ids 0 .. 49 ----
 
@@ -108,7 +111,7 @@ byte_level='{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"us
 printf '{"pre_tokenizer":%s,"decoder":%s,"model":{"type":"BPE","vocab":{"Ċ":49%s},"merges":[]}}' "$byte_level" \
     "$byte_level" "$(vocabulary '' 0 $letters)" >"$folder/letters.json"
 sed 's/ByteLevel/Whitespace/' "$folder/letters.json" >"$folder/whitespace.json"
-written="$gpt2 --tokenizer $folder/letters.json --length 12"
+written() { gpt2 --tokenizer "$folder/letters.json" --length 12 "$@"; }
 as_ids() { # the ids of letters
     sed 's/./& /g' | awk -v l=$letters '{ for (i = 1; i <= NF; i++) printf "%d ", index(l, $i) - 1; print "" }'
 }
@@ -117,40 +120,40 @@ as_text() { # lines of ids as texts in which \n is the end of a line
 }
 printf 'abc\nQ\nhh\n' >"$folder/texts"
 as_ids <"$folder/texts" >"$folder/ids"
-want=$($gpt2 --length 12 <"$folder/ids" 2>/dev/null | as_text)
-check "text: prompts of a batch" equal "$($written --text <"$folder/texts" 2>/dev/null)" "$want"
+want=$(gpt2 --length 12 <"$folder/ids" 2>/dev/null | as_text)
+check "text: prompts of a batch" equal "$(written --text <"$folder/texts" 2>/dev/null)" "$want"
 alone=$(echo "$want" | sed -n 3p)
-check "text: a prompt alone" equal "$($written --prompt hh 2>/dev/null)" "$(printf '%b' "$alone")"
+check "text: a prompt alone" equal "$(written --prompt hh 2>/dev/null)" "$(printf '%b' "$alone")"
 stop=$(echo "$alone" | cut -c4-5)
-check "text: up to a stop text" equal "$($written --prompt hh --stop "$stop" 2>/dev/null)" \
+check "text: up to a stop text" equal "$(written --prompt hh --stop "$stop" 2>/dev/null)" \
     "$(echo "$alone" | cut -c1-3)"
-check "text: in a batch" equal "$($written --text --stop "$stop" <"$folder/texts" 2>/dev/null | sed -n 3p)" \
+check "text: in a batch" equal "$(written --text --stop "$stop" <"$folder/texts" 2>/dev/null | sed -n 3p)" \
     "$(echo "$alone" | cut -c1-3)"
-check "text: a stop text that does not come" equal "$($written --prompt hh --stop "$stop!" 2>/dev/null)" \
+check "text: a stop text that does not come" equal "$(written --prompt hh --stop "$stop!" 2>/dev/null)" \
     "$(printf '%b' "$alone")"
 sed 's/^{/{"added_tokens":[{"id":4,"content":"e","special":true}],/' "$folder/letters.json" >"$folder/special.json"
 check "text: a special token ends it, without being written" equal \
-    "$($gpt2 --length 12 --tokenizer "$folder/special.json" --prompt hh --stop e 2>/dev/null)" \
+    "$(gpt2 --length 12 --tokenizer "$folder/special.json" --prompt hh --stop e 2>/dev/null)" \
     "$(echo "$alone" | sed 's/e.*//')"
-check "text: no tokenizer" refused 1 'gpt2/tokenizer.json' $gpt2 --prompt a
-check "text: and ids" refused 2 'go without text' $written --prompt a --tokens 1
+check "text: no tokenizer" refused 1 'gpt2/tokenizer.json' gpt2 --prompt a
+check "text: and ids" refused 2 'go without text' written --prompt a --tokens 1
 check "text: no folder" refused 2 'needs --tokenizer' "$generate" --config a --weights b --prompt a
-check "text: a stop text for ids" refused 2 '--stop needs text' $gpt2 --tokens 1 --stop a
-check "text: none" refused 1 'there is no text' $written --text
+check "text: a stop text for ids" refused 2 '--stop needs text' gpt2 --tokens 1 --stop a
+check "text: none" refused 1 'there is no text' written --text
 printf 'ab\377\n' >"$folder/invalid"
-check "text: not UTF-8" sh -c "! $written --text <$folder/invalid 2>$folder/message &&
-    grep -q 'byte 2 is not UTF-8' $folder/message"
-check "text: a tokenizer of another kind" refused 1 'pre_tokenizer Whitespace is not supported' $written --prompt a \
+invalid() { ! written --text <"$folder/invalid" 2>"$folder/message" && says 'byte 2 is not UTF-8'; }
+check "text: not UTF-8" invalid
+check "text: a tokenizer of another kind" refused 1 'pre_tokenizer Whitespace is not supported' written --prompt a \
     --tokenizer "$folder/whitespace.json"
 
 # ---- encode ----
 
-bert="$encode --model $models/bert"
+bert() { "$encode" --model $models/bert "$@"; }
 printf '4 8 15\n16\n4 8 15 23 42 7 7\n' >"$folder/lines"
-vectors() { $bert "$@" <"$folder/lines"; }
+vectors() { bert "$@" <"$folder/lines"; }
 check "encode: a line of numbers for each line" [ "$(vectors | wc -lw | tr -s ' ')" = ' 3 48' ]
 check "encode: padding changes nothing" equal "$(vectors --dtype float64 | head -n 1 | cut -c1-12)" \
-    "$($bert --tokens '4 8 15' --dtype float64 | cut -c1-12)"
+    "$(bert --tokens '4 8 15' --dtype float64 | cut -c1-12)"
 check "encode: first and mean differ" [ "$(vectors --pool first)" != "$(vectors)" ]
 first=$(vectors --pool first | tr ' ' '\n' | awk '$1 > 1 || $1 < -1 { far++ } END { print far + 0 }')
 check "encode: first goes through the pooler's tanh" [ "$first" -eq 0 ]
@@ -163,26 +166,30 @@ similarities_fit()
                   if (s[i, k] != s[k, i] || (i == k) != (s[i, k] == 1) || s[i, k] < -1) exit 1 }'
 }
 check "encode: similarity is symmetric, 1 with itself" similarities_fit
-check "encode: a file" sh -c "$bert --out $folder/v.safetensors <$folder/lines >$folder/out && ! [ -s $folder/out ] &&
-    grep -aq '\"embeddings\":{\"dtype\":\"F32\",\"shape\":\[3,16\]' $folder/v.safetensors"
+to_file()
+{
+    vectors --out "$folder/v.safetensors" >"$folder/out" && [ ! -s "$folder/out" ] &&
+        grep -aq '"embeddings":{"dtype":"F32","shape":\[3,16\]' "$folder/v.safetensors"
+}
+check "encode: a file" to_file
 i=0
 while [ $i -lt 70 ]; do
     echo "$((i % 50)) 3 $((i % 7))"
     i=$((i + 1))
 done >"$folder/many"
-check "encode: more lines than one pass takes" equal "$($bert <"$folder/many" | sed -n 41p | cut -c1-9)" \
-    "$($bert --tokens '40 3 5' | cut -c1-9)"
-check "encode: no such pooling" refused 2 "--pool is 'max', must be mean or first" $bert --tokens 1 --pool max
+check "encode: more lines than one pass takes" equal "$(bert <"$folder/many" | sed -n 41p | cut -c1-9)" \
+    "$(bert --tokens '40 3 5' | cut -c1-9)"
+check "encode: no such pooling" refused 2 "--pool is 'max', must be mean or first" bert --tokens 1 --pool max
 check "encode: a model of another kind" refused 1 'model_type is gpt2, must be one of bert roberta' \
     "$encode" --model $models/gpt2 --tokens 1
-check "encode: too long" refused 1 'max_seq_len is 20' $bert --tokens '1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1'
-check "encode: a place that can not be written" refused 1 'no/such/folder' $bert --tokens 1 --out no/such/folder/x
+check "encode: too long" refused 1 'max_seq_len is 20' bert --tokens '1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1'
+check "encode: a place that can not be written" refused 1 'no/such/folder' bert --tokens 1 --out no/such/folder/x
 printf '{"normalizer":{"type":"BertNormalizer"},"pre_tokenizer":{"type":"BertPreTokenizer"},"post_processor":
     {"type":"BertProcessing","sep":["[SEP]",2],"cls":["[CLS]",1]},"model":{"type":"WordPiece","unk_token":"[UNK]",
     "vocab":{"[UNK]":0,"[CLS]":1,"[SEP]":2%s%s}}}' "$(vocabulary '' 3 abcdefg)" "$(vocabulary '##' 26 abcdefg)" \
     >"$folder/pieces.json"
-written="$bert --tokenizer $folder/pieces.json"
-check "encode: text" equal "$($written --sentence 'Àb, c')" "$($bert --tokens '1 3 27 0 5 2')"
-check "encode: lines of text" equal "$(printf 'a\nbad\n' | $written --text)" "$(printf '1 3 2\n1 4 26 29 2\n' | $bert)"
-check "encode: help" sh -c "$encode --help | tr '\n' ' ' | grep -q 'says how text becomes ids'"
+written() { bert --tokenizer "$folder/pieces.json" "$@"; }
+check "encode: text" equal "$(written --sentence 'Àb, c')" "$(bert --tokens '1 3 27 0 5 2')"
+check "encode: lines of text" equal "$(printf 'a\nbad\n' | written --text)" "$(printf '1 3 2\n1 4 26 29 2\n' | bert)"
+check "encode: help" helps "$encode" 'says how text becomes ids'
 exit $failed

@@ -4,6 +4,9 @@
 # prints its line, and what the last program said. Such a script ends with `exit $failed`; with AG_FIRST=1 at the first
 # failure. A program in the background is `process`, which ends with the script.
 folder=$(mktemp -d)
+case $folder in # words of options are split where they are used
+*[[:space:]]*) rmdir "$folder" && folder=$(TMPDIR=/tmp mktemp -d) ;;
+esac
 process=''
 trap '[ -z "$process" ] || kill -9 "$process" 2>/dev/null || :; rm -rf "$folder"' EXIT
 failed=0
