@@ -33,7 +33,9 @@ prints_10() # how, program
 }
 
 for libdir in /opt/ag/lib /opt/ag/lib/arch; do
-    make_it install PREFIX=/opt/ag LIBDIR=$libdir
+    (umask 077; make_it install PREFIX=/opt/ag LIBDIR=$libdir)
+    hidden=$(find "$stage/staged" ! -perm -444 -o -type d ! -perm -555)
+    [ -z "$hidden" ] || fail "others can not read $hidden"
     top=$stage/staged/opt/ag lib=$stage/staged$libdir
     mkdir -p "$stage/use"
     cat >"$stage/use/program.c" <<'END'

@@ -157,7 +157,10 @@ take_away() # mode, target
 }
 
 case ${1:-} in
-install) each put ;;
+install)
+    umask 022 # for all to read, folders too
+    each put
+    ;;
 uninstall) each take_away ;;
 exports)
     shift
