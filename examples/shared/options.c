@@ -98,13 +98,22 @@ static bool is_near(const char *typed, const char *name, int *distance)
     return near;
 }
 
+/* What takes the arguments that are no option; NULL: nothing does. */
+static const option *find_words(const option *options, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (options[i].kind == OPTION_WORDS)
+            return &options[i];
+    return NULL;
+}
+
 /* The option that `arg` names, *value after its equals sign (NULL: there is none), *negated for --no-NAME of a flag;
  * NULL: no such option. */
 static const option *find(const option *options, int count, const char *arg, const char **value, bool *negated)
 {
+    if (arg[0] != '-' || arg[1] == '\0')
+        return find_words(options, count);
     for (int i = 0; i < count; i++) {
-        if (options[i].kind == OPTION_WORDS && (arg[0] != '-' || arg[1] == '\0'))
-            return &options[i];
         if (options[i].kind >= OPTION_WORDS)
             continue;
         size_t length = strlen(options[i].name);
@@ -208,14 +217,19 @@ bool option_set(const char *program, const option *o, const char *value)
 int options_read(const char *program, const char *about, const option *options, int count, int argc, char **argv)
 {
     program_streams(program);
+    bool over = false; /* the options, by an argument -- */
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        if (!over && strcmp(argv[i], "--") == 0) {
+            over = true;
+            continue;
+        }
+        if (!over && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
             print_help(program, about, options, count);
             return OPTIONS_HELP_SHOWN;
         }
         const char *value = NULL;
         bool negated = false;
-        const option *o = find(options, count, argv[i], &value, &negated);
+        const option *o = over ? find_words(options, count) : find(options, count, argv[i], &value, &negated);
         if (o == NULL)
             return option_unknown(program, options, count, argv[i]);
         if (o->kind == OPTION_WORDS) {

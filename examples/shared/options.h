@@ -2,8 +2,8 @@
  *
  * options.h - the command line of the example programs, read by a table of options from which --help is printed.
  *
- * `--name value` and `--name=value` are the same. Other arguments are words, for programs that take them. An error is
- * one line on stderr.
+ * `--name value` and `--name=value` are the same. Other arguments are words, for programs that take them; so are all
+ * behind `--`, with a dash in front too. An error is one line on stderr.
  */
 #ifndef EXAMPLES_OPTIONS_H
 #define EXAMPLES_OPTIONS_H

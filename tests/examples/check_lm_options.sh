@@ -60,6 +60,7 @@ check "a model that does not fit" refused 1 'GB are free: lower --batch, --conte
     train "$folder/some.txt" --emb 1000000 --heads 8 --layers 1000 --out "$folder/none"
 check "fewer steps than the warm-up" refused 1 '--steps 9 ends within the warm-up; give --warmup 0' \
     train "$folder/some.txt" --steps 9 --warmup 9 --out "$folder/none"
+check "a text whose name begins with dashes" refused 1 'lm: --seed: No such file' train -- --seed
 check "minutes and steps" refused 2 'lm train: --minutes chooses the steps; give it or --steps' \
     train --minutes 1 --steps 5
 check "a plan" quiet "$lm" train "$folder/some.txt" --preset toy --dry-run --out "$folder/none"
