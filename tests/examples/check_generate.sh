@@ -104,7 +104,10 @@ check "help" helps "$generate" 'which tokenizer.json makes ids of'
 # ---- text, by tokenizers of 50 tokens: a .. z, A .. W and the end of a line, which are the ids 0 .. 49 ----
 
 vocabulary() { # a prefix, the first id, characters
-    printf '%s' "$3" | sed 's/./&\n/g' | awk -v prefix="$1" -v id="$2" 'NF { printf ",\"%s%s\":%d", prefix, $1, id++ }'
+    awk -v prefix="$1" -v id="$2" -v characters="$3" 'BEGIN {
+        for (i = 1; i <= length(characters); i++)
+            printf ",\"%s%s\":%d", prefix, substr(characters, i, 1), id++
+    }'
 }
 letters=abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW
 byte_level='{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}'
