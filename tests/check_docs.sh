@@ -136,7 +136,8 @@ check_rooms()
 # `make` makes the programs too. Not the flags of the make that runs this.
 check_make()
 {
-    MAKEFLAGS='' make -n -B 2>/dev/null | grep -q 'LINK.*examples/lm"' || fault 'make alone does not make the programs'
+    MAKEFLAGS='' make -n -B 2>/dev/null | grep -q -- '-o [^ ]*examples/lm$' ||
+        fault 'make alone does not make the programs'
 }
 
 # All blocks, fences included.
