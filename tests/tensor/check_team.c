@@ -158,7 +158,8 @@ START_TEST(waiting_is_weighed_against_what_it_gained)
     ck_assert_double_gt(team->alone_until, before + 0.059);
     ck_assert_double_lt(team->alone_until, omp_get_wtime() + 0.061);
     team->alone_until = before / 2; /* the while is over */
-    ck_assert_int_le(first_part(team), (MOST + threads_of(3) - 1) / threads_of(3));
+    const int threads = threads_of(3);
+    ck_assert_int_le(first_part(team), (MOST + threads - 1) / threads);
 }
 END_TEST
 #endif
