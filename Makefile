@@ -520,7 +520,7 @@ platform_suites := $(filter-out gemm attention_kernel attention_masks vecmath,$(
     safetensors_hostile checkpoint pretrained gpt gradcheck_arrays mistakes
 .PHONY: platforms
 platforms:
-	+sh tests/platforms.sh '$(shell sed -n 's/^SUITE(\(.*\))/\1/p' tests/suites.def | \
+	sh tests/platforms.sh '$(shell sed -n 's/^SUITE(\(.*\))/\1/p' tests/suites.def | \
 	    grep -xF $(addprefix -e ,$(platform_suites)))' $(only)
 
 # Formats the lines that differ from the last commit: files='a.c b.h' only these.

@@ -8,6 +8,7 @@
 #     machine whose compiler or emulator is missing has a line that says so. From the project's root; builds are in
 #     build/platforms.
 set -eu
+unset MAKEFLAGS MAKELEVEL MFLAGS # its own make is not part of the one that runs it, and takes all cores
 
 suites=$1
 shift
