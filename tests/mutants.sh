@@ -6,7 +6,7 @@
 #     Prints the kill table; a whole run in which all are caught writes it to docs/mutants.md.
 # mutants.sh --check - only whether each fault's text stands in its file.
 #
-# The copy has the baseline and reference kernels only. Each of N workers (one more than there are cores) has one, and
+# The copy has the baseline and reference kernels only. Each of N workers (two more than there are cores) has one, and
 # takes the next fault that none has taken: `make` recompiles what depends on its file (without optimisation, which is
 # six times as fast for kernels) and links what its tests are; then all files are as in the base again. A test that runs
 # into its time limit has failed: the table says "hangs". Exit status 1 when a fault survives or is explained wrongly,
@@ -48,7 +48,7 @@ bounded() # command: after the limit it is ended, and when this script is
     return $ended
 }
 
-end_running() { [ ! -f running ] || kill "$(cat running)" 2>/dev/null || :; }
+end_running() { kill "$(cat running 2>/dev/null)" 2>/dev/null || :; } # it may have ended meanwhile
 
 # Into the worker's copy of the base, as the base is.
 enter() # folder, worker
@@ -311,7 +311,7 @@ for option in "$@"; do
     *) echo "mutants.sh: what is $option?" >&2; exit 2 ;;
     esac
 done
-[ -n "$jobs" ] || jobs=$(($(nproc 2>/dev/null || echo 2) + 1)) # some tests wait
+[ -n "$jobs" ] || jobs=$(($(nproc 2>/dev/null || echo 2) + 2)) # some tests wait
 unset AG_ISA MAKEFLAGS MAKELEVEL MFLAGS GNUMAKEFLAGS
 # The faults share the cores; a thread that waits must not spin on another's. A fault that hangs shall not hang for
 # minutes: the limits of the tests have room for machines that are busy with other work.
