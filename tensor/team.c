@@ -44,8 +44,8 @@ bool ag_team_has_threads(void)
 /* The rule of an account: the seconds that the others have spared the caller, less those that they have cost. */
 typedef struct account_rule {
     double most;   /* in the account: a good time long ago counts for little */
-    double credit; /* how far it may be overdrawn; beyond that it is emptied, and the caller is alone for */
-    double times;  /* times what it was overdrawn by */
+    double credit; /* how far it may be overdrawn; beyond that the caller is alone, and the account is empty */
+    double times;  /* the caller is alone for so many times what the account was overdrawn by */
 } account_rule;
 
 /* Adds to an account: for how long the caller shall be alone, in seconds. */
