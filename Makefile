@@ -667,11 +667,11 @@ $(build)/bench/link: $(objects)/bench/mpi/link.o $(objects)/examples/lm/mpi/lm_m
 	@mkdir -p $(@D)
 	$(say) "  LINK  $@"
 	$(hide)$(link) $^ $(LDLIBS) -lm -o $@
+endif
 
 .PHONY: bench-mpi
-bench-mpi: $(build)/bench/link
-	$(or $(mpirun),$(patsubst mpicc%,mpirun%,$(MPICC))) -n $(or $(np),2) $<
-endif
+bench-mpi: $(if $(mpi_compiler),$(build)/bench/link)
+	$(or $(if $(mpi_compiler),,$(error bench-mpi: say mpi=1)),$(mpirun),$(patsubst mpicc%,mpirun%,$(MPICC))) -n $(or $(np),2) $<
 
 .PHONY: bench-attention
 bench-attention: $(build)/bench/bench_attention

@@ -4,6 +4,7 @@
  */
 #include "examples/lm/lm_report_page.h"
 #include "attngrad.h"
+#include "examples/shared/utf8.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,18 +13,23 @@ enum { WIDTH = 360, HEIGHT = 190, LEFT = 38, RIGHT = 8, TOP = 8, BOTTOM = 20 };
 
 void page_text(FILE *file, const char *text, int64_t length)
 {
-    for (int64_t i = 0; i < length; i++) {
-        switch (text[i]) {
-        case '&': fputs("&amp;", file); break;
-        case '<': fputs("&lt;", file); break;
-        case '>': fputs("&gt;", file); break;
-        case '"': fputs("&quot;", file); break;
-        default:
-            if (((unsigned char)text[i] < ' ' && text[i] != '\n' && text[i] != '\t') || text[i] == 0x7f)
-                fputs("\xef\xbf\xbd", file);
-            else
-                fputc(text[i], file);
-        }
+    int size;
+    for (int64_t i = 0; i < length; i += size) {
+        const int64_t code = utf8_decode((const unsigned char *)text + i, length - i, &size);
+        const bool shown = code == '\n' || code == '\t' || (code >= ' ' && code != 0x7f);
+        const char *name = code == '&'   ? "&amp;"
+                           : code == '<' ? "&lt;"
+                           : code == '>' ? "&gt;"
+                           : code == '"' ? "&quot;"
+                                         : NULL;
+        if (code < 0)
+            size = 1; /* the next byte may begin a character */
+        if (!shown)
+            fputs("\xef\xbf\xbd", file);
+        else if (name != NULL)
+            fputs(name, file);
+        else
+            fwrite(text + i, 1, (size_t)size, file);
     }
 }
 

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Writes UTF-8 as the text of an element; control characters other than the end of a line become U+FFFD. */
+/* Writes text of an element. Bytes that are not UTF-8, and control characters but tab and line feed, become U+FFFD. */
 void page_text(FILE *file, const char *text, int64_t length);
 
 void page_begin(FILE *file, const char *title); /* the body ends with the file */

@@ -185,4 +185,12 @@ for part in Loss 'Samples over time' Attention Surprise Structure Again; do
 done
 check "the attention of every head" [ "$(grep -c 'layer [01], head [01]' "$page")" -eq 4 ]
 check "and the samples" grep -q 'sample after step 20' "$page"
+foreign() { # a folder whose name is not UTF-8
+    odd=$(printf 'caf\351<b>')
+    "$lm" train "$folder/text.txt" --batch 1 --context 8 --layers 1 --heads 1 --emb 8 --steps 2 --sample 0 \
+        --out "$folder/$odd" >/dev/null 2>"$folder/message" || return 1
+    LC_ALL=C grep -q "<title>Language model caf$(printf '\357\277\275')&lt;b&gt;</title>" "$folder/$odd/report.html" &&
+        ! LC_ALL=C grep -q "$(printf '\351')" "$folder/$odd/report.html"
+}
+check "a folder's name in another encoding" foreign
 exit $failed
