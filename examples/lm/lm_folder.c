@@ -112,5 +112,8 @@ bool folder_model(const char *where, char path[RUN_PATH])
     } else {
         snprintf(folder, sizeof folder, "%s", where);
     }
-    return folder_path(path, folder, folder_has(folder, FOLDER_BEST) ? FOLDER_BEST : FOLDER_LAST);
+    const char *name = folder_has(folder, FOLDER_BEST) ? FOLDER_BEST : FOLDER_LAST;
+    if (!folder_has(folder, name) && folder_has(folder, FOLDER_MODEL))
+        name = FOLDER_MODEL;
+    return folder_path(path, folder, name);
 }

@@ -43,8 +43,8 @@ bool folder_make_next(char folder[RUN_PATH]);
 /* The run in runs/ that was written to last. */
 bool folder_newest(char folder[RUN_PATH]);
 
-/* The model file that `where` means: a file; of a folder best.safetensors, or else last.safetensors; "": of the newest
- * run in runs/. */
+/* The model file that `where` means: a file; of a folder best.safetensors, or else last.safetensors, or else
+ * model.safetensors; "": of the newest run in runs/. */
 bool folder_model(const char *where, char path[RUN_PATH]);
 
 /* Prints errno's message for this path; false. */

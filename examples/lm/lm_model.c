@@ -184,7 +184,8 @@ bool model_from_metadata(lm_model *model, ag_safetensors *file, const char *path
         !metadata_count(file, "lm.ff", 1, &c.ff_size) || !metadata_count(file, "lm.untied", 0, &untied) ||
         !metadata_number(file, "lm.dropout", &c.dropout) || !attention_from_metadata(&c, file) ||
         !vocab_from_metadata(&model->vocab, file)) {
-        fprintf(stderr, "lm: %s is not a model that `lm train` wrote: its metadata does not describe one\n", path);
+        fprintf(stderr, "lm: %s is not a model that `lm train` wrote: its metadata does not describe one; "
+                        "generate runs models of the transformers package\n", path);
         return false;
     }
     c.vocab_size = model->vocab.size;

@@ -25,10 +25,30 @@ static bool can_not(const char *program, const char *path)
     return false;
 }
 
+bool model_folder_is_one(const char *program, const char *folder)
+{
+    char checkpoint[MODEL_PATH];
+    system_file what;
+    if (!system_look(folder, &what) || !what.folder) {
+        fprintf(stderr, "%s: --model %s: there is no such folder\n", program, folder);
+        return false;
+    }
+    if (!model_folder_path(program, checkpoint, folder, "last.safetensors"))
+        return false;
+    if (system_exists(checkpoint)) {
+        fprintf(stderr, "%s: --model %s is a run of lm; lm export --model %s --out DIR writes a folder for %s\n",
+                program, folder, folder, program);
+        return false;
+    }
+    return true;
+}
+
 bool model_folder_begin(const char *program, const char *from, const char *to)
 {
     static const char *const of_model[] = { "config.json", "model.safetensors" };
     char path[MODEL_PATH];
+    if (!model_folder_is_one(program, from))
+        return false;
     if ((!system_make_folder(to) && errno != EEXIST) || !system_exists(to))
         return can_not(program, to);
     if (system_is_same(from, to)) {

@@ -3,6 +3,7 @@
  * pretrained_model.c - see pretrained_model.h.
  */
 #include "examples/shared/pretrained_model.h"
+#include "examples/shared/model_folder.h"
 #include "examples/shared/program.h"
 
 #include <stdlib.h>
@@ -193,6 +194,8 @@ bool token_lines_of(token_lines *lines, tokenizer **t, const char *program, cons
                     const model_files *files)
 {
     *t = NULL;
+    if (o->folder != NULL && !model_folder_is_one(program, o->folder))
+        return false;
     if (o->text == NULL && !o->text_lines)
         return token_lines_read(lines, program, o->tokens);
     *t = tokenizer_load(program, files->tokenizer);

@@ -135,7 +135,7 @@ check "a text that is not UTF-8" refused 1 'latin1.txt: byte 1 is not UTF-8' "$f
 check "an encoder" refused 1 'model_type is bert, must be one of' "$second" --model "$folder/bert" $new
 check "a folder without a tokenizer" refused 1 'untokenized/tokenizer.json: No such file' "$second" \
     --model "$folder/untokenized" $new
-check "no such model" refused 1 'none/tokenizer.json: No such file' "$second" --model "$folder/none" $new
+check "no such model" refused 1 'none: there is no such folder' "$second" --model "$folder/none" $new
 check "another model's tokenizer" refused 1 'they do not belong together' "$folder/wide.txt" --model "$folder/mixed" \
     $new --context 8
 check "nothing is left of these" [ ! -e "$folder/new" ]

@@ -173,6 +173,14 @@ linked() { exported && [ -h "$folder/out/config.json" ] && grep -q '"vocab_size"
 check "a configuration that is a link is followed" linked
 check "what the package has not" refused 1 'lm export: the model has sinusoidal positions, which fits no kind' export \
     --model "$folder/gpt" --out "$folder/none"
+"$lm" export --model "$model" --out "$folder/given" 2>"$folder/message"
+check "which lm does not read" refused 1 'given/model.safetensors is not a model that `lm train` wrote' sample \
+    --model "$folder/given"
+check "and says who does" says 'generate runs models of the transformers package'
+mkdir "$folder/alone"
+cp "$model/best.safetensors" "$folder/alone/model.safetensors"
+alone() { "$lm" sample --model "$folder/alone" --tokens 40 --temperature 0 --prompt 'I am '; }
+check "a folder with a model alone" [ "$(alone)" = "$whole" ]
 check "export to nowhere" refused 2 'lm export: where to? --out DIR' export --model "$model"
 
 # ---- report.html ----
