@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * pages.c - see pages.h. A region begins at a multiple of its size, so that a block finds its region. Blocks are cut
- * from the newest region one after the other; a region is freed with its last block. The context keeps what it frees
- * for its next tensors, so holes need no second use.
+ * pages.c - see pages.h. A region begins at a multiple of its size, so that a block finds its region. A block is cut
+ * from the fullest region with room for it behind its blocks; a region is freed with its last block. The context keeps
+ * what it frees for its next tensors, so holes need no second use.
  */
 #define _DEFAULT_SOURCE /* madvise */
 
@@ -30,6 +30,7 @@ enum { PAGE = 1 << 21, REGION = 1 << 24, LEAST = 1 << 16, MOST = REGION / 4, LIN
 
 typedef struct region {
     size_t used, blocks;
+    struct region *older;
 } region;
 
 static region *newest;
@@ -46,16 +47,20 @@ static void *huge_pages(size_t alignment, size_t size)
 static void *cut(size_t size)
 {
     size = (size + LINE - 1) / LINE * LINE;
-    if (newest == NULL || REGION - newest->used < size) {
-        region *r = huge_pages(REGION, REGION);
+    region *r = NULL;
+    for (region *with = newest; with != NULL; with = with->older)
+        if (REGION - with->used >= size && (r == NULL || with->used > r->used))
+            r = with;
+    if (r == NULL) {
+        r = huge_pages(REGION, REGION);
         if (r == NULL)
             return NULL;
-        *r = (region){ .used = LINE };
+        *r = (region){ .used = LINE, .older = newest };
         newest = r;
     }
-    void *block = (char *)newest + newest->used;
-    newest->used += size;
-    newest->blocks++;
+    void *block = (char *)r + r->used;
+    r->used += size;
+    r->blocks++;
     return block;
 }
 
@@ -64,8 +69,10 @@ static void give_back(void *block)
     region *r = (region *)((uintptr_t)block / REGION * REGION);
     if (--r->blocks > 0)
         return;
-    if (r == newest)
-        newest = NULL;
+    region **at = &newest;
+    while (*at != r)
+        at = &(*at)->older;
+    *at = r->older;
     free(r);
 }
 

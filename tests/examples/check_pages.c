@@ -93,6 +93,30 @@ START_TEST(blocks_lie_together)
 }
 END_TEST
 
+/* The matrices of 30 layers of SmolLM2, in the order of its parts. */
+START_TEST(regions_are_filled)
+{
+    static const size_t sizes[] = { 3670144, 1441920, 458880, 458880, 1441920, 3670144, 3670144 };
+    enum { SIZES = sizeof sizes / sizeof *sizes, BLOCKS = 30 * SIZES, REGION = 16 * MB };
+    const ag_allocator a = allocator();
+    void *block[BLOCKS];
+    size_t bytes = 0, regions = 0;
+    for (int i = 0; i < BLOCKS; i++) {
+        block[i] = a.alloc(a.user, sizes[i % SIZES]);
+        ck_assert_ptr_nonnull(block[i]);
+        bytes += sizes[i % SIZES];
+        bool found = false;
+        for (int k = 0; k < i && !found; k++)
+            found = (uintptr_t)block[k] / REGION == (uintptr_t)block[i] / REGION;
+        regions += !found;
+    }
+    if (pages_allocator.alloc != NULL)
+        ck_assert_msg(regions * REGION < bytes * 1.08, "%zu regions of 16 MB for %zu bytes", regions, bytes);
+    for (int i = 0; i < BLOCKS; i++)
+        a.free(a.user, block[i], sizes[i % SIZES]);
+}
+END_TEST
+
 START_TEST(memory_goes_back)
 {
     enum { TURNS = 50, BLOCKS = 4 };
@@ -132,6 +156,7 @@ Suite *pages_suite(void)
     TCase *tcase = tcase_create("pages");
     tcase_add_test(tcase, blocks_keep_their_bytes);
     tcase_add_test(tcase, blocks_lie_together);
+    tcase_add_test(tcase, regions_are_filled);
     tcase_add_test(tcase, memory_goes_back);
     tcase_add_test(tcase, contexts_use_it);
     suite_add_tcase(suite, tcase);
