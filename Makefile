@@ -393,8 +393,8 @@ $(test_program): $(test_objects) $(explorer_objects) \
 	$(hide)$(link) $^ $$(cat $(check_flags)) $(LDLIBS) -lm -o $@
 
 # Each script is a target, so that `make -j2` runs two at a time; the suites come last, and Check's summary with them.
-script_checks := docs examples course exercises lm lm_runs lm_kinds lm_texts lm_options lm_plans lm_model package crash \
-                 uses generate finetune locale output python mutants
+script_checks := docs examples course exercises lm lm_runs lm_kinds lm_texts lm_options lm_plans lm_minutes lm_model package \
+                 crash uses generate finetune locale output python mutants
 .PHONY: test check-scripts $(script_checks:%=check-script-%)
 $(script_checks:%=check-script-%): $(test_program) $(example_binaries)
 check-script-finetune: $(build)/tests/logits
@@ -402,7 +402,7 @@ check-script-docs:
 	CC="$(CC)" sh tests/check_docs.sh $(library) $(ldflags) $(LDFLAGS)
 $(addprefix check-script-,examples course package uses generate finetune output): check-script-%:
 	sh tests/examples/check_$*.sh $(build)/examples
-$(addprefix check-script-,lm lm_runs lm_kinds lm_texts lm_options lm_plans lm_model crash): check-script-%:
+$(addprefix check-script-,lm lm_runs lm_kinds lm_texts lm_options lm_plans lm_minutes lm_model crash): check-script-%:
 	sh tests/examples/check_$*.sh $(build)/examples/lm
 check-script-locale:
 	CC="$(CC)" sh tests/check_locale.sh $(build)
