@@ -45,7 +45,7 @@ bool ag_team_has_threads(void)
 typedef struct account_rule {
     double most;   /* in the account: a good time long ago counts for little */
     double credit; /* how far it may be overdrawn; beyond that the caller is alone, and the account is empty */
-    double times;  /* the caller is alone for so many times what the account was overdrawn by */
+    double alone;  /* the seconds that the caller is then alone, for each second that was overdrawn */
 } account_rule;
 
 /* Adds to an account: for how long the caller shall be alone, in seconds. */
@@ -54,7 +54,7 @@ static double account_add(double *account, double sum, const account_rule *rule)
     sum += *account;
     const bool overdrawn = sum < -rule->credit;
     *account = overdrawn ? 0 : sum < rule->most ? sum : rule->most;
-    return overdrawn ? rule->times * -sum : 0;
+    return overdrawn ? rule->alone * -sum : 0;
 }
 
 /* On a busy machine a thread that the system stops amid its part keeps the caller waiting for milliseconds, and one
@@ -64,8 +64,8 @@ static double account_add(double *account, double sum, const account_rule *rule)
  * another thread run first, which costs no more than it would later. */
 bool ag_team_weigh(ag_team *team, double spared, double waking, double waited)
 {
-    static const account_rule WAITING = { .most = 1e-3, .credit = 0, .times = 20 },
-                              WAKING = { .most = 5e-3, .credit = 300e-6, .times = 200 };
+    static const account_rule WAITING = { .most = 1e-3, .credit = 0, .alone = 20 },
+                              WAKING = { .most = 5e-3, .credit = 300e-6, .alone = 200 };
     static const double LATE = 200e-6, MOST_WAKING = 100e-6;
     const bool late = waited > LATE;
     if (waking > MOST_WAKING)

@@ -25,7 +25,7 @@ static bool can_not(const char *program, const char *path)
     return false;
 }
 
-bool model_folder_is_one(const char *program, const char *folder)
+bool model_folder_check(const char *program, const char *folder)
 {
     char checkpoint[MODEL_PATH];
     system_file what;
@@ -47,7 +47,7 @@ bool model_folder_begin(const char *program, const char *from, const char *to)
 {
     static const char *const of_model[] = { "config.json", "model.safetensors" };
     char path[MODEL_PATH];
-    if (!model_folder_is_one(program, from))
+    if (!model_folder_check(program, from))
         return false;
     if ((!system_make_folder(to) && errno != EEXIST) || !system_exists(to))
         return can_not(program, to);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * model_folder.h - a model's folder of the transformers package: which is one, and written anew for other weights.
+ * model_folder.h - a model's folder of the transformers package: checked, and written anew for other weights.
  *
  * Functions that return false have written one line to stderr.
  */
@@ -14,10 +14,11 @@ enum { MODEL_PATH = 1024 };
 /* folder/name. */
 bool model_folder_path(const char *program, char path[MODEL_PATH], const char *folder, const char *name);
 
-/* False when there is no such folder, or one of lm's. */
-bool model_folder_is_one(const char *program, const char *folder);
+/* False when there is no such folder, or it is a run of lm. */
+bool model_folder_check(const char *program, const char *folder);
 
-/* Makes the folder `to` if it is missing. False when it is `from` or holds a model, or when `from` does not. */
+/* Makes the folder `to` if it is missing. False when it is `from` or holds a model, or when model_folder_check refuses
+ * `from`. */
 bool model_folder_begin(const char *program, const char *from, const char *to);
 
 /* Copies the tokenizer's files and generation_config.json, as many as there are. */

@@ -194,7 +194,7 @@ bool token_lines_of(token_lines *lines, tokenizer **t, const char *program, cons
                     const model_files *files)
 {
     *t = NULL;
-    if (o->folder != NULL && !model_folder_is_one(program, o->folder))
+    if (o->folder != NULL && !model_folder_check(program, o->folder))
         return false;
     if (o->text == NULL && !o->text_lines)
         return token_lines_read(lines, program, o->tokens);
