@@ -36,8 +36,8 @@ bool model_folder_check(const char *program, const char *folder)
     if (!model_folder_path(program, checkpoint, folder, "last.safetensors"))
         return false;
     if (system_exists(checkpoint)) {
-        fprintf(stderr, "%s: --model %s is a run of lm; lm export --model %s --out DIR writes a folder for %s\n",
-                program, folder, folder, program);
+        fprintf(stderr, "%s: --model %s is a run of lm; lm export writes a folder of the transformers package\n",
+                program, folder);
         return false;
     }
     return true;

@@ -68,7 +68,7 @@ check "no such model" refused 1 'model nowhere: there is no such folder' "$gener
 check "a file" refused 1 'there is no such folder' "$generate" --model $models/gpt2/config.json --tokens 1
 mkdir "$folder/run"
 : >"$folder/run/last.safetensors"
-check "a model of lm" refused 1 'run is a run of lm; lm export --model ' "$generate" --model "$folder/run" --tokens 1
+check "a model of lm" refused 1 'run is a run of lm; lm export writes ' "$generate" --model "$folder/run" --tokens 1
 check "a model of another kind" refused 1 'model_type is bert' "$generate" --model $models/bert --tokens 1
 cp $models/gpt2/config.json "$folder"
 check "a folder without weights" refused 1 'has neither model.safetensors nor model.safetensors.index.json' \
